@@ -1,0 +1,125 @@
+/*
+ * The configuration language and its tables.
+ *
+ *     file   = { item }
+ *     item   = NAME "=" value | NAME [ STRING ] "{" { item } "}" | "include" STRING
+ *     value  = word | STRING | "{" [ value { "," value } ] "}"
+ *     word   = letters, digits and - _ . / : * + % (numbers with units: 10s 16k 500/s)
+ *     "#" starts a comment; white space and newlines only separate.
+ *
+ * One table of options describes each kind of block: it drives the parser, `farkey check`, the
+ * defaults, `farkey check --print` and the manual page. A parsed block is a plain C struct whose
+ * members the table's rows point at. All errors of a file are collected, each with file and line
+ * and what to write instead.
+ */
+#ifndef FK_CONF_CONF_H
+#define FK_CONF_CONF_H
+
+#include "conf/bundle.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum fk_conf_type {
+    FK_CONF_BOOL,     /* bool: on, off, yes, no, true, false */
+    FK_CONF_INT,      /* uint64_t within min..max */
+    FK_CONF_SIZE,     /* uint64_t bytes within min..max: 512, 16k, 4m */
+    FK_CONF_DURATION, /* uint64_t microseconds within min..max: 20ms, 10s */
+    FK_CONF_RATE,     /* uint64_t events a second * 1000: 500/s, 30/m */
+    FK_CONF_ENUM,     /* int: one of `names` */
+    FK_CONF_FLAGS,    /* unsigned: list of `names`, or-ed */
+    FK_CONF_STRING,   /* char *, NULL when absent */
+    FK_CONF_PATH,     /* char *, made absolute against the file that says it */
+    FK_CONF_LIST,     /* struct fk_conf_list of strings */
+    FK_CONF_RANGES,   /* struct fk_conf_list of address ranges, each checked */
+};
+
+struct fk_conf_name {
+    const char *name;
+    int value;
+    const char *help;
+};
+
+struct fk_conf_list {
+    char **items;
+    size_t count;
+};
+
+/* Where a block or value came from, for errors found after parsing. */
+struct fk_conf_where {
+    const char *file; /* lives as long as the configuration */
+    unsigned line;
+};
+
+struct fk_conf_option {
+    const char *name;
+    enum fk_conf_type type;
+    size_t offset;        /* of the member in the block's struct */
+    const char *fallback; /* default, as it would be written; NULL: unset (0, NULL, empty) */
+    uint64_t min, max;    /* numbers; max 0: no bound */
+    const struct fk_conf_name *names; /* ENUM, FLAGS; ends with a NULL name */
+    bool required;
+    const char *help; /* one or two sentences for the manual */
+    /* Extra check of a set value; returns NULL or what is wrong, and what to write instead. */
+    const char *(*check)(const void *value);
+};
+
+struct fk_conf; /* one loaded configuration */
+
+/*
+ * A kind of block. Its struct begins with a struct fk_conf_block; blocks of one kind in one parent
+ * form a list in the order of the file.
+ */
+struct fk_conf_kind {
+    const char *name;
+    size_t size;        /* of the struct */
+    bool titled;        /* NAME "title" { }: titles of one kind are unique in a parent */
+    bool once;          /* at most one in a parent */
+    size_t list_offset; /* in the parent's struct: a struct fk_conf_block * (head of the list) */
+    const struct fk_conf_option *options;   /* ends with a NULL name */
+    const struct fk_conf_kind *const *kids; /* ends with NULL; may be NULL */
+    const char *help;
+    /* Check of a whole block after its options; reports by fk_conf_complain(). May be NULL. */
+    void (*check)(void *block, struct fk_conf *conf);
+};
+
+struct fk_conf_block {
+    struct fk_conf_block *next;
+    const struct fk_conf_kind *kind;
+    char *title; /* NULL when the kind has none */
+    struct fk_conf_where where;
+    uint64_t set; /* bit i: option i of the kind was written in the file (not a default) */
+};
+
+/*
+ * Parse `path` read through `bundle` by the root kind's table. *ret is always given (free it), also
+ * with FK_ERR_CONF, when fk_conf_errors() tells what was wrong. FK_ERR_NOMEM gives nothing.
+ */
+int fk_conf_load(const struct fk_conf_kind *root, const char *path, struct fk_bundle *bundle,
+                 struct fk_conf **ret);
+void fk_conf_free(struct fk_conf *conf);
+
+/* The root block's struct; its strings live as long as `conf`. */
+void *fk_conf_root(struct fk_conf *conf);
+
+/* Add an error found by a later check ("FILE:LINE: text"). */
+__attribute__((format(printf, 3, 4))) void fk_conf_complain(struct fk_conf *conf,
+                                                            const struct fk_conf_where *where,
+                                                            const char *format, ...);
+
+/* Number of errors, and error `i` as "FILE:LINE: what; what to write instead". */
+size_t fk_conf_error_count(const struct fk_conf *conf);
+const char *fk_conf_error(const struct fk_conf *conf, size_t i);
+
+/* Whether option `name` was written in the block, not defaulted. */
+bool fk_conf_is_set(const struct fk_conf_block *block, const char *name);
+
+/* The effective configuration, defaults included, in its own language. */
+void fk_conf_print(const struct fk_conf *conf, FILE *out);
+
+/* The section of the manual page (mdoc) that lists every block and option of a root kind. */
+void fk_conf_print_manual(const struct fk_conf_kind *root, FILE *out);
+
+#endif

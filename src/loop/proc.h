@@ -1,0 +1,82 @@
+/*
+ * Processes: how a master gives birth to its children, and how they talk.
+ *
+ * A child is this same program executed anew ("farkey child ROLE INDEX") with one descriptor, the
+ * control socket (SOCK_SEQPACKET, descriptor 3). Executing anew means that it shares no memory with
+ * its master: what it knows is what it was sent. All else (configuration, listeners, sockets to
+ * other children) arrives as messages with descriptors.
+ */
+#ifndef FK_LOOP_PROC_H
+#define FK_LOOP_PROC_H
+
+#include "loop/loop.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FK_PROC_CONTROL_FD 3
+#define FK_PROC_FDS_MAX    4
+#define FK_PROC_DATA_MAX   1024
+
+/* What a message is about. `arg` and `fds` as said; a message not listed for a role is an error. */
+enum fk_proc_type {
+    FK_PROC_CONFIG = 1, /* m->c: fds[0] sealed bundle (conf/bundle.h); arg: generation */
+    FK_PROC_KEYS,       /* m->signer: fds[0] sealed key bundle; arg: generation */
+    FK_PROC_LISTEN,     /* m->c: fds[0] a listening socket; arg: index of its configuration block */
+    FK_PROC_PEER,    /* m->c: fds[0] socketpair end to another child; arg: enum fk_proc_peer << 16 |
+                        index */
+    FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot */
+    FK_PROC_LOG,     /* m->c: fds[0] a file to append to (audit, access log) */
+    FK_PROC_TICKETS, /* m->c: data: ticket keys, see edge/tickets.h; wiped after use */
+    FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve */
+    FK_PROC_DRAIN,   /* m->c: finish what is under way, then exit 0; arg: seconds at most */
+    FK_PROC_READY,   /* c->m: serving with generation arg */
+    FK_PROC_FAILED,  /* c->m: generation arg refused; data: reason in text */
+    FK_PROC_COMMAND, /* admin->m: data: a command of an operator ("reload", "drain", ...) */
+    FK_PROC_ANSWER,  /* m->admin: data: JSON answer to it */
+    FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
+};
+
+/* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */
+enum fk_proc_peer { FK_PEER_SIGNER = 1, FK_PEER_FRONT, FK_PEER_AUDIT, FK_PEER_WORKER };
+
+struct fk_procmsg {
+    uint32_t type;
+    uint32_t arg;
+    size_t n_fds;
+    int fds[FK_PROC_FDS_MAX];
+    size_t len;
+    uint8_t data[FK_PROC_DATA_MAX];
+};
+
+/*
+ * Send a message; its descriptors stay the caller's. FK_ERR_AGAIN (queue full), FK_ERR_CLOSED,
+ * FK_ERR_SYS.
+ */
+int fk_proc_send(int control, const struct fk_procmsg *msg);
+
+/* Short forms. `fd` may be -1. */
+int fk_proc_send_fd(int control, uint32_t type, uint32_t arg, int fd);
+
+/*
+ * Receive one message; the descriptors are the caller's (close-on-exec). FK_ERR_AGAIN when none
+ * waits (non-blocking socket), FK_ERR_CLOSED, FK_ERR_FORMAT, FK_ERR_SYS.
+ */
+int fk_proc_recv(int control, struct fk_procmsg *ret);
+void fk_procmsg_close(struct fk_procmsg *msg); /* close descriptors not taken (set to -1) */
+
+/* Start a child. *ret_control is the master's end, non-blocking. FK_ERR_SYS. */
+int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_control);
+
+/*
+ * First thing a child does: dies with its parent, closes foreign descriptors, ignores SIGPIPE and
+ * the terminal's signals, names itself in the log.
+ */
+void fk_proc_child_init(const char *role, unsigned index);
+
+/* Give up root for good: groups, gid, uid, verified. No effect when not root. `user` may be NULL:
+ * "nobody". FK_ERR_NOT_FOUND, FK_ERR_SYS. */
+int fk_proc_drop(const char *user);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * Asking signers: a pool of signer processes reached over socketpairs, with many requests at once.
+ * Used by the key server's fronts (raw requests) and by an edge with local keys (as a back-end).
+ */
+#ifndef FK_SIGNER_CLIENT_H
+#define FK_SIGNER_CLIENT_H
+
+#include "loop/loop.h"
+#include "signer/request.h"
+#include "tls/keyback.h"
+
+struct fk_signer_pool;
+
+/* `deadline_us` of one request: FK_ERR_TIMEOUT after it. `max_outstanding` over all signers. */
+int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_outstanding,
+                       struct fk_signer_pool **ret);
+void fk_signer_pool_free(struct fk_signer_pool *pool);
+
+/*
+ * A new signer of key generation `generation` (takes the socket `fd`). Requests go to signers of
+ * the newest generation, the least busy first; an older generation's socket is closed when its last
+ * request is answered. A signer that dies has its requests sent to another once, then they fail
+ * with FK_ERR_UNAVAILABLE.
+ */
+int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index);
+
+/* As fk_key_done_cb, with the time the signer took. */
+typedef void fk_signer_done_cb(void *arg, int err, const uint8_t *data, size_t len,
+                               uint32_t micros);
+
+struct fk_signer_call; /* one request under way */
+
+/* FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer at all. */
+int fk_signer_pool_submit(struct fk_signer_pool *pool, enum fk_signer_op op, uint16_t detail,
+                          const uint8_t ski[20], const void *payload, size_t len,
+                          fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret);
+void fk_signer_pool_cancel(struct fk_signer_pool *pool, struct fk_signer_call *call);
+
+uint32_t fk_signer_pool_outstanding(const struct fk_signer_pool *pool);
+
+/* The pool as a back-end for remote keys (edge mode `local`). Lives as long as the pool. */
+struct fk_keyback *fk_signer_pool_back(struct fk_signer_pool *pool);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * What is said between a signer and the processes that use it, over a stream socketpair. Both ends
+ * are the same program on the same machine: fixed structures in host byte order. The signer still
+ * believes nothing: it checks sizes, permissions and structure again, and derives every length of a
+ * result from its own key.
+ */
+#ifndef FK_SIGNER_REQUEST_H
+#define FK_SIGNER_REQUEST_H
+
+#include <stdint.h>
+
+/* An operation's payload: farkey/1's payload (wire/keyop.h), or a digest or message (dialect 1). */
+#define FK_SIGNER_PAYLOAD_MAX 2048
+/* A result: an RSA-4096 signature is 512 bytes; the audit's answers are smaller. */
+#define FK_SIGNER_RESULT_MAX 1024
+
+enum fk_signer_op {
+    FK_SIGNER_SIGN13 = 1,
+    FK_SIGNER_SIGN12,
+    FK_SIGNER_DECRYPT,
+    FK_SIGNER_DIALECT1, /* `detail` is the opcode */
+    FK_SIGNER_PING,
+    FK_SIGNER_AUDIT_START,      /* audit process only: a new chain: id and first MAC key */
+    FK_SIGNER_AUDIT_CHECKPOINT, /* audit process only: sign a chain's head */
+};
+
+struct fk_signer_request {
+    uint32_t len; /* of the payload that follows */
+    uint32_t id;  /* given back in the result */
+    uint16_t op;  /* enum fk_signer_op */
+    uint16_t detail;
+    uint8_t ski[20]; /* which key */
+};
+
+struct fk_signer_result {
+    uint32_t len; /* of the data that follows; 0 when err != 0 */
+    uint32_t id;
+    int32_t err;     /* FK_ERR_* */
+    uint32_t micros; /* time the operation took in the signer */
+};
+
+_Static_assert(sizeof(struct fk_signer_request) == 32, "padding would leak");
+_Static_assert(sizeof(struct fk_signer_result) == 16, "padding would leak");
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * The channel's TLS: mutual authentication under a private CA, roles as URI SANs.
+ *
+ * Makes SSL_CTXs for both ends and checks who is there; moves bytes over a non-blocking socket.
+ * Knows nothing of the messages.
+ */
+#ifndef FK_TLS_CHANNEL_H
+#define FK_TLS_CHANNEL_H
+
+#include "base/buf.h"
+#include "loop/loop.h"
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+/* Roles as in a URI SAN "farkey:ROLE:NAME". */
+enum fk_channel_role { FK_CHANNEL_EDGE, FK_CHANNEL_KEYSERVER };
+
+#define FK_CHANNEL_ALPN "farkey/1"
+
+/* PEM texts, borrowed during fk_channel_ctx_new() only. */
+struct fk_channel_identity {
+    const uint8_t *certificate; /* chain, leaf first */
+    size_t certificate_len;
+    const uint8_t *key;
+    size_t key_len;
+    const uint8_t *ca; /* one or more trust anchors: the only ones */
+    size_t ca_len;
+    const uint8_t *crl; /* NULL: no revocation list */
+    size_t crl_len;
+};
+
+/*
+ * A context for one end. TLS 1.3 only, or also 1.2 (`allow_tls12`, for dialect 1); AEAD and forward
+ * secrecy only; peer certificate required; no tickets, no system trust store. `server`: this end
+ * accepts the TLS handshake. FK_ERR_CRYPTO, FK_ERR_FORMAT, FK_ERR_MISMATCH, FK_ERR_EXPIRED.
+ */
+int fk_channel_ctx_new(const struct fk_channel_identity *identity, bool server, bool allow_tls12,
+                       SSL_CTX **ret);
+
+/*
+ * The verified peer's name for a role: copies NAME of the one URI SAN "farkey:ROLE:NAME".
+ * FK_ERR_DENIED when the certificate has none or another role's.
+ */
+int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size);
+
+/*
+ * A certificate's URI SAN is the peer's identity as a whole ("farkey:edge:edge1").
+ */
+int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size);
+
+/*
+ * Bytes over TLS over a socket, in a loop. Incoming bytes are appended to `in` and the owner is
+ * told; outgoing bytes are queued in `out` by the owner, who calls fk_channel_io_flush() once for
+ * as many frames as it likes: they leave as few records in few system calls.
+ */
+struct fk_channel_io;
+
+enum fk_channel_event {
+    FK_CHANNEL_OPEN,    /* handshake done, peer verified by the CA (not yet by role) */
+    FK_CHANNEL_READ,    /* bytes were added to `in` */
+    FK_CHANNEL_DRAINED, /* `out` ran empty */
+    FK_CHANNEL_CLOSED,  /* peer closed in order or not; `err` tells */
+};
+
+typedef void fk_channel_cb(void *owner, enum fk_channel_event event, int err);
+
+/* Takes `fd`. `accept`: TLS server side. FK_ERR_NOMEM, FK_ERR_CRYPTO (fd then closed). */
+int fk_channel_io_new(struct fk_loop *loop, SSL_CTX *ctx, int fd, bool accept, const char *sni,
+                      fk_channel_cb *cb, void *owner, struct fk_channel_io **ret);
+
+/* Close and free at once; no event follows. Sends close_notify when it can. */
+void fk_channel_io_free(struct fk_channel_io *io);
+
+SSL *fk_channel_io_ssl(const struct fk_channel_io *io);
+struct fk_buf *fk_channel_io_in(struct fk_channel_io *io);
+struct fk_buf *fk_channel_io_out(struct fk_channel_io *io);
+
+/* Write what is queued before the loop waits next (deferred, batched). */
+void fk_channel_io_flush(struct fk_channel_io *io);
+
+/* Stop or go on reading: back-pressure by the owner. */
+void fk_channel_io_pause(struct fk_channel_io *io, bool paused);
+
+/* Text of the last TLS failure, for the owner's log line. */
+const char *fk_channel_io_reason(const struct fk_channel_io *io);
+
+#endif
