@@ -23,4 +23,9 @@
 /* A DNS name in text (RFC 1035 section 2.3.4). */
 #define FK_HOST_MAX 253
 
+/* --- admin --- */
+
+/* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
+#define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
+
 #endif

@@ -23,18 +23,23 @@
 enum fk_proc_type {
     FK_PROC_CONFIG = 1, /* m->c: fds[0] sealed bundle (conf/bundle.h); arg: generation */
     FK_PROC_KEYS,       /* m->signer: fds[0] sealed key bundle; arg: generation */
-    FK_PROC_LISTEN,     /* m->c: fds[0] a listening socket; arg: index of its configuration block */
+    FK_PROC_LISTEN,     /* m->c: fds[0] a listening socket; arg: index of its configuration block,
+                           to admin enum fk_admin_listener */
     FK_PROC_PEER,    /* m->c: fds[0] socketpair end to another child; arg: enum fk_proc_peer << 16 |
                         index */
-    FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot */
+    FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot; data: to admin
+                        only: whose metrics, "keyd" or "edge" */
     FK_PROC_LOG,     /* m->c: fds[0] a file to append to (audit, access log) */
     FK_PROC_TICKETS, /* m->c: data: ticket keys, see edge/tickets.h; wiped after use */
-    FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve */
+    FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve;
+                        data: the user to become, empty for nobody */
     FK_PROC_DRAIN,   /* m->c: finish what is under way, then exit 0; arg: seconds at most */
     FK_PROC_READY,   /* c->m: serving with generation arg */
     FK_PROC_FAILED,  /* c->m: generation arg refused; data: reason in text */
-    FK_PROC_COMMAND, /* admin->m: data: a command of an operator ("reload", "drain", ...) */
-    FK_PROC_ANSWER,  /* m->admin: data: JSON answer to it */
+    FK_PROC_COMMAND, /* admin->m: data: a command of an operator, one word ("status", "reload",
+                        "drain", ...); arg: its number. See admin/command.h */
+    FK_PROC_ANSWER,  /* m->admin: JSON answer, in data or (larger) in fds[0], a memfd; arg: the
+                        command's number */
     FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
 };
 

@@ -1,0 +1,155 @@
+/* Commands of operators and their answers as messages between the admin process and its master. */
+#include "admin/command.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool fk_admin_word_ok(const char *text, size_t len)
+{
+    if (len == 0 || len >= FK_ADMIN_WORD_SIZE)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-')
+            return false;
+    }
+    return true;
+}
+
+int fk_admin_command_word(const struct fk_procmsg *msg, char ret[FK_ADMIN_WORD_SIZE])
+{
+    if (msg->type != FK_PROC_COMMAND || !fk_admin_word_ok((const char *)msg->data, msg->len))
+        return FK_ERR_FORMAT;
+    memcpy(ret, msg->data, msg->len);
+    ret[msg->len] = '\0';
+    return FK_OK;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return FK_ERR_SYS;
+        data += n;
+        len -= (size_t)n;
+    }
+    return FK_OK;
+}
+
+/* A memfd that holds the text and can no longer change. */
+static int freeze(const char *json, size_t len, int *ret_fd)
+{
+    int fd = memfd_create("farkey-answer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err;
+
+    if (fd < 0)
+        return FK_ERR_SYS;
+    if ((err = write_all(fd, json, len)) == FK_OK &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+        err = FK_ERR_SYS;
+    if (err != FK_OK)
+        fk_close(&fd);
+    else
+        *ret_fd = fd;
+    return err;
+}
+
+int fk_admin_answer(int control, uint32_t id, const char *json, size_t len)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_ANSWER, .arg = id};
+    int fd = -1;
+    int err;
+
+    if (len > FK_ADMIN_ANSWER_MAX)
+        return FK_ERR_LIMIT;
+    if (len <= sizeof msg.data) {
+        memcpy(msg.data, json, len);
+        msg.len = len;
+    } else {
+        if ((err = freeze(json, len, &fd)) != FK_OK)
+            return err;
+        msg.fds[0] = fd;
+        msg.n_fds = 1;
+    }
+    err = fk_proc_send(control, &msg);
+    fk_close(&fd);
+    return err;
+}
+
+/* Read exactly `len` bytes from the start of a file. */
+static int read_whole(int fd, char *dst, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = pread(fd, dst + done, len - done, (off_t)done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return FK_ERR_SYS;
+        if (n == 0)
+            return FK_ERR_FORMAT;
+        done += (size_t)n;
+    }
+    return FK_OK;
+}
+
+static int answer_len(const struct fk_procmsg *msg, size_t *ret)
+{
+    struct stat st;
+
+    if (msg->type != FK_PROC_ANSWER || msg->n_fds > 1)
+        return FK_ERR_FORMAT;
+    if (msg->n_fds == 0) {
+        *ret = msg->len;
+        return FK_OK;
+    }
+    if (fstat(msg->fds[0], &st) != 0)
+        return FK_ERR_SYS;
+    if (st.st_size < 0 || msg->len != 0)
+        return FK_ERR_FORMAT;
+    if (st.st_size > FK_ADMIN_ANSWER_MAX)
+        return FK_ERR_LIMIT;
+    *ret = (size_t)st.st_size;
+    return FK_OK;
+}
+
+int fk_admin_answer_take(const struct fk_procmsg *msg, char **ret, size_t *ret_len)
+{
+    size_t len = 0;
+    char *text;
+    int err;
+
+    if ((err = answer_len(msg, &len)) != FK_OK)
+        return err;
+    text = malloc(len + 1);
+    if (text == NULL)
+        return FK_ERR_NOMEM;
+    if (msg->n_fds == 0)
+        memcpy(text, msg->data, len);
+    else
+        err = read_whole(msg->fds[0], text, len);
+    if (err != FK_OK) {
+        free(text);
+        return err;
+    }
+    text[len] = '\0';
+    *ret = text;
+    *ret_len = len;
+    return FK_OK;
+}

@@ -1,0 +1,41 @@
+/*
+ * A master's half of operators' commands: FK_PROC_COMMAND in, FK_PROC_ANSWER out.
+ *
+ * `data` of a command is one word of lower-case letters, digits and "-"; `arg` is its number, which
+ * the answer repeats. Every master answers "status" with a JSON object that has at least
+ * {"role":TEXT,"pid":NUMBER,"ready":BOOLEAN,"generation":NUMBER}; it also knows "reload" and
+ * "drain". Any other answer is an object, too; one with a member "error" tells why a command was
+ * refused. See docs/control.md.
+ */
+#ifndef FK_ADMIN_COMMAND_H
+#define FK_ADMIN_COMMAND_H
+
+#include "loop/proc.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Longest word, with its NUL. */
+#define FK_ADMIN_WORD_SIZE 32
+
+/* The word of an FK_PROC_COMMAND. FK_ERR_FORMAT when it is not one. */
+int fk_admin_command_word(const struct fk_procmsg *msg, char ret[FK_ADMIN_WORD_SIZE]);
+
+/* Whether `len` bytes are a word that a command may consist of. */
+bool fk_admin_word_ok(const char *text, size_t len);
+
+/*
+ * Answer command number `id` on the admin process's control socket with `len` bytes of JSON (one
+ * object). What does not fit a message travels in a memfd, up to FK_ADMIN_ANSWER_MAX bytes.
+ * FK_ERR_LIMIT, FK_ERR_SYS, or as fk_proc_send().
+ */
+int fk_admin_answer(int control, uint32_t id, const char *json, size_t len);
+
+/*
+ * The JSON text of an FK_PROC_ANSWER, NUL-terminated; the caller frees it. Closes no descriptor.
+ * FK_ERR_FORMAT, FK_ERR_LIMIT, FK_ERR_NOMEM, FK_ERR_SYS.
+ */
+int fk_admin_answer_take(const struct fk_procmsg *msg, char **ret, size_t *ret_len);
+
+#endif
