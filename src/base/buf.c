@@ -40,7 +40,7 @@ static void compact(struct fk_buf *buf)
 {
     size_t len = fk_buf_len(buf);
 
-    if (buf->head == 0)
+    if (buf->head == 0 || buf->mem == NULL)
         return;
     memmove(buf->mem, buf->mem + buf->head, len);
     buf->head = 0;

@@ -1,0 +1,79 @@
+# A thin front to Meson and the test runners: `make demo` and `make test` are all a new machine needs.
+# Debian's own Python and tools are used, whatever else the PATH offers first.
+export PATH := /usr/bin:/bin:/usr/sbin:/sbin:$(PATH)
+SHELL := /bin/bash
+PYTHON := /usr/bin/python3
+BUILD := build
+SANITIZED := build-asan
+FUZZ := build-fuzz
+FUZZ_SECONDS ?= 60
+PREFIX ?= /usr/local
+
+.PHONY: build demo test test-unit test-e2e test-sanitized test-full bench lint format fuzz install clean
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@tools/deps build
+	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
+
+# A client's HTTPS requests through an edge without a private key.
+demo: build
+	@tools/deps demo
+	@$(BUILD)/farkey demo $(DEMO)
+
+# Unit tests, the same under sanitizers, end-to-end tests with real programs.
+test: test-unit test-sanitized test-e2e
+
+test-unit: build
+	@meson test -C $(BUILD) --suite unit --print-errorlogs
+
+$(SANITIZED)/build.ninja:
+	@tools/deps build
+	@meson setup $(SANITIZED) -Db_sanitize=address,undefined -Db_lundef=false \
+	    -Drelaxed_sandbox=true >/dev/null
+
+test-sanitized: $(SANITIZED)/build.ninja
+	@ninja -C $(SANITIZED) --quiet
+	@ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    meson test -C $(SANITIZED) --suite unit --print-errorlogs
+
+test-e2e: build
+	@tools/deps test
+	@cd tests/e2e && FARKEY=$(CURDIR)/$(BUILD)/farkey $(PYTHON) -m pytest -q -n 4 -m 'not long' $(PYTEST)
+
+# Everything: also the long matrices and faults, and the end-to-end suite with sanitized daemons.
+test-full: test
+	@cd tests/e2e && FARKEY=$(CURDIR)/$(BUILD)/farkey $(PYTHON) -m pytest -q -n 2 -m long $(PYTEST)
+	@cd tests/e2e && FARKEY=$(CURDIR)/$(SANITIZED)/farkey FARKEY_SANITIZED=1 \
+	    $(PYTHON) -m pytest -q -n 2 -m 'not unsanitized' $(PYTEST)
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=20
+
+bench: build
+	@tools/deps bench
+	@$(PYTHON) bench/run.py $(BENCH)
+
+lint:
+	@tools/deps build lint
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@$(PYTHON) tools/lint/run.py
+
+format:
+	@git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]' | xargs clang-format-14 -i
+
+$(FUZZ)/build.ninja:
+	@tools/deps build fuzz
+	@CC=clang-14 meson setup $(FUZZ) -Dfuzz=true -Dtests=false -Db_sanitize=address,undefined \
+	    -Db_lundef=false >/dev/null
+
+fuzz: $(FUZZ)/build.ninja
+	@ninja -C $(FUZZ) --quiet
+	@tools/fuzz $(FUZZ) $(FUZZ_SECONDS)
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild
+	@packaging/install "$(DESTDIR)" "$(PREFIX)"
+
+clean:
+	rm -rf $(BUILD) $(SANITIZED) $(FUZZ)

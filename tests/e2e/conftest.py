@@ -1,0 +1,40 @@
+"""Fixtures of the end-to-end tests; see harness.py."""
+import pytest
+
+import harness
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: the long matrices and faults, run by make test-full")
+    config.addinivalue_line("markers", "unsanitized: says nothing under sanitizers (memory, sandbox)")
+
+
+@pytest.fixture
+def daemons():
+    """A list to which a test adds what it starts; all of it is ended afterwards."""
+    started = []
+    yield started
+    for daemon in reversed(started):
+        if daemon.alive():
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """One private CA for the channels of a test run."""
+    return harness.Authority(tmp_path_factory.mktemp("channel-ca"), "Channel CA")
+
+
+@pytest.fixture(scope="session")
+def site_authority(tmp_path_factory):
+    """One CA for the sites' certificates of a test run."""
+    return harness.Authority(tmp_path_factory.mktemp("site-ca"), "Site CA")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that unprivileged children of a root master can enter."""
+    for path in [tmp_path, *list(tmp_path.parents)[:2]]:
+        path.chmod(0o755)
+    return tmp_path
