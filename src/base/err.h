@@ -41,7 +41,10 @@
     X(CONF, 29, "bad configuration")                    \
     X(PASSPHRASE, 30, "wrong or missing passphrase")    \
     X(MISMATCH, 31, "key and certificate do not match") \
-    X(TLS, 32, "TLS failure")
+    X(TLS, 32, "TLS failure")                           \
+    X(NOT_TLS, 33, "not TLS")                           \
+    X(PLAIN_HTTP, 34, "plain HTTP on a TLS port")       \
+    X(SSLV2, 35, "SSLv2 hello")
 
 enum fk_err {
     FK_OK = 0,

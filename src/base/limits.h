@@ -22,6 +22,29 @@
 #define FK_NAME_MAX 64
 /* A DNS name in text (RFC 1035 section 2.3.4). */
 #define FK_HOST_MAX 253
+/* One label of it (RFC 1035 section 2.3.4). */
+#define FK_HOST_LABEL_MAX 63
+
+/* --- wire --- */
+
+/*
+ * Prime of ServerDHParams, bytes: below 2048 bits is weak (RFC 9325 section 4.4); above 4096 no RSA
+ * key served here asks for, and the request would not fit a signer's payload.
+ */
+#define FK_DH_PRIME_MIN 256
+#define FK_DH_PRIME_MAX 512
+/* All bytes of the records that carry a ClientHello: post-quantum key shares need 2 to 4 KiB. */
+#define FK_CLIENT_HELLO_MAX 16384
+/* Records it may be cut into: real clients use 1 to 3; each costs a look at every new byte. */
+#define FK_CLIENT_HELLO_RECORDS 1024
+/* Extensions of a ClientHello: browsers send about 20; duplicates are sought in pairs. */
+#define FK_CLIENT_HELLO_EXTENSIONS 64
+/* A PROXY v1 line with CRLF (the protocol's own figure, section 2.1). */
+#define FK_PROXY_V1_MAX 107
+/* A PROXY v2 header as received: addresses, names and TLS facts; no certificate comes this way. */
+#define FK_PROXY_V2_MAX 4096
+/* PP2_TYPE_UNIQUE_ID (the protocol's own figure, section 2.2.5). */
+#define FK_PROXY_UNIQUE_ID_MAX 128
 
 /* --- admin --- */
 

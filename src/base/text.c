@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 
 #include <string.h>
 #include <strings.h>
@@ -144,6 +145,30 @@ int fk_text_unhex(const char *text, size_t len, void *dst, size_t size)
     for (size_t i = 0; i < size; i++)
         bytes[i] = (uint8_t)(digit_value(text[2 * i]) * 16 + digit_value(text[2 * i + 1]));
     return FK_OK;
+}
+
+static bool is_label_char(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+}
+
+bool fk_text_host_valid(const void *text, size_t len)
+{
+    const uint8_t *bytes = text;
+    size_t label = 0;
+
+    if (len == 0 || len > FK_HOST_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] == '.' && label > 0)
+            label = 0;
+        else if (is_label_char(bytes[i]) && label < FK_HOST_LABEL_MAX)
+            label++;
+        else
+            return false;
+    }
+    return label > 0;
 }
 
 bool fk_text_host_matches(const char *pattern, const char *name)

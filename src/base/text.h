@@ -30,6 +30,12 @@ void fk_text_hex(const void *data, size_t len, char *dst);
 int fk_text_unhex(const char *text, size_t len, void *dst, size_t size);
 
 /*
+ * Whether these bytes are a host name as a TLS client sends it (RFC 6066 section 3): labels of 1 to
+ * 63 letters, digits, '-' and '_', parted by single dots, at most FK_HOST_MAX bytes, no final dot.
+ */
+bool fk_text_host_valid(const void *text, size_t len);
+
+/*
  * Whether DNS name `name` matches `pattern`: equal without regard to ASCII case, or the pattern is
  * "*." and a suffix and the name has exactly one more label (RFC 6125 section 6.4.3).
  */
