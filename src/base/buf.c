@@ -59,7 +59,7 @@ static int grow(struct fk_buf *buf, size_t need)
     mem = malloc(cap);
     if (mem == NULL)
         return FK_ERR_NOMEM;
-    if (len > 0)
+    if (len > 0 && buf->mem != NULL)
         memcpy(mem, buf->mem + buf->head, len);
     release(buf);
     buf->mem = mem;
