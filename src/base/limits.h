@@ -51,4 +51,19 @@
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
 #define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
 
+/* --- edge --- */
+
+/* Worker processes: one a core; more than any machine of this job has. */
+#define FK_EDGE_WORKERS_MAX 64
+/* Certificates of one site: one for each type of key (RSA, ECDSA, Ed25519). */
+#define FK_EDGE_CERTS_MAX 3
+/* Certificates in one chain: real ones have two to four. */
+#define FK_EDGE_CHAIN_MAX 10
+/* Key servers of one site: tried in turn within one deadline, so more would not be reached. */
+#define FK_EDGE_SERVERS_MAX 8
+/* Origins of one site: a connection remembers in 64 bits which it has tried. */
+#define FK_EDGE_ORIGINS_MAX 64
+/* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
+#define FK_EDGE_TICKET_KEYS 5
+
 #endif

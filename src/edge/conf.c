@@ -1,0 +1,399 @@
+/*
+ * The edge's option tables (root and small blocks; sites and listeners are in conf_site.c) and the
+ * checks that look at more than one block. Reads no file but through the configuration's bundle.
+ */
+#include "edge/conf.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPT(type, member) offsetof(struct type, member)
+
+static const struct fk_conf_name log_levels[] = {
+    {"error", FK_LOG_ERROR, "failures only"},
+    {"warning", FK_LOG_WARN, "and what needs attention"},
+    {"info", FK_LOG_INFO, "and changes of state, and the access log"},
+    {"debug", FK_LOG_DEBUG, "everything"},
+    {NULL, 0, NULL},
+};
+
+/* --- channel --- */
+
+static const struct fk_conf_option channel_options[] = {
+    {"certificate", FK_CONF_PATH, OPT(fk_edge_channel, certificate), .required = true,
+     .help = "This edge's certificate for the channel (PEM, leaf first)."},
+    {"key", FK_CONF_PATH, OPT(fk_edge_channel, key), .required = true,
+     .help = "Its private key: the edge's own identity, not a key of any site."},
+    {"ca", FK_CONF_PATH, OPT(fk_edge_channel, ca), .required = true,
+     .help = "The private CA of the channel. Key servers are trusted under no other."},
+    {"crl", FK_CONF_PATH, OPT(fk_edge_channel, crl),
+     .help = "Revocation list of that CA. When given, it must be there and current."},
+    {NULL},
+};
+
+static const struct fk_conf_kind channel_kind = {
+    .name = "channel",
+    .size = sizeof(struct fk_edge_channel),
+    .once = true,
+    .list_offset = OPT(fk_edge_conf, channel),
+    .options = channel_options,
+    .help = "The edge's identity towards key servers. Required when there is a keyserver block.",
+};
+
+/* --- keyserver --- */
+
+#define IDENTITY_PREFIX "farkey:keyserver:"
+
+static const char *check_identity(const void *value)
+{
+    const char *text = *(char *const *)value;
+    size_t len = strlen(IDENTITY_PREFIX);
+
+    if (strncmp(text, IDENTITY_PREFIX, len) != 0 || text[len] == '\0')
+        return "write \"farkey:keyserver:NAME\"";
+    return NULL;
+}
+
+static const struct fk_conf_option keyserver_options[] = {
+    {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address), .required = true,
+     .help = "\"host:port\" of the key server; the port is usually 2407."},
+    {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity), .check = check_identity,
+     .help = "URI SAN that its certificate must have. Default: \"farkey:keyserver:\" and the "
+             "block's title."},
+    {"zone", FK_CONF_STRING, OPT(fk_edge_keyserver, zone),
+     .help = "Where it is, for strategy nearest."},
+    {"weight", FK_CONF_INT, OPT(fk_edge_keyserver, weight), "1", 1, 1000,
+     .help = "Its share among servers of equal rank."},
+    {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind),
+     .help = "Local address to connect from."},
+    {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device),
+     .help = "Network interface to connect through, such as a VPN's."},
+    {"connect_timeout", FK_CONF_DURATION, OPT(fk_edge_keyserver, connect_timeout_us), "2s", 1000,
+     60000000, .help = "Longest time to connect and to authenticate."},
+    {"ping_interval", FK_CONF_DURATION, OPT(fk_edge_keyserver, ping_interval_us), "2s", 10000,
+     3600000000, .help = "How often an idle channel's health is looked at."},
+    {"ping_timeout", FK_CONF_DURATION, OPT(fk_edge_keyserver, ping_timeout_us), "1s", 1000,
+     60000000, .help = "Without an answer for this long the channel is given up."},
+    {"persistent", FK_CONF_BOOL, OPT(fk_edge_keyserver, persistent), "on",
+     .help = "Keep the channel open all the time. Off: opened on demand, closed when idle."},
+    {"idle", FK_CONF_DURATION, OPT(fk_edge_keyserver, idle_us), "1m", 1000000, 86400000000,
+     .help = "With persistent = off: close the channel when it was unused for this long."},
+    {"max_outstanding", FK_CONF_INT, OPT(fk_edge_keyserver, max_outstanding), "4096", 1, 65536,
+     .help = "Requests under way at once on the channel; more are refused at once."},
+    {NULL},
+};
+
+static const struct fk_conf_kind keyserver_kind = {
+    .name = "keyserver",
+    .size = sizeof(struct fk_edge_keyserver),
+    .titled = true,
+    .list_offset = OPT(fk_edge_conf, keyservers),
+    .options = keyserver_options,
+    .help = "A key server that sites may name in keyservers.",
+};
+
+/* --- tickets --- */
+
+static const struct fk_conf_option tickets_options[] = {
+    {"enabled", FK_CONF_BOOL, OPT(fk_edge_tickets, enabled), "on",
+     .help = "Session tickets (RFC 5077; TLS 1.3 resumption). Off: only the session cache."},
+    {"count", FK_CONF_INT, OPT(fk_edge_tickets, count), "1", 1, 8,
+     .help = "Tickets given after a full TLS 1.3 handshake. Clients that open several connections "
+             "at once profit from 2."},
+    {"lifetime", FK_CONF_DURATION, OPT(fk_edge_tickets, lifetime_us), "2h", 60000000, 604800000000,
+     .help = "How long a session can be resumed."},
+    {"key_life", FK_CONF_DURATION, OPT(fk_edge_tickets, key_life_us), "12h", 1000000, 604800000000,
+     .help = "How long a ticket key is accepted. A new one is made every quarter of this time; all "
+             "workers share them and they never reach a disk."},
+    {"cache", FK_CONF_INT, OPT(fk_edge_tickets, cache), "4096", 0, 1048576,
+     .help = "TLS 1.2 sessions kept by each worker for clients without tickets; 0: none."},
+    {NULL},
+};
+
+static void check_tickets(void *block, struct fk_conf *conf)
+{
+    const struct fk_edge_tickets *tickets = block;
+
+    if (tickets->enabled && tickets->lifetime_us > tickets->key_life_us / 4 * 3)
+        fk_conf_complain(conf, &tickets->block.where,
+                         "tickets: lifetime exceeds three quarters of key_life; "
+                         "raise key_life or lower lifetime");
+}
+
+static const struct fk_conf_kind tickets_kind = {
+    .name = "tickets",
+    .size = sizeof(struct fk_edge_tickets),
+    .once = true,
+    .list_offset = OPT(fk_edge_conf, tickets),
+    .options = tickets_options,
+    .help = "Resumption of sessions, without the key server.",
+    .check = check_tickets,
+};
+
+/* --- limits --- */
+
+static const struct fk_conf_option limits_options[] = {
+    {"connections", FK_CONF_INT, OPT(fk_edge_limits, connections), "16384", 1, 10000000,
+     .help = "Client connections of one worker at once; beyond, it stops accepting."},
+    {"connections_per_address", FK_CONF_INT, OPT(fk_edge_limits, connections_per_address), "0", 0,
+     1000000,
+     .help = "Connections of one client address (IPv6: one /64) to one worker; 0: no bound."},
+    {"handshakes", FK_CONF_RATE, OPT(fk_edge_limits, handshakes_milli), "0",
+     .help = "New handshakes of one worker, such as 500/s, before any cryptography; 0: no bound."},
+    {"handshake_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, handshake_us), "10s", 10000,
+     600000000, .help = "From accept to the end of the handshake."},
+    {"idle_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, idle_us), "5m", 100000, 86400000000,
+     .help = "A connection without a byte in either direction for this long is closed."},
+    {"half_closed_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, half_closed_us), "1m", 10000,
+     86400000000, .help = "As idle_timeout, once one side has closed."},
+    {"buffer", FK_CONF_SIZE, OPT(fk_edge_limits, buffer), "64k", 4096, 16777216,
+     .help = "Bytes that wait in each direction for a slow receiver; then the sender is not read."},
+    {"drain_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, drain_us), "30s", 0, 86400000000,
+     .help = "Longest wait for connections to end after SIGTERM."},
+    {NULL},
+};
+
+static const struct fk_conf_kind limits_kind = {
+    .name = "limits",
+    .size = sizeof(struct fk_edge_limits),
+    .once = true,
+    .list_offset = OPT(fk_edge_conf, limits),
+    .options = limits_options,
+    .help = "Bounds. Each worker counts its own connections.",
+};
+
+/* --- admin --- */
+
+static const struct fk_conf_option admin_options[] = {
+    {"listen", FK_CONF_STRING, OPT(fk_edge_admin, listen), "127.0.0.1:9464",
+     .help = "Address of /metrics, /healthz and /readyz: \"127.0.0.1:9464\" or \"unix:/path\"."},
+    {NULL},
+};
+
+static const struct fk_conf_kind admin_kind = {
+    .name = "admin",
+    .size = sizeof(struct fk_edge_admin),
+    .once = true,
+    .list_offset = OPT(fk_edge_conf, admin),
+    .options = admin_options,
+    .help = "The operator's HTTP listener, in a process of its own. Absent: none.",
+};
+
+/* --- root --- */
+
+static const char *check_workers(const void *value)
+{
+    const char *text = *(char *const *)value;
+    uint64_t n;
+
+    if (strcmp(text, "auto") == 0)
+        return NULL;
+    if (fk_text_u64(text, strlen(text), &n) != FK_OK || n < 1 || n > FK_EDGE_WORKERS_MAX)
+        return "write auto or a number from 1 to 64";
+    return NULL;
+}
+
+static const struct fk_conf_option root_options[] = {
+    {"workers", FK_CONF_STRING, OPT(fk_edge_conf, workers), "auto", .check = check_workers,
+     .help = "Worker processes: a number, or auto for one a processor. Changes need a restart."},
+    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), "nobody",
+     .help = "Whom workers become when the edge was started as root."},
+    {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
+     .help = "Where this edge is, for strategy nearest."},
+    {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/edge.sock",
+     .help = "Control socket of farkey status."},
+    {"log_level", FK_CONF_ENUM, OPT(fk_edge_conf, log_level), "info", .names = log_levels,
+     .help = "What is written to the log."},
+    {"access_log", FK_CONF_BOOL, OPT(fk_edge_conf, access_log), "off",
+     .help = "One log line a connection, when it ends, at level info."},
+    {NULL},
+};
+
+static const struct fk_conf_kind *const root_kids[] = {
+    &fk_edge_listen_kind, &channel_kind, &keyserver_kind, &fk_edge_site_kind,
+    &tickets_kind,        &limits_kind,  &admin_kind,     NULL,
+};
+
+/* A DNS name means one site: the same name in two sites is a mistake. */
+static void check_names(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    for (struct fk_conf_block *a = root->sites; a != NULL; a = a->next) {
+        const struct fk_edge_site *site = (const void *)a;
+
+        for (struct fk_conf_block *b = a->next; b != NULL; b = b->next) {
+            const char *name = fk_edge_site_clash(site, (const void *)b);
+
+            if (name != NULL)
+                fk_conf_complain(conf, &b->where,
+                                 "site \"%s\": the name \"%s\" is also site \"%s\"'s; "
+                                 "give it to one of them",
+                                 b->title, name, a->title);
+        }
+    }
+}
+
+static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    const struct fk_edge_site *first = NULL;
+
+    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next) {
+        const struct fk_edge_site *site = (const void *)b;
+
+        if (site->is_default && first != NULL)
+            fk_conf_complain(conf, &b->where,
+                             "site \"%s\": default = on is also in site \"%s\"; choose one",
+                             b->title, first->block.title);
+        else if (site->is_default)
+            first = site;
+    }
+}
+
+static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    if (root->keyservers != NULL && root->channel == NULL)
+        fk_conf_complain(conf, &root->keyservers->where,
+                         "keyserver \"%s\": there is no channel block; write "
+                         "channel { certificate = ... key = ... ca = ... }",
+                         root->keyservers->title);
+    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next) {
+        const struct fk_edge_site *site = (const void *)b;
+
+        for (size_t i = 0; i < site->keyservers.count; i++)
+            if (fk_edge_find(root->keyservers, site->keyservers.items[i]) == NULL)
+                fk_conf_complain(conf, &b->where,
+                                 "site \"%s\": there is no keyserver \"%s\"; add a keyserver block",
+                                 b->title, site->keyservers.items[i]);
+    }
+}
+
+static void check_addresses(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    for (struct fk_conf_block *b = root->listens; b != NULL; b = b->next) {
+        const struct fk_edge_listen *listener = (const void *)b;
+        const char *name;
+        uint8_t ip[16];
+        size_t len;
+
+        for (size_t i = 0; i < listener->addresses.count; i++) {
+            if (fk_edge_address_map(listener->addresses.items[i], ip, &len, &name) != FK_OK)
+                fk_conf_complain(conf, &b->where,
+                                 "listen \"%s\": addresses: \"%s\" is not \"ADDRESS=SITE\"",
+                                 b->title, listener->addresses.items[i]);
+            else if (fk_edge_find(root->sites, name) == NULL)
+                fk_conf_complain(conf, &b->where,
+                                 "listen \"%s\": addresses: there is no site \"%s\"", b->title,
+                                 name);
+        }
+    }
+}
+
+static void check_root(void *block, struct fk_conf *conf)
+{
+    const struct fk_edge_conf *root = block;
+
+    if (root->listens == NULL)
+        fk_conf_complain(conf, &root->block.where,
+                         "no listen block; write listen \"0.0.0.0:443\" { }");
+    if (root->sites == NULL)
+        fk_conf_complain(conf, &root->block.where,
+                         "no site block; write site \"NAME\" { origin = ... }");
+    check_names(root, conf);
+    check_default(root, conf);
+    check_keyservers(root, conf);
+    check_addresses(root, conf);
+}
+
+const struct fk_conf_kind fk_edge_conf_kind = {
+    .name = "edge",
+    .size = sizeof(struct fk_edge_conf),
+    .options = root_options,
+    .kids = root_kids,
+    .help = "Configuration of farkey edge.",
+    .check = check_root,
+};
+
+/* --- looking things up --- */
+
+unsigned fk_edge_workers(const struct fk_edge_conf *conf)
+{
+    uint64_t n;
+    cpu_set_t set;
+
+    if (fk_text_u64(conf->workers, strlen(conf->workers), &n) == FK_OK)
+        return (unsigned)n;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    n = (uint64_t)CPU_COUNT(&set);
+    return (unsigned)(n > FK_EDGE_WORKERS_MAX ? FK_EDGE_WORKERS_MAX : n);
+}
+
+/* Fill a block that the file does not have with the defaults of its table (numbers only). */
+static void fill_defaults(const struct fk_conf_kind *kind, void *block)
+{
+    for (const struct fk_conf_option *option = kind->options; option->name != NULL; option++) {
+        void *member = (char *)block + option->offset;
+        const char *text = option->fallback;
+
+        if (option->type == FK_CONF_BOOL)
+            *(bool *)member = strcmp(text, "on") == 0;
+        else if (option->type == FK_CONF_DURATION)
+            (void)fk_text_duration(text, strlen(text), member);
+        else if (option->type == FK_CONF_RATE)
+            *(uint64_t *)member = 0;
+        else
+            (void)fk_text_size(text, strlen(text), member);
+    }
+}
+
+const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf)
+{
+    static struct fk_edge_tickets defaults;
+
+    if (conf->tickets != NULL)
+        return (const void *)conf->tickets;
+    fill_defaults(&tickets_kind, &defaults);
+    return &defaults;
+}
+
+const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
+{
+    static struct fk_edge_limits defaults;
+
+    if (conf->limits != NULL)
+        return (const void *)conf->limits;
+    fill_defaults(&limits_kind, &defaults);
+    return &defaults;
+}
+
+struct fk_conf_block *fk_edge_find(struct fk_conf_block *list, const char *title)
+{
+    for (; list != NULL; list = list->next)
+        if (strcmp(list->title, title) == 0)
+            return list;
+    return NULL;
+}
+
+const char *fk_edge_keyserver_name(const struct fk_edge_keyserver *server)
+{
+    if (server->identity == NULL)
+        return server->block.title;
+    return server->identity + strlen(IDENTITY_PREFIX);
+}
+
+int fk_edge_path(const struct fk_conf_where *where, const char *path, char *ret, size_t size)
+{
+    const char *slash = strrchr(where->file, '/');
+    int n;
+
+    if (path[0] == '/' || slash == NULL)
+        n = snprintf(ret, size, "%s", path);
+    else
+        n = snprintf(ret, size, "%.*s/%s", (int)(slash - where->file), where->file, path);
+    return n >= 0 && (size_t)n < size ? FK_OK : FK_ERR_LIMIT;
+}

@@ -1,0 +1,147 @@
+/*
+ * The edge's configuration: the structs that the option tables of conf.c and conf_site.c fill.
+ * A loaded configuration is read-only; its strings live as long as its struct fk_conf.
+ */
+#ifndef FK_EDGE_CONF_H
+#define FK_EDGE_CONF_H
+
+#include "conf/conf.h"
+
+enum fk_edge_mode { FK_MODE_SIGN, FK_MODE_DECRYPT, FK_MODE_LOCAL };
+
+/* Flags of a site's `tls`. */
+#define FK_EDGE_TLS12 1U
+#define FK_EDGE_TLS13 2U
+
+enum fk_origin_connect { FK_ORIGIN_AT_ONCE, FK_ORIGIN_FIRST_BYTES };
+enum fk_origin_balance { FK_BALANCE_ROUND_ROBIN, FK_BALANCE_LEAST_CONNECTIONS };
+enum fk_origin_proxy { FK_ORIGIN_PROXY_OFF, FK_ORIGIN_PROXY_V1, FK_ORIGIN_PROXY_V2 };
+
+struct fk_edge_listen {
+    struct fk_conf_block block; /* title: the address */
+    bool proxy_protocol;
+    struct fk_conf_list proxy_from; /* ranges that may send a PROXY header; empty: everybody */
+    struct fk_conf_list addresses;  /* "10.0.0.1=example.com" */
+    bool strict_sni;
+    char *device;
+    uint64_t backlog;
+    uint64_t defer_accept_us;
+};
+
+struct fk_edge_channel {
+    struct fk_conf_block block;
+    char *certificate, *key, *ca, *crl;
+};
+
+struct fk_edge_keyserver {
+    struct fk_conf_block block; /* title: its name */
+    char *address, *identity, *bind, *device, *zone;
+    uint64_t weight;
+    uint64_t connect_timeout_us;
+    uint64_t ping_interval_us, ping_timeout_us;
+    bool persistent;
+    uint64_t idle_us;
+    uint64_t max_outstanding;
+};
+
+struct fk_edge_site {
+    struct fk_conf_block block; /* title: its name */
+    struct fk_conf_list names;
+    bool is_default;
+    /* keys */
+    int mode; /* enum fk_edge_mode */
+    struct fk_conf_list keyservers;
+    int strategy; /* enum fk_keypool_strategy */
+    uint64_t deadline_us;
+    struct fk_conf_list certificate, key; /* paths: see fk_edge_path() */
+    /* TLS */
+    unsigned tls;
+    bool rsa_key_exchange, dhe;
+    struct fk_conf_list alpn;
+    struct fk_conf_list groups;
+    /* origin */
+    struct fk_conf_list origin;
+    int origin_connect; /* enum fk_origin_connect */
+    int origin_balance; /* enum fk_origin_balance */
+    int origin_proxy;   /* enum fk_origin_proxy */
+    uint64_t origin_timeout_us;
+    uint64_t origin_check_us;    /* active health check, 0 off */
+    uint64_t origin_fail_max;    /* failures in a row before an origin is taken out */
+    uint64_t origin_fail_for_us; /* for how long */
+    uint64_t origin_connections; /* to one origin at once, 0: no bound */
+};
+
+struct fk_edge_tickets {
+    struct fk_conf_block block;
+    bool enabled;
+    uint64_t count;       /* TLS 1.3 tickets after a full handshake */
+    uint64_t lifetime_us; /* of a session */
+    uint64_t key_life_us;
+    uint64_t cache; /* sessions kept for clients without tickets */
+};
+
+struct fk_edge_limits {
+    struct fk_conf_block block;
+    uint64_t connections;             /* of one worker */
+    uint64_t connections_per_address; /* of one worker, 0: no bound */
+    uint64_t handshakes_milli;        /* thousandths of handshakes a second of one worker, 0 */
+    uint64_t handshake_us;
+    uint64_t idle_us;
+    uint64_t half_closed_us;
+    uint64_t buffer; /* bytes waiting in each direction of a connection */
+    uint64_t drain_us;
+};
+
+struct fk_edge_admin {
+    struct fk_conf_block block;
+    char *listen;
+};
+
+struct fk_edge_conf {
+    struct fk_conf_block block;
+    char *workers; /* "auto" or a number */
+    char *user, *zone, *control;
+    int log_level;
+    bool access_log;
+    struct fk_conf_block *listens;    /* struct fk_edge_listen */
+    struct fk_conf_block *channel;    /* struct fk_edge_channel, at most one */
+    struct fk_conf_block *keyservers; /* struct fk_edge_keyserver */
+    struct fk_conf_block *sites;      /* struct fk_edge_site */
+    struct fk_conf_block *tickets;    /* struct fk_edge_tickets; NULL: see fk_edge_tickets() */
+    struct fk_conf_block *limits;     /* struct fk_edge_limits; NULL: see fk_edge_limits() */
+    struct fk_conf_block *admin;      /* struct fk_edge_admin; NULL: none */
+};
+
+extern const struct fk_conf_kind fk_edge_conf_kind;
+extern const struct fk_conf_kind fk_edge_site_kind;   /* conf_site.c */
+extern const struct fk_conf_kind fk_edge_listen_kind; /* conf_site.c */
+
+/* How many workers to run: the number given, or one a processor that this process may use. */
+unsigned fk_edge_workers(const struct fk_edge_conf *conf);
+
+/* The block, or its defaults when the file has none. */
+const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf);
+const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf);
+
+/* The server names of a site (its title when it has no names), and one that two sites share. */
+size_t fk_edge_site_names(const struct fk_edge_site *site);
+const char *fk_edge_site_name(const struct fk_edge_site *site, size_t i);
+const char *fk_edge_site_clash(const struct fk_edge_site *a, const struct fk_edge_site *b);
+
+/* The block called `title` in a list of one kind, or NULL. */
+struct fk_conf_block *fk_edge_find(struct fk_conf_block *list, const char *title);
+
+/* NAME of the identity "farkey:keyserver:NAME" that this key server's certificate must have. */
+const char *fk_edge_keyserver_name(const struct fk_edge_keyserver *server);
+
+/*
+ * `path` against the directory of the file that names it, into `ret`. FK_ERR_LIMIT when it does
+ * not fit.
+ */
+int fk_edge_path(const struct fk_conf_where *where, const char *path, char *ret, size_t size);
+
+/* Split "10.0.0.1=example.com" of a listener: the address part's bytes, and the name (borrowed). */
+int fk_edge_address_map(const char *text, uint8_t ret_ip[16], size_t *ret_len,
+                        const char **ret_name);
+
+#endif

@@ -1,0 +1,309 @@
+/* The option tables of listen and site blocks, and the checks of one such block. */
+#include "edge/conf.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "keyclient/keyclient.h"
+#include "loop/addr.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define OPT(type, member) offsetof(struct type, member)
+
+/* --- listen --- */
+
+static const struct fk_conf_option listen_options[] = {
+    {"proxy_protocol", FK_CONF_BOOL, OPT(fk_edge_listen, proxy_protocol), "off",
+     .help = "Each connection starts with a PROXY header, version 1 or 2. Connections without one "
+             "are closed."},
+    {"proxy_from", FK_CONF_RANGES, OPT(fk_edge_listen, proxy_from),
+     .help = "Who may connect to a listener with proxy_protocol = on. Empty: everybody, so keep "
+             "the listener private."},
+    {"addresses", FK_CONF_LIST, OPT(fk_edge_listen, addresses),
+     .help = "Sites of clients that send no server name, by the address that they reached: "
+             "\"10.0.0.1=example.com\" (the title of a site)."},
+    {"strict_sni", FK_CONF_BOOL, OPT(fk_edge_listen, strict_sni), "off",
+     .help = "Refuse clients with an unknown server name, or with none, in place of giving them "
+             "the default site."},
+    {"device", FK_CONF_STRING, OPT(fk_edge_listen, device),
+     .help = "Network interface to listen on."},
+    {"backlog", FK_CONF_INT, OPT(fk_edge_listen, backlog), "0", 0, 65535,
+     .help = "Connections that wait to be accepted; 0: the system's maximum."},
+    {"defer_accept", FK_CONF_DURATION, OPT(fk_edge_listen, defer_accept_us), "0", 0, 60000000,
+     .help = "Let the kernel keep a connection until its first bytes are there, for this long."},
+    {NULL},
+};
+
+static void check_listen(void *block, struct fk_conf *conf)
+{
+    const struct fk_edge_listen *listener = block;
+    struct fk_addr addr;
+
+    if (fk_addr_parse(listener->block.title, &addr) != FK_OK)
+        fk_conf_complain(conf, &listener->block.where,
+                         "listen \"%s\": not an address; write \"10.0.0.1:443\", \"[::1]:443\", "
+                         "\"*:443\" or \"unix:/path\"",
+                         listener->block.title);
+    if (listener->proxy_from.count > 0 && !listener->proxy_protocol)
+        fk_conf_complain(conf, &listener->block.where,
+                         "listen \"%s\": proxy_from without proxy_protocol = on",
+                         listener->block.title);
+}
+
+const struct fk_conf_kind fk_edge_listen_kind = {
+    .name = "listen",
+    .size = sizeof(struct fk_edge_listen),
+    .titled = true,
+    .list_offset = OPT(fk_edge_conf, listens),
+    .options = listen_options,
+    .help = "An address that clients connect to.",
+    .check = check_listen,
+};
+
+int fk_edge_address_map(const char *text, uint8_t ret_ip[16], size_t *ret_len,
+                        const char **ret_name)
+{
+    const char *equals = strchr(text, '=');
+    char host[FK_ADDR_TEXT_SIZE];
+    struct fk_addr addr;
+    bool v6;
+    int n;
+
+    if (equals == NULL || equals[1] == '\0')
+        return FK_ERR_FORMAT;
+    v6 = memchr(text, ':', (size_t)(equals - text)) != NULL && text[0] != '[';
+    n = snprintf(host, sizeof host, v6 ? "[%.*s]:1" : "%.*s:1", (int)(equals - text), text);
+    if (n < 0 || (size_t)n >= sizeof host || fk_addr_parse(host, &addr) != FK_OK)
+        return FK_ERR_FORMAT;
+    *ret_len = fk_addr_ip(&addr, ret_ip);
+    *ret_name = equals + 1;
+    return FK_OK;
+}
+
+/* --- site --- */
+
+static const struct fk_conf_name modes[] = {
+    {"sign", FK_MODE_SIGN, "the key server signs each full handshake"},
+    {"decrypt", FK_MODE_DECRYPT,
+     "RSA key exchange of TLS 1.2 only: the key server decrypts the premaster secret"},
+    {"local", FK_MODE_LOCAL, "the key is a file of this host, held by a signer process"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name strategies[] = {
+    {"round_robin", FK_STRATEGY_ROUND_ROBIN, "one after the other"},
+    {"least_outstanding", FK_STRATEGY_LEAST_OUTSTANDING, "the fewest requests under way"},
+    {"fastest", FK_STRATEGY_FASTEST, "the lowest mean response time"},
+    {"nearest", FK_STRATEGY_NEAREST, "this edge's zone first, then by weight"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name tls_versions[] = {
+    {"1.2", FK_EDGE_TLS12, "TLS 1.2"},
+    {"1.3", FK_EDGE_TLS13, "TLS 1.3"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name connects[] = {
+    {"at_once", FK_ORIGIN_AT_ONCE,
+     "as soon as the handshake is done; for protocols in which the server speaks first"},
+    {"first_bytes", FK_ORIGIN_FIRST_BYTES, "when the client has sent its first bytes"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name balances[] = {
+    {"round_robin", FK_BALANCE_ROUND_ROBIN, "one after the other"},
+    {"least_connections", FK_BALANCE_LEAST_CONNECTIONS, "the fewest open connections"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name proxies[] = {
+    {"off", FK_ORIGIN_PROXY_OFF, "nothing"},
+    {"v1", FK_ORIGIN_PROXY_V1, "a PROXY line (version 1)"},
+    {"v2", FK_ORIGIN_PROXY_V2, "a binary PROXY header with the TLS facts (version 2)"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_option site_options[] = {
+    {"names", FK_CONF_LIST, OPT(fk_edge_site, names),
+     .help = "Server names (SNI) of the site; \"*.example.com\" stands for exactly one more label. "
+             "Default: the block's title."},
+    {"default", FK_CONF_BOOL, OPT(fk_edge_site, is_default), "off",
+     .help = "Serve clients whose server name no site has, and those that send none."},
+    {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = modes,
+     .help = "Where the private key is and what is done with it."},
+    {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
+     .help = "Key servers that hold this site's keys, by the titles of their blocks."},
+    {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
+     .names = strategies, .help = "Which key server is asked first."},
+    {"deadline", FK_CONF_DURATION, OPT(fk_edge_site, deadline_us), "3s", 1000, 60000000,
+     .help = "Longest wait for one key operation, other key servers tried in it."},
+    {"certificate", FK_CONF_LIST, OPT(fk_edge_site, certificate),
+     .help = "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. "
+             "Absent: those that the key server has for the site's name, renewed when it renews "
+             "them."},
+    {"key", FK_CONF_LIST, OPT(fk_edge_site, key),
+     .help = "Mode local: the private keys of the certificates, in any order."},
+    {"tls", FK_CONF_FLAGS, OPT(fk_edge_site, tls), "{\"1.2\", \"1.3\"}", .names = tls_versions,
+     .help = "Versions offered."},
+    {"rsa_key_exchange", FK_CONF_BOOL, OPT(fk_edge_site, rsa_key_exchange), "off",
+     .help = "Also offer TLS 1.2 RSA key exchange (no forward secrecy), for old clients."},
+    {"dhe", FK_CONF_BOOL, OPT(fk_edge_site, dhe), "off", .help = "Also offer TLS 1.2 DHE-RSA."},
+    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn),
+     .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."},
+    {"groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",
+     .help = "Groups for the key agreement, most wanted first."},
+    {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
+     .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
+    {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",
+     .names = connects, .help = "When the origin is connected to."},
+    {"origin_balance", FK_CONF_ENUM, OPT(fk_edge_site, origin_balance), "round_robin",
+     .names = balances, .help = "Which origin is next."},
+    {"origin_proxy", FK_CONF_ENUM, OPT(fk_edge_site, origin_proxy), "off", .names = proxies,
+     .help = "Tell the origin who the client is."},
+    {"origin_timeout", FK_CONF_DURATION, OPT(fk_edge_site, origin_timeout_us), "3s", 1000, 60000000,
+     .help = "Longest wait for one connection to an origin; then the next one is tried."},
+    {"origin_check", FK_CONF_DURATION, OPT(fk_edge_site, origin_check_us), "0", 0, 3600000000,
+     .help = "Connect to each origin this often to see whether it is alive; 0: never."},
+    {"origin_fail_max", FK_CONF_INT, OPT(fk_edge_site, origin_fail_max), "3", 1, 1000,
+     .help = "Failures in a row after which an origin is left out."},
+    {"origin_fail_for", FK_CONF_DURATION, OPT(fk_edge_site, origin_fail_for_us), "5s", 1000,
+     3600000000, .help = "How long it is left out, unless a check finds it alive."},
+    {"origin_connections", FK_CONF_INT, OPT(fk_edge_site, origin_connections), "0", 0, 1000000,
+     .help = "Connections to one origin at once by one worker; 0: no bound."},
+    {NULL},
+};
+
+/* "example.com", "*.example.com": letters, digits, hyphens and dots. */
+static bool name_ok(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (strncmp(name, "*.", 2) == 0)
+        name += 2;
+    if (len > FK_HOST_MAX || name[0] == '\0' || name[0] == '.')
+        return false;
+    return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
+           strlen(name);
+}
+
+static void check_site_names(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_where *where = &site->block.where;
+
+    if (site->names.count == 0 && !name_ok(site->block.title) && !site->is_default)
+        fk_conf_complain(conf, where,
+                         "site \"%s\": the title is not a DNS name; write names = {...}",
+                         site->block.title);
+    for (size_t i = 0; i < site->names.count; i++)
+        if (!name_ok(site->names.items[i]))
+            fk_conf_complain(conf, where, "site \"%s\": \"%s\" is not a DNS name",
+                             site->block.title, site->names.items[i]);
+    for (size_t i = 0; i < site->alpn.count; i++)
+        if (strlen(site->alpn.items[i]) > 255 || site->alpn.items[i][0] == '\0')
+            fk_conf_complain(conf, where, "site \"%s\": alpn: names have 1 to 255 bytes",
+                             site->block.title);
+}
+
+static void check_site_keys(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_where *where = &site->block.where;
+    const char *title = site->block.title;
+
+    if (site->mode == FK_MODE_LOCAL) {
+        if (site->key.count == 0 || site->certificate.count == 0)
+            fk_conf_complain(conf, where,
+                             "site \"%s\": mode = local needs certificate and key files", title);
+        if (site->keyservers.count > 0)
+            fk_conf_complain(conf, where,
+                             "site \"%s\": mode = local asks no key server; remove keyservers",
+                             title);
+        return;
+    }
+    if (site->key.count > 0)
+        fk_conf_complain(conf, where,
+                         "site \"%s\": the key is at the key server; remove key, or write "
+                         "mode = local",
+                         title);
+    if (site->keyservers.count == 0)
+        fk_conf_complain(conf, where, "site \"%s\": no key server; write keyservers = {\"...\"}",
+                         title);
+    if (site->keyservers.count > FK_EDGE_SERVERS_MAX)
+        fk_conf_complain(conf, where, "site \"%s\": more than %d keyservers", title,
+                         FK_EDGE_SERVERS_MAX);
+    if (site->mode == FK_MODE_DECRYPT && (site->tls & FK_EDGE_TLS12) == 0)
+        fk_conf_complain(conf, where,
+                         "site \"%s\": mode = decrypt is TLS 1.2; write tls = {\"1.2\"}", title);
+}
+
+static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const char *title = site->block.title;
+
+    if (site->origin.count > FK_EDGE_ORIGINS_MAX)
+        fk_conf_complain(conf, &site->block.where, "site \"%s\": more than %d origins", title,
+                         FK_EDGE_ORIGINS_MAX);
+    for (size_t i = 0; i < site->origin.count; i++) {
+        const char *text = site->origin.items[i];
+        char host[FK_HOST_MAX + 1];
+        struct fk_addr addr;
+        uint16_t port;
+
+        if (fk_addr_parse(text, &addr) == FK_OK ||
+            (strncmp(text, "unix:", 5) != 0 &&
+             fk_addr_split(text, host, sizeof host, &port) == FK_OK && port != 0))
+            continue;
+        fk_conf_complain(conf, &site->block.where,
+                         "site \"%s\": origin \"%s\" is not an address; write \"host:port\" or "
+                         "\"unix:/path\"",
+                         title, text);
+    }
+}
+
+static void check_site(void *block, struct fk_conf *conf)
+{
+    const struct fk_edge_site *site = block;
+
+    check_site_names(site, conf);
+    check_site_keys(site, conf);
+    check_site_origins(site, conf);
+    if (site->tls == 0)
+        fk_conf_complain(conf, &site->block.where,
+                         "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",
+                         site->block.title);
+    if (site->certificate.count > FK_EDGE_CERTS_MAX)
+        fk_conf_complain(conf, &site->block.where,
+                         "site \"%s\": more than %d certificates; one for each type of key",
+                         site->block.title, FK_EDGE_CERTS_MAX);
+}
+
+const struct fk_conf_kind fk_edge_site_kind = {
+    .name = "site",
+    .size = sizeof(struct fk_edge_site),
+    .titled = true,
+    .list_offset = OPT(fk_edge_conf, sites),
+    .options = site_options,
+    .help = "A service: server names, keys, TLS and origins.",
+    .check = check_site,
+};
+
+size_t fk_edge_site_names(const struct fk_edge_site *site)
+{
+    return site->names.count > 0 ? site->names.count : 1;
+}
+
+const char *fk_edge_site_name(const struct fk_edge_site *site, size_t i)
+{
+    return site->names.count > 0 ? site->names.items[i] : site->block.title;
+}
+
+const char *fk_edge_site_clash(const struct fk_edge_site *a, const struct fk_edge_site *b)
+{
+    for (size_t i = 0; i < fk_edge_site_names(a); i++)
+        for (size_t j = 0; j < fk_edge_site_names(b); j++)
+            if (strcasecmp(fk_edge_site_name(a, i), fk_edge_site_name(b, j)) == 0)
+                return fk_edge_site_name(a, i);
+    return NULL;
+}

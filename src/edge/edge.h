@@ -1,0 +1,20 @@
+/* Entry points of the edge, for farkey(1). */
+#ifndef FK_EDGE_EDGE_H
+#define FK_EDGE_EDGE_H
+
+#include "conf/conf.h"
+
+/* `farkey edge -c FILE [-v]`: the master, in the foreground. Returns the exit status. */
+int fk_edge_main(int argc, char **argv);
+
+/* `farkey child edge-worker INDEX`: a child of it. Returns the exit status. */
+int fk_edge_child(const char *role, unsigned index);
+
+/*
+ * Load and check a whole configuration, certificates and keys included, reading through `bundle`:
+ * what the master serves, and what `farkey check` runs. Private keys of mode `local` are read,
+ * compared with their certificates and dropped from the bundle again. As fk_conf_load() otherwise.
+ */
+int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
+
+#endif
