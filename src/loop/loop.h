@@ -2,8 +2,8 @@
  * The event loop: a thin face on libev, one a process.
  *
  * Watchers are embedded in their owner, who stops them before its memory goes. A watcher's callback
- * may stop or free anything, its own watcher included. Nothing in here allocates after
- * fk_loop_new().
+ * may stop or free anything, its own watcher included. A watcher costs no allocation of its own;
+ * libev's tables grow with the highest descriptor and the number of timers.
  */
 #ifndef FK_LOOP_LOOP_H
 #define FK_LOOP_LOOP_H

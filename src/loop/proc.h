@@ -71,12 +71,16 @@ int fk_proc_send_fd(int control, uint32_t type, uint32_t arg, int fd);
 int fk_proc_recv(int control, struct fk_procmsg *ret);
 void fk_procmsg_close(struct fk_procmsg *msg); /* close descriptors not taken (set to -1) */
 
-/* Start a child. *ret_control is the master's end, non-blocking. FK_ERR_SYS. */
+/*
+ * Start a child: this program anew, with no signal blocked or ignored and descriptors 0 to 2 as
+ * they are here. *ret_control is the master's end, the caller's; both ends are non-blocking.
+ * FK_ERR_SYS.
+ */
 int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_control);
 
 /*
- * First thing a child does: dies with its parent, closes foreign descriptors, ignores SIGPIPE and
- * the terminal's signals, names itself in the log.
+ * First thing a child does (it ends when it has no control socket): dies with its parent, closes
+ * foreign descriptors, ignores SIGPIPE and the terminal's signals, names itself in the log.
  */
 void fk_proc_child_init(const char *role, unsigned index);
 
