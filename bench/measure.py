@@ -1,0 +1,76 @@
+"""Reading what a process has cost, and putting processes on cores. Linux, by /proc."""
+import contextlib
+import os
+import pathlib
+import statistics
+import threading
+import time
+
+SERVER_CORE = 0  # the process that is measured, alone
+OTHER_CORE = 1   # client, origin, and whatever is not measured
+
+_tick = threading.Event()
+
+
+def tree(pid):
+    """A process and all its descendants."""
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, queue = [], [pid]
+    while queue:
+        one = queue.pop()
+        found.append(one)
+        queue += children.get(one, [])
+    return found
+
+
+def pin(pids, core):
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(task), {core})
+
+
+def cpu_seconds(pids):
+    """CPU time of processes in seconds, from the scheduler's nanoseconds."""
+    total = 0
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            total += int(pathlib.Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def resident_kib(pids):
+    """Private resident memory in KiB: what the process would not share with its siblings."""
+    total = 0
+    for pid in pids:
+        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Private_Clean:", "Private_Dirty:", "Anonymous:")):
+                name, value = line.split()[:2]
+                if name != "Anonymous:":
+                    total += int(value)
+    return total
+
+
+def wait_until(condition, what, timeout=30):
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {timeout} s: {what}")
+        _tick.wait(0.02)  # the poll interval
+    return value
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def spread(values):
+    """Half the distance between the quartiles, relative to the median: how far to trust it."""
+    if len(values) < 4:
+        return None
+    quartiles = statistics.quantiles(values, n=4)
+    return (quartiles[2] - quartiles[0]) / 2 / statistics.median(values)
