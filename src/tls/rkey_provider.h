@@ -1,0 +1,62 @@
+/*
+ * Inside of the remote-key provider: what its files share. Not for anybody else.
+ *
+ * All state hangs on the provider's context and its keys; the only global is the thread's current
+ * handshake (rkey.c), so that a loadable provider can use the same dispatch tables.
+ */
+#ifndef FK_TLS_RKEY_PROVIDER_H
+#define FK_TLS_RKEY_PROVIDER_H
+
+#include "tls/rkey.h"
+
+#include <openssl/core_dispatch.h>
+
+#define FK_RKEY_PROVIDER "farkey"
+#define FK_RKEY_PROPERTY "provider=" FK_RKEY_PROVIDER
+
+/* Import parameter (octet pointer): the back-end of a key. Without it a key is a public key only.
+ */
+#define FK_RKEY_PARAM_BACK "farkey-back"
+
+struct fk_rkey_provider {
+    const OSSL_CORE_HANDLE *handle;
+    OSSL_LIB_CTX *libctx; /* where public keys live: that of the application (built in) */
+};
+
+/* What an algorithm family calls itself. */
+struct fk_rkey_type {
+    enum fk_key_type type;
+    const char *name; /* as OpenSSL's EVP_PKEY_is_a() knows it */
+    const char *private_param;
+};
+
+/* A key: the public half, and who has the other one. */
+struct fk_rkey {
+    struct fk_rkey_provider *provider;
+    const struct fk_rkey_type *type;
+    EVP_PKEY *public_key; /* of the default provider, never with a private part */
+    struct fk_keyback *back;
+    uint8_t ski[20];
+    size_t size; /* of a signature or ciphertext at most */
+};
+
+/*
+ * Carry one operation out: fills key, SKI and context in, submits, and pauses the handshake's job
+ * until the answer is here. The answer (at most `size` bytes) is moved to `out`. Errors are raised
+ * on OpenSSL's queue and kept in the session. FK_ERR_INVAL outside of a handshake's job.
+ */
+int fk_rkey_run(const struct fk_rkey *key, struct fk_key_request *request, uint8_t *out,
+                size_t size, size_t *ret_len);
+
+/* Put an error on OpenSSL's queue, and in the current session when there is one. Returns `err`. */
+int fk_rkey_raise(int err, const char *what);
+
+extern const OSSL_DISPATCH fk_rkey_keymgmt_rsa[];
+extern const OSSL_DISPATCH fk_rkey_keymgmt_ec[];
+extern const OSSL_DISPATCH fk_rkey_keymgmt_ed25519[];
+extern const OSSL_DISPATCH fk_rkey_signature_rsa[];
+extern const OSSL_DISPATCH fk_rkey_signature_ec[];
+extern const OSSL_DISPATCH fk_rkey_signature_ed25519[];
+extern const OSSL_DISPATCH fk_rkey_decrypt_rsa[];
+
+#endif
