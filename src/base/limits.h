@@ -66,4 +66,25 @@
 /* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
 #define FK_EDGE_TICKET_KEYS 5
 
+/* --- loop --- */
+
+/* Children of one master: workers or fronts and signers of two generations on the largest hosts. */
+#define FK_SUPER_CHILDREN_MAX 1024
+/* Messages that wait for one child: all that a start sends, several times over. */
+#define FK_SUPER_QUEUE_MAX 1024
+/* Names kept or under way in one process's cache: origins and key servers of a large edge. */
+#define FK_DNS_CACHE_MAX 256
+/* Addresses kept of one name: more than any client tries before its deadline. */
+#define FK_DNS_ADDRS_MAX 16
+/* Sockets of the resolver: a few servers, UDP and TCP each. */
+#define FK_DNS_SOCKETS_MAX 32
+/* An answer is believed for at least and at most this long: changes are seen within minutes. */
+#define FK_DNS_TTL_MIN_S 1
+#define FK_DNS_TTL_MAX_S 300
+/* A failure is believed for this long: a retrying client must not flood the servers. */
+#define FK_DNS_TTL_FAILED_S 2
+/* Slots and rows of shared metrics: one slot a process, tables of a few hundred rows. */
+#define FK_METRICS_SLOTS_MAX 4096
+#define FK_METRICS_ROWS_MAX  4096
+
 #endif

@@ -1,0 +1,20 @@
+/*
+ * Tell systemd about the state of this service (sd_notify(3), written anew: no library). Without
+ * NOTIFY_SOCKET in the environment every call does nothing.
+ */
+#ifndef FK_LOOP_NOTIFY_H
+#define FK_LOOP_NOTIFY_H
+
+#include <stdint.h>
+
+/* FK_ERR_SYS when the manager cannot be reached, FK_ERR_INVAL for a bad NOTIFY_SOCKET. */
+int fk_notify_ready(void); /* serving; also after a reload */
+int fk_notify_reloading(void);
+int fk_notify_stopping(void);
+int fk_notify_watchdog(void);
+int fk_notify_status(const char *text); /* one line for people */
+
+/* How often fk_notify_watchdog() is due, half of WATCHDOG_USEC; 0 when not asked for. */
+uint64_t fk_notify_watchdog_us(void);
+
+#endif
