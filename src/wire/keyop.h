@@ -44,7 +44,10 @@ struct fk_sign12 {
         params; /* ServerECDHParams (RFC 8422 5.4) or ServerDHParams (RFC 5246 7.4.3) */
 };
 
-/* Also checks the parameters' form: named curve and point length, or DH numbers within bounds. */
+/*
+ * Also checks the parameters' form: named curve and point length, or DH numbers within bounds.
+ * FK_ERR_FORMAT, FK_ERR_UNSUPPORTED (group), FK_ERR_RANGE (DH numbers).
+ */
 int fk_sign12_decode(struct fk_reader payload, struct fk_sign12 *ret);
 void fk_sign12_encode(const struct fk_sign12 *op, struct fk_writer *out);
 int fk_sign12_from_tbs(const void *tbs, size_t len, uint16_t scheme, struct fk_sign12 *ret);
@@ -56,9 +59,15 @@ struct fk_ecdh_params {
 };
 
 struct fk_dh_params {
-    struct fk_reader p, g, ys; /* big-endian, no leading zero */
+    struct fk_reader p, g, ys; /* big-endian, no leading zero (ys: padding zeros are stripped) */
 };
 
+/*
+ * ECDH: a named curve among secp256r1, secp384r1, secp521r1, x25519, x448 (else
+ * FK_ERR_UNSUPPORTED), a point of its length, uncompressed; that it lies on the curve is the
+ * signer's to check. DH: an odd prime-sized p of FK_DH_PRIME_MIN to FK_DH_PRIME_MAX bytes,
+ * 2 <= g, ys <= p - 2 (else FK_ERR_RANGE). FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT.
+ */
 int fk_ecdh_params_decode(struct fk_reader params, struct fk_ecdh_params *ret);
 int fk_dh_params_decode(struct fk_reader params, struct fk_dh_params *ret);
 
@@ -113,5 +122,9 @@ int fk_info_key_next(struct fk_info_answer *answer, struct fk_info_key *ret);
 /* Head, then keys one by one, then fk_writer_end16(out, mark) on the returned mark. */
 size_t fk_info_answer_begin(const struct fk_info_answer *answer, struct fk_writer *out);
 void fk_info_key_encode(const struct fk_info_key *key, struct fk_writer *out);
+
+/* PONG payload of farkey/1: generation u64. */
+int fk_pong_decode(struct fk_reader payload, uint64_t *ret_generation);
+void fk_pong_encode(uint64_t generation, struct fk_writer *out);
 
 #endif
