@@ -87,4 +87,28 @@
 #define FK_METRICS_SLOTS_MAX 4096
 #define FK_METRICS_ROWS_MAX  4096
 
+/* --- keyd --- */
+
+/* Processes of one role: more than the processors of any machine this is for, and a byte each. */
+#define FK_KEYD_CHILDREN_MAX 64
+/* Ceilings of keyd.conf's limits block: descriptors and memory of one process. */
+#define FK_KEYD_CONNECTIONS_MAX 65536
+#define FK_KEYD_OUTSTANDING_MAX 65536
+#define FK_KEYD_OUTPUT_MAX      (16 * 1024 * 1024)
+/* Edges that one key server knows: each has a slot of shared memory for its rate and quota. */
+#define FK_KEYD_EDGES_MAX 1024
+/* Keys of one key server: their index must fit the address space of a front, with certificates. */
+#define FK_KEYD_KEYS_MAX 65536
+/* A key or policy file: RSA-4096 in PEM with certificates of a chain is below 16 KiB. */
+#define FK_KEYD_FILE_MAX (64 * 1024)
+/* Names of one key (certificate and policy): what public CAs allow is 100. */
+#define FK_KEYD_NAMES_MAX 1024
+/* Bytes of one chain: it must fit an answer of INFO (65,535 bytes) beside names and head. */
+#define FK_KEYD_CHAIN_BYTES (48 * 1024)
+/* Certificates in one chain. */
+#define FK_KEYD_CHAIN_MAX 16
+/* Connections accepted, and frames of one channel handled, before others get their turn. */
+#define FK_KEYD_ACCEPT_BATCH 64
+#define FK_KEYD_FRAME_BATCH  256
+
 #endif

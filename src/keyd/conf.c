@@ -1,0 +1,598 @@
+/*
+ * The tables of keyd.conf and NAME.policy, with the checks that need more than one option.
+ * Owns no state.
+ */
+#include "keyd/conf.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "wire/keyop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOT(member)   offsetof(struct fk_keyd_conf, member)
+#define LISTEN(member) offsetof(struct fk_keyd_listen_conf, member)
+#define CHAN(member)   offsetof(struct fk_keyd_channel_conf, member)
+#define KEYS(member)   offsetof(struct fk_keyd_keys_conf, member)
+#define EDGE(member)   offsetof(struct fk_keyd_edge_conf, member)
+#define AUDIT(member)  offsetof(struct fk_keyd_audit_conf, member)
+#define ADMIN(member)  offsetof(struct fk_keyd_admin_conf, member)
+#define LIMIT(member)  offsetof(struct fk_keyd_limits_conf, member)
+#define POLICY(member) offsetof(struct fk_key_policy_conf, member)
+
+static const struct fk_conf_name permission_names[] = {
+    {"sign", FK_PERM_SIGN13 | FK_PERM_SIGN12, "sign TLS 1.3 and 1.2 handshakes as the server"},
+    {"decrypt", FK_PERM_DECRYPT, "decrypt premasters of TLS 1.2 RSA key exchange"},
+    {"client", FK_PERM_CLIENT, "sign TLS 1.3 handshakes as the client"},
+    {"digest", FK_PERM_DIGEST, "sign bare digests (dialect 1); any protocol can be signed with it"},
+    {"dialect1_decrypt", FK_PERM_D1_DECRYPT, "decrypt premasters for dialect 1"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name level_names[] = {
+    {"error", FK_LOG_ERROR, "failures only"},
+    {"warning", FK_LOG_WARN, "and what needs attention"},
+    {"info", FK_LOG_INFO, "and changes of state: reloads, channels"},
+    {"debug", FK_LOG_DEBUG, "everything"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name failure_names[] = {
+    {"refuse", 1, "no operation without its line in the log"},
+    {"continue", 0, "go on and count the lines that are lost"},
+    {NULL, 0, NULL},
+};
+
+static const char *check_count(const void *value)
+{
+    const char *text = *(char *const *)value;
+    uint64_t number;
+
+    if (strcmp(text, "auto") == 0)
+        return NULL;
+    if (fk_text_u64(text, strlen(text), &number) != FK_OK || number == 0 ||
+        number > FK_KEYD_CHILDREN_MAX)
+        return "not a number of processes; write auto or 1 to 64";
+    return NULL;
+}
+
+static const char *check_identity(const void *value)
+{
+    const char *text = *(char *const *)value;
+
+    if (strncmp(text, "farkey:edge:", 12) != 0 || text[12] == '\0')
+        return "not an edge's identity; write \"farkey:edge:NAME\"";
+    return NULL;
+}
+
+static const char *check_address(const void *value)
+{
+    const char *text = *(char *const *)value;
+    struct fk_addr addr;
+
+    if (fk_addr_parse(text, &addr) != FK_OK)
+        return "not an address; write \"127.0.0.1:9465\", \"[::1]:9465\" or \"unix:/path\"";
+    return NULL;
+}
+
+static void check_listen(void *block, struct fk_conf *conf)
+{
+    struct fk_keyd_listen_conf *listen = block;
+    struct fk_addr addr;
+
+    if (fk_addr_parse(listen->block.title, &addr) != FK_OK)
+        fk_conf_complain(conf, &listen->block.where,
+                         "listen \"%s\": not an address; write \"127.0.0.1:2407\", "
+                         "\"[::1]:2407\" or \"*:2407\"",
+                         listen->block.title);
+}
+
+static void check_edge(void *block, struct fk_conf *conf)
+{
+    struct fk_keyd_edge_conf *edge = block;
+
+    if (strlen(edge->block.title) >= FK_NAME_MAX)
+        fk_conf_complain(conf, &edge->block.where, "edge: name too long; at most %d characters",
+                         FK_NAME_MAX - 1);
+    if (edge->keys.count == 0)
+        fk_conf_complain(conf, &edge->block.where,
+                         "edge \"%s\": no keys; write keys = {\"example.com\"} with the names "
+                         "of the keys that it may use, or {\"*\"}",
+                         edge->block.title);
+}
+
+/* Two blocks must not claim one identity: rates and rights would depend on their order. */
+static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
+{
+    char mine[2 * FK_NAME_MAX + 16], other[2 * FK_NAME_MAX + 16];
+    const struct fk_conf_block *a, *b;
+
+    for (a = keyd->edges; a != NULL; a = a->next) {
+        fk_keyd_conf_identity((const void *)a, mine, sizeof mine);
+        for (b = keyd->edges; b != a; b = b->next) {
+            fk_keyd_conf_identity((const void *)b, other, sizeof other);
+            if (strcmp(mine, other) == 0)
+                fk_conf_complain(conf, &a->where,
+                                 "edge \"%s\": identity \"%s\" is that of edge \"%s\" too; give "
+                                 "each edge its own",
+                                 a->title, mine, b->title);
+        }
+    }
+}
+
+/* The defaults of a block that is absent, from the same table as those of one that is there. */
+static void fill_defaults(const struct fk_conf_option *options, void *block)
+{
+    for (; options->name != NULL; options++) {
+        uint64_t *member = (uint64_t *)(void *)((char *)block + options->offset);
+        size_t len = options->fallback != NULL ? strlen(options->fallback) : 0;
+
+        if (options->type == FK_CONF_DURATION)
+            (void)fk_text_duration(options->fallback, len, member);
+        else if (options->type == FK_CONF_SIZE)
+            (void)fk_text_size(options->fallback, len, member);
+        else if (options->type == FK_CONF_INT)
+            (void)fk_text_u64(options->fallback, len, member);
+    }
+}
+
+static const struct fk_conf_option limits_options[];
+
+static void check_root(void *block, struct fk_conf *conf)
+{
+    struct fk_keyd_conf *keyd = block;
+
+    fill_defaults(limits_options, &keyd->default_limits);
+    check_identities(keyd, conf);
+    if (keyd->listens == NULL)
+        fk_conf_complain(conf, &keyd->block.where,
+                         "no listen block; write listen \"127.0.0.1:2407\" { }");
+    if (keyd->channel == NULL)
+        fk_conf_complain(conf, &keyd->block.where,
+                         "no channel block; write channel { certificate = \"channel.crt\" "
+                         "key = \"channel.key\" ca = \"ca.crt\" }");
+    if (keyd->keys == NULL)
+        fk_conf_complain(conf, &keyd->block.where, "no keys block; write keys \"keys\" { }");
+}
+
+static const struct fk_conf_option listen_options[] = {
+    {.name = "dialect1",
+     .type = FK_CONF_BOOL,
+     .offset = LISTEN(dialect1),
+     .fallback = "off",
+     .help = "Also serve Cloudflare's dialect of the protocol, to peers that offer no ALPN. "
+             "Allows TLS 1.2 on this listener."},
+    {.name = "allow",
+     .type = FK_CONF_RANGES,
+     .offset = LISTEN(allow),
+     .help = "Address ranges that may connect. Empty: all."},
+    {.name = "deny",
+     .type = FK_CONF_RANGES,
+     .offset = LISTEN(deny),
+     .help = "Address ranges that may not connect; goes before allow."},
+    {.name = "device",
+     .type = FK_CONF_STRING,
+     .offset = LISTEN(device),
+     .help = "Accept only through this network interface (SO_BINDTODEVICE), such as a VPN's."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option channel_options[] = {
+    {.name = "certificate",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(certificate),
+     .required = true,
+     .help = "PEM chain of this key server, with the URI SAN farkey:keyserver:NAME."},
+    {.name = "key",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(key),
+     .required = true,
+     .help = "PEM private key of the certificate. It proves the key server's identity only; it is "
+             "no key of a site."},
+    {.name = "ca",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(ca),
+     .required = true,
+     .help = "PEM certificates of the private CA, the only trust anchors of the channel."},
+    {.name = "crl",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(crl),
+     .help = "PEM revocation list of the CA."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option keys_options[] = {
+    {.name = "passphrase_file",
+     .type = FK_CONF_PATH,
+     .offset = KEYS(passphrase_file),
+     .help = "File whose first line opens the encrypted keys of the directory."},
+    {.name = "watch",
+     .type = FK_CONF_BOOL,
+     .offset = KEYS(watch),
+     .fallback = "on",
+     .help = "Reload the keys when a file of the directory changes."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option edge_options[] = {
+    {.name = "identity",
+     .type = FK_CONF_STRING,
+     .offset = EDGE(identity),
+     .check = check_identity,
+     .help = "URI SAN of the edge's certificate. Default: farkey:edge: and the title."},
+    {.name = "keys",
+     .type = FK_CONF_LIST,
+     .offset = EDGE(keys),
+     .required = true,
+     .help = "Keys that the edge may use, by key name or a name of its certificate or policy; "
+             "\"*.example.com\" stands for one more label, \"*\" for all keys."},
+    {.name = "allow",
+     .type = FK_CONF_FLAGS,
+     .offset = EDGE(allow),
+     .fallback = "{sign}",
+     .names = permission_names,
+     .help = "Operations that the edge may ask for. The key's policy must allow them too."},
+    {.name = "rate",
+     .type = FK_CONF_RATE,
+     .offset = EDGE(rate),
+     .help = "Key operations a second, over all fronts. Absent: no bound."},
+    {.name = "burst",
+     .type = FK_CONF_INT,
+     .offset = EDGE(burst),
+     .fallback = "100",
+     .min = 1,
+     .max = 1000000,
+     .help = "Operations that may come at once when the rate was not used before."},
+    {.name = "quota",
+     .type = FK_CONF_INT,
+     .offset = EDGE(quota),
+     .help = "Key operations a day (UTC), over all fronts; a restart of the key server forgets "
+             "those made. Absent: no bound."},
+    {.name = "connections",
+     .type = FK_CONF_INT,
+     .offset = EDGE(connections),
+     .fallback = "256",
+     .max = 65536,
+     .help = "Channels of the edge at one time, over all fronts."},
+    {.name = "addresses",
+     .type = FK_CONF_RANGES,
+     .offset = EDGE(addresses),
+     .help = "Address ranges from which the edge may come. Empty: all."},
+    {.name = "deny_addresses",
+     .type = FK_CONF_RANGES,
+     .offset = EDGE(deny_addresses),
+     .help = "Address ranges from which the edge may not come; goes before addresses."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option audit_options[] = {
+    {.name = "file",
+     .type = FK_CONF_PATH,
+     .offset = AUDIT(file),
+     .required = true,
+     .help = "The audit log: one line an operation, chained by a forward-secure MAC."},
+    {.name = "key",
+     .type = FK_CONF_PATH,
+     .offset = AUDIT(key),
+     .required = true,
+     .help = "The log's secret, made by farkey init: needed to verify the log."},
+    {.name = "on_failure",
+     .type = FK_CONF_ENUM,
+     .offset = AUDIT(on_failure),
+     .fallback = "refuse",
+     .names = failure_names,
+     .help = "What to do when the log cannot be written."},
+    {.name = "sync",
+     .type = FK_CONF_BOOL,
+     .offset = AUDIT(sync),
+     .fallback = "off",
+     .help = "Have the disk confirm each batch of lines before the next."},
+    {.name = "checkpoint_interval",
+     .type = FK_CONF_DURATION,
+     .offset = AUDIT(checkpoint_interval),
+     .fallback = "10s",
+     .min = 1000000,
+     .max = 86400000000,
+     .help = "Longest time between two checkpoints signed by a signer, in whole seconds."},
+    {.name = "checkpoint_lines",
+     .type = FK_CONF_INT,
+     .offset = AUDIT(checkpoint_lines),
+     .fallback = "1000",
+     .min = 1,
+     .max = 10000000,
+     .help = "Most lines between two checkpoints."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option admin_options[] = {
+    {.name = "listen",
+     .type = FK_CONF_STRING,
+     .offset = ADMIN(listen),
+     .fallback = "127.0.0.1:9465",
+     .check = check_address,
+     .help = "Where /metrics, /healthz and /readyz are answered: an address, or unix:/path."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_option limits_options[] = {
+    {.name = "connections",
+     .type = FK_CONF_INT,
+     .offset = LIMIT(connections),
+     .fallback = "4096",
+     .min = 1,
+     .max = FK_KEYD_CONNECTIONS_MAX,
+     .help = "Channels of one front."},
+    {.name = "channel_outstanding",
+     .type = FK_CONF_INT,
+     .offset = LIMIT(channel_outstanding),
+     .fallback = "1024",
+     .min = 1,
+     .max = FK_KEYD_OUTSTANDING_MAX,
+     .help = "Requests under way on one channel; the front reads no further until some are "
+             "answered."},
+    {.name = "outstanding",
+     .type = FK_CONF_INT,
+     .offset = LIMIT(outstanding),
+     .fallback = "8192",
+     .min = 1,
+     .max = FK_KEYD_OUTSTANDING_MAX,
+     .help = "Requests under way in one front, over all its channels."},
+    {.name = "output",
+     .type = FK_CONF_SIZE,
+     .offset = LIMIT(output),
+     .fallback = "256k",
+     .min = 65536,
+     .max = FK_KEYD_OUTPUT_MAX,
+     .help = "Bytes of answers that an edge may leave unread before the front takes no more of "
+             "its requests."},
+    {.name = "handshake_timeout",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(handshake_timeout),
+     .fallback = "10s",
+     .min = 10000,
+     .max = 600000000,
+     .help = "From the TCP connection to the end of the TLS handshake."},
+    {.name = "idle_timeout",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(idle_timeout),
+     .fallback = "5m",
+     .min = 10000,
+     .max = 86400000000,
+     .help = "A channel without any frame for so long is closed. Edges ping more often."},
+    {.name = "frame_timeout",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(frame_timeout),
+     .fallback = "10s",
+     .min = 10000,
+     .max = 600000000,
+     .help = "From the first byte of a frame to its last."},
+    {.name = "write_timeout",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(write_timeout),
+     .fallback = "10s",
+     .min = 10000,
+     .max = 600000000,
+     .help = "A channel that takes none of its waiting answers for so long is closed."},
+    {.name = "deadline",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(deadline),
+     .fallback = "5s",
+     .min = 10000,
+     .max = 600000000,
+     .help = "Of one operation in the signer; then the edge is answered with an error."},
+    {.name = "retire",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(retire),
+     .fallback = "10m",
+     .max = 604800000000,
+     .help = "How long a key that was replaced under its name is served on, for edges that have "
+             "not taken the new certificate yet."},
+    {.name = "drain",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(drain),
+     .fallback = "10s",
+     .max = 600000000,
+     .help = "How long requests under way may take when the key server ends."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_kind listen_kind = {
+    .name = "listen",
+    .size = sizeof(struct fk_keyd_listen_conf),
+    .titled = true,
+    .list_offset = ROOT(listens),
+    .options = listen_options,
+    .help = "An address where edges connect; its title is the address and port.",
+    .check = check_listen,
+};
+
+static const struct fk_conf_kind channel_kind = {
+    .name = "channel",
+    .size = sizeof(struct fk_keyd_channel_conf),
+    .once = true,
+    .list_offset = ROOT(channel),
+    .options = channel_options,
+    .help = "The key server's identity on the channel and whom it trusts.",
+};
+
+static const struct fk_conf_kind keys_kind = {
+    .name = "keys",
+    .size = sizeof(struct fk_keyd_keys_conf),
+    .titled = true,
+    .list_offset = ROOT(keys),
+    .options = keys_options,
+    .help = "A directory of keys: NAME.key, with NAME.crt (PEM chain) and NAME.policy beside it.",
+};
+
+static const struct fk_conf_kind edge_kind = {
+    .name = "edge",
+    .size = sizeof(struct fk_keyd_edge_conf),
+    .titled = true,
+    .list_offset = ROOT(edges),
+    .options = edge_options,
+    .help = "An edge and what it may do. A certificate of the CA without an edge block may do "
+            "nothing.",
+    .check = check_edge,
+};
+
+static const struct fk_conf_kind audit_kind = {
+    .name = "audit",
+    .size = sizeof(struct fk_keyd_audit_conf),
+    .once = true,
+    .list_offset = ROOT(audit),
+    .options = audit_options,
+    .help = "The audit log. Without this block there is none.",
+};
+
+static const struct fk_conf_kind admin_kind = {
+    .name = "admin",
+    .size = sizeof(struct fk_keyd_admin_conf),
+    .once = true,
+    .list_offset = ROOT(admin),
+    .options = admin_options,
+    .help = "Answers for operators and monitoring. Without this block there is only the control "
+            "socket.",
+};
+
+static const struct fk_conf_kind limits_kind = {
+    .name = "limits",
+    .size = sizeof(struct fk_keyd_limits_conf),
+    .once = true,
+    .list_offset = ROOT(limits),
+    .options = limits_options,
+    .help = "Bounds on what peers can make the key server hold.",
+};
+
+static const struct fk_conf_option root_options[] = {
+    {.name = "fronts",
+     .type = FK_CONF_STRING,
+     .offset = ROOT(fronts),
+     .fallback = "auto",
+     .check = check_count,
+     .help = "Front processes; auto: one for four processors."},
+    {.name = "signers",
+     .type = FK_CONF_STRING,
+     .offset = ROOT(signers),
+     .fallback = "auto",
+     .check = check_count,
+     .help = "Signer processes; auto: one a processor."},
+    {.name = "user",
+     .type = FK_CONF_STRING,
+     .offset = ROOT(user),
+     .fallback = "nobody",
+     .help = "User of fronts, audit and admin process when started as root."},
+    {.name = "signer_user",
+     .type = FK_CONF_STRING,
+     .offset = ROOT(signer_user),
+     .fallback = "nobody",
+     .help = "User of the signers when started as root; best one of its own."},
+    {.name = "control",
+     .type = FK_CONF_PATH,
+     .offset = ROOT(control),
+     .fallback = "run/keyd.sock",
+     .help = "UNIX socket for farkey status, reload and drain."},
+    {.name = "log_level",
+     .type = FK_CONF_ENUM,
+     .offset = ROOT(log_level),
+     .fallback = "info",
+     .names = level_names,
+     .help = "Least weight of the lines written to standard error."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_kind *const root_kids[] = {
+    &listen_kind, &channel_kind, &keys_kind,   &edge_kind,
+    &audit_kind,  &admin_kind,   &limits_kind, NULL,
+};
+
+const struct fk_conf_kind fk_keyd_conf_kind = {
+    .name = "keyd",
+    .size = sizeof(struct fk_keyd_conf),
+    .options = root_options,
+    .kids = root_kids,
+    .help = "The key server, farkey keyd.",
+    .check = check_root,
+};
+
+static const struct fk_conf_option policy_options[] = {
+    {.name = "allow",
+     .type = FK_CONF_FLAGS,
+     .offset = POLICY(allow),
+     .fallback = "{sign}",
+     .names = permission_names,
+     .help = "Operations that may be done with the key, by whichever edge may use it."},
+    {.name = "names",
+     .type = FK_CONF_LIST,
+     .offset = POLICY(names),
+     .help = "Names of the key beside its file's and its certificate's."},
+    {.name = "addresses",
+     .type = FK_CONF_RANGES,
+     .offset = POLICY(addresses),
+     .help = "Destination addresses that stand for this key when a request has no name."},
+    {.name = NULL},
+};
+
+const struct fk_conf_kind fk_key_policy_conf_kind = {
+    .name = "policy",
+    .size = sizeof(struct fk_key_policy_conf),
+    .options = policy_options,
+    .help = "NAME.policy beside NAME.key in a key directory. Without it: allow = {sign}.",
+};
+
+const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf)
+{
+    return conf->limits != NULL ? (const void *)conf->limits : &conf->default_limits;
+}
+
+unsigned fk_keyd_conf_count(const char *text, unsigned automatic)
+{
+    uint64_t number;
+
+    if (strcmp(text, "auto") == 0 || fk_text_u64(text, strlen(text), &number) != FK_OK ||
+        number == 0)
+        number = automatic > 0 ? automatic : 1;
+    return number > FK_KEYD_CHILDREN_MAX ? FK_KEYD_CHILDREN_MAX : (unsigned)number;
+}
+
+void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size)
+{
+    if (edge->identity != NULL)
+        (void)snprintf(ret, size, "%s", edge->identity);
+    else
+        (void)snprintf(ret, size, "farkey:edge:%s", edge->block.title);
+}
+
+int fk_keyd_conf_directory(const struct fk_keyd_keys_conf *keys, char *ret, size_t size)
+{
+    const char *file = keys->block.where.file;
+    const char *slash = strrchr(file, '/');
+    int len;
+
+    if (keys->block.title[0] == '/' || slash == NULL)
+        len = snprintf(ret, size, "%s", keys->block.title);
+    else
+        len = snprintf(ret, size, "%.*s/%s", (int)(slash - file), file, keys->block.title);
+    return len < 0 || (size_t)len >= size ? FK_ERR_LIMIT : FK_OK;
+}
+
+int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret)
+{
+    struct fk_range *items = NULL;
+    int err;
+
+    if (list->count > 0 && (items = calloc(list->count, sizeof *items)) == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t i = 0; i < list->count; i++) {
+        if ((err = fk_range_parse(list->items[i], &items[i])) != FK_OK) {
+            free(items);
+            return err;
+        }
+    }
+    ret->items = items;
+    ret->count = list->count;
+    return FK_OK;
+}

@@ -1,0 +1,121 @@
+/*
+ * The key server's configuration: tables and the structs they fill. Nothing here reads a file or
+ * opens a socket; master and fronts load the same text by the same tables.
+ */
+#ifndef FK_KEYD_CONF_H
+#define FK_KEYD_CONF_H
+
+#include "conf/conf.h"
+#include "loop/addr.h"
+
+struct fk_keyd_listen_conf {
+    struct fk_conf_block block; /* title: the address */
+    bool dialect1;
+    struct fk_conf_list allow, deny;
+    char *device;
+};
+
+struct fk_keyd_channel_conf {
+    struct fk_conf_block block;
+    char *certificate, *key, *ca, *crl;
+};
+
+struct fk_keyd_keys_conf {
+    struct fk_conf_block block; /* title: the directory, as written */
+    char *passphrase_file;
+    bool watch;
+};
+
+struct fk_keyd_edge_conf {
+    struct fk_conf_block block; /* title: the edge's name */
+    char *identity;             /* NULL: "farkey:edge:TITLE" */
+    struct fk_conf_list keys;
+    unsigned allow;       /* FK_PERM_* */
+    uint64_t rate;        /* thousandths of operations a second, 0: no bound */
+    uint64_t burst;       /* operations */
+    uint64_t quota;       /* operations a day (UTC), 0: no bound */
+    uint64_t connections; /* 0: no bound but the front's */
+    struct fk_conf_list addresses, deny_addresses;
+};
+
+struct fk_keyd_audit_conf {
+    struct fk_conf_block block;
+    char *file, *key;
+    int on_failure; /* 1: refuse operations, 0: go on */
+    bool sync;
+    uint64_t checkpoint_interval; /* us */
+    uint64_t checkpoint_lines;
+};
+
+struct fk_keyd_admin_conf {
+    struct fk_conf_block block;
+    char *listen;
+};
+
+struct fk_keyd_limits_conf {
+    struct fk_conf_block block;
+    uint64_t connections;         /* of one front */
+    uint64_t channel_outstanding; /* requests under way on one channel */
+    uint64_t outstanding;         /* requests under way in one front */
+    uint64_t output;              /* bytes that one slow reader may leave unread */
+    uint64_t handshake_timeout, idle_timeout, frame_timeout, write_timeout; /* us */
+    uint64_t deadline;                                                      /* of one operation */
+    uint64_t retire; /* us a replaced key is served on */
+    uint64_t drain;  /* us at most */
+};
+
+struct fk_keyd_conf {
+    struct fk_conf_block block;
+    char *fronts, *signers; /* "auto" or a number: fk_keyd_conf_count() */
+    char *user, *signer_user;
+    char *control;
+    int log_level; /* enum fk_log_level */
+    struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin, *limits;
+    /* Given when the block is absent. */
+    struct fk_keyd_limits_conf default_limits;
+};
+
+extern const struct fk_conf_kind fk_keyd_conf_kind;
+
+/* NAME.policy beside NAME.key: what may be done with the key, and how else it is called. */
+struct fk_key_policy_conf {
+    struct fk_conf_block block;
+    unsigned allow;                /* FK_PERM_* */
+    struct fk_conf_list names;     /* beside the certificate's */
+    struct fk_conf_list addresses; /* destination addresses of clients that send no name */
+};
+
+extern const struct fk_conf_kind fk_key_policy_conf_kind;
+
+/* The typed first block of a list, or NULL. */
+static inline const struct fk_keyd_channel_conf *fk_keyd_conf_channel(const struct fk_keyd_conf *c)
+{
+    return (const struct fk_keyd_channel_conf *)(const void *)c->channel;
+}
+
+static inline const struct fk_keyd_audit_conf *fk_keyd_conf_audit(const struct fk_keyd_conf *c)
+{
+    return (const struct fk_keyd_audit_conf *)(const void *)c->audit;
+}
+
+static inline const struct fk_keyd_admin_conf *fk_keyd_conf_admin(const struct fk_keyd_conf *c)
+{
+    return (const struct fk_keyd_admin_conf *)(const void *)c->admin;
+}
+
+/* The limits, from the block or the defaults. */
+const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf);
+
+/* "auto" gives `automatic`, a number itself. */
+unsigned fk_keyd_conf_count(const char *text, unsigned automatic);
+
+/* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
+void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);
+
+/* The directory of a `keys` block, absolute against the file that names it. FK_ERR_LIMIT. */
+int fk_keyd_conf_directory(const struct fk_keyd_keys_conf *keys, char *ret, size_t size);
+
+/* Binary ranges of a checked list; the caller frees ret->items. FK_ERR_NOMEM, FK_ERR_FORMAT. */
+int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret);
+
+#endif
