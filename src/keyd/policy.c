@@ -1,0 +1,166 @@
+/*
+ * The rules. Those without effect come first, so that a refused request takes nothing from rate
+ * and quota.
+ */
+#include "keyd/policy.h"
+
+#include "base/err.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fk_policy {
+    struct fk_policy_edge *edges;
+    size_t n_edges;
+};
+
+static bool key_matches(const struct fk_conf_list *patterns, const struct fk_index_key *key)
+{
+    for (size_t p = 0; p < patterns->count; p++) {
+        if (strcmp(patterns->items[p], "*") == 0)
+            return true;
+        for (size_t n = 0; n < key->n_names; n++)
+            if (fk_text_host_matches(patterns->items[p], key->names[n]))
+                return true;
+    }
+    return false;
+}
+
+static int mark_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
+                     struct fk_policy_edge *edge)
+{
+    size_t count = fk_index_count(index);
+
+    if ((edge->keys = calloc(count / 8 + 1, 1)) == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (key_matches(&conf->keys, fk_index_at(index, i)))
+            edge->keys[i / 8] |= (uint8_t)(1U << (i % 8));
+    return FK_OK;
+}
+
+static int load_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
+                     struct fk_quota *quota, struct fk_policy_edge *edge)
+{
+    int err;
+
+    (void)snprintf(edge->name, sizeof edge->name, "%s", conf->block.title);
+    fk_keyd_conf_identity(conf, edge->identity, sizeof edge->identity);
+    edge->permissions = (uint16_t)conf->allow;
+    edge->rate = conf->rate;
+    edge->burst = conf->burst;
+    edge->quota = conf->quota;
+    edge->connections = conf->connections;
+    if ((edge->slot = fk_quota_find(quota, edge->identity)) == NULL)
+        return FK_ERR_NOT_FOUND;
+    if ((err = fk_keyd_conf_ranges(&conf->addresses, &edge->allow)) != FK_OK ||
+        (err = fk_keyd_conf_ranges(&conf->deny_addresses, &edge->deny)) != FK_OK)
+        return err;
+    return mark_keys(conf, index, edge);
+}
+
+int fk_policy_new(const struct fk_keyd_conf *conf, const struct fk_index *index,
+                  struct fk_quota *quota, struct fk_policy **ret)
+{
+    struct fk_policy *policy = calloc(1, sizeof *policy);
+    const struct fk_conf_block *block;
+    size_t count = 0;
+    int err = FK_ERR_NOMEM;
+
+    if (policy == NULL)
+        return FK_ERR_NOMEM;
+    for (block = conf->edges; block != NULL; block = block->next)
+        count++;
+    if (count > 0 && (policy->edges = calloc(count, sizeof *policy->edges)) == NULL)
+        goto out;
+    for (block = conf->edges; block != NULL; block = block->next) {
+        err = load_edge((const void *)block, index, quota, &policy->edges[policy->n_edges++]);
+        if (err != FK_OK)
+            goto out;
+    }
+    *ret = policy;
+    policy = NULL; /* moved */
+    err = FK_OK;
+out:
+    fk_policy_free(policy);
+    return err;
+}
+
+void fk_policy_free(struct fk_policy *policy)
+{
+    if (policy == NULL)
+        return;
+    for (size_t i = 0; i < policy->n_edges; i++) {
+        free(policy->edges[i].keys);
+        free(policy->edges[i].allow.items);
+        free(policy->edges[i].deny.items);
+    }
+    free(policy->edges);
+    free(policy);
+}
+
+const struct fk_policy_edge *fk_policy_find(const struct fk_policy *policy, const char *identity)
+{
+    for (size_t i = 0; i < policy->n_edges; i++)
+        if (strcmp(policy->edges[i].identity, identity) == 0)
+            return &policy->edges[i];
+    return NULL;
+}
+
+bool fk_policy_has_key(const struct fk_policy_edge *edge, size_t position)
+{
+    return (edge->keys[position / 8] >> (position % 8) & 1U) != 0;
+}
+
+static bool is_serving(const struct fk_policy_ask *ask)
+{
+    return !ask->draining;
+}
+
+static bool has_key(const struct fk_policy_ask *ask)
+{
+    return fk_policy_has_key(ask->edge, ask->position);
+}
+
+static bool edge_permits(const struct fk_policy_ask *ask)
+{
+    return ask->permission != 0 && (ask->edge->permissions & ask->permission) == ask->permission;
+}
+
+static bool key_permits(const struct fk_policy_ask *ask)
+{
+    return ask->permission != 0 && (ask->key_permissions & ask->permission) == ask->permission;
+}
+
+static bool within_rate(const struct fk_policy_ask *ask)
+{
+    return fk_quota_rate(ask->edge->slot, ask->edge->rate, ask->edge->burst, ask->now_us);
+}
+
+static bool within_quota(const struct fk_policy_ask *ask)
+{
+    return fk_quota_day(ask->edge->slot, ask->edge->quota, ask->day);
+}
+
+static const struct rule {
+    bool (*holds)(const struct fk_policy_ask *ask);
+    int err;
+    const char *why;
+} rules[] = {
+    {is_serving, FK_ERR_DRAINING, "draining"}, {has_key, FK_ERR_DENIED, "key"},
+    {edge_permits, FK_ERR_DENIED, "edge"},     {key_permits, FK_ERR_DENIED, "policy"},
+    {within_rate, FK_ERR_RATE, "rate"},        {within_quota, FK_ERR_RATE, "quota"},
+};
+
+int fk_policy_decide(const struct fk_policy_ask *ask, const char **ret_why)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        if (!rules[i].holds(ask)) {
+            *ret_why = rules[i].why;
+            return rules[i].err;
+        }
+    }
+    return FK_OK;
+}

@@ -1,0 +1,429 @@
+/*
+ * Reads the key directories into a builder for the signers and an index for the fronts. Certificate
+ * and policy of a key are in store_cert.c.
+ */
+#include "keyd/store.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "keyd/store_priv.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct fk_store {
+    struct fk_store_key *keys;
+    size_t n_keys, cap;
+    int keys_fd;
+    uint8_t *index;
+    size_t index_len;
+};
+
+/* What one load works with. */
+struct load {
+    struct fk_store *store;
+    struct fk_keyset_builder *builder;
+    struct fk_store_report report;
+};
+
+void fk_store_say(struct fk_store_report *report, const char *path, const char *what)
+{
+    report->count++;
+    report->complain(report->arg, path, what);
+}
+
+/* Read a small regular file into guarded memory, with a NUL after its last byte. */
+static int read_secret_file(const char *path, struct fk_secret **ret, size_t *ret_len)
+{
+    struct fk_secret *secret = NULL;
+    struct stat st;
+    ssize_t n = 0;
+    size_t len = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = FK_ERR_SYS;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        goto out;
+    err = FK_ERR_LIMIT;
+    if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > FK_KEYD_FILE_MAX)
+        goto out;
+    if ((st.st_mode & S_IROTH) != 0)
+        fk_log(FK_LOG_WARN, "secret file is readable by every user; chmod 600 it",
+               fk_str("file", path));
+    if ((err = fk_secret_new((size_t)st.st_size + 1, &secret)) != FK_OK)
+        goto out;
+    err = FK_ERR_SYS;
+    while (len < (size_t)st.st_size &&
+           (n = read(fd, fk_secret_data(secret) + len, (size_t)st.st_size - len)) > 0)
+        len += (size_t)n;
+    if (n < 0 || len == 0)
+        goto out;
+    *ret = secret;
+    *ret_len = len;
+    secret = NULL; /* moved */
+    err = FK_OK;
+out:
+    fk_secret_free(secret);
+    fk_close(&fd);
+    return err;
+}
+
+/* The first line of the passphrase file. */
+static int read_passphrase(const char *path, struct fk_secret **ret)
+{
+    struct fk_secret *secret;
+    size_t len;
+    int err;
+
+    if ((err = read_secret_file(path, &secret, &len)) != FK_OK)
+        return err;
+    fk_secret_data(secret)[strcspn((const char *)fk_secret_bytes(secret), "\r\n")] = '\0';
+    *ret = secret;
+    return FK_OK;
+}
+
+static int read_key(const char *path, const struct fk_secret *passphrase, EVP_PKEY **ret)
+{
+    struct fk_secret *file;
+    size_t len;
+    int err;
+
+    if ((err = read_secret_file(path, &file, &len)) != FK_OK)
+        return err;
+    err = fk_key_parse(fk_secret_bytes(file), len,
+                       passphrase != NULL ? (const char *)fk_secret_bytes(passphrase) : NULL, ret);
+    fk_secret_free(file);
+    return err;
+}
+
+static const char *key_trouble(int err)
+{
+    switch (err) {
+    case FK_ERR_SYS:
+        return strerror(errno);
+    case FK_ERR_LIMIT:
+        return "not a regular file of 1 byte to 64 KiB";
+    case FK_ERR_PASSPHRASE:
+        return "encrypted, and the passphrase is wrong or missing; name it with passphrase_file "
+               "in the keys block";
+    case FK_ERR_UNSUPPORTED:
+        return "not a key of a kind that is served; use RSA of 2048 to 4096 bits, P-256, P-384, "
+               "P-521 or Ed25519";
+    case FK_ERR_FORMAT:
+        return "not a private key in PEM or DER";
+    default:
+        return fk_err_text(err);
+    }
+}
+
+/* Room for one more key; NULL when there is none. */
+static struct fk_store_key *append(struct fk_store *store)
+{
+    struct fk_store_key *keys;
+    size_t cap;
+
+    if (store->n_keys == store->cap) {
+        cap = store->cap == 0 ? 16 : 2 * store->cap;
+        if (cap > FK_KEYD_KEYS_MAX || (keys = realloc(store->keys, cap * sizeof *keys)) == NULL)
+            return NULL;
+        store->keys = keys;
+        store->cap = cap;
+    }
+    store->keys[store->n_keys] = (struct fk_store_key){.not_after = 0};
+    return &store->keys[store->n_keys++];
+}
+
+/* A second file with the same key or the same name would make the answer depend on order. */
+static bool is_taken(struct load *load, const char *path, const struct fk_store_key *key)
+{
+    char what[256];
+
+    for (size_t i = 0; i + 1 < load->store->n_keys; i++) {
+        const struct fk_key_public *other = &load->store->keys[i].index.public;
+
+        if (memcmp(other->ski, key->index.public.ski, sizeof other->ski) == 0) /* public */
+            (void)snprintf(what, sizeof what, "the same key as %s.key; remove one", other->name);
+        else if (strcmp(other->name, key->index.public.name) == 0)
+            (void)snprintf(what, sizeof what,
+                           "another directory has a key of the same name; rename one");
+        else
+            continue;
+        fk_store_say(&load->report, path, what);
+        return true;
+    }
+    return false;
+}
+
+/* The key's name: its file's name without directory and ".key". */
+static bool set_name(struct load *load, const char *path, struct fk_store_key *key)
+{
+    const char *base = strrchr(path, '/');
+    size_t len;
+
+    base = base != NULL ? base + 1 : path;
+    len = strlen(base) - strlen(".key");
+    if (len == 0 || len >= sizeof key->index.public.name) {
+        fk_store_say(&load->report, path, "name too long; use at most 63 characters before .key");
+        return false;
+    }
+    memcpy(key->index.public.name, base, len);
+    key->index.public.name[len] = '\0';
+    return true;
+}
+
+static int load_key(struct load *load, const char *path, const struct fk_secret *passphrase)
+{
+    struct fk_key_public public = {.bits = 0};
+    struct fk_store_key *key = append(load->store);
+    EVP_PKEY *pkey = NULL;
+    size_t complaints = load->report.count;
+    int err;
+
+    if (key == NULL)
+        return FK_ERR_NOMEM;
+    if (!set_name(load, path, key))
+        return FK_OK;
+    if ((err = read_key(path, passphrase, &pkey)) != FK_OK ||
+        (err = fk_key_describe(pkey, &public)) != FK_OK) {
+        fk_store_say(&load->report, path, key_trouble(err));
+        err = err == FK_ERR_NOMEM ? err : FK_OK;
+        goto out;
+    }
+    memcpy(public.name, key->index.public.name, sizeof public.name);
+    key->index.public = public;
+    if ((err = fk_store_read_beside(path, pkey, key, &load->report)) != FK_OK)
+        goto out;
+    if (load->report.count == complaints && !is_taken(load, path, key))
+        err = fk_keyset_builder_add(load->builder, &key->index.public, pkey);
+out:
+    EVP_PKEY_free(pkey);
+    return err;
+}
+
+static int load_directory(struct load *load, const struct fk_keyd_keys_conf *conf)
+{
+    char directory[PATH_MAX], pattern[PATH_MAX + 8];
+    struct fk_secret *passphrase = NULL;
+    glob_t found = {.gl_pathc = 0};
+    int err = FK_OK, got;
+
+    if (fk_keyd_conf_directory(conf, directory, sizeof directory) != FK_OK) {
+        fk_store_say(&load->report, conf->block.title, "path too long");
+        return FK_OK;
+    }
+    if (access(directory, R_OK | X_OK) != 0) {
+        fk_store_say(&load->report, directory, strerror(errno));
+        return FK_OK;
+    }
+    if (conf->passphrase_file != NULL &&
+        (err = read_passphrase(conf->passphrase_file, &passphrase)) != FK_OK) {
+        fk_store_say(&load->report, conf->passphrase_file,
+                     err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+        return FK_OK;
+    }
+    (void)snprintf(pattern, sizeof pattern, "%s/*.key", directory);
+    got = glob(pattern, GLOB_ERR, NULL, &found);
+    if (got != 0 && got != GLOB_NOMATCH)
+        err = FK_ERR_SYS;
+    for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
+        err = load_key(load, found.gl_pathv[i], passphrase);
+    globfree(&found);
+    fk_secret_free(passphrase);
+    return err;
+}
+
+static const struct fk_store_key *find_name(const struct fk_store *store, const char *name)
+{
+    for (size_t i = 0; i < store->n_keys; i++)
+        if (!store->keys[i].index.retired && strcmp(store->keys[i].index.public.name, name) == 0)
+            return &store->keys[i];
+    return NULL;
+}
+
+static bool has_ski(const struct fk_store *store, const uint8_t ski[20])
+{
+    for (size_t i = 0; i < store->n_keys; i++)
+        if (memcmp(store->keys[i].index.public.ski, ski, 20) == 0) /* public */
+            return true;
+    return false;
+}
+
+/*
+ * Carry one replaced key over. Its rights are those of its successor's policy, too: a policy that
+ * was tightened together with the key holds for both.
+ */
+static int retire_key(struct load *load, const struct fk_store_key *old, uint64_t until_us,
+                      const struct fk_keyset_entry *entry)
+{
+    uint16_t permissions = find_name(load->store, old->index.public.name)->index.public.permissions;
+    struct fk_store_key *key = append(load->store);
+
+    if (key == NULL)
+        return FK_ERR_NOMEM;
+    key->retired_until_us = until_us;
+    key->not_after = old->not_after;
+    key->index.retired = true;
+    key->index.public = old->index.public;
+    key->index.public.permissions &= permissions;
+    memcpy(key->index.cert_hash, old->index.cert_hash, sizeof key->index.cert_hash);
+    return fk_keyset_builder_add(load->builder, &key->index.public, entry->pkey);
+}
+
+static int retire_replaced(struct load *load, const struct fk_store *previous, uint64_t retire_us)
+{
+    uint64_t now = fk_clock_us(), until;
+    const struct fk_keyset_entry *entry;
+    struct fk_keyset *keyset = NULL;
+    int err = FK_OK;
+
+    for (size_t i = 0; err == FK_OK && i < previous->n_keys; i++) {
+        const struct fk_store_key *old = &previous->keys[i];
+
+        until = old->index.retired ? old->retired_until_us : now + retire_us;
+        if (until <= now || find_name(load->store, old->index.public.name) == NULL ||
+            has_ski(load->store, old->index.public.ski))
+            continue;
+        if (keyset == NULL && (err = fk_keyset_open(previous->keys_fd, &keyset)) != FK_OK)
+            break;
+        if ((entry = fk_keyset_find(keyset, old->index.public.ski)) != NULL)
+            err = retire_key(load, old, until, entry);
+    }
+    fk_keyset_free(keyset);
+    return err;
+}
+
+/* A retired key belongs to who may use its successor: it carries the successor's names for the
+ * policy, behind all keys in service, so that a look-up by name never meets it first. */
+static int name_retired(struct fk_store *store)
+{
+    for (size_t i = 0; i < store->n_keys; i++) {
+        struct fk_store_key *key = &store->keys[i];
+        const struct fk_store_key *successor;
+
+        if (!key->index.retired || (successor = find_name(store, key->index.public.name)) == NULL)
+            continue;
+        if (fk_store_copy_names(&key->index, &successor->index) != FK_OK)
+            return FK_ERR_NOMEM;
+    }
+    return FK_OK;
+}
+
+static int encode_index(struct fk_store *store)
+{
+    struct fk_index_key *keys = calloc(store->n_keys + 1, sizeof *keys);
+    int err;
+
+    if (keys == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t i = 0; i < store->n_keys; i++)
+        keys[i] = store->keys[i].index; /* borrowed */
+    err = fk_index_encode(keys, store->n_keys, &store->index, &store->index_len);
+    free(keys);
+    return err;
+}
+
+static int finish(struct load *load, const uint8_t *audit_secret, const struct fk_store *previous,
+                  uint64_t retire_us)
+{
+    int err;
+
+    if (previous != NULL && (err = retire_replaced(load, previous, retire_us)) != FK_OK)
+        return err;
+    if ((err = name_retired(load->store)) != FK_OK)
+        return err;
+    if (audit_secret != NULL &&
+        (err = fk_keyset_builder_audit(load->builder, audit_secret)) != FK_OK)
+        return err;
+    if ((err = encode_index(load->store)) != FK_OK)
+        return err;
+    return fk_keyset_builder_seal(load->builder, &load->store->keys_fd);
+}
+
+int fk_store_load(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+                  const struct fk_store *previous, fk_store_complain *complain, void *arg,
+                  struct fk_store **ret)
+{
+    struct load load = {.report = {.complain = complain, .arg = arg}};
+    int err;
+
+    if ((load.store = calloc(1, sizeof *load.store)) == NULL)
+        return FK_ERR_NOMEM;
+    load.store->keys_fd = -1;
+    if ((err = fk_keyset_builder_new(&load.builder)) != FK_OK)
+        goto out;
+    for (const struct fk_conf_block *block = conf->keys; block != NULL; block = block->next)
+        if ((err = load_directory(&load, (const void *)block)) != FK_OK)
+            goto out;
+    if (load.report.count > 0) {
+        err = FK_ERR_CONF;
+        goto out;
+    }
+    if ((err = finish(&load, audit_secret, previous, fk_keyd_conf_limits(conf)->retire)) != FK_OK)
+        goto out;
+    *ret = load.store;
+    load.store = NULL; /* moved */
+out:
+    fk_keyset_builder_free(load.builder);
+    fk_store_free(load.store);
+    return err;
+}
+
+void fk_store_free(struct fk_store *store)
+{
+    if (store == NULL)
+        return;
+    for (size_t i = 0; i < store->n_keys; i++)
+        fk_index_key_fini(&store->keys[i].index);
+    free(store->keys);
+    free(store->index);
+    fk_close(&store->keys_fd);
+    free(store);
+}
+
+int fk_store_keys_fd(const struct fk_store *store)
+{
+    return store->keys_fd;
+}
+
+const uint8_t *fk_store_index(const struct fk_store *store, size_t *ret_len)
+{
+    *ret_len = store->index_len;
+    return store->index;
+}
+
+const struct fk_index_key *fk_store_at(const struct fk_store *store, size_t i,
+                                       int64_t *ret_not_after)
+{
+    if (i >= store->n_keys)
+        return NULL;
+    *ret_not_after = store->keys[i].not_after;
+    return &store->keys[i].index;
+}
+
+size_t fk_store_count(const struct fk_store *store)
+{
+    return store->n_keys;
+}
+
+uint64_t fk_store_next_retirement(const struct fk_store *store)
+{
+    uint64_t first = 0;
+
+    for (size_t i = 0; i < store->n_keys; i++) {
+        const struct fk_store_key *key = &store->keys[i];
+
+        if (key->index.retired && (first == 0 || key->retired_until_us < first))
+            first = key->retired_until_us;
+    }
+    return first;
+}

@@ -1,0 +1,47 @@
+/*
+ * The key store as the master reads it: the directories of the configuration, each with NAME.key,
+ * NAME.crt and NAME.policy. Made whole or not at all: a bad file is reported with its name and the
+ * caller keeps the set that it has.
+ *
+ * This is the only code that reads private keys. They leave it as one sealed memfd for signers; a
+ * store that is loaded holds that descriptor and public facts, no key.
+ */
+#ifndef FK_KEYD_STORE_H
+#define FK_KEYD_STORE_H
+
+#include "keyd/conf.h"
+#include "keyd/index.h"
+
+#include <stdint.h>
+
+struct fk_store;
+
+/* Told of everything that is wrong: the file, and what (a sentence without full stop). */
+typedef void fk_store_complain(void *arg, const char *path, const char *what);
+
+/*
+ * Read all directories. `audit_secret` (32 bytes) goes to the signers beside the keys; NULL: none.
+ * `previous`, if any, is the set in service: a key of it that was replaced by another under the
+ * same name is retired: served on, but not named by INFO, for limits { retire }.
+ * FK_ERR_CONF when there were complaints, FK_ERR_NOMEM, FK_ERR_SYS.
+ */
+int fk_store_load(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+                  const struct fk_store *previous, fk_store_complain *complain, void *arg,
+                  struct fk_store **ret);
+void fk_store_free(struct fk_store *store);
+
+/* The sealed key bundle (FK_PROC_KEYS); stays the store's. */
+int fk_store_keys_fd(const struct fk_store *store);
+
+/* The encoded index for fronts (FK_INDEX_PATH); borrowed. */
+const uint8_t *fk_store_index(const struct fk_store *store, size_t *ret_len);
+
+/* Public facts of the keys, for status. `ret_not_after`: end of the leaf certificate's life,
+ * seconds since 1970, 0 without certificate. NULL at the end. */
+const struct fk_index_key *fk_store_at(const struct fk_store *store, size_t i,
+                                       int64_t *ret_not_after);
+size_t fk_store_count(const struct fk_store *store);
+/* When the first retired key ends (fk_clock_us()), 0 when none is: load again then. */
+uint64_t fk_store_next_retirement(const struct fk_store *store);
+
+#endif

@@ -1,0 +1,33 @@
+/* Shared by the files that make up the key store; see store.h. */
+#ifndef FK_KEYD_STORE_PRIV_H
+#define FK_KEYD_STORE_PRIV_H
+
+#include "keyd/store.h"
+
+#include <openssl/evp.h>
+
+struct fk_store_key {
+    struct fk_index_key index;
+    int64_t not_after;
+    uint64_t retired_until_us; /* when index.retired */
+};
+
+struct fk_store_report {
+    fk_store_complain *complain;
+    void *arg;
+    size_t count;
+};
+
+void fk_store_say(struct fk_store_report *report, const char *path, const char *what);
+
+/*
+ * Read NAME.crt and NAME.policy beside `key_path` into names, addresses, chain, permissions and
+ * expiry of `key`; what is wrong is said. FK_ERR_NOMEM.
+ */
+int fk_store_read_beside(const char *key_path, EVP_PKEY *pkey, struct fk_store_key *key,
+                         struct fk_store_report *report);
+
+/* Give `to` copies of the names of `from`. FK_ERR_NOMEM. */
+int fk_store_copy_names(struct fk_index_key *to, const struct fk_index_key *from);
+
+#endif
