@@ -99,13 +99,19 @@ int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli)
         return err;
     if (len - used != 2)
         return FK_ERR_FORMAT;
-    if (value > UINT64_MAX / 1000)
-        return FK_ERR_RANGE;
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (memcmp(text + used, units[i].suffix, 2) == 0) {
-            *ret_milli = value * 1000 / units[i].seconds;
-            return FK_OK;
-        }
+        uint64_t half = units[i].seconds / 2, milli;
+
+        if (memcmp(text + used, units[i].suffix, 2) != 0)
+            continue;
+        if (value > (UINT64_MAX - half) / 1000)
+            return FK_ERR_RANGE;
+        milli = (value * 1000 + half) / units[i].seconds;
+        /* A rate that is not 0 must not become 0, which may stand for "no limit". */
+        if (milli == 0 && value != 0)
+            return FK_ERR_RANGE;
+        *ret_milli = milli;
+        return FK_OK;
     }
     return FK_ERR_FORMAT;
 }
