@@ -111,4 +111,33 @@
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256
 
+/* --- conf --- */
+
+/* One file of a bundle: the CRL of a large CA takes a few megabytes. */
+#define FK_BUNDLE_FILE_MAX (16u * 1024 * 1024)
+/* All files of a bundle: ten thousand sites with two chains of 8 KiB each, and room. */
+#define FK_BUNDLE_BYTES_MAX (256u * 1024 * 1024)
+/* Files, globs and misses of a bundle: six files for each of ten thousand sites. */
+#define FK_BUNDLE_ENTRIES_MAX 65536
+/* Configuration text in all, a file counted each time it is included: ends include bombs. */
+#define FK_CONF_BYTES_MAX (64u * 1024 * 1024)
+/* Files read, each inclusion counted: one for each of ten thousand sites. */
+#define FK_CONF_FILES_MAX 16384
+/* Files including files: people lose their way at three. */
+#define FK_CONF_INCLUDE_MAX 8
+/* Blocks in blocks: the tables nest three deep. */
+#define FK_CONF_NEST_MAX 8
+/* A word or string: PATH_MAX. */
+#define FK_CONF_TOKEN_MAX 4096
+/* Values of one list: an allow list of a large network. */
+#define FK_CONF_LIST_MAX 16384
+/* Errors kept: more than anybody mends at once. */
+#define FK_CONF_ERRORS_MAX 100
+/* One error's text; longer ones are cut. */
+#define FK_CONF_ERROR_SIZE 1024
+/* Options of one kind of block: bits of struct fk_conf_block's `set`. */
+#define FK_CONF_OPTIONS_MAX 64
+/* Highest rate, in thousandths a second (10^9 a second): keeps conversions within 64 bits. */
+#define FK_CONF_RATE_MAX 1000000000000ULL
+
 #endif

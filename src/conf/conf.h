@@ -56,13 +56,17 @@ struct fk_conf_where {
 struct fk_conf_option {
     const char *name;
     enum fk_conf_type type;
-    size_t offset;        /* of the member in the block's struct */
-    const char *fallback; /* default, as it would be written; NULL: unset (0, NULL, empty) */
-    uint64_t min, max;    /* numbers; max 0: no bound */
-    const struct fk_conf_name *names; /* ENUM, FLAGS; ends with a NULL name */
+    size_t offset; /* of the member in the block's struct */
+    /* Default: a list in braces, a quoted string, or one value as it is; a PATH is relative to the
+     * root file. NULL: unset (0, NULL, empty). */
+    const char *fallback;
+    uint64_t min, max; /* numbers; max 0: no bound */
+    /* ENUM, FLAGS: the values. Numbers: words that stand for one ("auto"), free of min and max.
+     * Ends with a NULL name. */
+    const struct fk_conf_name *names;
     bool required;
     const char *help; /* one or two sentences for the manual */
-    /* Extra check of a set value; returns NULL or what is wrong, and what to write instead. */
+    /* Extra check of a written value; returns NULL or "what is wrong; what to write instead". */
     const char *(*check)(const void *value);
 };
 
@@ -81,7 +85,11 @@ struct fk_conf_kind {
     const struct fk_conf_option *options;   /* ends with a NULL name */
     const struct fk_conf_kind *const *kids; /* ends with NULL; may be NULL */
     const char *help;
-    /* Check of a whole block after its options; reports by fk_conf_complain(). May be NULL. */
+    /*
+     * Check of a whole block after its options and kids; reports by fk_conf_complain(). May be
+     * NULL. Called only when nothing was wrong in the block before, so it may rely on what is
+     * required.
+     */
     void (*check)(void *block, struct fk_conf *conf);
 };
 
@@ -91,11 +99,15 @@ struct fk_conf_block {
     char *title; /* NULL when the kind has none */
     struct fk_conf_where where;
     uint64_t set; /* bit i: option i of the kind was written in the file (not a default) */
+    struct fk_conf_place *places; /* where option i was written: see fk_conf_option_where() */
 };
 
 /*
  * Parse `path` read through `bundle` by the root kind's table. *ret is always given (free it), also
- * with FK_ERR_CONF, when fk_conf_errors() tells what was wrong. FK_ERR_NOMEM gives nothing.
+ * with FK_ERR_CONF, when fk_conf_error() tells what was wrong, in the order of files and lines.
+ * FK_ERR_NOMEM gives nothing. Keeps nothing of the bundle. A relative path, and each path found in
+ * the files, is relative to fk_bundle_base() or to the file that says it, so that a child which
+ * opens the sealed bundle loads the same configuration by the same `path`.
  */
 int fk_conf_load(const struct fk_conf_kind *root, const char *path, struct fk_bundle *bundle,
                  struct fk_conf **ret);
@@ -112,6 +124,10 @@ __attribute__((format(printf, 3, 4))) void fk_conf_complain(struct fk_conf *conf
 /* Number of errors, and error `i` as "FILE:LINE: what; what to write instead". */
 size_t fk_conf_error_count(const struct fk_conf *conf);
 const char *fk_conf_error(const struct fk_conf *conf, size_t i);
+
+/* Where option `name` was written; where the block began when it was not. */
+struct fk_conf_where fk_conf_option_where(const struct fk_conf *conf,
+                                          const struct fk_conf_block *block, const char *name);
 
 /* Whether option `name` was written in the block, not defaulted. */
 bool fk_conf_is_set(const struct fk_conf_block *block, const char *name);
