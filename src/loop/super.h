@@ -16,6 +16,7 @@
 struct fk_super;
 struct fk_child; /* a place for one process; survives its process when that is restarted */
 
+/* None of these but on_stopped may free the supervisor; all else is allowed in them. */
 struct fk_super_ops {
     /*
      * A new process has been started: send it its messages with fk_child_send(), FK_PROC_GO last.
