@@ -50,6 +50,19 @@
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
 #define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
+/* Head of one HTTP request: scrapers send a few hundred bytes; browsers with cookies 4 KiB. */
+#define FK_ADMIN_REQUEST_MAX 8192
+#define FK_ADMIN_URL_MAX     255
+/* A line of the control socket: a command is one word. */
+#define FK_ADMIN_LINE_MAX 1024
+/* Connections at once: a few scrapers and health checks; operators' commands. */
+#define FK_ADMIN_HTTP_CONNS    64
+#define FK_ADMIN_CONTROL_CONNS 16
+/* Microseconds: for a request to come or an answer to go; for the master to answer; after which a
+ * failed accept is tried again. */
+#define FK_ADMIN_PATIENCE_US 30000000
+#define FK_ADMIN_ANSWER_US   5000000
+#define FK_ADMIN_RETRY_US    100000
 
 /* --- edge --- */
 

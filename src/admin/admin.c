@@ -1,0 +1,194 @@
+/*
+ * Life of the admin process: start-up by messages, sandbox, questions to the master. See admin.h.
+ * It ends when its master does or tells it to.
+ */
+#include "admin/internal.h"
+
+#include "admin/command.h"
+#include "base/err.h"
+#include "loop/proc.h"
+#include "loop/sandbox.h"
+#include "loop/sock.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- questions --- */
+
+void fk_admin_question_init(struct fk_admin_question *question)
+{
+    fk_list_init(&question->link);
+}
+
+int fk_admin_ask(struct fk_admin *admin, const char *word, struct fk_admin_question *question)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_COMMAND, .arg = ++admin->next_id, .len = strlen(word)};
+    int err;
+
+    memcpy(msg.data, word, msg.len);
+    if ((err = fk_proc_send(fk_io_fd(&admin->control), &msg)) != FK_OK)
+        return err;
+    question->id = msg.arg;
+    fk_list_append(&admin->questions, &question->link);
+    return FK_OK;
+}
+
+void fk_admin_forget(struct fk_admin_question *question)
+{
+    fk_list_del(&question->link);
+}
+
+static struct fk_admin_question *find_question(struct fk_admin *admin, uint32_t id)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &admin->questions) {
+        struct fk_admin_question *question = fk_container(item, struct fk_admin_question, link);
+
+        if (question->id == id)
+            return question;
+    }
+    return NULL;
+}
+
+static void take_answer(struct fk_admin *admin, const struct fk_procmsg *msg)
+{
+    struct fk_admin_question *question = find_question(admin, msg->arg);
+    char *json = NULL;
+    size_t len = 0;
+    int err;
+
+    if (question == NULL)
+        return; /* it came too late */
+    if ((err = fk_admin_answer_take(msg, &json, &len)) != FK_OK)
+        fk_log(FK_LOG_ERROR, "answer of the master is lost", fk_error(err));
+    fk_list_del(&question->link);
+    question->answered(question, json, len);
+    free(json);
+}
+
+/* --- messages of the master --- */
+
+static const struct fk_metric *find_table(const struct fk_admin_role *roles,
+                                          const struct fk_procmsg *msg)
+{
+    for (; roles->name != NULL; roles++)
+        if (strlen(roles->name) == msg->len && memcmp(roles->name, msg->data, msg->len) == 0)
+            return roles->metrics;
+    return NULL;
+}
+
+static int take_metrics(struct fk_admin *admin, struct fk_procmsg *msg)
+{
+    const struct fk_metric *table = find_table(admin->roles, msg);
+
+    if (table == NULL || msg->n_fds != 1 || admin->metrics != NULL)
+        return FK_ERR_UNEXPECTED;
+    return fk_metrics_open(table, msg->fds[0], &admin->metrics);
+}
+
+static int take_listener(struct fk_admin *admin, struct fk_procmsg *msg)
+{
+    if (msg->n_fds != 1 || msg->arg > FK_ADMIN_CONTROL)
+        return FK_ERR_UNEXPECTED;
+    fk_admin_server_listen(msg->arg == FK_ADMIN_HTTP ? &admin->http : &admin->ctl, msg->fds[0]);
+    msg->fds[0] = -1; /* moved */
+    return FK_OK;
+}
+
+/* --- start --- */
+
+static int enter(const struct fk_procmsg *msg)
+{
+    char user[FK_PROC_DATA_MAX + 1];
+    int err;
+
+    memcpy(user, msg->data, msg->len);
+    user[msg->len] = '\0';
+    json_object_seed(0); /* opens a file, which is over soon */
+    if ((err = fk_proc_drop(msg->len > 0 ? user : NULL)) != FK_OK)
+        return err;
+    return fk_sandbox_enter(FK_SANDBOX_ADMIN);
+}
+
+static int go(struct fk_admin *admin, const struct fk_procmsg *msg)
+{
+    int err;
+
+    if (admin->metrics == NULL || admin->serving)
+        return FK_ERR_UNEXPECTED;
+    if ((err = enter(msg)) != FK_OK)
+        return err;
+    admin->serving = true;
+    fk_admin_server_start(&admin->http);
+    fk_admin_server_start(&admin->ctl);
+    return fk_proc_send_fd(fk_io_fd(&admin->control), FK_PROC_READY, 0, -1);
+}
+
+static int take_message(struct fk_admin *admin, struct fk_procmsg *msg)
+{
+    switch (msg->type) {
+    case FK_PROC_METRICS:
+        return take_metrics(admin, msg);
+    case FK_PROC_LISTEN:
+        return take_listener(admin, msg);
+    case FK_PROC_GO:
+        return go(admin, msg);
+    case FK_PROC_ANSWER:
+        take_answer(admin, msg);
+        return FK_OK;
+    case FK_PROC_DRAIN:
+        return FK_ERR_CLOSED;
+    default:
+        return FK_ERR_UNEXPECTED;
+    }
+}
+
+static void on_control(struct fk_io *io, unsigned events)
+{
+    struct fk_admin *admin = fk_container(io, struct fk_admin, control);
+    struct fk_procmsg msg;
+    int err = fk_proc_recv(fk_io_fd(io), &msg);
+
+    (void)events;
+    if (err == FK_ERR_AGAIN)
+        return;
+    if (err == FK_OK) {
+        err = take_message(admin, &msg);
+        fk_procmsg_close(&msg);
+    }
+    if (err == FK_OK)
+        return;
+    admin->err = err;
+    fk_loop_stop(admin->loop);
+}
+
+int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
+{
+    struct fk_admin admin = {.owner = geteuid(), .roles = roles, .err = FK_ERR_CLOSED};
+    int err;
+
+    fk_proc_child_init("admin", index);
+    if ((err = fk_loop_new(&admin.loop)) != FK_OK) {
+        fk_log(FK_LOG_ERROR, "admin process cannot start", fk_error(err));
+        return 1;
+    }
+    fk_list_init(&admin.questions);
+    fk_io_init(&admin.control, admin.loop, FK_PROC_CONTROL_FD, on_control);
+    fk_admin_server_init(&admin.http, &admin, &fk_admin_http);
+    fk_admin_server_init(&admin.ctl, &admin, &fk_admin_control);
+    fk_io_want(&admin.control, FK_IO_READ);
+    fk_loop_run(admin.loop);
+    fk_admin_server_fini(&admin.http);
+    fk_admin_server_fini(&admin.ctl);
+    fk_metrics_close(admin.metrics);
+    fk_io_want(&admin.control, 0);
+    fk_loop_free(admin.loop);
+    if (admin.err == FK_ERR_CLOSED)
+        return 0;
+    fk_log(FK_LOG_ERROR, "admin process ends", fk_error(admin.err));
+    return 1;
+}

@@ -1,0 +1,128 @@
+/*
+ * The control socket: newline-delimited JSON, a request a line, an answer a line, in order. See
+ * docs/control.md. Every command goes to the master; nothing is decided here.
+ */
+#include "admin/internal.h"
+#include "admin/line.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct control_conn {
+    struct fk_admin_conn conn;
+    struct fk_admin_question question;
+};
+
+static void put_line(struct fk_admin_conn *conn, const char *text, size_t len)
+{
+    size_t start = fk_buf_len(&conn->out);
+
+    if (fk_buf_append(&conn->out, text, len) != FK_OK ||
+        fk_buf_append(&conn->out, "\n", 1) != FK_OK)
+        return;
+    /* A newline inside JSON is white space between its tokens, never part of a string. */
+    for (size_t i = 0; i < len; i++)
+        if (fk_buf_data(&conn->out)[start + i] == '\n')
+            fk_buf_data(&conn->out)[start + i] = ' ';
+}
+
+static void answer_error(struct fk_admin_conn *conn, const char *why, bool last)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text, "{\"error\":\"%s\"}", why);
+
+    put_line(conn, text, (size_t)n);
+    fk_admin_conn_answer(conn, last);
+}
+
+static void on_answer(struct fk_admin_question *question, const char *json, size_t len)
+{
+    struct control_conn *control = fk_container(question, struct control_conn, question);
+
+    if (json == NULL) {
+        answer_error(&control->conn, "the master does not answer", false);
+        return;
+    }
+    put_line(&control->conn, json, len);
+    fk_admin_conn_answer(&control->conn, false);
+}
+
+static const char *parse_reason(int err)
+{
+    switch (err) {
+    case FK_ERR_DUPLICATE:
+        return "a member is there twice";
+    case FK_ERR_TRAILING:
+        return "members other than command";
+    case FK_ERR_RANGE:
+        return "the command is not a word";
+    default:
+        return "write {\\\"command\\\":\\\"status\\\"}";
+    }
+}
+
+static void handle_line(struct control_conn *control, const char *line, size_t len)
+{
+    struct fk_admin_conn *conn = &control->conn;
+    char word[FK_ADMIN_WORD_SIZE];
+    int err = fk_admin_line_parse(line, len, word);
+
+    if (err != FK_OK) {
+        answer_error(conn, parse_reason(err), false);
+        return;
+    }
+    fk_admin_question_init(&control->question);
+    control->question.answered = on_answer;
+    if (fk_admin_ask(conn->server->admin, word, &control->question) != FK_OK) {
+        answer_error(conn, "the master does not keep up", false);
+        return;
+    }
+    fk_admin_conn_asking(conn);
+}
+
+static void control_received(struct fk_admin_conn *conn)
+{
+    while (conn->state == FK_ADMIN_READING && fk_buf_len(&conn->in) > 0) {
+        const char *line = (const char *)fk_buf_data(&conn->in);
+        const char *end = memchr(line, '\n', fk_buf_len(&conn->in));
+
+        if (end == NULL) {
+            if (fk_buf_room(&conn->in) == 0)
+                answer_error(conn, "the line is too long", true);
+            return;
+        }
+        if (end > line)
+            handle_line((struct control_conn *)conn, line, (size_t)(end - line));
+        fk_buf_consume(&conn->in, (size_t)(end - line) + 1);
+    }
+}
+
+static void control_opened(struct fk_admin_conn *conn)
+{
+    fk_admin_question_init(&((struct control_conn *)conn)->question);
+}
+
+static void control_closing(struct fk_admin_conn *conn)
+{
+    fk_admin_forget(&((struct control_conn *)conn)->question);
+}
+
+static void control_late(struct fk_admin_conn *conn)
+{
+    fk_admin_forget(&((struct control_conn *)conn)->question);
+    answer_error(conn, "the master does not answer", false);
+}
+
+const struct fk_admin_protocol fk_admin_control = {
+    .size = sizeof(struct control_conn),
+    .in_max = FK_ADMIN_LINE_MAX,
+    .max = FK_ADMIN_CONTROL_CONNS,
+    .same_owner = true,
+    .opened = control_opened,
+    .received = control_received,
+    .closing = control_closing,
+    .late = control_late,
+};

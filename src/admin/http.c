@@ -1,0 +1,301 @@
+/*
+ * The operator's HTTP/1.1 listener: GET and HEAD of four paths, anything else is refused. llhttp
+ * parses, strictly; requests with a body are refused, so nothing can hide behind one.
+ */
+#include "admin/internal.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+
+#include <jansson.h>
+#include <llhttp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_TYPE    "text/plain; charset=utf-8"
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define JSON_TYPE    "application/json"
+
+struct http_conn {
+    struct fk_admin_conn conn;
+    struct fk_admin_question question;
+    llhttp_t parser;
+    size_t fed;      /* bytes of the present request given to the parser */
+    int refusal;     /* status to refuse it with; 0: none */
+    bool keep_alive; /* as the request asks */
+    bool whole;      /* the request ended */
+    const struct http_path *path;
+    size_t url_len;
+    char url[FK_ADMIN_URL_MAX + 1];
+};
+
+struct http_path {
+    const char *path;
+    void (*serve)(struct http_conn *http);
+    void (*answered)(struct fk_admin_question *question, const char *json, size_t len);
+};
+
+/* --- answers --- */
+
+static const char *status_text(int status)
+{
+    switch (status) {
+    case 200:
+        return "OK";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 500:
+        return "Internal Server Error";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    default:
+        return "Bad Request";
+    }
+}
+
+static void answer(struct http_conn *http, int status, const char *type, const char *body,
+                   size_t len)
+{
+    struct fk_buf *out = &http->conn.out;
+    bool last = !http->keep_alive || http->refusal != 0;
+    char head[256];
+    int n =
+        snprintf(head, sizeof head,
+                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                 "Cache-Control: no-store\r\n%s%s\r\n",
+                 status, status_text(status), type, len,
+                 status == 405 ? "Allow: GET, HEAD\r\n" : "", last ? "Connection: close\r\n" : "");
+
+    if (fk_buf_append(out, head, (size_t)n) != FK_OK)
+        last = true;
+    else if (http->parser.method != HTTP_HEAD && fk_buf_append(out, body, len) != FK_OK)
+        last = true;
+    fk_admin_conn_answer(&http->conn, last);
+}
+
+static void answer_text(struct http_conn *http, int status, const char *text)
+{
+    answer(http, status, TEXT_TYPE, text, strlen(text));
+}
+
+static void serve_metrics(struct http_conn *http)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    if (out != NULL) {
+        fk_metrics_print(http->conn.server->admin->metrics, out);
+        if (fclose(out) != 0)
+            len = 0;
+    }
+    if (len == 0 || len > FK_ADMIN_ANSWER_MAX)
+        answer_text(http, 500, "no memory\n");
+    else
+        answer(http, 200, METRICS_TYPE, text, len);
+    free(text);
+}
+
+static void serve_health(struct http_conn *http)
+{
+    answer_text(http, 200, "ok\n");
+}
+
+/* Ask the master for its status; the path's `answered` goes on. */
+static void serve_status(struct http_conn *http)
+{
+    fk_admin_question_init(&http->question);
+    http->question.answered = http->path->answered;
+    if (fk_admin_ask(http->conn.server->admin, "status", &http->question) != FK_OK)
+        answer_text(http, 503, "the master does not keep up\n");
+    else
+        fk_admin_conn_asking(&http->conn);
+}
+
+static void status_answered(struct fk_admin_question *question, const char *json, size_t len)
+{
+    struct http_conn *http = fk_container(question, struct http_conn, question);
+
+    if (json == NULL)
+        answer_text(http, 503, "the master does not answer\n");
+    else
+        answer(http, 200, JSON_TYPE, json, len);
+}
+
+static void ready_answered(struct fk_admin_question *question, const char *json, size_t len)
+{
+    struct http_conn *http = fk_container(question, struct http_conn, question);
+    json_t *status = json == NULL ? NULL : json_loadb(json, len, 0, NULL);
+
+    if (json_is_true(json_object_get(status, "ready")))
+        answer_text(http, 200, "ready\n");
+    else
+        answer_text(http, 503, "not ready\n");
+    json_decref(status);
+}
+
+static const struct http_path paths[] = {
+    {"/metrics", serve_metrics, NULL},
+    {"/healthz", serve_health, NULL},
+    {"/readyz", serve_status, ready_answered},
+    {"/status", serve_status, status_answered},
+};
+
+static const struct http_path *find_path(const char *url)
+{
+    size_t len = strcspn(url, "?");
+
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (strlen(paths[i].path) == len && strncmp(paths[i].path, url, len) == 0)
+            return &paths[i];
+    return NULL;
+}
+
+static void handle_request(struct http_conn *http)
+{
+    if (http->refusal != 0) {
+        answer_text(http, http->refusal, "refused\n");
+        return;
+    }
+    http->path = find_path(http->url);
+    if (http->path == NULL)
+        answer_text(http, 404, "not found\n");
+    else
+        http->path->serve(http);
+}
+
+/* --- parsing --- */
+
+static int on_begin(llhttp_t *parser)
+{
+    struct http_conn *http = parser->data;
+
+    http->refusal = 0;
+    http->whole = false;
+    http->keep_alive = false;
+    http->url_len = 0;
+    http->url[0] = '\0';
+    return 0;
+}
+
+static int on_url(llhttp_t *parser, const char *at, size_t len)
+{
+    struct http_conn *http = parser->data;
+
+    if (len > FK_ADMIN_URL_MAX - http->url_len) {
+        http->refusal = 414;
+        return HPE_USER;
+    }
+    memcpy(http->url + http->url_len, at, len);
+    http->url_len += len;
+    http->url[http->url_len] = '\0';
+    return 0;
+}
+
+/* Decide from the head alone: after a refusal nothing more of the connection is read. */
+static int on_head(llhttp_t *parser)
+{
+    struct http_conn *http = parser->data;
+
+    if (parser->method != HTTP_GET && parser->method != HTTP_HEAD)
+        http->refusal = 405;
+    else if (parser->content_length > 0 || (parser->flags & F_CHUNKED) != 0)
+        http->refusal = 413;
+    else if (parser->upgrade != 0 || parser->http_major != 1)
+        http->refusal = 400;
+    if (http->refusal == 0)
+        return 0;
+    http->whole = true;
+    return HPE_PAUSED;
+}
+
+static int on_complete(llhttp_t *parser)
+{
+    struct http_conn *http = parser->data;
+
+    http->whole = true;
+    http->keep_alive = llhttp_should_keep_alive(parser) != 0;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+    .on_message_begin = on_begin,
+    .on_url = on_url,
+    .on_headers_complete = on_head,
+    .on_message_complete = on_complete,
+};
+
+/* Feed what waits; true when a request is complete or refused. */
+static bool feed(struct http_conn *http)
+{
+    struct fk_buf *in = &http->conn.in;
+    const char *data = (const char *)fk_buf_data(in);
+    size_t len = fk_buf_len(in), used = len;
+    llhttp_errno_t err = llhttp_execute(&http->parser, data, len);
+
+    if (err == HPE_PAUSED)
+        used = (size_t)(llhttp_get_error_pos(&http->parser) - data);
+    fk_buf_consume(in, used);
+    http->fed += used;
+    if (err != HPE_OK && err != HPE_PAUSED && http->refusal == 0)
+        http->refusal = 400;
+    if (http->fed > FK_ADMIN_REQUEST_MAX)
+        http->refusal = 431;
+    return http->whole || http->refusal != 0;
+}
+
+static void http_received(struct fk_admin_conn *conn)
+{
+    struct http_conn *http = (struct http_conn *)conn;
+
+    if (!feed(http))
+        return;
+    if (http->refusal == 0)
+        llhttp_resume(&http->parser);
+    http->fed = 0;
+    handle_request(http);
+}
+
+static void http_opened(struct fk_admin_conn *conn)
+{
+    struct http_conn *http = (struct http_conn *)conn;
+
+    fk_admin_question_init(&http->question);
+    llhttp_init(&http->parser, HTTP_REQUEST, &settings);
+    http->parser.data = http;
+}
+
+static void http_closing(struct fk_admin_conn *conn)
+{
+    fk_admin_forget(&((struct http_conn *)conn)->question);
+}
+
+static void http_late(struct fk_admin_conn *conn)
+{
+    struct http_conn *http = (struct http_conn *)conn;
+
+    fk_admin_forget(&http->question);
+    answer_text(http, 504, "the master does not answer\n");
+}
+
+const struct fk_admin_protocol fk_admin_http = {
+    .size = sizeof(struct http_conn),
+    .in_max = FK_ADMIN_REQUEST_MAX,
+    .max = FK_ADMIN_HTTP_CONNS,
+    .same_owner = false,
+    .opened = http_opened,
+    .received = http_received,
+    .closing = http_closing,
+    .late = http_late,
+};

@@ -1,0 +1,36 @@
+/* Request lines of the control socket. Strict: what is not understood is not ignored. */
+#include "admin/line.h"
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static int parse_object(const json_t *object, char ret[FK_ADMIN_WORD_SIZE])
+{
+    const json_t *command = json_object_get(object, "command");
+    size_t len = json_string_length(command);
+
+    if (!json_is_string(command))
+        return FK_ERR_FORMAT;
+    if (json_object_size(object) != 1)
+        return FK_ERR_TRAILING;
+    if (!fk_admin_word_ok(json_string_value(command), len))
+        return FK_ERR_RANGE;
+    memcpy(ret, json_string_value(command), len + 1);
+    return FK_OK;
+}
+
+int fk_admin_line_parse(const char *line, size_t len, char ret[FK_ADMIN_WORD_SIZE])
+{
+    json_error_t error;
+    json_t *object = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+    int err;
+
+    if (object == NULL)
+        return json_error_code(&error) == json_error_duplicate_key ? FK_ERR_DUPLICATE
+                                                                   : FK_ERR_FORMAT;
+    err = json_is_object(object) ? parse_object(object, ret) : FK_ERR_FORMAT;
+    json_decref(object);
+    return err;
+}

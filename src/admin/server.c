@@ -1,0 +1,270 @@
+/*
+ * Listeners and connections of the admin process: accepting within limits, one request at a time,
+ * bounded buffers, a time limit in each state. Knows nothing of what is spoken.
+ */
+#include "admin/internal.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_CHUNK 4096
+
+/* --- closing --- */
+
+static void listen_again(struct fk_admin_server *server)
+{
+    if (server->admin->serving && fk_io_fd(&server->listener) >= 0 &&
+        server->count < server->protocol->max)
+        fk_io_want(&server->listener, FK_IO_READ);
+}
+
+static void close_conn(struct fk_admin_conn *conn)
+{
+    struct fk_admin_server *server = conn->server;
+    int fd = fk_io_fd(&conn->io);
+
+    server->protocol->closing(conn);
+    fk_io_want(&conn->io, 0);
+    fk_timer_stop(&conn->timer);
+    fk_list_del(&conn->link);
+    fk_buf_fini(&conn->in);
+    fk_buf_fini(&conn->out);
+    free(conn);
+    fk_close(&fd);
+    server->count--;
+    listen_again(server);
+}
+
+/* --- one connection --- */
+
+static void set_state(struct fk_admin_conn *conn, enum fk_admin_state state)
+{
+    conn->state = state;
+    fk_timer_start(&conn->timer,
+                   state == FK_ADMIN_ASKING ? FK_ADMIN_ANSWER_US : FK_ADMIN_PATIENCE_US);
+}
+
+/* Begin the next request if its bytes are there; then watch for what the state needs. */
+static void advance(struct fk_admin_conn *conn)
+{
+    if (conn->state == FK_ADMIN_READING && fk_buf_len(&conn->in) > 0)
+        conn->server->protocol->received(conn);
+    switch (conn->state) {
+    case FK_ADMIN_READING:
+        fk_io_want(&conn->io, FK_IO_READ);
+        break;
+    case FK_ADMIN_ASKING:
+        fk_io_want(&conn->io, 0);
+        break;
+    case FK_ADMIN_WRITING:
+    case FK_ADMIN_CLOSING:
+        fk_io_want(&conn->io, FK_IO_WRITE);
+        break;
+    }
+}
+
+void fk_admin_conn_asking(struct fk_admin_conn *conn)
+{
+    set_state(conn, FK_ADMIN_ASKING);
+}
+
+void fk_admin_conn_answer(struct fk_admin_conn *conn, bool last)
+{
+    set_state(conn, last ? FK_ADMIN_CLOSING : FK_ADMIN_WRITING);
+    fk_io_want(&conn->io, FK_IO_WRITE);
+}
+
+/* FK_ERR_CLOSED when the peer is done or the connection is broken. */
+static int read_some(struct fk_admin_conn *conn)
+{
+    size_t room = fk_buf_room(&conn->in);
+    uint8_t *dst;
+    ssize_t n;
+    int err;
+
+    if (room > READ_CHUNK)
+        room = READ_CHUNK;
+    if (room == 0)
+        return FK_ERR_LIMIT; /* received() answers before this; a bound all the same */
+    if ((err = fk_buf_reserve(&conn->in, room, &dst)) != FK_OK)
+        return err;
+    n = read(fk_io_fd(&conn->io), dst, room);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? FK_ERR_AGAIN : FK_ERR_CLOSED;
+    if (n == 0)
+        return FK_ERR_CLOSED;
+    fk_buf_commit(&conn->in, (size_t)n);
+    return FK_OK;
+}
+
+static int write_some(struct fk_admin_conn *conn)
+{
+    ssize_t n =
+        send(fk_io_fd(&conn->io), fk_buf_data(&conn->out), fk_buf_len(&conn->out), MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? FK_ERR_AGAIN : FK_ERR_CLOSED;
+    fk_buf_consume(&conn->out, (size_t)n);
+    return fk_buf_len(&conn->out) > 0 ? FK_ERR_AGAIN : FK_OK;
+}
+
+static void on_readable(struct fk_admin_conn *conn)
+{
+    int err = read_some(conn);
+
+    if (err == FK_OK)
+        advance(conn);
+    else if (err != FK_ERR_AGAIN)
+        close_conn(conn);
+}
+
+static void on_writable(struct fk_admin_conn *conn)
+{
+    int err = write_some(conn);
+
+    if (err == FK_ERR_AGAIN)
+        return;
+    if (err != FK_OK || conn->state == FK_ADMIN_CLOSING) {
+        close_conn(conn);
+        return;
+    }
+    set_state(conn, FK_ADMIN_READING);
+    advance(conn);
+}
+
+static void on_io(struct fk_io *io, unsigned events)
+{
+    struct fk_admin_conn *conn = fk_container(io, struct fk_admin_conn, io);
+
+    (void)events; /* errors show in read or write */
+    if (conn->state == FK_ADMIN_READING)
+        on_readable(conn);
+    else if (conn->state != FK_ADMIN_ASKING)
+        on_writable(conn);
+}
+
+static void on_timer(struct fk_timer *timer)
+{
+    struct fk_admin_conn *conn = fk_container(timer, struct fk_admin_conn, timer);
+
+    if (conn->state == FK_ADMIN_ASKING && conn->server->protocol->late != NULL)
+        conn->server->protocol->late(conn);
+    else
+        close_conn(conn);
+}
+
+/* --- accepting --- */
+
+static bool peer_allowed(const struct fk_admin_server *server, int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+
+    if (!server->protocol->same_owner)
+        return true;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+        return false;
+    return peer.uid == 0 || peer.uid == server->admin->owner;
+}
+
+static int open_conn(struct fk_admin_server *server, int fd)
+{
+    const struct fk_admin_protocol *protocol = server->protocol;
+    struct fk_admin_conn *conn = calloc(1, protocol->size);
+
+    if (conn == NULL)
+        return FK_ERR_NOMEM;
+    conn->server = server;
+    fk_list_append(&server->conns, &conn->link);
+    fk_io_init(&conn->io, server->admin->loop, fd, on_io);
+    fk_timer_init(&conn->timer, server->admin->loop, on_timer);
+    fk_buf_init(&conn->in, protocol->in_max);
+    fk_buf_init(&conn->out, FK_ADMIN_ANSWER_MAX + FK_ADMIN_REQUEST_MAX);
+    server->count++;
+    protocol->opened(conn);
+    set_state(conn, FK_ADMIN_READING);
+    advance(conn);
+    return FK_OK;
+}
+
+static void on_listener(struct fk_io *io, unsigned events)
+{
+    struct fk_admin_server *server = fk_container(io, struct fk_admin_server, listener);
+    struct fk_addr peer;
+    int fd = -1;
+    int err = fk_sock_accept(fk_io_fd(io), &fd, &peer);
+
+    (void)events;
+    if (err == FK_ERR_AGAIN)
+        return;
+    if (err == FK_OK && !peer_allowed(server, fd)) {
+        fk_log_limited(&server->limit, FK_LOG_WARN, "control socket: peer is another user",
+                       fk_error(FK_ERR_DENIED));
+        fk_close(&fd);
+        return;
+    }
+    if (err == FK_OK && (err = open_conn(server, fd)) != FK_OK)
+        fk_close(&fd);
+    if (err != FK_OK) {
+        /* Out of descriptors or memory: the listener would stay readable. */
+        fk_log_limited(&server->limit, FK_LOG_WARN, "cannot accept", fk_error(err));
+        fk_io_want(io, 0);
+        fk_timer_start(&server->retry, FK_ADMIN_RETRY_US);
+    } else if (server->count >= server->protocol->max) {
+        fk_io_want(io, 0);
+    }
+}
+
+static void on_retry(struct fk_timer *timer)
+{
+    listen_again(fk_container(timer, struct fk_admin_server, retry));
+}
+
+void fk_admin_server_init(struct fk_admin_server *server, struct fk_admin *admin,
+                          const struct fk_admin_protocol *protocol)
+{
+    server->admin = admin;
+    server->protocol = protocol;
+    server->count = 0;
+    server->limit = (struct fk_log_limit){0};
+    fk_list_init(&server->conns);
+    fk_io_init(&server->listener, admin->loop, -1, on_listener);
+    fk_timer_init(&server->retry, admin->loop, on_retry);
+}
+
+static void close_listener(struct fk_admin_server *server)
+{
+    int fd = fk_io_fd(&server->listener);
+
+    fk_timer_stop(&server->retry);
+    if (fd < 0)
+        return;
+    fk_io_want(&server->listener, 0);
+    fk_close(&fd);
+    fk_io_init(&server->listener, server->admin->loop, -1, on_listener);
+}
+
+void fk_admin_server_listen(struct fk_admin_server *server, int fd)
+{
+    close_listener(server);
+    fk_io_init(&server->listener, server->admin->loop, fd, on_listener);
+    listen_again(server);
+}
+
+void fk_admin_server_start(struct fk_admin_server *server)
+{
+    listen_again(server);
+}
+
+void fk_admin_server_fini(struct fk_admin_server *server)
+{
+    close_listener(server);
+    while (!fk_list_empty(&server->conns))
+        close_conn(fk_container(server->conns.next, struct fk_admin_conn, link));
+}
