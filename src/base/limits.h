@@ -46,6 +46,19 @@
 /* PP2_TYPE_UNIQUE_ID (the protocol's own figure, section 2.2.5). */
 #define FK_PROXY_UNIQUE_ID_MAX 128
 
+/* --- tls --- */
+
+/* Bytes that TLS reads at once from a channel: a burst of some hundred answers in one read(2). */
+#define FK_CHANNEL_READ_AHEAD 65536
+/* One SSL_read at least: most answers fit, and the queue keeps such a size when it runs empty. */
+#define FK_CHANNEL_READ_MIN 4096
+/* Received bytes not yet taken by a channel's owner: two frames of the largest size. */
+#define FK_CHANNEL_IN_MAX 131104
+/* Queued bytes of a channel: all requests that may be outstanding (see keyclient) fit. */
+#define FK_CHANNEL_OUT_MAX (8 * 1024 * 1024)
+/* Intermediates between a channel certificate and the private CA: one is usual, if any. */
+#define FK_CHANNEL_DEPTH_MAX 4
+
 /* --- admin --- */
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */

@@ -37,7 +37,15 @@ struct fk_keyclient; /* all servers of one worker */
 
 /* Servers are told apart by name; `ctx` is referenced. */
 int fk_keyclient_new(struct fk_loop *loop, struct fk_keyclient **ret);
+/* All pools must be gone; its servers, also those retired, go with it. */
 void fk_keyclient_free(struct fk_keyclient *client);
+
+/*
+ * How servers named by a host name are found (loop/dns.h), before they are added; `dns` outlives
+ * the client. Without it addresses must be numeric.
+ */
+struct fk_dns;
+void fk_keyclient_set_dns(struct fk_keyclient *client, struct fk_dns *dns);
 
 struct fk_keyserver; /* one server: its channel, health and figures */
 

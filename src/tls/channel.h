@@ -33,19 +33,23 @@ struct fk_channel_identity {
 /*
  * A context for one end. TLS 1.3 only, or also 1.2 (`allow_tls12`, for dialect 1); AEAD and forward
  * secrecy only; peer certificate required; no tickets, no system trust store. `server`: this end
- * accepts the TLS handshake. FK_ERR_CRYPTO, FK_ERR_FORMAT, FK_ERR_MISMATCH, FK_ERR_EXPIRED.
+ * accepts the TLS handshake; it takes ALPN "farkey/1" or none (the owner asks which) and refuses
+ * others; the other end offers "farkey/1". With a revocation list, every certificate of a peer's
+ * chain needs a list in force. FK_ERR_CRYPTO, FK_ERR_FORMAT, FK_ERR_MISMATCH, FK_ERR_EXPIRED,
+ * FK_ERR_NOMEM.
  */
 int fk_channel_ctx_new(const struct fk_channel_identity *identity, bool server, bool allow_tls12,
                        SSL_CTX **ret);
 
 /*
  * The verified peer's name for a role: copies NAME of the one URI SAN "farkey:ROLE:NAME".
- * FK_ERR_DENIED when the certificate has none or another role's.
+ * FK_ERR_DENIED when the certificate has none, several, another role's, or a NAME of other than
+ * letters, digits, '.', '-', '_'. FK_ERR_LIMIT when `size` is too small.
  */
 int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size);
 
 /*
- * A certificate's URI SAN is the peer's identity as a whole ("farkey:edge:edge1").
+ * A certificate's URI SAN is the peer's identity as a whole ("farkey:edge:edge1"). Errors as above.
  */
 int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size);
 
@@ -60,8 +64,14 @@ enum fk_channel_event {
     FK_CHANNEL_OPEN,    /* handshake done, peer verified by the CA (not yet by role) */
     FK_CHANNEL_READ,    /* bytes were added to `in` */
     FK_CHANNEL_DRAINED, /* `out` ran empty */
-    FK_CHANNEL_CLOSED,  /* peer closed in order or not; `err` tells */
+    FK_CHANNEL_CLOSED,  /* the end; `err` tells why. The owner still has to free it. */
 };
+
+/*
+ * `err` of FK_CHANNEL_CLOSED, FK_OK with all others: FK_OK closed in order (close_notify),
+ * FK_ERR_CLOSED cut off without it, FK_ERR_SYS the socket failed, FK_ERR_VERIFY the peer's
+ * certificate was refused, FK_ERR_TLS anything else. The owner may free the channel in any event.
+ */
 
 typedef void fk_channel_cb(void *owner, enum fk_channel_event event, int err);
 
@@ -79,7 +89,10 @@ struct fk_buf *fk_channel_io_out(struct fk_channel_io *io);
 /* Write what is queued before the loop waits next (deferred, batched). */
 void fk_channel_io_flush(struct fk_channel_io *io);
 
-/* Stop or go on reading: back-pressure by the owner. */
+/*
+ * Stop or go on reading: back-pressure by the owner. Reading also stops while `in` is full; an
+ * owner that leaves complete messages in it pauses, and goes on when it has room for them.
+ */
 void fk_channel_io_pause(struct fk_channel_io *io, bool paused);
 
 /* Text of the last TLS failure, for the owner's log line. */

@@ -1,0 +1,125 @@
+/*
+ * Who is at the other end of a channel: the one URI SAN of its verified certificate.
+ *
+ * Exactly one, in exactly the form "farkey:ROLE:NAME": a certificate that says more, or the same in
+ * another way, says nothing.
+ */
+#include "tls/channel.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/reader.h"
+
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#define PREFIX "farkey:"
+
+static const char *const role_names[] = {
+    [FK_CHANNEL_EDGE] = "edge:", [FK_CHANNEL_KEYSERVER] = "keyserver:"};
+#define ROLES (sizeof role_names / sizeof role_names[0])
+
+static bool name_char(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == '_';
+}
+
+/* Pass over `text` if the URI goes on with it. */
+static bool take_text(struct fk_reader *uri, const char *text)
+{
+    size_t len = strlen(text);
+
+    if (uri->left < len || memcmp(uri->next, text, len) != 0)
+        return false;
+    return fk_reader_skip(uri, len) == FK_OK;
+}
+
+/* Take "farkey:ROLE:" off; what is left is NAME. FK_ERR_DENIED for any other form. */
+static int parse_identity(struct fk_reader *uri, enum fk_channel_role *ret_role)
+{
+    size_t role = 0;
+
+    if (!take_text(uri, PREFIX))
+        return FK_ERR_DENIED;
+    while (role < ROLES && !take_text(uri, role_names[role]))
+        role++;
+    if (role == ROLES || uri->left == 0 || uri->left >= FK_NAME_MAX)
+        return FK_ERR_DENIED;
+    for (size_t i = 0; i < uri->left; i++)
+        if (!name_char(uri->next[i])) /* NUL, space, escapes, other alphabets */
+            return FK_ERR_DENIED;
+    *ret_role = (enum fk_channel_role)role;
+    return FK_OK;
+}
+
+/* The only URI among the names, borrowing them. */
+static int only_uri(const GENERAL_NAMES *names, struct fk_reader *ret)
+{
+    struct fk_reader uri = {NULL, 0};
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+        if (name->type != GEN_URI)
+            continue;
+        if (uri.next != NULL)
+            return FK_ERR_DENIED;
+        fk_reader_init(&uri, ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
+                       (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier));
+    }
+    if (uri.next == NULL)
+        return FK_ERR_DENIED;
+    *ret = uri;
+    return FK_OK;
+}
+
+/* The peer's names; NULL without a certificate, unverified, or with the extension twice. */
+static GENERAL_NAMES *peer_names(const SSL *ssl)
+{
+    X509 *cert = SSL_get0_peer_certificate(ssl);
+
+    if (cert == NULL || SSL_get_verify_result(ssl) != X509_V_OK)
+        return NULL;
+    return X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+}
+
+/* Text of a reader's bytes, which were checked to hold no NUL. */
+static int copy_text(const struct fk_reader *text, char *ret, size_t size)
+{
+    if (text->left >= size)
+        return FK_ERR_LIMIT;
+    memcpy(ret, text->next, text->left);
+    ret[text->left] = '\0';
+    return FK_OK;
+}
+
+int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size)
+{
+    GENERAL_NAMES *names = peer_names(ssl);
+    enum fk_channel_role found;
+    struct fk_reader uri;
+    int err = FK_ERR_DENIED;
+
+    if (names != NULL && (err = only_uri(names, &uri)) == FK_OK &&
+        (err = parse_identity(&uri, &found)) == FK_OK)
+        err = found == role ? copy_text(&uri, ret, size) : FK_ERR_DENIED;
+    GENERAL_NAMES_free(names);
+    return err;
+}
+
+int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size)
+{
+    GENERAL_NAMES *names = peer_names(ssl);
+    enum fk_channel_role found;
+    struct fk_reader uri, name;
+    int err = FK_ERR_DENIED;
+
+    if (names != NULL && (err = only_uri(names, &uri)) == FK_OK) {
+        name = uri;
+        if ((err = parse_identity(&name, &found)) == FK_OK)
+            err = copy_text(&uri, ret, size);
+    }
+    GENERAL_NAMES_free(names);
+    return err;
+}
