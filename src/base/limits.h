@@ -165,5 +165,34 @@
 #define FK_CONF_OPTIONS_MAX 64
 /* Highest rate, in thousandths a second (10^9 a second): keeps conversions within 64 bits. */
 #define FK_CONF_RATE_MAX 1000000000000ULL
+/* --- signer --- */
+
+/* Largest key file: an encrypted PEM of RSA-4096 is below 4 KiB; room for comments around it. */
+#define FK_KEY_FILE_MAX 65536
+/* Keys of one signer: a hosting provider's names; the sealed bundle stays below 200 MiB. */
+#define FK_KEYS_MAX 65536
+/* Processes that may use one signer: fronts or workers, one a core, of two generations, audit. */
+#define FK_SIGNER_PEERS_MAX 256
+/* Bytes of requests read from one peer at once: some fifty requests. */
+#define FK_SIGNER_IN_MAX 16384
+/* Results that a peer has not read yet; beyond it no more of its requests are looked at. */
+#define FK_SIGNER_OUT_MAX 32768
+/* Work done for one peer before its results are sent and the next peer has its turn. */
+#define FK_SIGNER_QUANTUM_US 200
+/* Chains whose last checkpoint a signer remembers: restarts of the audit process in its life. */
+#define FK_SIGNER_CHAINS_MAX 64
+/* Signers of one pool: one a core, of two generations. */
+#define FK_SIGNER_POOL_MAX 256
+/* Requests of a pool that wait for answers, ceiling of the option: ids have 16 bits of slot. */
+#define FK_SIGNER_CALLS_MAX 65536
+
+/* --- audit log --- */
+
+/* Lines a front keeps until the audit process has them: some 5,000 operations. */
+#define FK_AUDIT_SINK_MAX (1024 * 1024)
+/* Bytes read from one front at once, and lines chained before a write. */
+#define FK_AUDIT_BATCH 65536
+/* Fronts of one audit process: one a core, of two generations. */
+#define FK_AUDIT_PEERS_MAX 256
 
 #endif

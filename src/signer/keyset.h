@@ -25,12 +25,21 @@ struct fk_key_public {
 };
 
 /*
- * Parse one private key and write it as unencrypted PKCS#8 DER. `passphrase` may be NULL.
- * FK_ERR_FORMAT, FK_ERR_PASSPHRASE, FK_ERR_UNSUPPORTED (type or size not in the list).
+ * Parse one private key: PKCS#8, PKCS#1, SEC1, in PEM or DER, encrypted ones (PKCS#8, or PEM with
+ * DEK-Info) with `passphrase`, which may be NULL. The caller owns *ret (EVP_PKEY_free()).
+ * FK_ERR_FORMAT (also a private half that does not belong to the public half), FK_ERR_PASSPHRASE,
+ * FK_ERR_UNSUPPORTED (anything but RSA of 2048 to 4096 bits, P-256/384/521, Ed25519), FK_ERR_LIMIT.
  */
 int fk_key_parse(const void *data, size_t len, const char *passphrase, EVP_PKEY **ret);
 
-/* The public facts of a key (name and permissions left empty). */
+/*
+ * As fk_key_parse() without the proof that the halves belong together, which costs a signature: for
+ * a signer, whose bundle holds only keys that its master has parsed.
+ */
+int fk_key_decode(const void *data, size_t len, const char *passphrase, EVP_PKEY **ret);
+
+/* The public facts of a key (name and permissions left empty). FK_ERR_UNSUPPORTED, FK_ERR_CRYPTO.
+ */
 int fk_key_describe(EVP_PKEY *key, struct fk_key_public *ret);
 
 struct fk_keyset; /* a signer's keys: parsed, in locked memory, found by SKI */
@@ -41,20 +50,35 @@ struct fk_keyset_entry {
     uint8_t reject_secret[32]; /* PRF key of implicit rejection, derived from the private key */
 };
 
-/* Load the key bundle of a sealed memfd (FK_PROC_KEYS). */
+/*
+ * Load the key bundle of a sealed memfd (FK_PROC_KEYS; `fd` stays the caller's). Turns OpenSSL's
+ * secure heap on, large enough for these keys, if the process has none yet: private numbers then
+ * live in locked, guarded, undumped pages. The reject secret of an RSA key depends on the key
+ * alone, so that every signer of every key server with that key gives the same answer.
+ * FK_ERR_FORMAT (not sealed, not a bundle, a key that is not what it should be), FK_ERR_DUPLICATE
+ * (a key twice), FK_ERR_SYS, FK_ERR_NOMEM.
+ */
 int fk_keyset_open(int fd, struct fk_keyset **ret);
 void fk_keyset_free(struct fk_keyset *set);
+/* Borrowed; NULL when there is none. */
 const struct fk_keyset_entry *fk_keyset_find(const struct fk_keyset *set, const uint8_t ski[20]);
+/* Entry `index` below fk_keyset_count(). */
+const struct fk_keyset_entry *fk_keyset_at(const struct fk_keyset *set, size_t index);
 size_t fk_keyset_count(const struct fk_keyset *set);
+/* The 32-byte audit secret, borrowed; NULL when the bundle has none (an edge's signer). */
+const uint8_t *fk_keyset_audit(const struct fk_keyset *set);
 
 /* Building the bundle, in the master. */
 struct fk_keyset_builder;
 int fk_keyset_builder_new(struct fk_keyset_builder **ret);
 void fk_keyset_builder_free(struct fk_keyset_builder *builder); /* wipes */
+/* Takes name and permissions of `public`; copies the key. FK_ERR_LIMIT, FK_ERR_CRYPTO,
+ * FK_ERR_NOMEM. */
 int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key_public *public,
                           EVP_PKEY *pkey);
 /* The audit log's secret (32 bytes), from which the signer derives chain keys and its log key. */
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32]);
+/* A memfd sealed against change; the caller owns *ret_fd. May be called again. FK_ERR_SYS. */
 int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd);
 
 #endif
