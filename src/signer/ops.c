@@ -1,0 +1,268 @@
+/* The table of a signer's operations, and the two that sign TLS structures: see ops.h. */
+#include "signer/ops.h"
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "signer/audit_keys.h"
+#include "signer/ops_local.h"
+#include "wire/keyop.h"
+
+#include <openssl/err.h>
+#include <openssl/obj_mac.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- which scheme fits which key (RFC 8446 section 4.2.3, RFC 5246 section 7.4.1.4.1) --- */
+
+struct scheme {
+    uint16_t id;
+    enum fk_key_type type;
+    uint16_t bits13; /* EC in TLS 1.3: the one size of key; 0: any; 1: not in TLS 1.3 */
+    enum fk_hash hash;
+    enum fk_variant variant;
+};
+
+static const struct scheme schemes[] = {
+    {0x0403, FK_KEY_EC, 256, FK_SHA256, 0},
+    {0x0503, FK_KEY_EC, 384, FK_SHA384, 0},
+    {0x0603, FK_KEY_EC, 521, FK_SHA512, 0},
+    {0x0804, FK_KEY_RSA, 0, FK_SHA256, FK_RSA_PSS + FK_SHA256},
+    {0x0805, FK_KEY_RSA, 0, FK_SHA384, FK_RSA_PSS + FK_SHA384},
+    {0x0806, FK_KEY_RSA, 0, FK_SHA512, FK_RSA_PSS + FK_SHA512},
+    {0x0807, FK_KEY_ED25519, 0, 0, 0},
+    {0x0401, FK_KEY_RSA, 1, FK_SHA256, FK_RSA_PKCS1 + FK_SHA256},
+    {0x0501, FK_KEY_RSA, 1, FK_SHA384, FK_RSA_PKCS1 + FK_SHA384},
+    {0x0601, FK_KEY_RSA, 1, FK_SHA512, FK_RSA_PKCS1 + FK_SHA512},
+};
+
+/* The scheme's row, if this key may sign with it. FK_ERR_UNSUPPORTED. */
+static int find_scheme(uint16_t id, bool tls13, const struct fk_key_public *public,
+                       const struct scheme **ret)
+{
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        const struct scheme *scheme = &schemes[i];
+
+        if (scheme->id != id || scheme->type != public->type)
+            continue;
+        if (tls13 && scheme->bits13 != 0 && scheme->bits13 != public->bits)
+            continue;
+        *ret = scheme;
+        return FK_OK;
+    }
+    return FK_ERR_UNSUPPORTED;
+}
+
+#define SIGN_PARTS_MAX (64 + FK_SIGNER_PAYLOAD_MAX)
+
+/* Sign the concatenation of `parts` with a scheme that fits the key. */
+static int sign_parts(struct fk_op_call *call, const struct scheme *scheme,
+                      const struct fk_reader *parts, size_t n_parts)
+{
+    uint8_t digest[64], message[SIGN_PARTS_MAX];
+    size_t len = 0;
+    int err;
+
+    if (scheme->type != FK_KEY_ED25519) {
+        if ((err = fk_ops_digest(call->ops, scheme->hash, parts, n_parts, digest)) != FK_OK)
+            return err;
+        return fk_ops_sign_digest(call, scheme->variant, digest, fk_hash_size(scheme->hash));
+    }
+    for (size_t i = 0; i < n_parts; i++) {
+        if (parts[i].left > sizeof message - len)
+            return FK_ERR_LIMIT;
+        memcpy(message + len, parts[i].next, parts[i].left);
+        len += parts[i].left;
+    }
+    return fk_ops_sign_message(call, message, len);
+}
+
+int fk_op_sign13(struct fk_op_call *call)
+{
+    const struct fk_key_public *public = &call->entry->public;
+    uint8_t tbs[FK_SIGN13_TBS_MAX];
+    const struct scheme *scheme;
+    struct fk_sign13 op;
+    struct fk_reader part;
+    unsigned need;
+    size_t len;
+    int err;
+
+    if ((err = fk_sign13_decode(call->payload, &op)) != FK_OK)
+        return err;
+    need = op.role == FK_ROLE_CLIENT ? FK_PERM_CLIENT : FK_PERM_SIGN13;
+    if ((public->permissions & need) == 0)
+        return FK_ERR_DENIED;
+    if ((err = find_scheme(op.scheme, true, public, &scheme)) != FK_OK)
+        return err;
+    fk_sign13_tbs(&op, tbs, &len);
+    fk_reader_init(&part, tbs, len);
+    return sign_parts(call, scheme, &part, 1);
+}
+
+static int check_params(struct fk_op_call *call, const struct fk_sign12 *op)
+{
+    switch (op->kx) {
+    case FK_KX_ECDHE:
+        return fk_ops_check_ecdh(call->ops, op->params);
+    case FK_KX_DHE: /* RFC 5246 has no DHE_ECDSA */
+        if (call->entry->public.type != FK_KEY_RSA)
+            return FK_ERR_UNSUPPORTED;
+        return fk_ops_check_dh(op->params);
+    }
+    return FK_ERR_FORMAT;
+}
+
+int fk_op_sign12(struct fk_op_call *call)
+{
+    const struct fk_key_public *public = &call->entry->public;
+    const struct scheme *scheme;
+    struct fk_reader parts[3];
+    struct fk_sign12 op;
+    int err;
+
+    if ((public->permissions & FK_PERM_SIGN12) == 0)
+        return FK_ERR_DENIED;
+    if ((err = fk_sign12_decode(call->payload, &op)) != FK_OK ||
+        (err = find_scheme(op.scheme, false, public, &scheme)) != FK_OK ||
+        (err = check_params(call, &op)) != FK_OK)
+        return err;
+    fk_reader_init(&parts[0], op.client_random, sizeof op.client_random);
+    fk_reader_init(&parts[1], op.server_random, sizeof op.server_random);
+    parts[2] = op.params;
+    return sign_parts(call, scheme, parts, 3);
+}
+
+static int run_ping(struct fk_op_call *call)
+{
+    return fk_reader_end(&call->payload);
+}
+
+/* --- the table --- */
+
+#define PEER(kind) (1U << (kind))
+#define USERS      (PEER(FK_PEER_FRONT) | PEER(FK_PEER_WORKER))
+
+struct row {
+    unsigned peers; /* kinds that may ask */
+    bool keyed;     /* names a key */
+    int (*run)(struct fk_op_call *call);
+};
+
+static const struct row rows[] = {
+    [FK_SIGNER_SIGN13] = {USERS, true, fk_op_sign13},
+    [FK_SIGNER_SIGN12] = {USERS, true, fk_op_sign12},
+    [FK_SIGNER_DECRYPT] = {USERS, true, fk_op_decrypt},
+    [FK_SIGNER_DIALECT1] = {PEER(FK_PEER_FRONT), true, fk_op_dialect1},
+    [FK_SIGNER_PING] = {USERS | PEER(FK_PEER_AUDIT), false, run_ping},
+    [FK_SIGNER_AUDIT_START] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_start},
+    [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_checkpoint},
+};
+
+static const struct row *find_row(uint16_t op)
+{
+    return op < sizeof rows / sizeof rows[0] && rows[op].run != NULL ? &rows[op] : NULL;
+}
+
+bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op)
+{
+    const struct row *row = find_row(op);
+
+    return row != NULL && (row->peers & PEER(kind)) != 0;
+}
+
+int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
+               uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len)
+{
+    struct fk_op_call call = {.ops = ops, .detail = request->detail, .ret = ret};
+    const struct row *row = find_row(request->op);
+    int err;
+
+    if (row == NULL)
+        return FK_ERR_OPCODE;
+    if (request->len > FK_SIGNER_PAYLOAD_MAX)
+        return FK_ERR_LIMIT;
+    if (row->keyed && (call.entry = fk_keyset_find(ops->set, request->ski)) == NULL)
+        return FK_ERR_KEY_NOT_FOUND;
+    fk_reader_init(&call.payload, payload, request->len);
+    err = row->run(&call);
+    if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY)
+        ERR_clear_error();
+    if (err == FK_OK)
+        *ret_len = call.ret_len;
+    return err;
+}
+
+/* --- start and end --- */
+
+static int start_digests(struct fk_ops *ops)
+{
+    static const char *const names[FK_HASH_COUNT] = {"SHA1", "SHA224", "SHA256", "SHA384",
+                                                     "SHA512"};
+
+    for (int i = 0; i < FK_HASH_COUNT; i++) {
+        ops->md[i] = EVP_MD_fetch(NULL, names[i], NULL);
+        ops->md_ctx[i] = EVP_MD_CTX_new();
+        if (ops->md[i] == NULL || ops->md_ctx[i] == NULL)
+            return FK_ERR_NOMEM;
+    }
+    return FK_OK;
+}
+
+static int start_groups(struct fk_ops *ops)
+{
+    static const int curves[3] = {NID_X9_62_prime256v1, NID_secp384r1, NID_secp521r1};
+
+    for (int i = 0; i < 3; i++) {
+        ops->groups[i] = EC_GROUP_new_by_curve_name(curves[i]);
+        ops->points[i] = ops->groups[i] == NULL ? NULL : EC_POINT_new(ops->groups[i]);
+        if (ops->points[i] == NULL)
+            return FK_ERR_NOMEM;
+    }
+    ops->bn_ctx = BN_CTX_new();
+    return ops->bn_ctx == NULL ? FK_ERR_NOMEM : FK_OK;
+}
+
+int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret)
+{
+    struct fk_ops *ops = calloc(1, sizeof *ops);
+    const uint8_t *secret = fk_keyset_audit(set);
+    int err;
+
+    if (ops == NULL)
+        return FK_ERR_NOMEM;
+    ops->set = set;
+    ops->states = calloc(fk_keyset_count(set) + 1, sizeof *ops->states);
+    if (ops->states == NULL) {
+        err = FK_ERR_NOMEM;
+        goto out;
+    }
+    if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK)
+        goto out;
+    if (secret != NULL && (err = fk_audit_sign_key(secret, &ops->audit_key)) != FK_OK)
+        goto out;
+    *ret = ops;
+    ops = NULL; /* moved */
+out:
+    fk_ops_free(ops);
+    return err;
+}
+
+void fk_ops_free(struct fk_ops *ops)
+{
+    if (ops == NULL)
+        return;
+    for (size_t i = 0; ops->states != NULL && i < fk_keyset_count(ops->set); i++)
+        fk_key_state_fini(&ops->states[i]);
+    free(ops->states);
+    for (int i = 0; i < FK_HASH_COUNT; i++) {
+        EVP_MD_CTX_free(ops->md_ctx[i]);
+        EVP_MD_free(ops->md[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        EC_POINT_free(ops->points[i]);
+        EC_GROUP_free(ops->groups[i]);
+    }
+    BN_CTX_free(ops->bn_ctx);
+    EVP_PKEY_free(ops->audit_key);
+    free(ops);
+}

@@ -1,0 +1,42 @@
+/*
+ * The operations of a signer: one function a row of a table. Each believes nothing that it is
+ * told: it checks the key's permissions, the structure of what is to be signed, and works lengths
+ * out from its own key.
+ *
+ * ECDSA nonces are hedged: OpenSSL mixes the private key and the digest into the random generator's
+ * output (BN_generate_dsa_nonce), so that a weak generator does not give the key away. RSA is
+ * blinded by OpenSSL, and each RSA signature is verified before it leaves: a fault in a CRT half
+ * would factor the modulus.
+ */
+#ifndef FK_SIGNER_OPS_H
+#define FK_SIGNER_OPS_H
+
+#include "loop/proc.h"
+#include "signer/keyset.h"
+#include "signer/request.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fk_ops;
+
+/* Operations on the keys of `set` (borrowed, must outlive it). FK_ERR_NOMEM, FK_ERR_CRYPTO. */
+int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret);
+void fk_ops_free(struct fk_ops *ops);
+
+/* Whether a peer of this kind (enum fk_proc_peer) may ask for this operation at all. */
+bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
+
+/*
+ * Carry out one request; `payload` is request->len bytes. FK_OK with the result's length, else why
+ * not: FK_ERR_OPCODE, FK_ERR_KEY_NOT_FOUND, FK_ERR_DENIED (permission), FK_ERR_UNSUPPORTED (the
+ * scheme does not fit the key, a group that is not served), FK_ERR_FORMAT, FK_ERR_TRUNCATED,
+ * FK_ERR_TRAILING, FK_ERR_RANGE (a point or number that is not valid), FK_ERR_REPLAY (a checkpoint
+ * older than one already signed), FK_ERR_CRYPTO, FK_ERR_VERIFY (a signature came out wrong). The
+ * caller wipes `ret` when it is sent: it may hold a premaster secret.
+ */
+int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
+               uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * What the files of the signer's operations share: the state of the process's cryptography, and
+ * one function a row of the table in ops.c. Private to src/signer/ops*.c.
+ */
+#ifndef FK_SIGNER_OPS_LOCAL_H
+#define FK_SIGNER_OPS_LOCAL_H
+
+#include "base/limits.h"
+#include "base/reader.h"
+#include "signer/ops.h"
+
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+
+enum fk_hash { FK_SHA1, FK_SHA224, FK_SHA256, FK_SHA384, FK_SHA512, FK_HASH_COUNT };
+
+/* How an RSA key is used: a variant of a cached context. */
+enum fk_variant {
+    FK_RSA_PKCS1, /* + enum fk_hash */
+    FK_RSA_PSS = FK_RSA_PKCS1 + FK_HASH_COUNT,
+    FK_RSA_RAW = FK_RSA_PSS + FK_HASH_COUNT, /* decrypt without padding */
+    FK_VARIANT_COUNT
+};
+
+/* Contexts of one key, made at first use and kept: setting one up costs a tenth of a P-256
+ * signature. EC uses cell 0 only. */
+struct fk_key_state {
+    EVP_PKEY_CTX *use[FK_VARIANT_COUNT];
+    EVP_PKEY_CTX *verify[FK_VARIANT_COUNT];
+    EVP_MD_CTX *message; /* Ed25519 */
+    uint8_t *modulus;    /* RSA: big-endian, as long as the key */
+};
+
+struct fk_chain_state {
+    uint8_t id[16];
+    uint64_t lines;
+};
+
+struct fk_ops {
+    const struct fk_keyset *set;
+    struct fk_key_state *states; /* one an entry of the set */
+    EVP_MD *md[FK_HASH_COUNT];
+    EVP_MD_CTX *md_ctx[FK_HASH_COUNT];
+    EC_GROUP *groups[3]; /* P-256, P-384, P-521 */
+    EC_POINT *points[3];
+    BN_CTX *bn_ctx;
+    EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
+    struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
+    size_t n_chains; /* ever recorded; the table is a ring */
+};
+
+/* A call of an operation: what it works on and where its result goes. */
+struct fk_op_call {
+    struct fk_ops *ops;
+    const struct fk_keyset_entry *entry; /* NULL for operations without a key */
+    uint16_t detail;
+    struct fk_reader payload;
+    uint8_t *ret; /* FK_SIGNER_RESULT_MAX bytes */
+    size_t ret_len;
+};
+
+/* ops_key.c: contexts, digests, signatures. */
+size_t fk_hash_size(enum fk_hash hash);
+int fk_ops_digest(struct fk_ops *ops, enum fk_hash hash, const struct fk_reader *parts,
+                  size_t n_parts, uint8_t ret[64]);
+int fk_ops_sign_digest(struct fk_op_call *call, enum fk_variant variant, const uint8_t *digest,
+                       size_t len);
+int fk_ops_sign_message(struct fk_op_call *call, const uint8_t *message, size_t len);
+int fk_ops_rsa_raw(struct fk_op_call *call, const uint8_t *in, uint8_t *out, size_t size);
+void fk_key_state_fini(struct fk_key_state *state);
+struct fk_key_state *fk_ops_state(struct fk_ops *ops, const struct fk_keyset_entry *entry);
+const uint8_t *fk_ops_modulus(struct fk_ops *ops, const struct fk_keyset_entry *entry);
+
+/* ops_params.c: the ephemeral parameters of TLS 1.2. */
+int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
+int fk_ops_check_dh(struct fk_reader params);
+
+/* Rows of the table. */
+int fk_op_sign13(struct fk_op_call *call);
+int fk_op_sign12(struct fk_op_call *call);
+int fk_op_decrypt(struct fk_op_call *call);
+int fk_op_d1_decrypt(struct fk_op_call *call);
+int fk_op_dialect1(struct fk_op_call *call);
+int fk_op_audit_start(struct fk_op_call *call);
+int fk_op_audit_checkpoint(struct fk_op_call *call);
+
+#endif
