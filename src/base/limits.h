@@ -165,6 +165,7 @@
 #define FK_CONF_OPTIONS_MAX 64
 /* Highest rate, in thousandths a second (10^9 a second): keeps conversions within 64 bits. */
 #define FK_CONF_RATE_MAX 1000000000000ULL
+
 /* --- signer --- */
 
 /* Largest key file: an encrypted PEM of RSA-4096 is below 4 KiB; room for comments around it. */
