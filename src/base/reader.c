@@ -106,6 +106,19 @@ int fk_reader_skip(struct fk_reader *reader, size_t len)
     return FK_OK;
 }
 
+int fk_reader_until(struct fk_reader *reader, uint8_t mark, struct fk_reader *ret_sub)
+{
+    const uint8_t *at = reader->left > 0 ? memchr(reader->next, mark, reader->left) : NULL;
+    size_t len;
+
+    if (at == NULL)
+        return FK_ERR_NOT_FOUND;
+    len = (size_t)(at - reader->next);
+    fk_reader_init(ret_sub, advance(reader, len), len);
+    advance(reader, 1);
+    return FK_OK;
+}
+
 static int read_vector(struct fk_reader *reader, size_t prefix, struct fk_reader *ret_sub)
 {
     struct fk_reader attempt = *reader;

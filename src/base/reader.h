@@ -35,6 +35,12 @@ int fk_reader_copy(struct fk_reader *reader, void *dst, size_t len);
 /* Pass over `len` bytes. FK_ERR_TRUNCATED. */
 int fk_reader_skip(struct fk_reader *reader, size_t len);
 
+/*
+ * The bytes before the next byte that equals `mark`; passes over the mark too. FK_ERR_NOT_FOUND
+ * when there is none.
+ */
+int fk_reader_until(struct fk_reader *reader, uint8_t mark, struct fk_reader *ret_sub);
+
 /* A vector with a length prefix of 1, 2 or 3 bytes (RFC 8446 section 3.4). FK_ERR_TRUNCATED. */
 int fk_reader_vec8(struct fk_reader *reader, struct fk_reader *ret_sub);
 int fk_reader_vec16(struct fk_reader *reader, struct fk_reader *ret_sub);

@@ -97,7 +97,25 @@ static void empty_input_is_fine(void **state)
     assert_ok(fk_reader_copy(&reader, NULL, 0));
 }
 
-UNIT_MAIN(cmocka_unit_test(integers_are_big_endian), cmocka_unit_test(short_reads_change_nothing),
+static void until_finds_the_first_mark(void **state)
+{
+    static const uint8_t text[] = {'a', 'b', ' ', ' ', 'c'};
+    struct fk_reader reader, word = {0};
+
+    (void)state;
+    fk_reader_init(&reader, text, sizeof text);
+    assert_ok(fk_reader_until(&reader, ' ', &word));
+    assert_int_equal(word.left, 2);
+    assert_ok(fk_reader_until(&reader, ' ', &word));
+    assert_int_equal(word.left, 0);
+    assert_err(fk_reader_until(&reader, ' ', &word), FK_ERR_NOT_FOUND);
+    assert_int_equal(reader.left, 1); /* nothing was consumed */
+    fk_reader_init(&reader, NULL, 0);
+    assert_err(fk_reader_until(&reader, ' ', &word), FK_ERR_NOT_FOUND);
+}
+
+UNIT_MAIN(cmocka_unit_test(until_finds_the_first_mark), cmocka_unit_test(integers_are_big_endian),
+          cmocka_unit_test(short_reads_change_nothing),
           cmocka_unit_test(vector_is_read_whole_or_not_at_all),
           cmocka_unit_test(vector_prefixes_have_one_two_or_three_bytes),
           cmocka_unit_test(empty_input_is_fine))
