@@ -279,7 +279,8 @@ static const struct fk_conf_option audit_options[] = {
      .type = FK_CONF_PATH,
      .offset = AUDIT(key),
      .required = true,
-     .help = "The log's secret, made by farkey init: needed to verify the log."},
+     .help = "The log's secret, 64 hexadecimal digits made by farkey init: needed to verify the "
+             "log."},
     {.name = "on_failure",
      .type = FK_CONF_ENUM,
      .offset = AUDIT(on_failure),

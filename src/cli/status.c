@@ -1,0 +1,182 @@
+/* `farkey status` and `farkey control`: asking a running daemon over its control socket. */
+#include "base/err.h"
+#include "cli/commands.h"
+#include "cli/conf_kind.h"
+#include "cli/ctl.h"
+#include "cli/files.h"
+#include "cli/options.h"
+#include "edge/conf.h"
+#include "keyd/conf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TIMEOUT_US 10000000
+
+struct status_values {
+    const char *conf;
+    const char *control;
+    bool json;
+};
+
+#define OPT_CONF                                                                     \
+    {                                                                                \
+        "conf", 'c', FK_OPT_STRING, offsetof(struct status_values, conf), "FILE",    \
+            "the daemon's configuration, which names its control socket", 0, 0, NULL \
+    }
+#define OPT_CONTROL                                                                       \
+    {                                                                                     \
+        "control", 's', FK_OPT_STRING, offsetof(struct status_values, control), "SOCKET", \
+            "the daemon's control socket", 0, 0, NULL                                     \
+    }
+#define OPT_END                                         \
+    {                                                   \
+        NULL, 0, FK_OPT_FLAG, 0, NULL, NULL, 0, 0, NULL \
+    }
+
+/* --- which socket --- */
+
+static int socket_of_conf(const char *path, char ret[FK_PATH_SIZE])
+{
+    const struct fk_role_kind *role = NULL;
+    struct fk_conf *conf = NULL;
+    const char *control;
+    int err = fk_role_conf_load(path, -1, &role, &conf);
+
+    if (conf == NULL)
+        return err;
+    if (err != FK_OK) {
+        fprintf(stderr, "%s\n", fk_conf_error(conf, 0));
+        fk_conf_free(conf);
+        return err;
+    }
+    if (role == &fk_role_kinds[FK_ROLE_KEYD])
+        control = ((const struct fk_keyd_conf *)fk_conf_root(conf))->control;
+    else
+        control = ((const struct fk_edge_conf *)fk_conf_root(conf))->control;
+    if (snprintf(ret, FK_PATH_SIZE, "%s", control) >= FK_PATH_SIZE)
+        err = FK_ERR_LIMIT;
+    fk_conf_free(conf);
+    return err;
+}
+
+static int find_socket(const struct status_values *values, char ret[FK_PATH_SIZE])
+{
+    int err;
+
+    if (values->control != NULL) {
+        snprintf(ret, FK_PATH_SIZE, "%s", values->control);
+        return FK_OK;
+    }
+    if (values->conf == NULL) {
+        fputs("farkey: give -c FILE or --control SOCKET\n", stderr);
+        return FK_ERR_INVAL;
+    }
+    if ((err = socket_of_conf(values->conf, ret)) != FK_OK)
+        fk_command_fail("cannot find the control socket of", values->conf, err);
+    return err;
+}
+
+/* --- printing --- */
+
+static void print_scalar(const json_t *value)
+{
+    char *text;
+
+    if (json_is_string(value)) {
+        puts(json_string_value(value));
+        return;
+    }
+    text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    puts(text != NULL ? text : "?");
+    free(text);
+}
+
+/* Nested objects as indented lines; an array's elements begin with "-". */
+static void print_value(const json_t *value, int depth)
+{
+    const char *name;
+    json_t *member;
+    size_t i;
+
+    json_object_foreach((json_t *)(uintptr_t)value, name, member)
+    {
+        printf("%*s%s:", 2 * depth, "", name);
+        if (json_is_object(member) || json_is_array(member)) {
+            putchar('\n');
+            print_value(member, depth + 1);
+        } else {
+            putchar(' ');
+            print_scalar(member);
+        }
+    }
+    json_array_foreach(value, i, member)
+    {
+        printf("%*s-%c", 2 * depth, "",
+               json_is_object(member) || json_is_array(member) ? '\n' : ' ');
+        if (json_is_object(member) || json_is_array(member))
+            print_value(member, depth + 1);
+        else
+            print_scalar(member);
+    }
+}
+
+static void print_answer(const json_t *answer, bool json)
+{
+    if (json) {
+        json_dumpf(answer, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        putchar('\n');
+    } else {
+        print_value(answer, 0);
+    }
+}
+
+static int ask(const struct status_values *values, const char *word)
+{
+    char path[FK_PATH_SIZE];
+    json_t *answer = NULL;
+    int err, status;
+
+    if (find_socket(values, path) != FK_OK)
+        return 1;
+    if ((err = fk_ctl_ask(path, word, TIMEOUT_US, &answer)) != FK_OK)
+        return fk_command_fail("cannot ask the daemon at", path, err);
+    print_answer(answer, values->json);
+    status = json_object_get(answer, "error") != NULL ? 1 : 0;
+    json_decref(answer);
+    return status;
+}
+
+/* --- the commands --- */
+
+#define OPT_JSON                                                                                  \
+    {                                                                                             \
+        "json", 0, FK_OPT_FLAG, offsetof(struct status_values, json), NULL, "one JSON object", 0, \
+            0, NULL                                                                               \
+    }
+
+int fk_cmd_status(int argc, char **argv)
+{
+    static const struct fk_opt options[] = {OPT_CONF, OPT_CONTROL, OPT_JSON, OPT_END};
+    static const struct fk_opt_command command = {
+        "farkey status", "", "Show what a running edge or key server is doing.", options, 0, 0};
+    struct status_values values = {0};
+    int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
+
+    return err != FK_OK ? fk_opt_status(err) : ask(&values, "status");
+}
+
+int fk_cmd_control(int argc, char **argv)
+{
+    static const struct fk_opt options[] = {OPT_CONF, OPT_CONTROL, OPT_JSON, OPT_END};
+    static const struct fk_opt_command command = {"farkey control",
+                                                  "status|reload|drain",
+                                                  "Give a running edge or key server a command.",
+                                                  options,
+                                                  1,
+                                                  1};
+    struct status_values values = {0};
+    int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
+
+    return err != FK_OK ? fk_opt_status(err) : ask(&values, argv[first]);
+}

@@ -1,0 +1,242 @@
+"""farkey(1) without daemons: init, check, ca and key, judged by the openssl command."""
+import json
+import os
+import re
+import stat
+
+import pytest
+
+from harness import FARKEY, run
+
+
+def farkey(*words, **options):
+    return run(FARKEY, *words, **options)
+
+
+def refused(*words, status=1, **options):
+    done = farkey(*words, check=False, **options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr
+
+
+def verify(folder, certificate, *options):
+    """openssl's opinion of a certificate under the CA in `folder`, revocation list included."""
+    return run("openssl", "verify", "-x509_strict", "-CAfile", folder / "ca.crt", "-CRLfile", folder / "ca.crl",
+               "-crl_check", *options, certificate, check=False)
+
+
+def text_of(certificate):
+    return run("openssl", "x509", "-noout", "-text", "-in", certificate).stdout
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    farkey("init", "--dir", tmp_path, "edge1", "hq")
+    return tmp_path
+
+
+def test_init_makes_identities_that_verify(pair):
+    for name, uri in [("edge1", "farkey:edge:edge1"), ("hq", "farkey:keyserver:hq")]:
+        for purpose in ["sslclient", "sslserver"]:
+            assert verify(pair / name, pair / name / "channel.crt", "-purpose", purpose).returncode == 0
+        text = text_of(pair / name / "channel.crt")
+        assert re.search(r"Subject Alternative Name:\s*\n\s*URI:" + uri + r"\s*\n", text)
+        assert "id-ecPublicKey" in text and "CA:FALSE" in text
+    for secret in ["ca/ca.key", "edge1/channel.key", "hq/channel.key", "hq/audit.key"]:
+        assert mode_of(pair / secret) == 0o600
+    assert re.fullmatch(r"[0-9a-f]{64}\n", (pair / "hq/audit.key").read_text())
+
+
+def test_init_overwrites_nothing(pair):
+    before = (pair / "hq/audit.key").read_text()
+    refused("init", "--dir", pair, "edge1", "hq")
+    refused("init", "--dir", pair, "edge2", "hq")
+    assert (pair / "hq/audit.key").read_text() == before
+    assert not (pair / "edge2").exists()
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("ca", "b"), ("a/b", "c"), ("..", "c"), ("", "c")])
+def test_init_refuses_names(tmp_path, names):
+    refused("init", "--dir", tmp_path, *names)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_pass_check(pair):
+    assert "farkey edge" in farkey("check", "-c", pair / "edge1/edge.conf").stdout
+    assert "farkey keyd" in farkey("check", pair / "hq/keyd.conf").stdout
+
+
+def test_printed_configuration_passes_check(pair):
+    for name, file in [("edge1", "edge.conf"), ("hq", "keyd.conf")]:
+        printed = farkey("check", "--print", "-c", pair / name / file).stdout
+        copy = pair / name / "printed.conf"
+        copy.write_text(printed)
+        again = farkey("check", "--print", "-c", copy).stdout
+        assert again == printed.replace("  # default", "")
+
+
+def test_check_tells_every_error_with_its_line(pair):
+    conf = pair / "hq/keyd.conf"
+    conf.write_text("signers = many\nchanel { }\n" + conf.read_text())
+    errors = refused("check", "-c", conf)
+    assert f"{conf}:1:" in errors and f"{conf}:2:" in errors
+    assert "channel" in errors
+
+
+def test_check_by_role(pair):
+    refused("check", "--role", "edge", "-c", pair / "hq/keyd.conf")
+    refused("check", "-c", pair / "missing.conf")
+    refused("check", status=2)
+
+
+def test_issue_from_a_request(pair):
+    host = pair / "host"
+    host.mkdir()
+    farkey("ca", "request", "edge", "edge2", "--out", host)
+    assert mode_of(host / "channel.key") == 0o600
+    farkey("ca", "issue", "--ca", pair / "ca", "--csr", host / "channel.csr", "--out", host, "edge", "edge2")
+    assert verify(host, host / "channel.crt").returncode == 0
+    public = run("openssl", "pkey", "-in", host / "channel.key", "-pubout").stdout
+    assert run("openssl", "x509", "-in", host / "channel.crt", "-noout", "-pubkey").stdout == public
+
+
+def test_request_does_not_choose_its_role(pair):
+    """A request that names a key server gets the role that the command line says."""
+    host = pair / "host"
+    host.mkdir()
+    farkey("ca", "request", "keyserver", "evil", "--out", host)
+    farkey("ca", "issue", "--ca", pair / "ca", "--csr", host / "channel.csr", "--out", host, "edge", "edge2")
+    text = text_of(host / "channel.crt")
+    assert "URI:farkey:edge:edge2" in text and "evil" not in text and "keyserver" not in text
+
+
+def test_request_with_a_wrong_signature_is_refused(pair):
+    host = pair / "host"
+    host.mkdir()
+    farkey("ca", "request", "edge", "edge2", "--out", host)
+    der = bytearray(run("openssl", "req", "-in", host / "channel.csr", "-outform", "DER", "-out", host / "r.der")
+                    and (host / "r.der").read_bytes())
+    der[der.index(b"edge2")] ^= 1
+    (host / "r.der").write_bytes(der)
+    run("openssl", "req", "-inform", "DER", "-in", host / "r.der", "-out", host / "bad.csr")
+    assert "verification failed" in refused("ca", "issue", "--ca", pair / "ca", "--csr", host / "bad.csr", "--out",
+                                            host, "edge", "edge2")
+    assert not (host / "channel.crt").exists()
+
+
+def test_renew_and_revoke(pair):
+    old = (pair / "edge1/channel.crt").read_text()
+    farkey("ca", "renew", "--ca", pair / "ca", "--out", pair / "edge1", "edge1")
+    assert (pair / "edge1/channel.crt").read_text() != old
+    (pair / "old.crt").write_text(old)
+    assert verify(pair / "ca", pair / "old.crt").returncode == 0
+    listed = json.loads(farkey("ca", "list", "--json", "--ca", pair / "ca").stdout)
+    serials = [row["serial"] for row in listed if row["name"] == "farkey:edge:edge1"]
+    assert len(serials) == 2
+
+    farkey("ca", "revoke", "--ca", pair / "ca", serials[0])
+    assert "revoked" in verify(pair / "ca", pair / "old.crt").stderr
+    assert verify(pair / "ca", pair / "edge1/channel.crt").returncode == 0
+
+    farkey("ca", "revoke", "--ca", pair / "ca", "edge1")
+    assert "revoked" in verify(pair / "ca", pair / "edge1/channel.crt").stderr
+    assert verify(pair / "ca", pair / "hq/channel.crt").returncode == 0
+    states = {row["serial"]: row["state"] for row in json.loads(farkey("ca", "list", "--json", "--ca",
+                                                                       pair / "ca").stdout)}
+    assert [states[serial] for serial in serials] == ["revoked", "revoked"]
+
+
+def test_crl_is_written_anew(pair):
+    def number():
+        text = run("openssl", "crl", "-in", pair / "ca/ca.crl", "-noout", "-crlnumber").stdout
+        return int(text.split("=")[1], 16)
+
+    before = number()
+    farkey("ca", "crl", "--ca", pair / "ca", "--days", "7", "--out", pair / "edge1")
+    assert number() > before
+    assert (pair / "edge1/ca.crl").read_text() == (pair / "ca/ca.crl").read_text()
+
+
+def test_unknown_names_are_refused(pair):
+    assert "not found" in refused("ca", "revoke", "--ca", pair / "ca", "edge9")
+    assert "not found" in refused("ca", "renew", "--ca", pair / "ca", "edge9")
+    refused("ca", "issue", "--ca", pair / "ca", "server", "x", status=2)
+    refused("ca", "issue", "--ca", pair / "ca", "site", "example.com", status=2)
+    refused("ca", "issue", "--ca", pair / "nothing", "edge", "x")
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "p256", "p384", "p521", "ed25519"])
+def test_life_of_a_key(pair, kind):
+    keys = pair / "hq/keys"
+    web = pair / "web"
+    farkey("ca", "init", "--ca", web, "--name", "Web CA")
+    farkey("key", "generate", "--dir", keys, "--type", kind, "example.com")
+    assert mode_of(keys / "example.com.key") == 0o600
+    run("openssl", "pkey", "-in", keys / "example.com.key", "-noout", "-check")
+
+    def certify(name):
+        farkey("key", "csr", "--dir", keys, "--dns", "example.com", "--dns", "*.example.com", "--out", pair / "csr",
+               "example.com")
+        run("openssl", "req", "-in", pair / "csr", "-noout", "-verify")
+        farkey("ca", "issue", "--ca", web, "--csr", pair / "csr", "--out", pair / name, "--dns", "example.com", "--dns",
+               "*.example.com", "site", "example.com")
+        return pair / name / "example.com.crt"
+
+    first = certify("first")
+    assert verify(web, first, "-verify_hostname", "a.example.com").returncode == 0
+    farkey("key", "install", "--dir", keys, "example.com", first)
+    assert (keys / "example.com.crt").read_text() == first.read_text()
+    assert kind in farkey("key", "list", "--dir", keys).stdout
+
+    # A renewal with a new key: it waits, then key and certificate switch.
+    old = (keys / "example.com.key").read_text()
+    farkey("key", "generate", "--dir", keys, "--type", kind, "example.com")
+    assert (keys / "example.com.key").read_text() == old
+    assert "do not match" in refused("key", "install", "--dir", keys, "example.com", first)
+    second = certify("second")
+    farkey("key", "install", "--dir", keys, "example.com", second)
+    assert (keys / "example.com.key").read_text() != old
+    assert (keys / "example.com.key.old").read_text() == old
+    assert not (keys / "example.com.key.new").exists()
+    assert "MISMATCH" not in farkey("key", "list", "--dir", keys).stdout
+
+
+def test_key_list_warns(pair):
+    keys = pair / "hq/keys"
+    farkey("key", "generate", "--dir", keys, "example.com")
+    (keys / "example.com.key").chmod(0o644)
+    (keys / "broken.key").write_text("x")
+    listed = farkey("key", "list", "--dir", keys).stdout
+    assert "READABLE BY OTHERS" in listed and "no certificate" in listed and "unreadable" in listed
+
+
+def test_key_names_are_no_paths(pair):
+    for name in ["../x", "a/b", ".hidden", ""]:
+        refused("key", "generate", "--dir", pair, name, status=2)
+
+
+def test_usage(tmp_path):
+    assert "farkey" in farkey("--version").stdout
+    for words in [("help",), ("ca", "help"), ("key", "--help"), ("init", "--help"), ("ca", "issue", "--help"),
+                  ("check", "--help"), ("status", "--help")]:
+        assert "usage: farkey" in farkey(*words).stdout
+    for words in [(), ("nonsense",), ("ca",), ("ca", "nonsense"), ("init", "--nonsense"), ("init", "a"),
+                  ("key", "generate", "--type", "dsa", "x"), ("ca", "issue", "--days", "0", "edge", "x")]:
+        refused(*words, status=2)
+
+
+def test_status_without_a_daemon(pair):
+    assert "No such file" in refused("status", "-c", pair / "edge1/edge.conf")
+    refused("status", status=1)
+
+
+def test_manuals_are_well_formed(tmp_path):
+    for role in ["keyd", "edge"]:
+        page = tmp_path / f"farkey-{role}.conf.5"
+        page.write_text(farkey("manual", role).stdout)
+        for option in ["control", "log_level", "listen"]:
+            assert re.search(rf"^\.(It Ic|Ss) {option}", page.read_text(), re.M)
