@@ -9,16 +9,18 @@ enum fk_sandbox {
     FK_SANDBOX_SIGNER, /* read and write the descriptors it has, receive more; no socket, no file */
     FK_SANDBOX_AUDIT,  /* as the signer, and append and sync its log */
     FK_SANDBOX_FRONT,  /* accept connections; no outgoing connection, no file */
-    FK_SANDBOX_WORKER, /* accept and open connections, DNS; read resolv.conf and hosts only */
+    FK_SANDBOX_WORKER, /* accept and open connections, DNS; read resolv.conf, hosts and their like
+                        */
     FK_SANDBOX_ADMIN,  /* accept connections; no outgoing connection, no file */
     FK_SANDBOX_COUNT
 };
 
 /*
- * No new privileges, not dumpable, no core, Landlock without rights (but WORKER's two files),
- * seccomp by profile: opening files and sockets fails with EACCES/EPERM, system calls that no
- * profile needs end the process. FK_ERR_SYS when the kernel refuses seccomp; a kernel without
- * Landlock is accepted (seccomp already forbids opening).
+ * No new privileges, no capabilities, not dumpable, no core, Landlock without rights (but a
+ * WORKER's files for DNS), seccomp by profile: opening files and sockets fails with EACCES, system
+ * calls that no profile needs end the process. FK_ERR_SYS when the kernel refuses seccomp; a kernel
+ * without Landlock is accepted: then a WORKER opens no file either. Executable memory cannot be had
+ * any more: nothing can be loaded from here on.
  */
 int fk_sandbox_enter(enum fk_sandbox profile);
 

@@ -1,0 +1,422 @@
+/*
+ * The one function that takes rights away: see sandbox.h.
+ *
+ * Two tables say all: what each profile may do, and what fails with an error. Everything else ends
+ * the process. A new row needs a reason. The file sandbox_relaxed.c takes the place of this one in
+ * builds for leak checks, which release builds refuse.
+ */
+#include "loop/sandbox.h"
+
+#include "base/err.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define ONE(profile) (1U << (profile))
+#define SIGNER       ONE(FK_SANDBOX_SIGNER)
+#define AUDIT        ONE(FK_SANDBOX_AUDIT)
+#define FRONT        ONE(FK_SANDBOX_FRONT)
+#define WORKER       ONE(FK_SANDBOX_WORKER)
+#define ADMIN        ONE(FK_SANDBOX_ADMIN)
+#define ALL          (SIGNER | AUDIT | FRONT | WORKER | ADMIN)
+#define NETWORK      (FRONT | WORKER | ADMIN)
+
+/* A call, for some profiles, whatever its arguments (mask 0) or when (arg & mask) == value. */
+struct rule {
+    int call;
+    unsigned profiles;
+    unsigned arg;
+    uint64_t mask;
+    uint64_t value;
+};
+
+#define ANY(name, profiles)                 \
+    {                                       \
+        SCMP_SYS(name), (profiles), 0, 0, 0 \
+    }
+#define WHEN(name, profiles, arg, mask, value)             \
+    {                                                      \
+        SCMP_SYS(name), (profiles), (arg), (mask), (value) \
+    }
+#define EXACT   UINT64_MAX
+#define EXACT32 UINT32_MAX /* the kernel reads an int */
+
+static const struct rule allowed[] = {
+    /* Bytes through descriptors that the process has. */
+    ANY(read, ALL),
+    ANY(readv, ALL),
+    ANY(pread64, ALL),
+    ANY(write, ALL),
+    ANY(writev, ALL),
+    ANY(close, ALL),
+    ANY(close_range, ALL),
+    ANY(lseek, ALL),
+    ANY(fstat, ALL),
+    WHEN(newfstatat, ALL, 3, AT_EMPTY_PATH, AT_EMPTY_PATH), /* glibc's fstat(3) */
+    ANY(dup, ALL),
+    ANY(dup2, ALL),
+    ANY(dup3, ALL),
+    WHEN(fcntl, ALL, 1, EXACT32, F_GETFD),
+    WHEN(fcntl, ALL, 1, EXACT32, F_SETFD),
+    WHEN(fcntl, ALL, 1, EXACT32, F_GETFL),
+    WHEN(fcntl, ALL, 1, EXACT32, F_SETFL),
+    WHEN(fcntl, ALL, 1, EXACT32, F_DUPFD),
+    WHEN(fcntl, ALL, 1, EXACT32, F_DUPFD_CLOEXEC),
+    WHEN(fcntl, ALL, 1, EXACT32, F_GET_SEALS),
+    WHEN(ioctl, ALL, 1, EXACT32, FIONREAD),
+    ANY(pwrite64, AUDIT),
+    ANY(fsync, AUDIT),
+    ANY(fdatasync, AUDIT),
+    ANY(ftruncate, AUDIT), /* a half-written last line */
+
+    /* Sockets that it was given. */
+    ANY(sendmsg, ALL),
+    ANY(recvmsg, ALL),
+    ANY(recvfrom, ALL),
+    WHEN(sendto, ALL, 4, EXACT, 0), /* send(2): no address */
+    ANY(sendmmsg, ALL),
+    ANY(recvmmsg, ALL),
+    ANY(shutdown, ALL),
+    ANY(getsockopt, ALL),
+    ANY(getsockname, ALL),
+    ANY(getpeername, ALL),
+    ANY(setsockopt, NETWORK),
+    ANY(accept, NETWORK),
+    ANY(accept4, NETWORK),
+
+    /* Origins, key servers and DNS. */
+    WHEN(socket, WORKER, 0, EXACT32, AF_INET),
+    WHEN(socket, WORKER, 0, EXACT32, AF_INET6),
+    WHEN(socket, WORKER, 0, EXACT32, AF_UNIX),
+    ANY(connect, WORKER),
+    ANY(bind, WORKER), /* source addresses */
+    ANY(sendto, WORKER),
+
+    /* The loop. */
+    ANY(epoll_create1, ALL), /* libev makes a new one when the old one is confused */
+    ANY(epoll_ctl, ALL),
+    ANY(epoll_wait, ALL),
+    ANY(epoll_pwait, ALL),
+    ANY(epoll_pwait2, ALL),
+    ANY(poll, ALL),
+    ANY(ppoll, ALL),
+    ANY(select, ALL),
+    ANY(pselect6, ALL),
+    ANY(eventfd2, ALL),
+    ANY(timerfd_create, ALL),
+    ANY(timerfd_settime, ALL),
+
+    /* Memory; never executable. */
+    ANY(brk, ALL),
+    WHEN(mmap, ALL, 2, PROT_EXEC, 0),
+    WHEN(mprotect, ALL, 2, PROT_EXEC, 0),
+    ANY(munmap, ALL),
+    ANY(mremap, ALL),
+    ANY(madvise, ALL),
+    ANY(mlock, ALL),
+    ANY(mlock2, ALL),
+    ANY(munlock, ALL),
+    ANY(futex, ALL),
+    ANY(membarrier, ALL),
+    ANY(rseq, ALL),
+
+    /* Time, chance, signals, itself. */
+    ANY(clock_gettime, ALL),
+    ANY(clock_getres, ALL),
+    ANY(gettimeofday, ALL),
+    ANY(time, ALL),
+    ANY(nanosleep, ALL),
+    ANY(clock_nanosleep, ALL),
+    ANY(getrandom, ALL),
+    ANY(rt_sigaction, ALL),
+    ANY(rt_sigprocmask, ALL),
+    ANY(rt_sigreturn, ALL),
+    ANY(sigaltstack, ALL),
+    ANY(restart_syscall, ALL),
+    ANY(getpid, ALL),
+    ANY(gettid, ALL),
+    ANY(getppid, ALL),
+    ANY(getuid, ALL),
+    ANY(geteuid, ALL),
+    ANY(getgid, ALL),
+    ANY(getegid, ALL),
+    ANY(getrusage, ALL),
+    ANY(times, ALL),
+    ANY(sysinfo, ALL), /* glibc's qsort asks how much memory there is */
+    ANY(uname, ALL),
+    ANY(getcpu, ALL),
+    ANY(sched_yield, ALL),
+    ANY(sched_getaffinity, ALL), /* malloc asks how many processors there are */
+    WHEN(prlimit64, ALL, 2, EXACT, 0),
+    ANY(exit, ALL),
+    ANY(exit_group, ALL),
+};
+
+/*
+ * What libraries try and can do without: it fails with EACCES. What `allowed` gives to a profile is
+ * not taken back here: a row without condition is for the profiles that have no row there.
+ */
+static const struct rule refused[] = {
+    ANY(open, ALL),
+    ANY(openat, ALL),
+    ANY(openat2, ALL),
+    ANY(creat, ALL),
+    ANY(memfd_create, ALL),
+    ANY(stat, ALL),
+    ANY(lstat, ALL),
+    WHEN(newfstatat, ALL, 3, AT_EMPTY_PATH, 0),
+    ANY(statx, ALL),
+    ANY(access, ALL),
+    ANY(faccessat, ALL),
+    ANY(faccessat2, ALL),
+    ANY(readlink, ALL),
+    ANY(readlinkat, ALL),
+    ANY(getcwd, ALL),
+    ANY(getdents64, ALL),
+    ANY(unlink, ALL),
+    ANY(unlinkat, ALL),
+    ANY(rename, ALL),
+    ANY(renameat, ALL),
+    ANY(renameat2, ALL),
+    ANY(mkdir, ALL),
+    ANY(mkdirat, ALL),
+    ANY(fchmod, ALL),
+    ANY(fchown, ALL),
+    ANY(socket, ALL),
+    ANY(socketpair, ALL),
+    ANY(connect, ALL),
+    ANY(bind, ALL),
+    ANY(listen, ALL),
+    ANY(accept, ALL),
+    ANY(accept4, ALL),
+    ANY(setsockopt, ALL),
+    ANY(fsync, ALL),
+    ANY(fdatasync, ALL),
+    ANY(ftruncate, ALL),
+    ANY(pwrite64, ALL),
+    ANY(prctl, ALL),
+    ANY(kill, ALL),
+    ANY(setpriority, ALL),
+    ANY(pipe2, ALL),
+    WHEN(ioctl, ALL, 1, EXACT32, TCGETS), /* stdio asks whether it writes to a terminal */
+    WHEN(socket, WORKER, 0, EXACT32, AF_NETLINK),
+    WHEN(mmap, ALL, 2, PROT_EXEC, PROT_EXEC),
+    WHEN(mprotect, ALL, 2, PROT_EXEC, PROT_EXEC),
+};
+
+/* With Landlock a WORKER may open for reading: the files below. Creating needs a right of Landlock
+ * that nobody has. */
+static const struct rule open_allowed = WHEN(openat, WORKER, 2, O_ACCMODE, O_RDONLY);
+static const struct rule open_refused[] = {
+    WHEN(openat, WORKER, 2, O_ACCMODE, O_WRONLY),
+    WHEN(openat, WORKER, 2, O_ACCMODE, O_RDWR),
+    WHEN(openat, WORKER, 2, O_ACCMODE, O_ACCMODE),
+};
+
+/* What a WORKER may read, for DNS; Landlock alone can tell these from other files. */
+static const char *const worker_files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
+                                           "/etc/host.conf", "/dev/urandom"};
+
+/* --- Landlock --- */
+
+/* The rights that version `abi` of Landlock knows: 13 at first, one more with 2, 3 and 5. */
+static uint64_t known_rights(long abi)
+{
+    unsigned bits = 13;
+
+    if (abi >= 2)
+        bits = 14; /* REFER */
+    if (abi >= 3)
+        bits = 15; /* TRUNCATE */
+    if (abi >= 5)
+        bits = 16; /* IOCTL_DEV */
+    return (1ULL << bits) - 1;
+}
+
+/* A file that does not exist needs no right. */
+static bool permit_reading(int ruleset, const char *path)
+{
+    struct landlock_path_beneath_attr attr = {.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE};
+    bool done;
+
+    attr.parent_fd = open(path, O_PATH | O_CLOEXEC);
+    if (attr.parent_fd < 0)
+        return true;
+    done = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0) == 0;
+    close(attr.parent_fd);
+    return done;
+}
+
+static bool enforce(int ruleset, enum fk_sandbox profile)
+{
+    for (size_t i = 0; i < COUNT(worker_files); i++)
+        if (profile == FK_SANDBOX_WORKER && !permit_reading(ruleset, worker_files[i]))
+            return false;
+    return syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
+}
+
+/* *ret_enforced is false when this kernel has no Landlock. */
+static int enter_landlock(enum fk_sandbox profile, bool *ret_enforced)
+{
+    struct landlock_ruleset_attr attr;
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    int ruleset, err;
+
+    if (abi < 1) {
+        *ret_enforced = false;
+        return FK_OK;
+    }
+    attr = (struct landlock_ruleset_attr){.handled_access_fs = known_rights(abi)};
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+    if (ruleset < 0)
+        return FK_ERR_SYS;
+    err = enforce(ruleset, profile) ? FK_OK : FK_ERR_SYS;
+    close(ruleset);
+    if (err == FK_OK)
+        *ret_enforced = true;
+    return err;
+}
+
+/* --- seccomp --- */
+
+static bool add_rule(scmp_filter_ctx filter, uint32_t action, const struct rule *rule)
+{
+    struct scmp_arg_cmp cmp = SCMP_CMP(rule->arg, SCMP_CMP_MASKED_EQ, rule->mask, rule->value);
+    unsigned n_cmp = rule->mask != 0 ? 1 : 0;
+
+    return seccomp_rule_add_array(filter, action, rule->call, n_cmp, &cmp) == 0;
+}
+
+/* How far `allowed` lets `profile` make `call`. */
+enum extent { NEVER, SOMETIMES, ALWAYS };
+
+static enum extent extent_of(int call, unsigned profile)
+{
+    enum extent extent = NEVER;
+
+    for (size_t i = 0; i < COUNT(allowed); i++) {
+        if (allowed[i].call != call || (allowed[i].profiles & profile) == 0)
+            continue;
+        if (allowed[i].mask == 0)
+            return ALWAYS;
+        extent = SOMETIMES;
+    }
+    return extent;
+}
+
+/* A row without condition makes the conditional ones of the same call void. */
+static bool add_allowed(scmp_filter_ctx filter, unsigned profile)
+{
+    for (size_t i = 0; i < COUNT(allowed); i++) {
+        const struct rule *rule = &allowed[i];
+
+        if ((rule->profiles & profile) == 0)
+            continue;
+        if (rule->mask != 0 && extent_of(rule->call, profile) == ALWAYS)
+            continue;
+        if (!add_rule(filter, SCMP_ACT_ALLOW, rule))
+            return false;
+    }
+    return true;
+}
+
+static bool add_refused(scmp_filter_ctx filter, unsigned profile, bool may_open)
+{
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        const struct rule *rule = &refused[i];
+        enum extent extent = extent_of(rule->call, profile);
+
+        if ((rule->profiles & profile) == 0 || extent == ALWAYS)
+            continue;
+        if (rule->mask == 0 && extent == SOMETIMES)
+            continue;
+        if (may_open && rule->call == open_allowed.call)
+            continue;
+        if (!add_rule(filter, SCMP_ACT_ERRNO(EACCES), rule))
+            return false;
+    }
+    return true;
+}
+
+static bool add_open(scmp_filter_ctx filter)
+{
+    if (!add_rule(filter, SCMP_ACT_ALLOW, &open_allowed))
+        return false;
+    for (size_t i = 0; i < COUNT(open_refused); i++)
+        if (!add_rule(filter, SCMP_ACT_ERRNO(EACCES), &open_refused[i]))
+            return false;
+    return true;
+}
+
+/* abort(3) sends its signal to its own process only. */
+static bool add_abort(scmp_filter_ctx filter)
+{
+    struct rule rule = WHEN(tgkill, ALL, 0, EXACT32, (uint32_t)getpid());
+
+    return add_rule(filter, SCMP_ACT_ALLOW, &rule);
+}
+
+static bool build_filter(scmp_filter_ctx filter, unsigned profile, bool may_open)
+{
+    if (seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) != 0 ||
+        seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) != 0)
+        return false;
+    if (may_open && !add_open(filter))
+        return false;
+    return add_allowed(filter, profile) && add_refused(filter, profile, may_open) &&
+           add_abort(filter);
+}
+
+static int enter_seccomp(unsigned profile, bool may_open)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    int err = FK_ERR_SYS;
+
+    if (filter == NULL)
+        return FK_ERR_NOMEM;
+    if (build_filter(filter, profile, may_open) && seccomp_load(filter) == 0)
+        err = FK_OK;
+    seccomp_release(filter);
+    return err;
+}
+
+/* --- the function --- */
+
+/* Capabilities may be left of a start as root, or given by the service manager. */
+static bool drop_capabilities(void)
+{
+    capng_clear(CAPNG_SELECT_BOTH);
+    /* Without CAP_SETPCAP the bounding set stays; no new privileges makes it void. */
+    (void)capng_apply(CAPNG_SELECT_BOUNDS);
+    return capng_apply(CAPNG_SELECT_CAPS) == 0;
+}
+
+int fk_sandbox_enter(enum fk_sandbox profile)
+{
+    static const struct rlimit no_core = {0, 0};
+    bool landlocked;
+    int err;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
+        setrlimit(RLIMIT_CORE, &no_core) != 0 || !drop_capabilities())
+        return FK_ERR_SYS;
+    err = enter_landlock(profile, &landlocked);
+    if (err != FK_OK)
+        return err;
+    return enter_seccomp(ONE(profile), landlocked && profile == FK_SANDBOX_WORKER);
+}
