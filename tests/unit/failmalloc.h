@@ -1,0 +1,31 @@
+/*
+ * Allocations that fail on demand, and a count of those that leak.
+ *
+ * A test binary whose row in meson.build names failmalloc_dep has its allocations (malloc, calloc,
+ * realloc, reallocarray, strdup, strndup, aligned_alloc, mmap; not those inside the C library or
+ * OpenSSL) go through here. failmalloc_try() runs a piece of work again and again, failing the
+ * first allocation, then the second, until it runs through: each path of error is taken once.
+ */
+#ifndef FK_TESTS_FAILMALLOC_H
+#define FK_TESTS_FAILMALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* From now on count allocations; the n-th (1: the next) fails. 0: none fails. */
+void failmalloc_arm(size_t n);
+
+/* Stop. Whether an allocation was made to fail. */
+bool failmalloc_disarm(void);
+
+/* Blocks allocated since failmalloc_arm() that are not freed. */
+size_t failmalloc_live(void);
+
+/*
+ * Run `work` with each of its allocations failing once: it must then return FK_ERR_NOMEM, and at
+ * the end FK_OK; it frees all that it allocates either way, which is asserted. Returns the number
+ * of failures tried, for the test to assert that there were any.
+ */
+size_t failmalloc_try(int (*work)(void *context), void *context);
+
+#endif
