@@ -671,7 +671,7 @@ int fk_bundle_open(int fd, struct fk_bundle **ret)
         return FK_ERR_FORMAT;
     map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
-        return FK_ERR_SYS;
+        return errno == ENOMEM ? FK_ERR_NOMEM : FK_ERR_SYS;
     (void)madvise(map, (size_t)st.st_size, MADV_DONTDUMP);
     bundle = calloc(1, sizeof *bundle);
     if (bundle == NULL) {

@@ -17,7 +17,8 @@ struct fk_bundle;
 /* A live bundle: reads from the file system and records. FK_ERR_NOMEM. */
 int fk_bundle_new(struct fk_bundle **ret);
 
-/* A bundle over a sealed memfd (the caller keeps the descriptor). FK_ERR_FORMAT, FK_ERR_SYS. */
+/* A bundle over a sealed memfd (the caller keeps the descriptor). FK_ERR_FORMAT (also when it
+ * is not sealed), FK_ERR_SYS, FK_ERR_NOMEM. */
 int fk_bundle_open(int fd, struct fk_bundle **ret);
 
 /* Wipes all contents that it owns. NULL is fine. */

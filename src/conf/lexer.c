@@ -185,7 +185,10 @@ void fk_token_explain(const struct fk_token *token, struct fk_conf_text *ret)
         fk_conf_put(ret, "unexpected ';'; remove it, a new line or a space is enough");
         break;
     case FK_FAULT_CONTROL:
-        fk_conf_put(ret, "unexpected byte 0x%02x; remove it or put text in double quotes",
+        fk_conf_put(ret,
+                    token->culprit < 0x80
+                        ? "byte 0x%02x is no text; remove it"
+                        : "byte 0x%02x outside of quotes; put what is not ASCII in double quotes",
                     token->culprit);
         break;
     case FK_FAULT_NUL:

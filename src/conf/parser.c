@@ -43,7 +43,8 @@ struct load {
     const char *directory; /* of the root file: what default paths are relative to */
     size_t shown_from;     /* bytes of absolute paths that errors leave out */
     uint64_t bytes;        /* of text read so far */
-    unsigned nest;
+    unsigned nest;         /* open blocks in the root */
+    const struct fk_conf_kind *kinds[FK_CONF_NEST_MAX + 1]; /* of the root and of those */
     struct title *titles[TITLE_BUCKETS];
 };
 
@@ -108,10 +109,13 @@ static bool at_item(const struct load *load)
     if (name.type != FK_TOKEN_WORD)
         return false;
     next = look(load, 1);
-    if (next.type == FK_TOKEN_STRING)
-        return (name.len == 7 && memcmp(name.text, "include", 7) == 0) ||
-               look(load, 2).type == FK_TOKEN_OPEN;
-    return next.type == FK_TOKEN_EQUALS || next.type == FK_TOKEN_OPEN;
+    if (next.type != FK_TOKEN_STRING)
+        return next.type == FK_TOKEN_EQUALS || next.type == FK_TOKEN_OPEN;
+    if (name.len == 7 && memcmp(name.text, "include", 7) == 0)
+        return true;
+    /* With or without the "{" that belongs behind a title. */
+    return look(load, 2).type == FK_TOKEN_OPEN ||
+           (look(load, 2).type == FK_TOKEN_WORD && look(load, 3).type == FK_TOKEN_EQUALS);
 }
 
 /* After an error: on to the next item, or to the end of the block. */
@@ -201,10 +205,21 @@ static void put_known(const struct fk_conf_kind *kind, bool blocks, struct fk_co
         fk_conf_put(ret, "%s%s", separator, kind->kids[i]->name);
 }
 
+/* The kind of block around this one that would take the name, or NULL. */
+static const struct fk_conf_kind *find_home(const struct load *load, const struct fk_token *name,
+                                            bool is_block)
+{
+    for (unsigned i = load->nest; i-- > 0;)
+        if (is_block ? find_kid(load->kinds[i], name) != NULL
+                     : find_option(load->kinds[i], name) != NULL)
+            return load->kinds[i];
+    return NULL;
+}
+
 static void complain_unknown(struct load *load, const struct fk_conf_block *block,
                              const struct fk_token *name, bool is_block)
 {
-    const struct fk_conf_kind *kind = block->kind;
+    const struct fk_conf_kind *kind = block->kind, *home = find_home(load, name, is_block);
     struct fk_conf_nearest nearest = {NULL, 0};
     struct fk_conf_where where = where_at(load, name->line);
     const char *what = is_block ? "block" : "option";
@@ -218,7 +233,12 @@ static void complain_unknown(struct load *load, const struct fk_conf_block *bloc
     fk_conf_quote(name->text, name->len, quoted);
     block_name(block, &owner);
     put_known(kind, is_block, &known);
-    if (nearest.best != NULL)
+    if (home != NULL)
+        fk_conf_complain(load->conf, &where,
+                         "%s %s does not belong in %s; write it in %s, or the "
+                         "\"}\" that is missing before it",
+                         what, quoted, owner.text, home->name);
+    else if (nearest.best != NULL)
         fk_conf_complain(load->conf, &where, "unknown %s %s in %s; did you mean %s?", what, quoted,
                          owner.text, nearest.best);
     else if (known.text[0] != '\0')
@@ -311,10 +331,25 @@ static bool next_in_list(struct load *load, const char *name, bool *ok)
     return false;
 }
 
+/* Something else stands where a list needs a value. */
+static void complain_no_value(struct load *load, const char *name)
+{
+    struct fk_token next = look(load, 0);
+    struct fk_conf_where where = where_at(load, next.line);
+    const char *remedy = "write {\"...\", \"...\"}";
+    char quoted[FK_CONF_QUOTE_SIZE];
+
+    if (next.type == FK_TOKEN_CLOSE || next.type == FK_TOKEN_COMMA)
+        remedy = "remove the comma";
+    else if (next.type == FK_TOKEN_OPEN)
+        remedy = "write all values in one list";
+    fk_conf_complain(load->conf, &where, "%s: expected a value, found %s; %s", name,
+                     token_name(&next, quoted), remedy);
+}
+
 /* The values of a list whose "{" was taken. False: something was wrong, and told. */
 static bool read_list(struct load *load, const char *name, struct list *list)
 {
-    char quoted[FK_CONF_QUOTE_SIZE];
     bool ok = true;
 
     if (look(load, 0).type == FK_TOKEN_CLOSE) {
@@ -323,11 +358,7 @@ static bool read_list(struct load *load, const char *name, struct list *list)
     }
     do {
         if (!at_value(load)) {
-            struct fk_token next = look(load, 0);
-            struct fk_conf_where where = where_at(load, next.line);
-
-            fk_conf_complain(load->conf, &where, "%s: expected a value, found %s; write %s", name,
-                             token_name(&next, quoted), "{\"...\", \"...\"}");
+            complain_no_value(load, name);
             leave_list(load);
             return false;
         }
@@ -552,7 +583,7 @@ static void parse_body(struct load *load, struct fk_conf_block *parent,
     check_head(load, parent, block);
     block->next = *kids_of(parent, kind);
     *kids_of(parent, kind) = block;
-    load->nest++;
+    load->kinds[++load->nest] = kind;
     parse_items(load, block, true);
     load->nest--;
     finish_block(load, block, complaints_before);
@@ -838,6 +869,8 @@ static void parse_items(struct load *load, struct fk_conf_block *block, bool ins
         fk_conf_complain(load->conf, &where,
                          "expected a name, found %s; write NAME = VALUE or NAME { ... }",
                          token_name(&next, quoted));
+        if (next.type == FK_TOKEN_OPEN)
+            skip_body(load);
         resynchronise(load);
     }
 }
@@ -873,7 +906,7 @@ static void load_root(struct load *load, const char *path)
 int fk_conf_load(const struct fk_conf_kind *root, const char *path, struct fk_bundle *bundle,
                  struct fk_conf **ret)
 {
-    struct load load = {.bundle = bundle};
+    struct load load = {.bundle = bundle, .kinds = {root}};
     int err = fk_conf_store_new(root, &load.conf);
 
     if (err != FK_OK)

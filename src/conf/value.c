@@ -186,11 +186,11 @@ static void format_rate(uint64_t number, char dst[NUMBER_SIZE])
 
 static const struct number_type number_int = {"whole number", "", UINT64_MAX, fk_text_u64,
                                               format_int};
-static const struct number_type number_size = {"size", " in bytes or with k, m or g", UINT64_MAX,
-                                               fk_text_size, format_size};
-static const struct number_type number_duration = {"time", " with a unit: us, ms, s, m, h or d",
+static const struct number_type number_size = {"size", "in bytes or with a unit: k, m or g",
+                                               UINT64_MAX, fk_text_size, format_size};
+static const struct number_type number_duration = {"time", "with a unit: us, ms, s, m, h or d",
                                                    UINT64_MAX, fk_text_duration, format_duration};
-static const struct number_type number_rate = {"rate", " with a unit: /s, /m or /h",
+static const struct number_type number_rate = {"rate", "with a unit: /s, /m or /h",
                                                FK_CONF_RATE_MAX, fk_text_rate, format_rate};
 
 static bool store_number(struct fk_conf *conf, void *member, const struct fk_conf_option *option,
@@ -243,17 +243,17 @@ static void print_number(const void *member, const struct fk_conf_option *option
 static void expect_number(const struct fk_conf_option *option, struct fk_conf_text *ret)
 {
     const struct number_type *type = number_of(option);
-    uint64_t max = option->max != 0 ? option->max : type->ceiling;
     char low[NUMBER_SIZE], high[NUMBER_SIZE];
 
     type->format(option->min, low);
-    type->format(max, high);
+    type->format(option->max, high);
     fk_conf_put(ret, "a %s", type->noun);
-    if (max != UINT64_MAX)
+    if (option->max != 0)
         fk_conf_put(ret, " from %s to %s", low, high);
     else if (option->min != 0)
         fk_conf_put(ret, " of at least %s", low);
-    fk_conf_put(ret, "%s%s", max != UINT64_MAX && type->syntax[0] != '\0' ? "," : "", type->syntax);
+    if (type->syntax[0] != '\0')
+        fk_conf_put(ret, ", %s", type->syntax);
     if (option->names != NULL && option->names->name != NULL) {
         fk_conf_put(ret, "; or ");
         put_names(option->names, ret);
