@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* --- questions --- */
 
@@ -94,7 +93,7 @@ static int take_listener(struct fk_admin *admin, struct fk_procmsg *msg)
 {
     if (msg->n_fds != 1 || msg->arg > FK_ADMIN_CONTROL)
         return FK_ERR_UNEXPECTED;
-    fk_admin_server_listen(msg->arg == FK_ADMIN_HTTP ? &admin->http : &admin->ctl, msg->fds[0]);
+    fk_server_listen(msg->arg == FK_ADMIN_HTTP ? &admin->http : &admin->ctl, msg->fds[0]);
     msg->fds[0] = -1; /* moved */
     return FK_OK;
 }
@@ -123,8 +122,8 @@ static int go(struct fk_admin *admin, const struct fk_procmsg *msg)
     if ((err = enter(msg)) != FK_OK)
         return err;
     admin->serving = true;
-    fk_admin_server_start(&admin->http);
-    fk_admin_server_start(&admin->ctl);
+    fk_server_start(&admin->http);
+    fk_server_start(&admin->ctl);
     return fk_proc_send_fd(fk_io_fd(&admin->control), FK_PROC_READY, 0, -1);
 }
 
@@ -168,7 +167,7 @@ static void on_control(struct fk_io *io, unsigned events)
 
 int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
 {
-    struct fk_admin admin = {.owner = geteuid(), .roles = roles, .err = FK_ERR_CLOSED};
+    struct fk_admin admin = {.roles = roles, .err = FK_ERR_CLOSED};
     int err;
 
     fk_proc_child_init("admin", index);
@@ -178,12 +177,12 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     }
     fk_list_init(&admin.questions);
     fk_io_init(&admin.control, admin.loop, FK_PROC_CONTROL_FD, on_control);
-    fk_admin_server_init(&admin.http, &admin, &fk_admin_http);
-    fk_admin_server_init(&admin.ctl, &admin, &fk_admin_control);
+    fk_server_init(&admin.http, admin.loop, &fk_admin_http, &admin);
+    fk_server_init(&admin.ctl, admin.loop, &fk_admin_control, &admin);
     fk_io_want(&admin.control, FK_IO_READ);
     fk_loop_run(admin.loop);
-    fk_admin_server_fini(&admin.http);
-    fk_admin_server_fini(&admin.ctl);
+    fk_server_fini(&admin.http);
+    fk_server_fini(&admin.ctl);
     fk_metrics_close(admin.metrics);
     fk_io_want(&admin.control, 0);
     fk_loop_free(admin.loop);

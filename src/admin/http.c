@@ -18,7 +18,7 @@
 #define JSON_TYPE    "application/json"
 
 struct http_conn {
-    struct fk_admin_conn conn;
+    struct fk_server_conn conn;
     struct fk_admin_question question;
     llhttp_t parser;
     size_t fed;      /* bytes of the present request given to the parser */
@@ -81,7 +81,7 @@ static void answer(struct http_conn *http, int status, const char *type, const c
         last = true;
     else if (http->parser.method != HTTP_HEAD && fk_buf_append(out, body, len) != FK_OK)
         last = true;
-    fk_admin_conn_answer(&http->conn, last);
+    fk_server_conn_answer(&http->conn, last);
 }
 
 static void answer_text(struct http_conn *http, int status, const char *text)
@@ -96,7 +96,7 @@ static void serve_metrics(struct http_conn *http)
     FILE *out = open_memstream(&text, &len);
 
     if (out != NULL) {
-        fk_metrics_print(http->conn.server->admin->metrics, out);
+        fk_metrics_print(admin_of(&http->conn)->metrics, out);
         if (fclose(out) != 0)
             len = 0;
     }
@@ -117,10 +117,10 @@ static void serve_status(struct http_conn *http)
 {
     fk_admin_question_init(&http->question);
     http->question.answered = http->path->answered;
-    if (fk_admin_ask(http->conn.server->admin, "status", &http->question) != FK_OK)
+    if (fk_admin_ask(admin_of(&http->conn), "status", &http->question) != FK_OK)
         answer_text(http, 503, "the master does not keep up\n");
     else
-        fk_admin_conn_asking(&http->conn);
+        fk_server_conn_asking(&http->conn);
 }
 
 static void status_answered(struct fk_admin_question *question, const char *json, size_t len)
@@ -255,7 +255,7 @@ static bool feed(struct http_conn *http)
     return http->whole || http->refusal != 0;
 }
 
-static void http_received(struct fk_admin_conn *conn)
+static void http_received(struct fk_server_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -267,7 +267,7 @@ static void http_received(struct fk_admin_conn *conn)
     handle_request(http);
 }
 
-static void http_opened(struct fk_admin_conn *conn)
+static void http_opened(struct fk_server_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -276,12 +276,12 @@ static void http_opened(struct fk_admin_conn *conn)
     http->parser.data = http;
 }
 
-static void http_closing(struct fk_admin_conn *conn)
+static void http_closing(struct fk_server_conn *conn)
 {
     fk_admin_forget(&((struct http_conn *)conn)->question);
 }
 
-static void http_late(struct fk_admin_conn *conn)
+static void http_late(struct fk_server_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -289,9 +289,12 @@ static void http_late(struct fk_admin_conn *conn)
     answer_text(http, 504, "the master does not answer\n");
 }
 
-const struct fk_admin_protocol fk_admin_http = {
+const struct fk_server_protocol fk_admin_http = {
     .size = sizeof(struct http_conn),
     .in_max = FK_ADMIN_REQUEST_MAX,
+    .out_max = FK_ADMIN_ANSWER_MAX + FK_ADMIN_REQUEST_MAX,
+    .patience = FK_ADMIN_PATIENCE_US,
+    .asking = FK_ADMIN_ANSWER_US,
     .max = FK_ADMIN_HTTP_CONNS,
     .same_owner = false,
     .opened = http_opened,

@@ -1,8 +1,5 @@
-/*
- * Listeners and connections of the admin process: accepting within limits, one request at a time,
- * bounded buffers, a time limit in each state. Knows nothing of what is spoken.
- */
-#include "admin/internal.h"
+/* Accepting within limits and moving bytes; see server.h. Knows nothing of what is spoken. */
+#include "admin/server.h"
 
 #include "base/err.h"
 #include "base/limits.h"
@@ -17,19 +14,20 @@
 
 /* --- closing --- */
 
-static void listen_again(struct fk_admin_server *server)
+static void listen_again(struct fk_server *server)
 {
-    if (server->admin->serving && fk_io_fd(&server->listener) >= 0 &&
+    if (server->started && fk_io_fd(&server->listener) >= 0 &&
         server->count < server->protocol->max)
         fk_io_want(&server->listener, FK_IO_READ);
 }
 
-static void close_conn(struct fk_admin_conn *conn)
+static void close_conn(struct fk_server_conn *conn)
 {
-    struct fk_admin_server *server = conn->server;
+    struct fk_server *server = conn->server;
     int fd = fk_io_fd(&conn->io);
 
-    server->protocol->closing(conn);
+    if (server->protocol->closing != NULL)
+        server->protocol->closing(conn);
     fk_io_want(&conn->io, 0);
     fk_timer_stop(&conn->timer);
     fk_list_del(&conn->link);
@@ -43,45 +41,45 @@ static void close_conn(struct fk_admin_conn *conn)
 
 /* --- one connection --- */
 
-static void set_state(struct fk_admin_conn *conn, enum fk_admin_state state)
+static void set_state(struct fk_server_conn *conn, enum fk_server_state state)
 {
     conn->state = state;
-    fk_timer_start(&conn->timer,
-                   state == FK_ADMIN_ASKING ? FK_ADMIN_ANSWER_US : FK_ADMIN_PATIENCE_US);
+    fk_timer_start(&conn->timer, state == FK_SERVER_ASKING ? conn->server->protocol->asking
+                                                           : conn->server->protocol->patience);
 }
 
 /* Begin the next request if its bytes are there; then watch for what the state needs. */
-static void advance(struct fk_admin_conn *conn)
+static void advance(struct fk_server_conn *conn)
 {
-    if (conn->state == FK_ADMIN_READING && fk_buf_len(&conn->in) > 0)
+    if (conn->state == FK_SERVER_READING && fk_buf_len(&conn->in) > 0)
         conn->server->protocol->received(conn);
     switch (conn->state) {
-    case FK_ADMIN_READING:
+    case FK_SERVER_READING:
         fk_io_want(&conn->io, FK_IO_READ);
         break;
-    case FK_ADMIN_ASKING:
+    case FK_SERVER_ASKING:
         fk_io_want(&conn->io, 0);
         break;
-    case FK_ADMIN_WRITING:
-    case FK_ADMIN_CLOSING:
+    case FK_SERVER_WRITING:
+    case FK_SERVER_CLOSING:
         fk_io_want(&conn->io, FK_IO_WRITE);
         break;
     }
 }
 
-void fk_admin_conn_asking(struct fk_admin_conn *conn)
+void fk_server_conn_asking(struct fk_server_conn *conn)
 {
-    set_state(conn, FK_ADMIN_ASKING);
+    set_state(conn, FK_SERVER_ASKING);
 }
 
-void fk_admin_conn_answer(struct fk_admin_conn *conn, bool last)
+void fk_server_conn_answer(struct fk_server_conn *conn, bool last)
 {
-    set_state(conn, last ? FK_ADMIN_CLOSING : FK_ADMIN_WRITING);
+    set_state(conn, last ? FK_SERVER_CLOSING : FK_SERVER_WRITING);
     fk_io_want(&conn->io, FK_IO_WRITE);
 }
 
 /* FK_ERR_CLOSED when the peer is done or the connection is broken. */
-static int read_some(struct fk_admin_conn *conn)
+static int read_some(struct fk_server_conn *conn)
 {
     size_t room = fk_buf_room(&conn->in);
     uint8_t *dst;
@@ -103,7 +101,7 @@ static int read_some(struct fk_admin_conn *conn)
     return FK_OK;
 }
 
-static int write_some(struct fk_admin_conn *conn)
+static int write_some(struct fk_server_conn *conn)
 {
     ssize_t n =
         send(fk_io_fd(&conn->io), fk_buf_data(&conn->out), fk_buf_len(&conn->out), MSG_NOSIGNAL);
@@ -114,7 +112,7 @@ static int write_some(struct fk_admin_conn *conn)
     return fk_buf_len(&conn->out) > 0 ? FK_ERR_AGAIN : FK_OK;
 }
 
-static void on_readable(struct fk_admin_conn *conn)
+static void on_readable(struct fk_server_conn *conn)
 {
     int err = read_some(conn);
 
@@ -124,36 +122,36 @@ static void on_readable(struct fk_admin_conn *conn)
         close_conn(conn);
 }
 
-static void on_writable(struct fk_admin_conn *conn)
+static void on_writable(struct fk_server_conn *conn)
 {
     int err = write_some(conn);
 
     if (err == FK_ERR_AGAIN)
         return;
-    if (err != FK_OK || conn->state == FK_ADMIN_CLOSING) {
+    if (err != FK_OK || conn->state == FK_SERVER_CLOSING) {
         close_conn(conn);
         return;
     }
-    set_state(conn, FK_ADMIN_READING);
+    set_state(conn, FK_SERVER_READING);
     advance(conn);
 }
 
 static void on_io(struct fk_io *io, unsigned events)
 {
-    struct fk_admin_conn *conn = fk_container(io, struct fk_admin_conn, io);
+    struct fk_server_conn *conn = fk_container(io, struct fk_server_conn, io);
 
     (void)events; /* errors show in read or write */
-    if (conn->state == FK_ADMIN_READING)
+    if (conn->state == FK_SERVER_READING)
         on_readable(conn);
-    else if (conn->state != FK_ADMIN_ASKING)
+    else if (conn->state != FK_SERVER_ASKING)
         on_writable(conn);
 }
 
 static void on_timer(struct fk_timer *timer)
 {
-    struct fk_admin_conn *conn = fk_container(timer, struct fk_admin_conn, timer);
+    struct fk_server_conn *conn = fk_container(timer, struct fk_server_conn, timer);
 
-    if (conn->state == FK_ADMIN_ASKING && conn->server->protocol->late != NULL)
+    if (conn->state == FK_SERVER_ASKING && conn->server->protocol->late != NULL)
         conn->server->protocol->late(conn);
     else
         close_conn(conn);
@@ -161,7 +159,7 @@ static void on_timer(struct fk_timer *timer)
 
 /* --- accepting --- */
 
-static bool peer_allowed(const struct fk_admin_server *server, int fd)
+static bool peer_allowed(const struct fk_server *server, int fd)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
@@ -170,32 +168,34 @@ static bool peer_allowed(const struct fk_admin_server *server, int fd)
         return true;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
         return false;
-    return peer.uid == 0 || peer.uid == server->admin->owner;
+    return peer.uid == 0 || peer.uid == server->owner;
 }
 
-static int open_conn(struct fk_admin_server *server, int fd)
+static int open_conn(struct fk_server *server, int fd, const struct fk_addr *peer)
 {
-    const struct fk_admin_protocol *protocol = server->protocol;
-    struct fk_admin_conn *conn = calloc(1, protocol->size);
+    const struct fk_server_protocol *protocol = server->protocol;
+    struct fk_server_conn *conn = calloc(1, protocol->size);
 
     if (conn == NULL)
         return FK_ERR_NOMEM;
     conn->server = server;
+    conn->peer = *peer;
     fk_list_append(&server->conns, &conn->link);
-    fk_io_init(&conn->io, server->admin->loop, fd, on_io);
-    fk_timer_init(&conn->timer, server->admin->loop, on_timer);
+    fk_io_init(&conn->io, server->loop, fd, on_io);
+    fk_timer_init(&conn->timer, server->loop, on_timer);
     fk_buf_init(&conn->in, protocol->in_max);
-    fk_buf_init(&conn->out, FK_ADMIN_ANSWER_MAX + FK_ADMIN_REQUEST_MAX);
+    fk_buf_init(&conn->out, protocol->out_max);
     server->count++;
-    protocol->opened(conn);
-    set_state(conn, FK_ADMIN_READING);
+    if (protocol->opened != NULL)
+        protocol->opened(conn);
+    set_state(conn, FK_SERVER_READING);
     advance(conn);
     return FK_OK;
 }
 
 static void on_listener(struct fk_io *io, unsigned events)
 {
-    struct fk_admin_server *server = fk_container(io, struct fk_admin_server, listener);
+    struct fk_server *server = fk_container(io, struct fk_server, listener);
     struct fk_addr peer;
     int fd = -1;
     int err = fk_sock_accept(fk_io_fd(io), &fd, &peer);
@@ -204,18 +204,18 @@ static void on_listener(struct fk_io *io, unsigned events)
     if (err == FK_ERR_AGAIN)
         return;
     if (err == FK_OK && !peer_allowed(server, fd)) {
-        fk_log_limited(&server->limit, FK_LOG_WARN, "control socket: peer is another user",
+        fk_log_limited(&server->limit, FK_LOG_WARN, "peer of a private socket is another user",
                        fk_error(FK_ERR_DENIED));
         fk_close(&fd);
         return;
     }
-    if (err == FK_OK && (err = open_conn(server, fd)) != FK_OK)
+    if (err == FK_OK && (err = open_conn(server, fd, &peer)) != FK_OK)
         fk_close(&fd);
     if (err != FK_OK) {
         /* Out of descriptors or memory: the listener would stay readable. */
         fk_log_limited(&server->limit, FK_LOG_WARN, "cannot accept", fk_error(err));
         fk_io_want(io, 0);
-        fk_timer_start(&server->retry, FK_ADMIN_RETRY_US);
+        fk_timer_start(&server->retry, FK_SERVER_RETRY_US);
     } else if (server->count >= server->protocol->max) {
         fk_io_want(io, 0);
     }
@@ -223,22 +223,25 @@ static void on_listener(struct fk_io *io, unsigned events)
 
 static void on_retry(struct fk_timer *timer)
 {
-    listen_again(fk_container(timer, struct fk_admin_server, retry));
+    listen_again(fk_container(timer, struct fk_server, retry));
 }
 
-void fk_admin_server_init(struct fk_admin_server *server, struct fk_admin *admin,
-                          const struct fk_admin_protocol *protocol)
+void fk_server_init(struct fk_server *server, struct fk_loop *loop,
+                    const struct fk_server_protocol *protocol, void *ctx)
 {
-    server->admin = admin;
+    server->loop = loop;
+    server->ctx = ctx;
+    server->owner = geteuid();
+    server->started = false;
     server->protocol = protocol;
     server->count = 0;
     server->limit = (struct fk_log_limit){0};
     fk_list_init(&server->conns);
-    fk_io_init(&server->listener, admin->loop, -1, on_listener);
-    fk_timer_init(&server->retry, admin->loop, on_retry);
+    fk_io_init(&server->listener, loop, -1, on_listener);
+    fk_timer_init(&server->retry, loop, on_retry);
 }
 
-static void close_listener(struct fk_admin_server *server)
+static void close_listener(struct fk_server *server)
 {
     int fd = fk_io_fd(&server->listener);
 
@@ -247,24 +250,25 @@ static void close_listener(struct fk_admin_server *server)
         return;
     fk_io_want(&server->listener, 0);
     fk_close(&fd);
-    fk_io_init(&server->listener, server->admin->loop, -1, on_listener);
+    fk_io_init(&server->listener, server->loop, -1, on_listener);
 }
 
-void fk_admin_server_listen(struct fk_admin_server *server, int fd)
+void fk_server_listen(struct fk_server *server, int fd)
 {
     close_listener(server);
-    fk_io_init(&server->listener, server->admin->loop, fd, on_listener);
+    fk_io_init(&server->listener, server->loop, fd, on_listener);
     listen_again(server);
 }
 
-void fk_admin_server_start(struct fk_admin_server *server)
+void fk_server_start(struct fk_server *server)
 {
+    server->started = true;
     listen_again(server);
 }
 
-void fk_admin_server_fini(struct fk_admin_server *server)
+void fk_server_fini(struct fk_server *server)
 {
     close_listener(server);
     while (!fk_list_empty(&server->conns))
-        close_conn(fk_container(server->conns.next, struct fk_admin_conn, link));
+        close_conn(fk_container(server->conns.next, struct fk_server_conn, link));
 }

@@ -75,7 +75,7 @@
  * failed accept is tried again. */
 #define FK_ADMIN_PATIENCE_US 30000000
 #define FK_ADMIN_ANSWER_US   5000000
-#define FK_ADMIN_RETRY_US    100000
+#define FK_SERVER_RETRY_US   100000
 
 /* --- edge --- */
 
