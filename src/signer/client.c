@@ -1,0 +1,684 @@
+/*
+ * A pool of signers: see client.h.
+ *
+ * A call owns a slot of a table; its id on the wire is the slot and a count of the slot's uses, so
+ * that an answer to a call that was cancelled or timed out finds nobody. All calls have the same
+ * deadline, so the list in order of submission is the list of deadlines, and one timer serves it.
+ * Callbacks are made in three functions (timer_fired, read_results, fail_calls), each called by the
+ * loop and by nobody else; a callback may free the pool, so they look at `alive` after each one.
+ */
+#include "signer/client.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/secret.h"
+#include "base/writer.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RESULT_HEAD sizeof(struct fk_signer_result)
+/* Results read at once: some hundred signatures. */
+#define IN_MAX 16384
+
+struct fk_signer_call {
+    struct fk_list link; /* in pool->calls, in order of deadlines, or in pool->failed */
+    struct fk_signer_request request;
+    struct signer *signer; /* NULL: none was left; waits for a new one */
+    uint64_t deadline_us;
+    bool sent_again;
+    fk_signer_done_cb *done;
+    fk_key_done_cb *key_done; /* instead of `done`: asked through the back-end */
+    void *arg;
+    uint8_t payload[]; /* request.len bytes */
+};
+
+struct slot {
+    struct fk_signer_call *call; /* NULL: free */
+    uint16_t uses;
+    uint32_t next_free;
+};
+
+struct signer {
+    struct fk_list link; /* in pool->signers or pool->dead */
+    struct fk_signer_pool *pool;
+    struct fk_io io;
+    int fd;
+    uint32_t generation;
+    unsigned index;
+    uint32_t busy; /* requests sent that it has not answered, forgotten ones included */
+    struct fk_buf out;
+    size_t in_head, in_tail; /* unread part of `in`; what is read is wiped */
+    uint8_t in[IN_MAX];
+};
+
+struct fk_signer_pool {
+    struct fk_keyback back; /* first: the pool as a back-end */
+    struct fk_loop *loop;
+    uint64_t deadline_us;
+    struct fk_list signers; /* alive, in no order */
+    struct fk_list dead;    /* closed; freed by `tidy` */
+    size_t n_signers;
+    struct fk_list calls;
+    struct fk_list failed; /* ended by `fail` with FK_ERR_UNAVAILABLE */
+    struct slot *slots;
+    uint32_t max, outstanding, first_free;
+    struct fk_timer timer;
+    struct fk_defer flush; /* write what was queued in this iteration */
+    struct fk_defer fail;
+    struct fk_defer tidy;
+    bool *alive; /* of the function that is making callbacks; NULL: none is */
+};
+
+#define NO_SLOT UINT32_MAX
+
+/* --- calls --- */
+
+static uint32_t id_of(const struct fk_signer_pool *pool, uint32_t slot)
+{
+    return (uint32_t)pool->slots[slot].uses << 16 | slot;
+}
+
+static struct fk_signer_call *find_call(struct fk_signer_pool *pool, uint32_t id)
+{
+    uint32_t slot = id & 0xffff;
+
+    if (slot >= pool->max || pool->slots[slot].call == NULL || id_of(pool, slot) != id)
+        return NULL;
+    return pool->slots[slot].call;
+}
+
+/* Take a call out of the pool; the caller frees it. */
+static void detach_call(struct fk_signer_pool *pool, struct fk_signer_call *call)
+{
+    uint32_t slot = call->request.id & 0xffff;
+
+    fk_list_del(&call->link);
+    pool->slots[slot].call = NULL;
+    pool->slots[slot].uses++;
+    pool->slots[slot].next_free = pool->first_free;
+    pool->first_free = slot;
+    pool->outstanding--;
+}
+
+static void free_call(struct fk_signer_call *call)
+{
+    fk_wipe(call, sizeof *call + call->request.len);
+    free(call);
+}
+
+/* End a call. Its callback may free the pool. */
+static void finish_call(struct fk_signer_pool *pool, struct fk_signer_call *call, int err,
+                        const uint8_t *data, size_t len, uint32_t micros)
+{
+    fk_signer_done_cb *done = call->done;
+    fk_key_done_cb *key_done = call->key_done;
+    void *arg = call->arg;
+
+    detach_call(pool, call);
+    free_call(call);
+    if (key_done != NULL)
+        key_done(arg, err, data, len);
+    else
+        done(arg, err, data, len, micros);
+}
+
+/* Armed by a call when none was; rather fires early and is armed again than set at each answer. */
+static void arm_timer(struct fk_signer_pool *pool)
+{
+    const struct fk_signer_call *first;
+    uint64_t now = fk_loop_now_us(pool->loop);
+
+    if (fk_list_empty(&pool->calls))
+        return;
+    first = fk_container(pool->calls.next, struct fk_signer_call, link);
+    fk_timer_start(&pool->timer, first->deadline_us > now ? first->deadline_us - now : 0);
+}
+
+static void timer_fired(struct fk_timer *timer)
+{
+    struct fk_signer_pool *pool = fk_container(timer, struct fk_signer_pool, timer);
+    uint64_t now = fk_loop_now_us(pool->loop);
+    bool alive = true;
+
+    pool->alive = &alive;
+    while (!fk_list_empty(&pool->calls)) {
+        struct fk_signer_call *call = fk_container(pool->calls.next, struct fk_signer_call, link);
+
+        if (call->deadline_us > now)
+            break;
+        finish_call(pool, call, call->signer == NULL ? FK_ERR_UNAVAILABLE : FK_ERR_TIMEOUT, NULL, 0,
+                    0);
+        if (!alive)
+            return;
+    }
+    pool->alive = NULL;
+    arm_timer(pool);
+}
+
+static void fail_calls(struct fk_defer *defer)
+{
+    struct fk_signer_pool *pool = fk_container(defer, struct fk_signer_pool, fail);
+    bool alive = true;
+
+    pool->alive = &alive;
+    while (!fk_list_empty(&pool->failed)) {
+        finish_call(pool, fk_container(pool->failed.next, struct fk_signer_call, link),
+                    FK_ERR_UNAVAILABLE, NULL, 0, 0);
+        if (!alive)
+            return;
+    }
+    pool->alive = NULL;
+}
+
+/* --- signers --- */
+
+/* Of the newest generation alive, the one with the least to do. NULL: none. */
+static struct signer *choose_signer(struct fk_signer_pool *pool)
+{
+    struct signer *best = NULL;
+    struct fk_list *item;
+
+    fk_list_each (item, &pool->signers) {
+        struct signer *signer = fk_container(item, struct signer, link);
+
+        if (best == NULL || signer->generation > best->generation ||
+            (signer->generation == best->generation && signer->busy < best->busy))
+            best = signer;
+    }
+    return best;
+}
+
+/* Stop using a signer: it is freed later, since its own callback may be running. */
+static void bury_signer(struct signer *signer)
+{
+    fk_io_want(&signer->io, 0);
+    fk_close(&signer->fd);
+    fk_list_del(&signer->link);
+    fk_list_append(&signer->pool->dead, &signer->link);
+    signer->pool->n_signers--;
+    fk_defer_start(&signer->pool->tidy);
+}
+
+static void free_signer(struct signer *signer)
+{
+    fk_io_want(&signer->io, 0);
+    fk_close(&signer->fd);
+    fk_list_del(&signer->link);
+    fk_buf_fini(&signer->out);
+    fk_wipe(signer->in, sizeof signer->in);
+    free(signer);
+}
+
+static void tidy_up(struct fk_defer *defer)
+{
+    struct fk_signer_pool *pool = fk_container(defer, struct fk_signer_pool, tidy);
+
+    while (!fk_list_empty(&pool->dead))
+        free_signer(fk_container(pool->dead.next, struct signer, link));
+}
+
+/* Older signers without work are not needed any more. */
+static void retire_signers(struct fk_signer_pool *pool)
+{
+    const struct signer *newest = choose_signer(pool);
+    struct fk_list *item, *temp;
+
+    fk_list_each_safe (item, temp, &pool->signers) {
+        struct signer *signer = fk_container(item, struct signer, link);
+
+        if (signer->generation < newest->generation && signer->busy == 0)
+            bury_signer(signer);
+    }
+}
+
+/* Queue a call's request for a signer. FK_ERR_LIMIT, FK_ERR_NOMEM. */
+static int send_call(struct signer *signer, struct fk_signer_call *call)
+{
+    size_t len = sizeof call->request + call->request.len;
+    uint8_t *at;
+    int err = fk_buf_reserve(&signer->out, len, &at);
+
+    if (err != FK_OK)
+        return err;
+    memcpy(at, &call->request, sizeof call->request);
+    memcpy(at + sizeof call->request, call->payload, call->request.len);
+    fk_buf_commit(&signer->out, len);
+    call->signer = signer;
+    signer->busy++;
+    fk_defer_start(&signer->pool->flush);
+    return FK_OK;
+}
+
+/* Send a call whose signer has gone to another one; without any it waits for a new one. */
+static int send_again(struct fk_signer_pool *pool, struct fk_signer_call *call)
+{
+    struct signer *other = choose_signer(pool);
+
+    if (call->sent_again)
+        return FK_ERR_UNAVAILABLE;
+    call->sent_again = true;
+    return other == NULL ? FK_OK : send_call(other, call);
+}
+
+/*
+ * A signer has gone: each of its calls goes to another one, once. What was sent twice may be what
+ * kills signers, and fails.
+ */
+static void lose_signer(struct signer *signer)
+{
+    struct fk_signer_pool *pool = signer->pool;
+    struct fk_list *item, *temp;
+
+    bury_signer(signer);
+    fk_list_each_safe (item, temp, &pool->calls) {
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
+
+        if (call->signer != signer)
+            continue;
+        call->signer = NULL;
+        if (send_again(pool, call) == FK_OK)
+            continue;
+        fk_list_del(item);
+        fk_list_append(&pool->failed, item);
+        fk_defer_start(&pool->fail);
+    }
+}
+
+/* --- writing --- */
+
+/* Write what is queued. FK_ERR_CLOSED: the signer has gone. */
+static int write_signer(struct signer *signer)
+{
+    ssize_t n = 1;
+
+    while (n > 0 && fk_buf_len(&signer->out) > 0) {
+        n = send(signer->fd, fk_buf_data(&signer->out), fk_buf_len(&signer->out),
+                 MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0)
+            fk_buf_consume(&signer->out, (size_t)n);
+    }
+    if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+        return FK_ERR_CLOSED;
+    fk_io_want(&signer->io, fk_buf_len(&signer->out) > 0 ? FK_IO_READ | FK_IO_WRITE : FK_IO_READ);
+    return FK_OK;
+}
+
+/* The first signer alive whose queue is not empty and that is not waiting to be writable. */
+static struct signer *next_unwritten(struct fk_signer_pool *pool)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &pool->signers) {
+        struct signer *signer = fk_container(item, struct signer, link);
+
+        if (fk_buf_len(&signer->out) > 0 && (fk_io_wanted(&signer->io) & FK_IO_WRITE) == 0)
+            return signer;
+    }
+    return NULL;
+}
+
+static void flush_signers(struct fk_defer *defer)
+{
+    struct fk_signer_pool *pool = fk_container(defer, struct fk_signer_pool, flush);
+    struct signer *signer;
+
+    while ((signer = next_unwritten(pool)) != NULL)
+        if (write_signer(signer) != FK_OK)
+            lose_signer(signer);
+}
+
+/* --- reading --- */
+
+/* Read what is there. FK_ERR_CLOSED. */
+static int read_signer(struct signer *signer)
+{
+    size_t left = signer->in_tail - signer->in_head;
+    ssize_t n;
+
+    if (signer->in_head > 0) {
+        memmove(signer->in, signer->in + signer->in_head, left);
+        fk_wipe(signer->in + left, signer->in_head);
+        signer->in_head = 0;
+        signer->in_tail = left;
+    }
+    n = recv(signer->fd, signer->in + left, sizeof signer->in - left, MSG_DONTWAIT);
+    if (n == 0)
+        return FK_ERR_CLOSED;
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? FK_OK : FK_ERR_CLOSED;
+    signer->in_tail += (size_t)n;
+    return FK_OK;
+}
+
+/* The first whole result. FK_ERR_AGAIN; FK_ERR_FORMAT when a signer does not talk like one. */
+static int peek_result(const struct signer *signer, struct fk_signer_result *ret)
+{
+    size_t len = signer->in_tail - signer->in_head;
+
+    if (len < RESULT_HEAD)
+        return FK_ERR_AGAIN;
+    memcpy(ret, signer->in + signer->in_head, RESULT_HEAD);
+    if (ret->len > FK_SIGNER_RESULT_MAX || (ret->err != FK_OK && ret->len != 0) ||
+        signer->busy == 0)
+        return FK_ERR_FORMAT;
+    return len - RESULT_HEAD < ret->len ? FK_ERR_AGAIN : FK_OK;
+}
+
+/*
+ * Hand one result over. The bytes are copied: the callback may free the pool and this buffer with
+ * it.
+ */
+static void deliver(struct signer *signer, const struct fk_signer_result *result)
+{
+    struct fk_signer_call *call = find_call(signer->pool, result->id);
+    size_t size = RESULT_HEAD + result->len;
+    uint8_t data[FK_SIGNER_RESULT_MAX];
+
+    memcpy(data, signer->in + signer->in_head + RESULT_HEAD, result->len);
+    fk_wipe(signer->in + signer->in_head, size);
+    signer->in_head += size;
+    signer->busy--;
+    if (call != NULL && call->signer == signer)
+        finish_call(signer->pool, call, result->err, data, result->len, result->micros);
+    fk_wipe(data, result->len);
+}
+
+/* Deliver what is there. False when a callback has freed the pool. */
+static bool deliver_all(struct signer *signer, int *ret_err)
+{
+    struct fk_signer_pool *pool = signer->pool;
+    struct fk_signer_result result;
+    bool alive = true;
+    int err;
+
+    pool->alive = &alive;
+    while ((err = peek_result(signer, &result)) == FK_OK) {
+        deliver(signer, &result);
+        if (!alive)
+            return false;
+    }
+    pool->alive = NULL;
+    *ret_err = err;
+    return true;
+}
+
+static void read_results(struct signer *signer)
+{
+    struct fk_signer_pool *pool = signer->pool;
+    int end = read_signer(signer), err;
+
+    if (!deliver_all(signer, &err))
+        return;
+    if (signer->fd >= 0 && (end != FK_OK || err == FK_ERR_FORMAT)) /* not retired by a callback */
+        lose_signer(signer);
+    if (!fk_list_empty(&pool->signers))
+        retire_signers(pool);
+}
+
+static void signer_ready(struct fk_io *io, unsigned events)
+{
+    struct signer *signer = fk_container(io, struct signer, io);
+
+    if ((events & FK_IO_WRITE) != 0 && write_signer(signer) != FK_OK)
+        lose_signer(signer);
+    else if ((events & FK_IO_READ) != 0)
+        read_results(signer);
+}
+
+int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index)
+{
+    struct signer *signer;
+    struct fk_list *item;
+
+    if (pool->n_signers >= FK_SIGNER_POOL_MAX)
+        return FK_ERR_LIMIT;
+    signer = calloc(1, sizeof *signer);
+    if (signer == NULL)
+        return FK_ERR_NOMEM;
+    signer->pool = pool;
+    signer->fd = fd;
+    signer->generation = generation;
+    signer->index = index;
+    fk_buf_init(&signer->out,
+                (size_t)pool->max * (sizeof(struct fk_signer_request) + FK_SIGNER_PAYLOAD_MAX));
+    fk_io_init(&signer->io, pool->loop, fd, signer_ready);
+    fk_io_want(&signer->io, FK_IO_READ);
+    fk_list_append(&pool->signers, &signer->link);
+    pool->n_signers++;
+    fk_list_each (item, &pool->calls) {
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
+
+        if (call->signer == NULL)
+            (void)send_call(signer, call); /* without memory it waits for its deadline */
+    }
+    retire_signers(pool);
+    return FK_OK;
+}
+
+/* --- the pool --- */
+
+static int allocate_slots(struct fk_signer_pool *pool)
+{
+    pool->slots = calloc(pool->max, sizeof *pool->slots);
+    if (pool->slots == NULL)
+        return FK_ERR_NOMEM;
+    for (uint32_t i = 0; i < pool->max; i++)
+        pool->slots[i].next_free = i + 1 < pool->max ? i + 1 : NO_SLOT;
+    return FK_OK;
+}
+
+static const struct fk_keyback_ops back_ops;
+
+int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_outstanding,
+                       struct fk_signer_pool **ret)
+{
+    struct fk_signer_pool *pool;
+
+    if (max_outstanding == 0 || max_outstanding > FK_SIGNER_CALLS_MAX)
+        return FK_ERR_INVAL;
+    pool = calloc(1, sizeof *pool);
+    if (pool == NULL)
+        return FK_ERR_NOMEM;
+    pool->back.ops = &back_ops;
+    pool->loop = loop;
+    pool->deadline_us = deadline_us;
+    pool->max = max_outstanding;
+    fk_list_init(&pool->signers);
+    fk_list_init(&pool->dead);
+    fk_list_init(&pool->calls);
+    fk_list_init(&pool->failed);
+    fk_timer_init(&pool->timer, loop, timer_fired);
+    fk_defer_init(&pool->flush, loop, flush_signers);
+    fk_defer_init(&pool->fail, loop, fail_calls);
+    fk_defer_init(&pool->tidy, loop, tidy_up);
+    if (allocate_slots(pool) != FK_OK) {
+        free(pool);
+        return FK_ERR_NOMEM;
+    }
+    *ret = pool;
+    return FK_OK;
+}
+
+static void drop_calls(struct fk_signer_pool *pool, struct fk_list *list)
+{
+    while (!fk_list_empty(list)) {
+        struct fk_signer_call *call = fk_container(list->next, struct fk_signer_call, link);
+
+        detach_call(pool, call);
+        free_call(call);
+    }
+}
+
+void fk_signer_pool_free(struct fk_signer_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    if (pool->alive != NULL)
+        *pool->alive = false;
+    drop_calls(pool, &pool->calls);
+    drop_calls(pool, &pool->failed);
+    while (!fk_list_empty(&pool->signers))
+        free_signer(fk_container(pool->signers.next, struct signer, link));
+    while (!fk_list_empty(&pool->dead))
+        free_signer(fk_container(pool->dead.next, struct signer, link));
+    fk_timer_stop(&pool->timer);
+    fk_defer_stop(&pool->flush);
+    fk_defer_stop(&pool->fail);
+    fk_defer_stop(&pool->tidy);
+    free(pool->slots);
+    free(pool);
+}
+
+/* A call with its slot, at the end of the list; not sent yet. */
+static int new_call(struct fk_signer_pool *pool, const struct fk_signer_request *request,
+                    const void *payload, struct fk_signer_call **ret)
+{
+    struct fk_signer_call *call;
+    uint32_t slot = pool->first_free;
+
+    if (request->len > FK_SIGNER_PAYLOAD_MAX)
+        return FK_ERR_INVAL;
+    if (slot == NO_SLOT)
+        return FK_ERR_LIMIT;
+    call = malloc(sizeof *call + request->len);
+    if (call == NULL)
+        return FK_ERR_NOMEM;
+    *call = (struct fk_signer_call){.request = *request,
+                                    .deadline_us = fk_loop_now_us(pool->loop) + pool->deadline_us};
+    call->request.id = id_of(pool, slot);
+    if (request->len > 0)
+        memcpy(call->payload, payload, request->len);
+    pool->first_free = pool->slots[slot].next_free;
+    pool->slots[slot].call = call;
+    pool->outstanding++;
+    fk_list_append(&pool->calls, &call->link);
+    *ret = call;
+    return FK_OK;
+}
+
+static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
+                  const void *payload, struct fk_signer_call **ret)
+{
+    struct signer *signer = choose_signer(pool);
+    struct fk_signer_call *call;
+    int err;
+
+    if (signer == NULL)
+        return FK_ERR_UNAVAILABLE;
+    if ((err = new_call(pool, request, payload, &call)) != FK_OK)
+        return err;
+    if ((err = send_call(signer, call)) != FK_OK) {
+        detach_call(pool, call);
+        free_call(call);
+        return err;
+    }
+    if (!fk_timer_active(&pool->timer))
+        arm_timer(pool);
+    *ret = call;
+    return FK_OK;
+}
+
+int fk_signer_pool_submit(struct fk_signer_pool *pool, enum fk_signer_op op, uint16_t detail,
+                          const uint8_t ski[20], const void *payload, size_t len,
+                          fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret)
+{
+    struct fk_signer_request request = {.op = (uint16_t)op, .detail = detail};
+    struct fk_signer_call *call;
+    int err;
+
+    if (len > FK_SIGNER_PAYLOAD_MAX)
+        return FK_ERR_INVAL;
+    request.len = (uint32_t)len;
+    if (ski != NULL)
+        memcpy(request.ski, ski, sizeof request.ski);
+    if ((err = submit(pool, &request, payload, &call)) != FK_OK)
+        return err;
+    call->done = done;
+    call->arg = arg;
+    *ret = call;
+    return FK_OK;
+}
+
+void fk_signer_pool_cancel(struct fk_signer_pool *pool, struct fk_signer_call *call)
+{
+    detach_call(pool, call);
+    free_call(call);
+}
+
+uint32_t fk_signer_pool_outstanding(const struct fk_signer_pool *pool)
+{
+    return pool->outstanding;
+}
+
+/* --- the pool as a back-end of remote keys --- */
+
+static int encode_request(const struct fk_key_request *request, struct fk_writer *out,
+                          uint16_t *ret_op)
+{
+    switch (request->op) {
+    case FK_KEY_SIGN13:
+        fk_sign13_encode(&request->u.sign13, out);
+        *ret_op = FK_SIGNER_SIGN13;
+        return FK_OK;
+    case FK_KEY_SIGN12:
+        fk_sign12_encode(&request->u.sign12, out);
+        *ret_op = FK_SIGNER_SIGN12;
+        return FK_OK;
+    case FK_KEY_DECRYPT:
+        fk_decrypt_encode(&request->u.decrypt, out);
+        *ret_op = FK_SIGNER_DECRYPT;
+        return FK_OK;
+    }
+    return FK_ERR_INVAL;
+}
+
+static int back_submit(struct fk_keyback *back, const struct fk_key_request *key_request,
+                       fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
+{
+    struct fk_signer_pool *pool = fk_container(back, struct fk_signer_pool, back);
+    struct fk_signer_request request = {0};
+    uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
+    struct fk_signer_call *call;
+    struct fk_writer writer;
+    size_t len;
+    int err;
+
+    fk_writer_init(&writer, payload, sizeof payload);
+    if ((err = encode_request(key_request, &writer, &request.op)) != FK_OK ||
+        (err = fk_writer_end(&writer, &len)) != FK_OK)
+        return err;
+    request.len = (uint32_t)len;
+    memcpy(request.ski, key_request->ski, sizeof request.ski);
+    if ((err = submit(pool, &request, payload, &call)) != FK_OK)
+        return err;
+    call->key_done = done;
+    call->arg = arg;
+    *ret = (struct fk_key_ticket *)(void *)call;
+    return FK_OK;
+}
+
+static void back_cancel(struct fk_keyback *back, struct fk_key_ticket *ticket)
+{
+    fk_signer_pool_cancel(fk_container(back, struct fk_signer_pool, back),
+                          (struct fk_signer_call *)(void *)ticket);
+}
+
+/* The signer is ours and on this machine, and verifies its own RSA signatures: nothing to do. */
+static void back_suspect(struct fk_keyback *back)
+{
+    (void)back;
+}
+
+static const struct fk_keyback_ops back_ops = {
+    .submit = back_submit, .cancel = back_cancel, .suspect = back_suspect};
+
+struct fk_keyback *fk_signer_pool_back(struct fk_signer_pool *pool)
+{
+    return &pool->back;
+}
