@@ -114,9 +114,8 @@ static int parse_ipv6(const char *host, uint16_t port, struct fk_addr *ret)
     return FK_OK;
 }
 
-/* Whether text may be a DNS name: letters, digits, '-', '_', '.', and not all digits at the end,
- * which is an IPv4 address gone wrong. */
-static bool is_name(const char *host)
+/* A name that ends in a number is an IPv4 address gone wrong. */
+bool fk_addr_is_name(const char *host)
 {
     static const char set[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
     const char *last = strrchr(host, '.');
@@ -142,7 +141,7 @@ int fk_addr_parse(const char *text, struct fk_addr *ret)
     if (strcmp(host, "*") == 0)
         return parse_ipv6("::", port, ret);
     if (inet_pton(AF_INET, host, &as_in(&addr)->sin_addr) != 1)
-        return is_name(host) ? FK_ERR_NOT_FOUND : FK_ERR_FORMAT;
+        return fk_addr_is_name(host) ? FK_ERR_NOT_FOUND : FK_ERR_FORMAT;
     as_in(&addr)->sin_family = AF_INET;
     as_in(&addr)->sin_port = htons(port);
     *ret = addr;

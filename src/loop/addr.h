@@ -27,6 +27,10 @@ int fk_addr_parse(const char *text, struct fk_addr *ret);
 /* Split "host:port" or "[v6]:port" without resolving; host gets at most FK_HOST_MAX + 1 bytes. */
 int fk_addr_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port);
 
+/* Whether `host` may be a DNS name: letters, digits, '-', '_' and '.', the last label not a number.
+ */
+bool fk_addr_is_name(const char *host);
+
 /* The same texts as fk_addr_parse() reads. */
 void fk_addr_format(const struct fk_addr *addr, char dst[FK_ADDR_TEXT_SIZE]);
 
