@@ -45,6 +45,19 @@ static inline void fk_list_del(struct fk_list *item)
     fk_list_init(item);
 }
 
+/* Take the first element off the list; NULL when it is empty. */
+static inline struct fk_list *fk_list_pop(struct fk_list *head)
+{
+    struct fk_list *item = head->next;
+
+    if (item == head)
+        return NULL;
+    head->next = item->next;
+    item->next->prev = head;
+    fk_list_init(item);
+    return item;
+}
+
 /* The structure of type `type` whose member `member` is *ptr. */
 #define fk_container(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -130,31 +130,37 @@ static void free_entry(struct fk_dns_entry *entry)
     free(entry);
 }
 
-/* An entry for `host` that is under way or still believed; the others of that name are dropped
- * once nobody needs them. */
-static struct fk_dns_entry *find_entry(struct fk_dns *dns, const char *host)
+static bool is_current(const struct fk_dns_entry *entry)
 {
-    uint64_t now = fk_loop_now_us(dns->loop);
-    struct fk_list *item, *temp;
-
-    fk_list_each_safe (item, temp, &dns->entries) {
-        struct fk_dns_entry *entry = fk_container(item, struct fk_dns_entry, link);
-
-        if (strcasecmp(entry->host, host) != 0)
-            continue;
-        if (entry->pending || now < entry->expires_us)
-            return entry;
-        if (is_idle(entry))
-            free_entry(entry);
-    }
-    return NULL;
+    return entry->pending || fk_loop_now_us(entry->dns->loop) < entry->expires_us;
 }
 
-static void evict_oldest(struct fk_dns *dns)
+/* An entry for `host`: under way, still believed, or to be asked anew. */
+static struct fk_dns_entry *find_entry(struct fk_dns *dns, const char *host)
 {
     struct fk_list *item;
 
     fk_list_each (item, &dns->entries) {
+        struct fk_dns_entry *entry = fk_container(item, struct fk_dns_entry, link);
+
+        if (strcasecmp(entry->host, host) == 0 && (is_current(entry) || is_idle(entry)))
+            return entry;
+    }
+    return NULL;
+}
+
+static void renew_entry(struct fk_dns_entry *entry)
+{
+    fk_list_del(&entry->link);
+    fk_list_append(&entry->dns->entries, &entry->link);
+    entry->n_addrs = 0;
+}
+
+static void evict_oldest(struct fk_dns *dns)
+{
+    struct fk_list *item, *temp;
+
+    fk_list_each_safe (item, temp, &dns->entries) {
         struct fk_dns_entry *entry = fk_container(item, struct fk_dns_entry, link);
 
         if (is_idle(entry)) {
@@ -330,26 +336,28 @@ int fk_dns_resolve(struct fk_dns *dns, struct fk_dns_query *query, const char *h
                    fk_dns_cb *cb)
 {
     struct fk_dns_entry *entry;
-    bool fresh = false;
+    bool known;
     int err;
 
     if (!is_host(host))
         return FK_ERR_FORMAT;
     entry = find_entry(dns, host);
+    known = entry != NULL && is_current(entry);
     if (entry == NULL) {
         err = new_entry(dns, host, &entry);
         if (err != FK_OK)
             return err;
-        fresh = true;
+    } else if (!known) {
+        renew_entry(entry);
     }
     query->entry = entry;
     query->port = port;
     query->cb = cb;
     fk_defer_init(&query->defer, dns->loop, on_deliver);
     fk_list_append(&entry->waiters, &query->link);
-    if (fresh && answer_at_once(entry, host))
+    if (!known && answer_at_once(entry, host))
         settle(entry, FK_OK, FK_DNS_TTL_MAX_S);
-    else if (fresh)
+    else if (!known)
         ask(entry);
     else if (!entry->pending)
         fk_defer_start(&query->defer);
@@ -419,16 +427,18 @@ int fk_dns_new(struct fk_loop *loop, const struct fk_dns_options *options, struc
 
 void fk_dns_free(struct fk_dns *dns)
 {
+    struct fk_list *item;
+
     if (dns == NULL)
         return;
     dns->closing = true;
     ares_destroy(dns->channel); /* calls on_answer() for all that is under way */
     fk_timer_stop(&dns->timer);
-    while (!fk_list_empty(&dns->entries)) {
-        struct fk_dns_entry *entry = fk_container(dns->entries.next, struct fk_dns_entry, link);
+    while ((item = fk_list_pop(&dns->entries)) != NULL) {
+        struct fk_dns_entry *entry = fk_container(item, struct fk_dns_entry, link);
 
-        while (!fk_list_empty(&entry->waiters))
-            fk_dns_cancel(fk_container(entry->waiters.next, struct fk_dns_query, link));
+        while ((item = fk_list_pop(&entry->waiters)) != NULL)
+            fk_dns_cancel(fk_container(item, struct fk_dns_query, link));
         free_entry(entry);
     }
     free(dns);

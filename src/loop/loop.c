@@ -44,7 +44,7 @@ static void on_idle(struct ev_loop *ev, ev_idle *watcher, int events)
 static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
 {
     struct fk_loop *loop = fk_container(watcher, struct fk_loop, prepare);
-    struct fk_list batch;
+    struct fk_list batch, *item;
 
     (void)events;
     fk_list_init(&batch);
@@ -52,10 +52,9 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
         fk_list_append(&loop->deferred, &batch);
         fk_list_del(&loop->deferred);
     }
-    while (!fk_list_empty(&batch)) {
-        struct fk_defer *defer = fk_container(batch.next, struct fk_defer, link);
+    while ((item = fk_list_pop(&batch)) != NULL) {
+        struct fk_defer *defer = fk_container(item, struct fk_defer, link);
 
-        fk_list_del(&defer->link);
         defer->cb(defer);
     }
     if (fk_list_empty(&loop->deferred))

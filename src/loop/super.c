@@ -84,8 +84,10 @@ static void free_queued(struct queued *item)
 
 static void drop_queue(struct fk_child *child)
 {
-    while (!fk_list_empty(&child->queue))
-        free_queued(fk_container(child->queue.next, struct queued, link));
+    struct fk_list *item;
+
+    while ((item = fk_list_pop(&child->queue)) != NULL)
+        free_queued(fk_container(item, struct queued, link));
     child->n_queued = 0;
 }
 
@@ -168,19 +170,22 @@ int fk_child_send_fd(struct fk_child *child, uint32_t type, uint32_t arg, int fd
 
 static void flush_queue(struct fk_child *child)
 {
-    while (!fk_list_empty(&child->queue)) {
-        struct queued *item = fk_container(child->queue.next, struct queued, link);
-        int err = fk_proc_send(child->control, &item->msg);
+    struct fk_list *item;
+    int err = FK_OK;
 
-        if (err == FK_ERR_AGAIN)
+    while (err == FK_OK && (item = fk_list_pop(&child->queue)) != NULL) {
+        struct queued *queued = fk_container(item, struct queued, link);
+
+        err = fk_proc_send(child->control, &queued->msg);
+        if (err == FK_ERR_AGAIN) {
+            fk_list_prepend(&child->queue, item);
             return;
-        free_queued(item);
-        child->n_queued--;
-        if (err != FK_OK) { /* it is going; reaping says how */
-            drop_queue(child);
-            break;
         }
+        free_queued(queued);
+        child->n_queued--;
     }
+    if (err != FK_OK) /* it is going; reaping says how */
+        drop_queue(child);
     fk_io_want(&child->io, FK_IO_READ);
 }
 
@@ -400,12 +405,14 @@ int fk_super_new(struct fk_loop *loop, const struct fk_super_ops *ops, void *ctx
 
 void fk_super_free(struct fk_super *super)
 {
+    struct fk_list *item;
+
     if (super == NULL)
         return;
     fk_signal_stop(&super->sigchld);
     fk_defer_stop(&super->stopped);
-    while (!fk_list_empty(&super->children)) {
-        struct fk_child *child = fk_container(super->children.next, struct fk_child, link);
+    while ((item = fk_list_pop(&super->children)) != NULL) {
+        struct fk_child *child = fk_container(item, struct fk_child, link);
         pid_t pid = child->pid;
 
         if (pid != 0) {
