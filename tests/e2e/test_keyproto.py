@@ -1,0 +1,152 @@
+"""The independent client against the vectors: both must agree before either judges a key server."""
+import pathlib
+import re
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+import keyproto
+
+VECTORS = pathlib.Path(__file__).resolve().parents[1] / "vectors"
+ITEMS = ("digest", "sni", "client_ip", "ski", "server_ip", "cert_id", "extra", "cert_hash")
+
+
+def unhex(text):
+    data = b""
+    for part in text.split("+"):
+        digits, _, times = part.partition("*")
+        data += b"" if part == "-" else bytes.fromhex(digits) * int(times or 1)
+    return data
+
+
+def vectors(file):
+    for line in (VECTORS / file).read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, data, *fields = line.split()
+            yield pytest.param(unhex(data), dict(field.split("=", 1) for field in fields), id=name)
+
+
+@pytest.mark.parametrize("data, fields", [*vectors("dialect1.txt"), *vectors("farkey1.txt")])
+def test_frame_vectors(data, fields):
+    version, length, ident = int.from_bytes(data[:2], "big"), data[2:4], int.from_bytes(data[4:8], "big")
+    assert int.from_bytes(length, "big") == len(data) - 8
+    if fields.get("error") == "DUPLICATE" or fields.get("error") == "TRUNCATED" or "version" in fields:
+        with pytest.raises(keyproto.Malformed):
+            keyproto.Answer(version, ident, data[8:])
+        return
+    if "error" in fields:
+        return  # sizes of items that answers do not have
+    answer = keyproto.Answer(version, ident, data[8:])
+    assert answer.ident == int(fields["id"], 16) and answer.opcode == int(fields["opcode"], 16)
+    assert answer.payload == (unhex(fields["payload"]) if "payload" in fields else None)
+    for name in ITEMS:
+        assert answer.items.get(name) == (unhex(fields[name]) if name in fields else None)
+    if "encode" not in fields:
+        items = {name: unhex(fields[name]) for name in sorted(ITEMS, key=keyproto.TAGS.get) if name in fields}
+        assert keyproto.frame(answer.ident, answer.opcode, answer.payload, padded="pad" in fields,
+                              **items) == data
+
+
+@pytest.mark.parametrize("data, fields", [v for v in vectors("keyop.txt") if "error" not in v.values[1]])
+def test_payload_vectors(data, fields):
+    def number(name):
+        return int(fields[name], 16)
+
+    if fields["op"] == "sign13":
+        digest = unhex(fields["hash"])
+        assert keyproto.sign13(number("scheme"), number("role"), digest) == data
+        assert keyproto.sign13_message(number("role"), digest) == unhex(fields["tbs"])
+    elif fields["op"] == "sign12":
+        params = unhex(fields["params"])
+        if number("kx") == keyproto.ECDHE:
+            assert keyproto.ecdh_params(number("group"), unhex(fields["point"])) == params
+        assert keyproto.sign12(number("scheme"), number("kx"), unhex(fields["client_random"]),
+                               unhex(fields["server_random"]), params) == data
+    elif fields["op"] == "decrypt":
+        assert keyproto.decrypt(number("client_version"), unhex(fields["ciphertext"])) == data
+    elif fields["op"] == "info_request":
+        assert keyproto.info(number("cursor")) == data
+    elif fields["op"] == "info":
+        page = keyproto.Page(data)
+        assert page.generation == number("generation") and page.next_cursor == number("next_cursor")
+        assert page.capabilities == number("capabilities") and len(page.keys) == number("count")
+        for i, key in enumerate(page.keys):
+            assert key["ski"] == unhex(fields[f"ski{i}"]) and key["type"] == number(f"type{i}")
+            assert key["name"].encode() == unhex(fields[f"name{i}"])
+            assert b"".join(map(keyproto.vec16, key["chain"])) == unhex(fields[f"chain{i}"])
+    else:
+        assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
+
+
+def openssl(*words, **options):
+    return subprocess.run(["openssl", *words], check=True, capture_output=True, **options).stdout
+
+
+@pytest.mark.parametrize("kind", ["rsa", "p256", "ed25519"])
+def test_names_of_keys(tmp_path, kind):
+    options = {"rsa": ("RSA", "-pkeyopt", "rsa_keygen_bits:2048"),
+               "p256": ("EC", "-pkeyopt", "ec_paramgen_curve:P-256"), "ed25519": ("ED25519",)}[kind]
+    key, certificate = tmp_path / "k", tmp_path / "c"
+    openssl("genpkey", "-algorithm", *options, "-out", str(key))
+    openssl("req", "-x509", "-key", str(key), "-subj", "/CN=x", "-out", str(certificate),
+            "-addext", "subjectKeyIdentifier=hash")
+    spki = openssl("pkey", "-in", str(key), "-pubout", "-outform", "DER")
+    assert keyproto.spki_of(ssl.PEM_cert_to_DER_cert(certificate.read_text())) == spki
+    text = openssl("x509", "-in", str(certificate), "-noout", "-ext", "subjectKeyIdentifier").decode()
+    assert keyproto.ski_of(spki).hex().upper() == re.search(r"[0-9A-F:]{59}", text)[0].replace(":", "")
+    if kind == "rsa":
+        line = openssl("rsa", "-in", str(key), "-noout", "-modulus").strip().partition(b"=")[2]
+        assert keyproto.digest_of(spki) == keyproto.hashlib.sha256(line).digest()
+    if kind == "p256":
+        short = openssl("ec", "-in", str(key), "-pubout", "-conv_form", "compressed", "-outform", "DER")
+        line = short[-33:].hex().upper().encode()
+        assert keyproto.digest_of(spki) == keyproto.hashlib.sha256(line).digest()
+
+
+def test_answers_are_matched_by_id(authority_pair):
+    """Against a server that answers in the wrong order, cut into single bytes, and then hangs up."""
+    certificate, key, serve = authority_pair
+    one = keyproto.frame(1, keyproto.RESPONSE, b"one")
+    two = keyproto.frame(2, keyproto.ERROR, b"\x02")
+    address = serve([two + one])
+    with keyproto.Channel(address, certificate, key, certificate) as channel:
+        first, second = channel.send(keyproto.PING, b""), channel.send(keyproto.PING, b"")
+        assert channel.receive(first).result() == b"one"
+        with pytest.raises(keyproto.Refused) as caught:
+            channel.receive(second).result()
+        assert caught.value.code == 2
+        assert channel.wait_closed() == []
+
+
+@pytest.fixture
+def authority_pair(tmp_path):
+    certificate, key = str(tmp_path / "c"), str(tmp_path / "k")
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+            "-out", certificate, "-subj", "/CN=x", "-addext", "subjectAltName=URI:farkey:keyserver:x")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["farkey/1"])
+    threads = []
+
+    def serve(answers):
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def run():
+            with listener, context.wrap_socket(listener.accept()[0], server_side=True) as peer:
+                peer.recv(1)
+                for answer in answers:
+                    for i in range(len(answer)):
+                        peer.sendall(answer[i:i + 1])
+                peer.recv(65536)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return listener.getsockname()
+
+    yield certificate, key, serve
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
