@@ -59,6 +59,33 @@
 /* Intermediates between a channel certificate and the private CA: one is usual, if any. */
 #define FK_CHANNEL_DEPTH_MAX 4
 
+/* --- keyclient --- */
+
+/* Addresses of one key server's name that are tried in turn. */
+#define FK_KEYSERVER_ADDRS_MAX 8
+/* Requests under way on one channel, ceiling of `max_outstanding`: 10 s of a fast signer. */
+#define FK_KEYSERVER_OUTSTANDING_MAX 65536
+/* Pause before the next try to reach a key server: doubled each time, half of it random. */
+#define FK_KEYSERVER_BACKOFF_MIN_US 50000
+#define FK_KEYSERVER_BACKOFF_MAX_US 5000000
+/* Least time that a server gets before another is asked as well: above a slow disk or a swap. */
+#define FK_KEYSERVER_PATIENCE_MIN_US 100000
+/* Key servers of one pool: a request remembers in 64 bits which it has tried. */
+#define FK_KEYPOOL_SERVERS_MAX 64
+/* Requests of a pool that wait for any server to come back: each holds a paused handshake. */
+#define FK_KEYPOOL_PARKED_MAX 4096
+/* Servers given one request: it must not bring down one channel after the other. */
+#define FK_KEY_ATTEMPTS_MAX 4
+/* Payload of one request: ServerDHParams of 4096 bits and two randoms are below 1.7 KiB. */
+#define FK_KEY_PAYLOAD_MAX 4096
+/* Signatures checked at the start of each channel, one in how many later, after a bad one. */
+#define FK_VERIFY_FIRST   16
+#define FK_VERIFY_ONE_IN  64
+#define FK_VERIFY_SUSPECT 256
+/* Keys of one key server's listing, and their bytes with certificates: a large hoster's. */
+#define FK_KEYLIST_KEYS_MAX  100000
+#define FK_KEYLIST_BYTES_MAX (256 * 1024 * 1024)
+
 /* --- admin --- */
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */

@@ -1,0 +1,117 @@
+/*
+ * One request: a copy of what was asked for, and its frame.
+ *
+ * Keeps the parts rather than a finished frame: each server that is tried gives it another id.
+ */
+#include "keyclient/internal.h"
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "base/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int encode_payload(const struct fk_key_request *request, struct fk_writer *out,
+                          uint8_t *ret_opcode, uint16_t *ret_scheme)
+{
+    switch (request->op) {
+    case FK_KEY_SIGN13:
+        fk_sign13_encode(&request->u.sign13, out);
+        *ret_opcode = FK_OP_SIGN13;
+        *ret_scheme = request->u.sign13.scheme;
+        return FK_OK;
+    case FK_KEY_SIGN12:
+        fk_sign12_encode(&request->u.sign12, out);
+        *ret_opcode = FK_OP_SIGN12;
+        *ret_scheme = request->u.sign12.scheme;
+        return FK_OK;
+    case FK_KEY_DECRYPT:
+        fk_decrypt_encode(&request->u.decrypt, out);
+        *ret_opcode = FK_OP_DECRYPT;
+        *ret_scheme = 0;
+        return FK_OK;
+    }
+    return FK_ERR_INVAL;
+}
+
+static void copy_context(struct fk_key_ticket *ticket, const struct fk_key_context *context)
+{
+    memcpy(ticket->client_ip, context->client_ip, sizeof ticket->client_ip);
+    memcpy(ticket->server_ip, context->server_ip, sizeof ticket->server_ip);
+    ticket->client_ip_len = context->client_ip_len;
+    ticket->server_ip_len = context->server_ip_len;
+}
+
+int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
+                  fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
+{
+    static const struct fk_key_context no_context;
+    const struct fk_key_context *context =
+        request->context != NULL ? request->context : &no_context;
+    size_t tbs_len = request->op == FK_KEY_DECRYPT ? 0 : request->tbs_len;
+    size_t sni_len = context->sni != NULL ? strnlen(context->sni, FK_HOST_MAX + 1) : 0;
+    struct fk_key_ticket *ticket;
+    uint8_t payload[FK_KEY_PAYLOAD_MAX];
+    struct fk_writer writer;
+    size_t payload_len;
+    uint16_t scheme = 0;
+    uint8_t opcode = 0;
+    int err;
+
+    fk_writer_init(&writer, payload, sizeof payload);
+    if ((err = encode_payload(request, &writer, &opcode, &scheme)) != FK_OK ||
+        (err = fk_writer_end(&writer, &payload_len)) != FK_OK)
+        return err;
+    if (sni_len > FK_HOST_MAX || tbs_len > FK_KEY_PAYLOAD_MAX)
+        return FK_ERR_LIMIT;
+    ticket = calloc(1, sizeof *ticket + payload_len + tbs_len + sni_len);
+    if (ticket == NULL)
+        return FK_ERR_NOMEM;
+    ticket->pool = pool;
+    ticket->done = done;
+    ticket->arg = arg;
+    ticket->opcode = opcode;
+    ticket->scheme = scheme;
+    ticket->public_key = request->public_key;
+    memcpy(ticket->ski, request->ski, sizeof ticket->ski);
+    copy_context(ticket, context);
+    ticket->payload_len = payload_len;
+    ticket->tbs_len = tbs_len;
+    ticket->sni_len = sni_len;
+    memcpy(ticket->bytes, payload, payload_len);
+    if (tbs_len > 0)
+        memcpy(ticket->bytes + payload_len, request->tbs, tbs_len);
+    if (sni_len > 0)
+        memcpy(ticket->bytes + payload_len + tbs_len, context->sni, sni_len);
+    fk_list_init(&ticket->pool_link);
+    fk_list_init(&ticket->server_link);
+    *ret = ticket;
+    return FK_OK;
+}
+
+void fk_ticket_free(struct fk_key_ticket *ticket)
+{
+    free(ticket);
+}
+
+const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket)
+{
+    return ticket->bytes + ticket->payload_len;
+}
+
+int fk_ticket_encode(const struct fk_key_ticket *ticket, struct fk_buf *out)
+{
+    struct fk_keymsg msg = {.id = ticket->id,
+                            .opcode = ticket->opcode,
+                            .payload = fk_item(ticket->bytes, ticket->payload_len),
+                            .ski = fk_item(ticket->ski, sizeof ticket->ski)};
+
+    if (ticket->sni_len > 0)
+        msg.sni = fk_item(ticket->bytes + ticket->payload_len + ticket->tbs_len, ticket->sni_len);
+    if (ticket->client_ip_len > 0)
+        msg.client_ip = fk_item(ticket->client_ip, ticket->client_ip_len);
+    if (ticket->server_ip_len > 0)
+        msg.server_ip = fk_item(ticket->server_ip, ticket->server_ip_len);
+    return fk_keymsg_encode(&msg, false, out);
+}

@@ -1,0 +1,975 @@
+/* keyclient: many requests, several servers, and servers that misbehave in every way. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "keyclient/keyclient.h"
+#include "loop/sock.h"
+#include "pki.h"
+#include "wire/keymsg.h"
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000)
+
+/* --- a scripted key server over a real socket --- */
+
+enum script {
+    ANSWER,
+    HOLD,   /* keep requests until release() answers them, the last first */
+    SILENT, /* never answer, not even a ping */
+    WRONG_ID,
+    TWICE,
+    HALF_FRAME, /* then close */
+    GARBAGE,
+    BAD_SIGNATURE,
+    SHORT_SIGNATURE,
+    REFUSE, /* with `code` */
+    STRANGE_OPCODE,
+    LATE, /* answer on release() only, pings at once */
+};
+
+struct held {
+    uint32_t id;
+    struct fk_sign13 op;
+};
+
+struct peer {
+    struct fk_loop *loop;
+    SSL_CTX *ctx;
+    struct fk_addr addr;
+    int listener;
+    struct fk_io accept_io;
+    struct fk_channel_io *io;
+    enum script script;
+    uint8_t code;
+    struct held held[256];
+    size_t n_held;
+    unsigned requests, pings, infos, accepted;
+    char sni[64];
+    uint8_t client_ip_len;
+    uint64_t generation;
+    unsigned n_keys; /* listed, two a page */
+};
+
+static SSL_CTX *make_ctx(const char *san, bool server)
+{
+    EVP_PKEY *ca_key = pki_key_slot("P-256", 0), *key = pki_key_slot("P-256", 1);
+    struct pki_cert ca_spec = {.subject = "ca", .key = ca_key, .ca = true};
+    X509 *ca = pki_issue(&ca_spec);
+    struct pki_cert spec = {
+        .subject = "end", .key = key, .issuer = ca, .issuer_key = ca_key, .san = san};
+    X509 *cert = pki_issue(&spec);
+    char *pem[3] = {pki_pem_cert(&cert, 1), pki_pem_key(key), pki_pem_cert(&ca, 1)};
+    struct fk_channel_identity identity = {.certificate = (uint8_t *)pem[0],
+                                           .certificate_len = strlen(pem[0]),
+                                           .key = (uint8_t *)pem[1],
+                                           .key_len = strlen(pem[1]),
+                                           .ca = (uint8_t *)pem[2],
+                                           .ca_len = strlen(pem[2])};
+    SSL_CTX *ctx;
+
+    assert_ok(fk_channel_ctx_new(&identity, server, false, &ctx));
+    X509_free(cert);
+    X509_free(ca);
+    for (size_t i = 0; i < 3; i++)
+        free(pem[i]);
+    return ctx;
+}
+
+static EVP_PKEY *site_key(void)
+{
+    return pki_key_slot("P-256", 2);
+}
+
+static void send_frame(struct peer *peer, uint32_t id, uint8_t opcode, const void *data, size_t len)
+{
+    struct fk_keymsg msg = {.id = id, .opcode = opcode, .payload = fk_item(data, len)};
+
+    assert_ok(fk_keymsg_encode(&msg, false, fk_channel_io_out(peer->io)));
+    fk_channel_io_flush(peer->io);
+}
+
+static size_t sign(const struct fk_sign13 *op, uint8_t *sig, size_t size)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    uint8_t tbs[FK_SIGN13_TBS_MAX];
+    size_t tbs_len, len = size;
+
+    fk_sign13_tbs(op, tbs, &tbs_len);
+    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, site_key(), NULL), 1);
+    assert_int_equal(EVP_DigestSign(ctx, sig, &len, tbs, tbs_len), 1);
+    EVP_MD_CTX_free(ctx);
+    return len;
+}
+
+static void answer(struct peer *peer, uint32_t id, const struct fk_sign13 *op)
+{
+    uint8_t sig[128];
+    size_t len = sign(op, sig, sizeof sig);
+
+    send_frame(peer, id, FK_OP_RESPONSE, sig, len);
+}
+
+static void drop_channel(struct peer *peer)
+{
+    fk_channel_io_free(peer->io);
+    peer->io = NULL;
+    peer->n_held = 0;
+}
+
+static void release(struct peer *peer)
+{
+    while (peer->n_held > 0) {
+        struct held *held = &peer->held[--peer->n_held];
+
+        answer(peer, held->id, &held->op);
+    }
+}
+
+static void half_frame(struct peer *peer)
+{
+    static const uint8_t half[] = {1, 0, 0, 40, 0, 0, 0, 1, 0x11, 0};
+
+    assert_ok(fk_buf_append(fk_channel_io_out(peer->io), half, sizeof half));
+    drop_channel(peer);
+}
+
+static void on_request(struct peer *peer, uint32_t id, const struct fk_sign13 *op)
+{
+    uint8_t sig[128] = {0x30, 6, 2, 1, 1, 2, 1, 1};
+    struct fk_sign13 other = *op;
+
+    peer->requests++;
+    switch (peer->script) {
+    case ANSWER:
+        answer(peer, id, op);
+        return;
+    case HOLD:
+    case LATE:
+        assert_true(peer->n_held < 256);
+        peer->held[peer->n_held++] = (struct held){id, *op};
+        return;
+    case SILENT:
+        return;
+    case WRONG_ID:
+        answer(peer, id + 1000, op);
+        return;
+    case TWICE:
+        answer(peer, id, op);
+        answer(peer, id, op);
+        return;
+    case HALF_FRAME:
+        half_frame(peer);
+        return;
+    case GARBAGE:
+        fk_buf_append(fk_channel_io_out(peer->io), "GET / HTTP/1.1\r\n\r\n", 18);
+        fk_channel_io_flush(peer->io);
+        return;
+    case BAD_SIGNATURE: /* a good one, of something else */
+        other.hash[0] ^= 1;
+        answer(peer, id, &other);
+        return;
+    case SHORT_SIGNATURE:
+        send_frame(peer, id, FK_OP_RESPONSE, sig, 0);
+        return;
+    case REFUSE:
+        send_frame(peer, id, FK_OP_ERROR, &peer->code, 1);
+        return;
+    case STRANGE_OPCODE:
+        send_frame(peer, id, FK_OP_SIGN13, NULL, 0);
+        return;
+    }
+}
+
+static void on_info(struct peer *peer, const struct fk_keymsg *msg)
+{
+    struct fk_info_answer page = {.generation = peer->generation};
+    uint8_t bytes[1024];
+    struct fk_writer writer;
+    uint32_t cursor;
+    size_t mark, len;
+
+    peer->infos++;
+    assert_ok(fk_info_request_decode(msg->payload, &cursor));
+    page.next_cursor = cursor + 2 < peer->n_keys ? cursor + 2 : 0;
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    mark = fk_info_answer_begin(&page, &writer);
+    for (uint32_t i = cursor; i < cursor + 2 && i < peer->n_keys; i++) {
+        static const uint8_t chain[] = {0, 3, 0x30, 1, 0};
+        char name[32];
+        struct fk_info_key key = {.ski = {(uint8_t)i}, .type = FK_KEY_EC, .permissions = 1};
+
+        (void)snprintf(name, sizeof name, "site%u.example", i);
+        fk_reader_init(&key.name, name, strlen(name));
+        fk_reader_init(&key.chain, chain, sizeof chain);
+        fk_info_key_encode(&key, &writer);
+    }
+    fk_writer_end16(&writer, mark);
+    assert_ok(fk_writer_end(&writer, &len));
+    send_frame(peer, msg->id, FK_OP_RESPONSE, bytes, len);
+}
+
+static void on_frame(struct peer *peer, const struct fk_keymsg *msg)
+{
+    uint8_t pong[8];
+    struct fk_writer writer;
+    struct fk_sign13 op;
+
+    if (msg->opcode == FK_OP_PING) {
+        peer->pings++;
+        if (peer->script == SILENT)
+            return;
+        fk_writer_init(&writer, pong, sizeof pong);
+        fk_pong_encode(peer->generation, &writer);
+        send_frame(peer, msg->id, FK_OP_PONG, pong, sizeof pong);
+    } else if (msg->opcode == FK_OP_INFO) {
+        on_info(peer, msg);
+    } else {
+        assert_int_equal(msg->opcode, FK_OP_SIGN13);
+        assert_ok(fk_sign13_decode(msg->payload, &op));
+        assert_int_equal(msg->ski.left, 20);
+        memcpy(peer->sni, msg->sni.next, msg->sni.left);
+        peer->client_ip_len = (uint8_t)msg->client_ip.left;
+        on_request(peer, msg->id, &op);
+    }
+}
+
+static void on_peer_channel(void *owner, enum fk_channel_event event, int err)
+{
+    struct peer *peer = owner;
+    struct fk_frame frame;
+    struct fk_keymsg msg;
+    struct fk_buf *in;
+    size_t used;
+
+    (void)err;
+    fk_loop_stop(peer->loop);
+    if (event == FK_CHANNEL_CLOSED)
+        drop_channel(peer);
+    if (event != FK_CHANNEL_READ)
+        return;
+    in = fk_channel_io_in(peer->io);
+    while (peer->io != NULL &&
+           fk_frame_parse(fk_buf_data(in), fk_buf_len(in), &frame, &used) == FK_OK) {
+        assert_ok(fk_keymsg_decode(&frame, &msg));
+        on_frame(peer, &msg);
+        if (peer->io != NULL)
+            fk_buf_consume(in, used);
+    }
+}
+
+static void on_accept(struct fk_io *io, unsigned events)
+{
+    struct peer *peer = fk_container(io, struct peer, accept_io);
+    struct fk_addr from;
+    int fd;
+
+    (void)events;
+    if (fk_sock_accept(peer->listener, &fd, &from) != FK_OK)
+        return;
+    peer->accepted++;
+    fk_channel_io_free(peer->io);
+    peer->n_held = 0;
+    assert_ok(
+        fk_channel_io_new(peer->loop, peer->ctx, fd, true, NULL, on_peer_channel, peer, &peer->io));
+    fk_loop_stop(peer->loop);
+}
+
+static void peer_listen(struct peer *peer)
+{
+    struct fk_listen_options options = {.backlog = 16};
+
+    assert_ok(fk_sock_listen(&peer->addr, &options, &peer->listener));
+    assert_ok(fk_sock_local(peer->listener, &peer->addr)); /* the same port when it comes back */
+    fk_io_init(&peer->accept_io, peer->loop, peer->listener, on_accept);
+    fk_io_want(&peer->accept_io, FK_IO_READ);
+}
+
+static void peer_down(struct peer *peer)
+{
+    if (peer->listener >= 0)
+        fk_io_want(&peer->accept_io, 0);
+    fk_close(&peer->listener);
+    drop_channel(peer);
+}
+
+/* --- the client under test --- */
+
+#define PEERS 2
+
+struct result {
+    struct world *world;
+    bool done;
+    int err;
+    size_t len;
+    uint64_t at_us;
+    struct fk_key_ticket *ticket;
+    struct fk_sign13 op;
+    uint8_t tbs[FK_SIGN13_TBS_MAX];
+    size_t tbs_len;
+};
+
+struct world {
+    struct fk_loop *loop;
+    struct fk_timer watchdog;
+    struct peer peers[PEERS];
+    struct fk_keyclient *client;
+    struct fk_keyserver *servers[PEERS];
+    struct fk_keypool *pool;
+    SSL_CTX *edge_ctx;
+    struct fk_keyserver_config config; /* changed by a test before world_start() */
+    struct fk_keypool_config pool_config;
+    const char *names[PEERS]; /* in the certificates */
+    struct result results[256];
+    unsigned finished;
+    unsigned listings;
+};
+
+static void on_watchdog(struct fk_timer *timer)
+{
+    (void)timer;
+    fail_msg("nothing happened for 20 s");
+}
+
+static void world_init(struct world *world)
+{
+    static const char *const names[] = {"URI:farkey:keyserver:a", "URI:farkey:keyserver:b"};
+    int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    signal(SIGPIPE, SIG_IGN);
+    fk_log_fd(getenv("FK_TEST_LOG") != NULL ? 2 : null_fd);
+    *world = (struct world){0};
+    assert_ok(fk_loop_new(&world->loop));
+    fk_timer_init(&world->watchdog, world->loop, on_watchdog);
+    fk_timer_start(&world->watchdog, 20000 * MS);
+    world->config = (struct fk_keyserver_config){.weight = 1,
+                                                 .connect_timeout_us = 2000 * MS,
+                                                 .ping_interval_us = 5000 * MS,
+                                                 .ping_timeout_us = 1000 * MS,
+                                                 .max_outstanding = 128};
+    world->pool_config = (struct fk_keypool_config){.deadline_us = 2000 * MS};
+    for (size_t i = 0; i < PEERS; i++) {
+        world->peers[i].loop = world->loop;
+        world->peers[i].listener = -1;
+        world->names[i] = names[i];
+        assert_ok(fk_addr_parse("127.0.0.1:0", &world->peers[i].addr));
+        peer_listen(&world->peers[i]);
+    }
+}
+
+static void world_start(struct world *world, size_t n_servers)
+{
+    static const char *const names[] = {"a", "b"};
+
+    world->edge_ctx = make_ctx("URI:farkey:edge:edge1", false);
+    assert_ok(fk_keyclient_new(world->loop, &world->client));
+    for (size_t i = 0; i < n_servers; i++) {
+        char address[FK_ADDR_TEXT_SIZE];
+
+        world->peers[i].ctx = make_ctx(world->names[i], true);
+        fk_addr_format(&world->peers[i].addr, address);
+        world->config.name = names[i];
+        world->config.address = address;
+        assert_ok(fk_keyclient_add_server(world->client, &world->config, world->edge_ctx,
+                                          &world->servers[i]));
+    }
+    assert_ok(fk_keypool_new(world->client, &world->pool_config, world->servers, n_servers,
+                             &world->pool));
+}
+
+static void world_stop(struct world *world)
+{
+    fk_keypool_free(world->pool);
+    fk_keyclient_free(world->client);
+    for (size_t i = 0; i < PEERS; i++) {
+        peer_down(&world->peers[i]);
+        SSL_CTX_free(world->peers[i].ctx);
+    }
+    SSL_CTX_free(world->edge_ctx);
+    fk_timer_stop(&world->watchdog);
+    fk_loop_free(world->loop);
+    fk_log_fd(2);
+    ERR_clear_error();
+}
+
+#define wait_until(world, condition)    \
+    do {                                \
+        while (!(condition))            \
+            fk_loop_run((world)->loop); \
+    } while (0)
+
+/* Wake the loop now and then, for conditions that no event of the test's announces. */
+static void on_tick(struct fk_timer *timer)
+{
+    fk_loop_stop(timer->loop);
+    fk_timer_start(timer, 5 * MS);
+}
+
+#define wait_ticking(world, condition)                 \
+    do {                                               \
+        struct fk_timer tick_;                         \
+        fk_timer_init(&tick_, (world)->loop, on_tick); \
+        fk_timer_start(&tick_, MS);                    \
+        wait_until(world, condition);                  \
+        fk_timer_stop(&tick_);                         \
+    } while (0)
+
+static struct fk_keyserver_stats stats_of(const struct world *world, size_t i)
+{
+    struct fk_keyserver_stats stats;
+
+    fk_keyserver_stats(world->servers[i], &stats);
+    return stats;
+}
+
+static void wait_up(struct world *world, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        wait_ticking(world, stats_of(world, i).up);
+}
+
+static void done(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct result *result = arg;
+
+    (void)data;
+    assert_false(result->done);
+    result->done = true;
+    result->err = err;
+    result->len = len;
+    result->at_us = fk_clock_us();
+    result->world->finished++;
+    fk_loop_stop(result->world->loop);
+}
+
+static int ask(struct world *world, unsigned i)
+{
+    static const struct fk_key_context context = {
+        .sni = "example.com", .client_ip = {127, 0, 0, 1}, .client_ip_len = 4};
+    struct result *result = &world->results[i];
+    struct fk_key_request request = {
+        .op = FK_KEY_SIGN13, .public_key = site_key(), .context = &context};
+    struct fk_keyback *back = fk_keypool_back(world->pool);
+
+    *result = (struct result){.world = world};
+    result->op = (struct fk_sign13){
+        .scheme = 0x0403, .role = FK_ROLE_SERVER, .hash_len = 32, .hash = {(uint8_t)i}};
+    fk_sign13_tbs(&result->op, result->tbs, &result->tbs_len);
+    request.u.sign13 = result->op;
+    request.tbs = result->tbs;
+    request.tbs_len = result->tbs_len;
+    request.ski[0] = 1; /* the second key of a listing */
+    return back->ops->submit(back, &request, done, result, &result->ticket);
+}
+
+static void ask_and_expect(struct world *world, int expected)
+{
+    assert_ok(ask(world, 0));
+    wait_until(world, world->results[0].done);
+    assert_err(world->results[0].err, expected);
+}
+
+/* --- cases --- */
+
+static void many_at_once_out_of_order(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = HOLD;
+    world_start(&world, 1);
+    for (unsigned i = 0; i < 100; i++)
+        assert_ok(ask(&world, i)); /* before the channel is there */
+    wait_until(&world, world.peers[0].n_held == 100);
+    assert_int_equal(stats_of(&world, 0).outstanding, 100);
+    release(&world.peers[0]);
+    wait_until(&world, world.finished == 100);
+    for (unsigned i = 0; i < 100; i++)
+        assert_ok(world.results[i].err);
+    assert_string_equal(world.peers[0].sni, "example.com");
+    assert_int_equal(world.peers[0].client_ip_len, 4);
+    assert_int_equal(stats_of(&world, 0).outstanding, 0);
+    assert_int_equal(stats_of(&world, 0).bad_signatures, 0);
+    assert_int_equal(world.peers[0].accepted, 1);
+    world_stop(&world);
+}
+
+static void more_than_the_bound_is_refused(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.max_outstanding = 4;
+    world.peers[0].script = HOLD;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    for (unsigned i = 0; i < 4; i++)
+        assert_ok(ask(&world, i));
+    assert_err(ask(&world, 4), FK_ERR_UNAVAILABLE);
+    wait_until(&world, world.peers[0].n_held == 4);
+    release(&world.peers[0]);
+    wait_until(&world, world.finished == 4);
+    assert_ok(ask(&world, 4));
+    world_stop(&world); /* fails it: cancelled */
+    assert_err(world.results[4].err, FK_ERR_CANCELLED);
+}
+
+static void wrong_id_is_ignored(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.pool_config.deadline_us = 300 * MS;
+    world.peers[0].script = WRONG_ID;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    ask_and_expect(&world, FK_ERR_TIMEOUT);
+    assert_int_equal(stats_of(&world, 0).failures, 1);
+    assert_int_equal(stats_of(&world, 0).timeouts, 1);
+    assert_true(stats_of(&world, 0).up);
+    world.peers[0].script = ANSWER;
+    ask_and_expect(&world, FK_OK);
+    world_stop(&world);
+}
+
+static void repeated_id_is_ignored(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = TWICE;
+    world_start(&world, 1);
+    for (unsigned i = 0; i < 10; i++)
+        assert_ok(ask(&world, i));
+    wait_until(&world, world.finished == 10);
+    wait_ticking(&world, stats_of(&world, 0).failures == 10);
+    assert_true(stats_of(&world, 0).up);
+    world_stop(&world);
+}
+
+static void late_answer_is_dropped(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.pool_config.deadline_us = 200 * MS;
+    world.peers[0].script = LATE;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    ask_and_expect(&world, FK_ERR_TIMEOUT);
+    release(&world.peers[0]);
+    world.peers[0].script = ANSWER;
+    ask_and_expect(&world, FK_OK);
+    assert_int_equal(stats_of(&world, 0).failures, 0); /* late is not strange */
+    world_stop(&world);
+}
+
+static void never_answering_meets_the_deadline(void **state)
+{
+    struct world world;
+    uint64_t start;
+
+    (void)state;
+    world_init(&world);
+    world.pool_config.deadline_us = 300 * MS;
+    world.peers[0].script = SILENT;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    start = fk_clock_us();
+    ask_and_expect(&world, FK_ERR_TIMEOUT);
+    assert_in_range(world.results[0].at_us - start, 290 * MS, 1000 * MS);
+    world_stop(&world);
+}
+
+/* Each script of the first server, and that the second one then answers within the deadline. */
+static void every_failure_goes_to_the_other(void **state)
+{
+    static const enum script scripts[] = {LATE,          HALF_FRAME,      GARBAGE,
+                                          BAD_SIGNATURE, SHORT_SIGNATURE, STRANGE_OPCODE};
+    static const uint8_t codes[] = {FK_KEYERR_DRAINING, FK_KEYERR_RATE, FK_KEYERR_INTERNAL,
+                                    FK_KEYERR_KEY_NOT_FOUND};
+    size_t n_scripts = sizeof scripts / sizeof scripts[0];
+
+    (void)state;
+    for (size_t i = 0; i < n_scripts + sizeof codes; i++) {
+        struct world world;
+
+        world_init(&world);
+        world.peers[0].script = i < n_scripts ? scripts[i] : REFUSE;
+        world.peers[0].code = i < n_scripts ? 0 : codes[i - n_scripts];
+        world_start(&world, 2);
+        wait_up(&world, 2);
+        ask_and_expect(&world, FK_OK);
+        assert_int_equal(world.peers[0].requests, 1);
+        assert_int_equal(world.peers[1].requests, 1);
+        world_stop(&world);
+    }
+}
+
+static void failures_without_another_are_told(void **state)
+{
+    static const struct {
+        enum script script;
+        uint8_t code;
+        int err;
+    } rows[] = {{BAD_SIGNATURE, 0, FK_ERR_VERIFY},
+                {SHORT_SIGNATURE, 0, FK_ERR_VERIFY},
+                {REFUSE, FK_KEYERR_RATE, FK_ERR_RATE},
+                {REFUSE, FK_KEYERR_KEY_NOT_FOUND, FK_ERR_KEY_NOT_FOUND},
+                {REFUSE, FK_KEYERR_DENIED, FK_ERR_DENIED},
+                {REFUSE, FK_KEYERR_FORMAT, FK_ERR_FORMAT},
+                {REFUSE, FK_KEYERR_INTERNAL, FK_ERR_INTERNAL}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct world world;
+
+        world_init(&world);
+        world.peers[0].script = rows[i].script;
+        world.peers[0].code = rows[i].code;
+        world_start(&world, 1);
+        wait_up(&world, 1);
+        ask_and_expect(&world, rows[i].err);
+        assert_true(stats_of(&world, 0).up);
+        world_stop(&world);
+    }
+}
+
+static void denied_asks_only_who_holds_the_key(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = REFUSE;
+    world.peers[0].code = FK_KEYERR_DENIED;
+    world_start(&world, 2);
+    wait_up(&world, 2);
+    ask_and_expect(&world, FK_ERR_DENIED);
+    assert_int_equal(world.peers[1].requests, 0);
+    world_stop(&world);
+}
+
+static void count_listing(void *arg, struct fk_keyserver *server)
+{
+    struct world *world = arg;
+
+    (void)server;
+    world->listings++;
+    fk_loop_stop(world->loop);
+}
+
+static void listing_follows_the_generation(void **state)
+{
+    struct fk_info_key key;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.ping_interval_us = 20 * MS;
+    world.peers[0].n_keys = 5;
+    world.peers[0].generation = 7;
+    world_start(&world, 1);
+    fk_keyserver_watch(world.servers[0], count_listing, &world);
+    wait_until(&world, world.listings == 1);
+    assert_int_equal(world.peers[0].infos, 3);
+    assert_ok(fk_keyserver_key(world.servers[0], 4, &key));
+    assert_memory_equal(key.name.next, "site4.example", key.name.left);
+    assert_int_equal(key.chain.left, 5);
+    assert_err(fk_keyserver_key(world.servers[0], 5, &key), FK_ERR_NOT_FOUND);
+    world.peers[0].generation = 8; /* the same keys: nothing to tell */
+    wait_until(&world, world.peers[0].infos == 6);
+    world.peers[0].n_keys = 3;
+    world.peers[0].generation = 9;
+    wait_until(&world, world.listings == 2);
+    assert_err(fk_keyserver_key(world.servers[0], 3, &key), FK_ERR_NOT_FOUND);
+    world_stop(&world);
+}
+
+static void denied_goes_to_a_holder(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = REFUSE;
+    world.peers[0].code = FK_KEYERR_DENIED;
+    world.peers[1].n_keys = 2;
+    world_start(&world, 2);
+    fk_keyserver_watch(world.servers[1], count_listing, &world);
+    wait_until(&world, world.listings == 1);
+    wait_up(&world, 2);
+    ask_and_expect(&world, FK_OK);
+    assert_int_equal(world.peers[1].requests, 1);
+    world_stop(&world);
+}
+
+static void all_down_then_back(void **state)
+{
+    struct world world;
+    uint64_t start;
+
+    (void)state;
+    world_init(&world);
+    world.pool_config.deadline_us = 250 * MS;
+    world_start(&world, 2);
+    wait_up(&world, 2);
+    peer_down(&world.peers[0]);
+    peer_down(&world.peers[1]);
+    wait_ticking(&world, !stats_of(&world, 0).up && !stats_of(&world, 1).up);
+    start = fk_clock_us();
+    ask_and_expect(&world, FK_ERR_UNAVAILABLE);
+    assert_true(world.results[0].at_us - start < 1000 * MS);
+    /* The outage is older than a deadline now: no more waiting. */
+    wait_ticking(&world, ask(&world, 1) == FK_ERR_UNAVAILABLE);
+    peer_listen(&world.peers[0]);
+    wait_up(&world, 1);
+    ask_and_expect(&world, FK_OK);
+    world_stop(&world);
+}
+
+static void a_short_outage_is_waited_for(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = HOLD;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    assert_ok(ask(&world, 0));
+    wait_until(&world, world.peers[0].n_held == 1);
+    peer_down(&world.peers[0]); /* killed in mid-operation */
+    wait_ticking(&world, !stats_of(&world, 0).up);
+    assert_ok(ask(&world, 1));
+    world.peers[0].script = ANSWER;
+    peer_listen(&world.peers[0]);
+    wait_until(&world, world.finished == 2);
+    assert_ok(world.results[0].err);
+    assert_ok(world.results[1].err);
+    world_stop(&world);
+}
+
+static void a_stalled_server_is_found_by_ping(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.ping_interval_us = 20 * MS;
+    world.config.ping_timeout_us = 50 * MS;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    wait_until(&world, world.peers[0].pings >= 2);
+    world.peers[0].script = SILENT;
+    wait_until(&world, world.peers[0].accepted >= 2); /* it came again */
+    world.peers[0].script = ANSWER;
+    ask_and_expect(&world, FK_OK);
+    world_stop(&world);
+}
+
+static void cancelled_is_not_called(void **state)
+{
+    struct fk_keyback *back;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = HOLD;
+    world_start(&world, 1);
+    back = fk_keypool_back(world.pool);
+    assert_ok(ask(&world, 0)); /* waiting */
+    back->ops->cancel(back, world.results[0].ticket);
+    wait_up(&world, 1);
+    assert_ok(ask(&world, 1));
+    wait_until(&world, world.peers[0].n_held == 1); /* sent */
+    back->ops->cancel(back, world.results[1].ticket);
+    release(&world.peers[0]);
+    world.peers[0].script = ANSWER;
+    assert_ok(ask(&world, 2));
+    wait_until(&world, world.results[2].done);
+    assert_false(world.results[0].done);
+    assert_false(world.results[1].done);
+    assert_int_equal(stats_of(&world, 0).outstanding, 0);
+    world_stop(&world);
+}
+
+static void retired_server_finishes_first(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = HOLD;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    assert_ok(ask(&world, 0));
+    wait_until(&world, world.peers[0].n_held == 1);
+    fk_keyclient_retire_server(world.servers[0]);
+    assert_err(ask(&world, 1), FK_ERR_UNAVAILABLE);
+    release(&world.peers[0]);
+    wait_until(&world, world.results[0].done);
+    assert_ok(world.results[0].err);
+    wait_until(&world, world.peers[0].io == NULL); /* its channel is closed */
+    assert_err(ask(&world, 1), FK_ERR_UNAVAILABLE);
+    world_stop(&world);
+}
+
+static void channel_on_demand(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.idle_us = 30 * MS;
+    world_start(&world, 1);
+    ask_and_expect(&world, FK_OK);
+    wait_until(&world, world.peers[0].io == NULL);
+    assert_false(stats_of(&world, 0).up);
+    ask_and_expect(&world, FK_OK);
+    assert_int_equal(world.peers[0].accepted, 2);
+    world_stop(&world);
+}
+
+static void another_name_is_refused(void **state)
+{
+    static const char *const names[] = {"URI:farkey:keyserver:other", "URI:farkey:edge:a"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct world world;
+
+        world_init(&world);
+        world.pool_config.deadline_us = 200 * MS;
+        world.names[0] = names[i];
+        world_start(&world, 1);
+        ask_and_expect(&world, FK_ERR_UNAVAILABLE);
+        assert_int_equal(world.peers[0].requests, 0);
+        world_stop(&world);
+    }
+}
+
+static void after_a_bad_signature_all_are_checked(void **state)
+{
+    struct fk_keyback *back;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.max_outstanding = 128;
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    back = fk_keypool_back(world.pool);
+    for (unsigned i = 0; i < 100; i++)
+        assert_ok(ask(&world, i));
+    wait_until(&world, world.finished == 100); /* past the first 16 */
+    back->ops->suspect(back);
+    world.peers[0].script = BAD_SIGNATURE;
+    for (unsigned i = 100; i < 200; i++)
+        assert_ok(ask(&world, i));
+    wait_until(&world, world.finished == 200);
+    for (unsigned i = 100; i < 200; i++)
+        assert_err(world.results[i].err, FK_ERR_VERIFY);
+    assert_int_equal(stats_of(&world, 0).bad_signatures, 100);
+    world_stop(&world);
+}
+
+static void strategies_spread(void **state)
+{
+    static const struct {
+        enum fk_keypool_strategy strategy;
+        unsigned least, most; /* of 40 to the first server */
+    } rows[] = {{FK_STRATEGY_ROUND_ROBIN, 20, 20},
+                {FK_STRATEGY_LEAST_OUTSTANDING, 20, 20},
+                {FK_STRATEGY_FASTEST, 0, 40},
+                {FK_STRATEGY_NEAREST, 40, 40}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct world world;
+
+        world_init(&world);
+        world.pool_config.strategy = rows[i].strategy;
+        world.pool_config.zone = "here";
+        world_start(&world, 0 + PEERS);
+        wait_up(&world, PEERS);
+        if (rows[i].strategy == FK_STRATEGY_NEAREST) {
+            struct fk_keyserver *near;
+            char address[FK_ADDR_TEXT_SIZE];
+
+            /* The same peer again, now with a zone. */
+            fk_keypool_free(world.pool);
+            fk_addr_format(&world.peers[0].addr, address);
+            world.config.name = "a";
+            world.config.address = address;
+            world.config.zone = "here";
+            assert_ok(fk_keyclient_add_server(world.client, &world.config, world.edge_ctx, &near));
+            fk_keyclient_retire_server(world.servers[0]);
+            world.servers[0] = near;
+            assert_ok(fk_keypool_new(world.client, &world.pool_config, world.servers, PEERS,
+                                     &world.pool));
+            wait_up(&world, PEERS);
+        }
+        for (unsigned k = 0; k < 40; k++)
+            assert_ok(ask(&world, k));
+        wait_until(&world, world.finished == 40);
+        assert_in_range(world.peers[0].requests, rows[i].least, rows[i].most);
+        assert_int_equal(world.peers[0].requests + world.peers[1].requests, 40);
+        world_stop(&world);
+    }
+}
+
+static void bad_configurations_are_refused(void **state)
+{
+    struct fk_keyserver *server = NULL;
+    struct fk_keyserver_config bad;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world_start(&world, 1);
+    bad = world.config;
+    bad.address = "127.0.0.1:1";
+    bad.weight = 0;
+    assert_err(fk_keyclient_add_server(world.client, &bad, world.edge_ctx, &server), FK_ERR_INVAL);
+    bad = world.config;
+    bad.address = "127.0.0.1:1";
+    bad.max_outstanding = 0;
+    assert_err(fk_keyclient_add_server(world.client, &bad, world.edge_ctx, &server), FK_ERR_INVAL);
+    bad = world.config;
+    bad.address = "127.0.0.1:1";
+    bad.bind = "not an address";
+    assert_int_not_equal(fk_keyclient_add_server(world.client, &bad, world.edge_ctx, &server),
+                         FK_OK);
+    assert_null(server);
+    world_stop(&world);
+}
+
+UNIT_MAIN(cmocka_unit_test(many_at_once_out_of_order),
+          cmocka_unit_test(more_than_the_bound_is_refused), cmocka_unit_test(wrong_id_is_ignored),
+          cmocka_unit_test(repeated_id_is_ignored), cmocka_unit_test(late_answer_is_dropped),
+          cmocka_unit_test(never_answering_meets_the_deadline),
+          cmocka_unit_test(every_failure_goes_to_the_other),
+          cmocka_unit_test(failures_without_another_are_told),
+          cmocka_unit_test(denied_asks_only_who_holds_the_key),
+          cmocka_unit_test(listing_follows_the_generation),
+          cmocka_unit_test(denied_goes_to_a_holder), cmocka_unit_test(all_down_then_back),
+          cmocka_unit_test(a_short_outage_is_waited_for),
+          cmocka_unit_test(a_stalled_server_is_found_by_ping),
+          cmocka_unit_test(cancelled_is_not_called),
+          cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
+          cmocka_unit_test(another_name_is_refused),
+          cmocka_unit_test(after_a_bad_signature_all_are_checked),
+          cmocka_unit_test(strategies_spread), cmocka_unit_test(bad_configurations_are_refused))
