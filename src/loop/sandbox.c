@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <linux/sockios.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,6 +79,8 @@ static const struct rule allowed[] = {
     WHEN(fcntl, ALL, 1, EXACT32, F_DUPFD),
     WHEN(fcntl, ALL, 1, EXACT32, F_DUPFD_CLOEXEC),
     WHEN(fcntl, ALL, 1, EXACT32, F_GET_SEALS),
+    WHEN(fcntl, ALL, 1, EXACT32, F_ADD_SEALS),
+    ANY(memfd_create, NETWORK), /* answers longer than a message: memory without a name */
     WHEN(ioctl, ALL, 1, EXACT32, FIONREAD),
     ANY(pwrite64, AUDIT),
     ANY(fsync, AUDIT),
@@ -104,7 +107,8 @@ static const struct rule allowed[] = {
     WHEN(socket, WORKER, 0, EXACT32, AF_INET6),
     WHEN(socket, WORKER, 0, EXACT32, AF_UNIX),
     ANY(connect, WORKER),
-    ANY(bind, WORKER), /* source addresses */
+    ANY(bind, WORKER),                             /* source addresses */
+    WHEN(ioctl, WORKER, 1, EXACT32, SIOCGIFINDEX), /* "fe80::1%eth0" in a new configuration */
     ANY(sendto, WORKER),
 
     /* The loop. */

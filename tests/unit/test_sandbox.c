@@ -255,6 +255,26 @@ static int try_memory(void)
     return mmap(NULL, 4096, PROT_READ, MAP_SHARED, given.memfd, 0) == MAP_FAILED ? errno : 0;
 }
 
+/* Unnamed memory to pass on; it can be sealed and not be executed. */
+static int try_memfd(void)
+{
+    int fd = memfd_create("probe", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return errno;
+    if (write(fd, "x", 1) != 1 || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) != 0)
+        return 77;
+    return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED ? 0 : 78;
+}
+
+static int try_scope(void)
+{
+    struct fk_addr addr;
+
+    /* glibc's errno says what it tried last, not why. */
+    return fk_addr_parse("[fe80::1%lo]:1", &addr) == FK_OK ? 0 : EACCES;
+}
+
 static int try_stdio(void)
 {
     char *text = NULL;
@@ -396,6 +416,8 @@ static const struct probe probes[] = {
     {"executable memory", try_exec_memory, 0, 0},
     {"make memory executable", try_make_executable, 0, 0},
     {"memory", try_memory, ALL, 0},
+    {"unnamed memory", try_memfd, F | W | D, 0},
+    {"number of an interface", try_scope, W, 0},
     {"stdio", try_stdio, ALL, 0},
     {"cryptography", try_crypto, ALL, 0},
     {"clocks", try_clock, ALL, 0},
