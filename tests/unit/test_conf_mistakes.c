@@ -7,243 +7,238 @@
 
 #include <stdio.h>
 
+static const struct {
+    const char *text, *errors;
+} mistakes[] = {
+    {"", ""},
+    /* names */
+    {"usr = x", "/c:1: unknown option \"usr\" in test configuration; did you mean user?\n"},
+    {"completely_else = x", "/c:1: unknown option \"completely_else\" in test configuration; "
+                            "write one of: user, count, control\n"},
+    {"sites \"a\" { }",
+     "/c:1: unknown block \"sites\" in test configuration; did you mean site?\n"},
+    {"whatever { a = b { c = d } e = f }\nusr = x",
+     "/c:1: unknown block \"whatever\" in test configuration; write one of: site, channel, "
+     "leaf\n"
+     "/c:2: unknown option \"usr\" in test configuration; did you mean user?\n"},
+    {"channel = x", "/c:1: channel is a block; write channel { ... }\n"},
+    {"user { }", "/c:1: user is an option; write user = ...\n"},
+    {"user {\n a = b\n}\ncount = x",
+     "/c:1: user is an option; write user = ...\n"
+     "/c:4: count: \"x\" is not a whole number; write a whole number\n"},
+    {"site \"s\" {\nuser = x\n}\n",
+     "/c:2: option \"user\" does not belong in site \"s\"; write it in test configuration, or "
+     "the \"}\" that is missing before it\n"},
+    {"site \"s\" {\nchannel { }\n}\n",
+     "/c:2: block \"channel\" does not belong in site \"s\"; write it in test configuration, "
+     "or the \"}\" that is missing before it\n"},
+    {"leaf { x { } }", "/c:1: unknown block \"x\" in leaf; write one of: leaf\n"},
+    {"leaf { dept = 1 }", "/c:1: unknown option \"dept\" in leaf; did you mean depth?\n"},
+    {"channel { certificate = a ca = b x { } }",
+     "/c:1: unknown block \"x\" in channel; it takes no blocks, remove it\n"},
+    /* structure */
+    {"user",
+     "/c:1: \"user\" is followed by the end of the file; write \"=\" and a value after it\n"},
+    {"user x", "/c:1: \"user\" is followed by \"x\"; write \"=\" and a value after it\n"},
+    {"user \"x\"", "/c:1: \"user\" is followed by \"x\"; write \"=\" and a value after it\n"},
+    {"user ,", "/c:1: \"user\" is followed by \",\"; write \"=\" and a value after it\n"},
+    {"= x", "/c:1: expected a name, found \"=\"; write NAME = VALUE or NAME { ... }\n"},
+    {"{ }", "/c:1: expected a name, found \"{\"; write NAME = VALUE or NAME { ... }\n"},
+    {", count = x", "/c:1: expected a name, found \",\"; write NAME = VALUE or NAME { ... }\n"
+                    "/c:1: count: \"x\" is not a whole number; write a whole number\n"},
+    {"}", "/c:1: \"}\" closes nothing; remove it\n"},
+    {"} count = x", "/c:1: \"}\" closes nothing; remove it\n"
+                    "/c:1: count: \"x\" is not a whole number; write a whole number\n"},
+    {"\"user\" = x", "/c:1: expected a name, found \"user\"; write NAME = VALUE or NAME { ... }\n"},
+    {"user =", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"},
+    {"user = }", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
+                 "/c:1: \"}\" closes nothing; remove it\n"},
+    {"user =\ncount = x", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
+                          "/c:2: count: \"x\" is not a whole number; write a whole number\n"},
+    {"user = = x", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"},
+    {"user = x = y", "/c:1: expected a name, found \"=\"; write NAME = VALUE or NAME { ... }\n"},
+    {"user = {",
+     "/c:1: user: expected a value, found the end of the file; write {\"...\", \"...\"}\n"},
+    {"user = x y", "/c:1: \"y\" is followed by the end of the file; write \"=\" and a value, "
+                   "or a block after it\n"},
+    {"site \"a\"", "/c:1: no \"{\" after site, found the end of the file; write site ... {\n"},
+    {"site \"a\" count = x",
+     "/c:1: no \"{\" after site, found \"count\"; write site ... {\n"
+     "/c:1: option \"count\" does not belong in site \"a\"; write it in test configuration, or "
+     "the \"}\" that is missing before it\n"
+     "/c:1: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
+    {"site \"a\" }", "/c:1: no \"{\" after site, found \"}\"; write site ... {\n"
+                     "/c:1: \"}\" closes nothing; remove it\n"},
+    {"site { }", "/c:1: site needs a title; write site \"NAME\" {\n"},
+    {"site \"\" { }", "/c:1: title of site is empty; write site \"NAME\" {\n"},
+    {"site a { }", "/c:1: title is not in quotes; write site \"a\" {\n"},
+    {"site a }\ncount = x", "/c:1: \"site\" is followed by \"a\"; write a block { ... } after it\n"
+                            "/c:1: \"}\" closes nothing; remove it\n"
+                            "/c:2: count: \"x\" is not a whole number; write a whole number\n"},
+    {"leaf \"x\" { }", "/c:1: leaf takes no title; write leaf {\n"},
+    {"leaf {", "/c:1: leaf, opened at line 1, is not closed; write \"}\" at its end\n"},
+    {"site \"a\" {\nmode = sign",
+     "/c:2: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
+    {"leaf { leaf { }\nuser = x",
+     "/c:2: option \"user\" does not belong in leaf; write it in test configuration, or the "
+     "\"}\" that is missing before it\n"
+     "/c:2: leaf, opened at line 1, is not closed; write \"}\" at its end\n"},
+    {"count = x }", "/c:1: count: \"x\" is not a whole number; write a whole number\n"
+                    "/c:1: \"}\" closes nothing; remove it\n"},
+    {"site \"a\" { }\nsite \"b\" { }\nsite \"a\" { }",
+     "/c:3: second block site \"a\"; merge it into the first, at /c:1, or remove it\n"},
+    {"channel { certificate = a ca = b }\nchannel { certificate = a ca = b }",
+     "/c:2: second block channel; merge it into the first, at /c:1, or remove it\n"},
+    {"user = a\n\nuser = b",
+     "/c:3: user is set twice in test configuration; remove this one or the first, at /c:1\n"},
+    {"site \"s\" {\nmode = sign mode = local\n}\n",
+     "/c:2: mode is set twice in site \"s\"; remove this one or the first, at /c:2\n"},
+    /* lists */
+    {"site \"s\" {\nnames = {\"a\" \"b\"}\n}\n",
+     "/c:2: names: no comma before \"b\"; write \",\" between values\n"},
+    {"site \"s\" {\nnames = {\"a\", }\n}\n",
+     "/c:2: names: expected a value, found \"}\"; remove the comma\n"},
+    {"site \"s\" {\nnames = {, \"a\"}\n}\n",
+     "/c:2: names: expected a value, found \",\"; remove the comma\n"},
+    {"site \"s\" {\nnames = {\"a\",, \"b\"}\n}\n",
+     "/c:2: names: expected a value, found \",\"; remove the comma\n"},
+    {"site \"s\" {\nnames = {\"a\", {\"b\"}}\n}\n",
+     "/c:2: names: expected a value, found \"{\"; write all values in one list\n"},
+    {"site \"s\" {\nnames = {\"a\"\nmode = x\n}\n",
+     "/c:3: names: list is not closed before \"mode\"; write \"}\" at its end\n"
+     "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
+    {"site \"s\" {\nnames = {\"a\",\nmode = x\n}\n",
+     "/c:3: names: expected a value, found \"mode\"; write {\"...\", \"...\"}\n"
+     "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
+    {"site \"s\" {\nnames = {\"a\" = \"b\"}\nmode = x\n}\n",
+     "/c:2: names: list is not closed before \"=\"; write \"}\" at its end\n"
+     "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
+    {"site \"s\" {\nnames = {\n}\n",
+     "/c:4: site \"s\", opened at line 1, is not closed; write \"}\" at its end\n"},
+    /* characters */
+    {"user = x;", "/c:1: unexpected ';'; remove it, a new line or a space is enough\n"},
+    {"user = (x)", "/c:1: unexpected character '('; put a value that needs it in double quotes\n"
+                   "/c:1: unexpected character ')'; put a value that needs it in double quotes\n"},
+    {"user = 'x'", "/c:1: string in single quotes; write it in double quotes\n"},
+    {"user = 'x", "/c:1: string is not closed on its line; end it with \" and begin it so\n"},
+    {"user = \"x\ncount = y",
+     "/c:1: string is not closed on its line; end it with \", or write \\n for a line break\n"
+     "/c:2: count: \"y\" is not a whole number; write a whole number\n"},
+    {"user = \"x\\",
+     "/c:1: string is not closed on its line; end it with \", or write \\n for a line break\n"},
+    {"user = \"a\\qb\" count = y",
+     "/c:1: unknown escape \"\\q\"; write \\\" \\\\ \\n or \\t\n"
+     "/c:1: count: \"y\" is not a whole number; write a whole number\n"},
+    {"user = \"a\\\001b\"", "/c:1: unknown escape \"\\\\x01\"; write \\\" \\\\ \\n or \\t\n"},
+    {"user = \"a\001b\"", "/c:1: byte 0x01 is no text; remove it\n"},
+    {"user = x\001y", "/c:1: byte 0x01 is no text; remove it\n"
+                      "/c:1: \"y\" is followed by the end of the file; write \"=\" and a "
+                      "value, or a block after it\n"},
+    {"user = \303\244",
+     "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
+     "/c:1: byte 0xc3 outside of quotes; put what is not ASCII in double quotes\n"},
+    {"user = \"a\177\"", "/c:1: byte 0x7f is no text; remove it\n"},
+    /* required and titles and checks */
+    {"channel { }", "/c:1: channel: required option certificate is missing; write certificate "
+                    "= ... (the name of a file: \"...\")\n"
+                    "/c:1: channel: required option ca is missing; write ca = ... (the name of "
+                    "a file: \"...\")\n"},
+    {"channel { ca = x }", "/c:1: channel: required option certificate is missing; write "
+                           "certificate = ... (the name of a file: \"...\")\n"},
+    {"site \"s\" {\nmode = local\n}\n", "/c:1: mode local needs a key; write key = \"FILE\"\n"},
+    {"site \"s\" {\nmode = local note = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
+    {"site \"s\" {\nnote = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
+    {"site \"s\" {\nmode = {sign}\n}\n",
+     "/c:2: mode: a list where one value belongs; write one of: sign, decrypt, local\n"},
+    /* values */
+    {"count = -1", "/c:1: count: \"-1\" is not a whole number; write a whole number\n"},
+    {"count = +1", "/c:1: count: \"+1\" is not a whole number; write a whole number\n"},
+    {"count = 1.5", "/c:1: count: \"1.5\" is not a whole number; write a whole number\n"},
+    {"count = 18446744073709551616",
+     "/c:1: count: \"18446744073709551616\" is out of range; write a whole number\n"},
+    {"count = \"\"", "/c:1: count: \"\" is not a whole number; write a whole number\n"},
+    {"site \"s\" {\ndhe = 1\n}\n", "/c:2: dhe: \"1\" is neither on nor off; write on or off\n"},
+    {"site \"s\" {\ndhe = ON\n}\n", "/c:2: dhe: \"ON\" is neither on nor off; write on or off\n"},
+    {"site \"s\" {\nweight = 0\n}\n",
+     "/c:2: weight: \"0\" is out of range; write a whole number from 1 to 100\n"},
+    {"site \"s\" {\nweight = 101\n}\n",
+     "/c:2: weight: \"101\" is out of range; write a whole number from 1 to 100\n"},
+    {"site \"s\" {\nweight = ten\n}\n",
+     "/c:2: weight: \"ten\" is not a whole number; write a whole number from 1 to 100\n"},
+    {"site \"s\" {\nweight = 1k\n}\n",
+     "/c:2: weight: \"1k\" is not a whole number; write a whole number from 1 to 100\n"},
+    {"site \"s\" {\nworkers = 0\n}\n",
+     "/c:2: workers: \"0\" is out of range; write a whole number from 1 to 64; or auto\n"},
+    {"site \"s\" {\nworkers = automatic\n}\n",
+     "/c:2: workers: \"automatic\" is not a whole number; write a whole number from 1 to 64; "
+     "or auto\n"},
+    {"site \"s\" {\ncache = 1023\n}\n", "/c:2: cache: \"1023\" is out of range; write a size "
+                                        "of at least 1k, in bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ncache = 1K\n}\n", "/c:2: cache: \"1K\" is not a size; write a size of at "
+                                      "least 1k, in bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ncache = 16kb\n}\n", "/c:2: cache: \"16kb\" is not a size; write a size of "
+                                        "at least 1k, in bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ncache = 99999999999999999999g\n}\n",
+     "/c:2: cache: \"99999999999999999999g\" is out of range; write a size of at least 1k, in "
+     "bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ndeadline = 3\n}\n", "/c:2: deadline: \"3\" is not a time; write a time "
+                                        "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = 999us\n}\n",
+     "/c:2: deadline: \"999us\" is out of range; write a time from 1ms to 1m, with a unit: us, "
+     "ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = 2m\n}\n", "/c:2: deadline: \"2m\" is out of range; write a time "
+                                         "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = 3sec\n}\n",
+     "/c:2: deadline: \"3sec\" is not a time; write a time from 1ms to 1m, with a unit: us, "
+     "ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = \"3 s\"\n}\n",
+     "/c:2: deadline: \"3 s\" is not a time; write a time from 1ms to 1m, with a unit: us, ms, "
+     "s, m, h or d\n"},
+    {"site \"s\" {\nrate = 500\n}\n",
+     "/c:2: rate: \"500\" is not a rate; write a rate, with a unit: /s, /m or /h\n"},
+    {"site \"s\" {\nrate = 500/d\n}\n",
+     "/c:2: rate: \"500/d\" is not a rate; write a rate, with a unit: /s, /m or /h\n"},
+    {"site \"s\" {\nrate = 1000000001/s\n}\n",
+     "/c:2: rate: \"1000000001/s\" is out of range; write a rate, with a unit: /s, /m or /h\n"},
+    {"site \"s\" {\nrate = 1/h\n}\n",
+     "/c:2: rate: \"1/h\" is out of range; write a rate, with a unit: /s, /m or /h\n"},
+    {"site \"s\" {\nmode = sing\n}\n",
+     "/c:2: mode: unknown value \"sing\"; did you mean sign? (one of: sign, decrypt, local)\n"},
+    {"site \"s\" {\nmode = nothing\n}\n",
+     "/c:2: mode: unknown value \"nothing\"; write one of: sign, decrypt, local\n"},
+    {"site \"s\" {\nmode = Sign\n}\n",
+     "/c:2: mode: unknown value \"Sign\"; did you mean sign? (one of: sign, decrypt, local)\n"},
+    {"site \"s\" {\nallow = {sign, decrpt, x}\n}\n",
+     "/c:2: allow: unknown value \"decrpt\"; did you mean decrypt? (one of: sign, decrypt, "
+     "client, all)\n"
+     "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
+    {"site \"s\" {\nallow = x\n}\n",
+     "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
+    {"site \"s\" {\ncertificate = \"\"\n}\n",
+     "/c:2: certificate: \"\" is no file name; write the name of a file: \"...\"\n"},
+    {"site \"s\" {\ncertificate = {\"a\"}\n}\n",
+     "/c:2: certificate: a list where one value belongs; write the name of a file: \"...\"\n"},
+    {"site \"s\" {\nfrom = {\"10.0.0.0/8\", \"10.0.0.1/8\", \"host\"}\n}\n",
+     "/c:2: from: \"10.0.0.1/8\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 "
+     "or a single address, no bits set past the prefix\n"
+     "/c:2: from: \"host\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
+     "single address, no bits set past the prefix\n"},
+    {"site \"s\" {\nfrom = \"::/129\"\n}\n",
+     "/c:2: from: \"::/129\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
+     "single address, no bits set past the prefix\n"},
+};
+
 static void every_mistake_is_told_with_its_remedy(void **state)
 {
-    static const struct {
-        const char *text, *errors;
-    } rows[] = {
-        {"", ""},
-        /* names */
-        {"usr = x", "/c:1: unknown option \"usr\" in test configuration; did you mean user?\n"},
-        {"completely_else = x", "/c:1: unknown option \"completely_else\" in test configuration; "
-                                "write one of: user, count, control\n"},
-        {"sites \"a\" { }",
-         "/c:1: unknown block \"sites\" in test configuration; did you mean site?\n"},
-        {"whatever { a = b { c = d } e = f }\nusr = x",
-         "/c:1: unknown block \"whatever\" in test configuration; write one of: site, channel, "
-         "leaf\n"
-         "/c:2: unknown option \"usr\" in test configuration; did you mean user?\n"},
-        {"channel = x", "/c:1: channel is a block; write channel { ... }\n"},
-        {"user { }", "/c:1: user is an option; write user = ...\n"},
-        {"user {\n a = b\n}\ncount = x",
-         "/c:1: user is an option; write user = ...\n"
-         "/c:4: count: \"x\" is not a whole number; write a whole number\n"},
-        {"site \"s\" {\nuser = x\n}\n",
-         "/c:2: option \"user\" does not belong in site \"s\"; write it in test configuration, or "
-         "the \"}\" that is missing before it\n"},
-        {"site \"s\" {\nchannel { }\n}\n",
-         "/c:2: block \"channel\" does not belong in site \"s\"; write it in test configuration, "
-         "or the \"}\" that is missing before it\n"},
-        {"leaf { x { } }", "/c:1: unknown block \"x\" in leaf; write one of: leaf\n"},
-        {"leaf { dept = 1 }", "/c:1: unknown option \"dept\" in leaf; did you mean depth?\n"},
-        {"channel { certificate = a ca = b x { } }",
-         "/c:1: unknown block \"x\" in channel; it takes no blocks, remove it\n"},
-        /* structure */
-        {"user",
-         "/c:1: \"user\" is followed by the end of the file; write \"=\" and a value after it\n"},
-        {"user x", "/c:1: \"user\" is followed by \"x\"; write \"=\" and a value after it\n"},
-        {"user \"x\"", "/c:1: \"user\" is followed by \"x\"; write \"=\" and a value after it\n"},
-        {"user ,", "/c:1: \"user\" is followed by \",\"; write \"=\" and a value after it\n"},
-        {"= x", "/c:1: expected a name, found \"=\"; write NAME = VALUE or NAME { ... }\n"},
-        {"{ }", "/c:1: expected a name, found \"{\"; write NAME = VALUE or NAME { ... }\n"},
-        {", count = x", "/c:1: expected a name, found \",\"; write NAME = VALUE or NAME { ... }\n"
-                        "/c:1: count: \"x\" is not a whole number; write a whole number\n"},
-        {"}", "/c:1: \"}\" closes nothing; remove it\n"},
-        {"} count = x", "/c:1: \"}\" closes nothing; remove it\n"
-                        "/c:1: count: \"x\" is not a whole number; write a whole number\n"},
-        {"\"user\" = x",
-         "/c:1: expected a name, found \"user\"; write NAME = VALUE or NAME { ... }\n"},
-        {"user =", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"},
-        {"user = }", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
-                     "/c:1: \"}\" closes nothing; remove it\n"},
-        {"user =\ncount = x", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
-                              "/c:2: count: \"x\" is not a whole number; write a whole number\n"},
-        {"user = = x", "/c:1: user: no value after \"=\"; write a text: \"...\"\n"},
-        {"user = x = y",
-         "/c:1: expected a name, found \"=\"; write NAME = VALUE or NAME { ... }\n"},
-        {"user = {",
-         "/c:1: user: expected a value, found the end of the file; write {\"...\", \"...\"}\n"},
-        {"user = x y", "/c:1: \"y\" is followed by the end of the file; write \"=\" and a value, "
-                       "or a block after it\n"},
-        {"site \"a\"", "/c:1: no \"{\" after site, found the end of the file; write site ... {\n"},
-        {"site \"a\" count = x",
-         "/c:1: no \"{\" after site, found \"count\"; write site ... {\n"
-         "/c:1: option \"count\" does not belong in site \"a\"; write it in test configuration, or "
-         "the \"}\" that is missing before it\n"
-         "/c:1: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
-        {"site \"a\" }", "/c:1: no \"{\" after site, found \"}\"; write site ... {\n"
-                         "/c:1: \"}\" closes nothing; remove it\n"},
-        {"site { }", "/c:1: site needs a title; write site \"NAME\" {\n"},
-        {"site \"\" { }", "/c:1: title of site is empty; write site \"NAME\" {\n"},
-        {"site a { }", "/c:1: title is not in quotes; write site \"a\" {\n"},
-        {"site a }\ncount = x",
-         "/c:1: \"site\" is followed by \"a\"; write a block { ... } after it\n"
-         "/c:1: \"}\" closes nothing; remove it\n"
-         "/c:2: count: \"x\" is not a whole number; write a whole number\n"},
-        {"leaf \"x\" { }", "/c:1: leaf takes no title; write leaf {\n"},
-        {"leaf {", "/c:1: leaf, opened at line 1, is not closed; write \"}\" at its end\n"},
-        {"site \"a\" {\nmode = sign",
-         "/c:2: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
-        {"leaf { leaf { }\nuser = x",
-         "/c:2: option \"user\" does not belong in leaf; write it in test configuration, or the "
-         "\"}\" that is missing before it\n"
-         "/c:2: leaf, opened at line 1, is not closed; write \"}\" at its end\n"},
-        {"count = x }", "/c:1: count: \"x\" is not a whole number; write a whole number\n"
-                        "/c:1: \"}\" closes nothing; remove it\n"},
-        {"site \"a\" { }\nsite \"b\" { }\nsite \"a\" { }",
-         "/c:3: second block site \"a\"; merge it into the first, at /c:1, or remove it\n"},
-        {"channel { certificate = a ca = b }\nchannel { certificate = a ca = b }",
-         "/c:2: second block channel; merge it into the first, at /c:1, or remove it\n"},
-        {"user = a\n\nuser = b",
-         "/c:3: user is set twice in test configuration; remove this one or the first, at /c:1\n"},
-        {"site \"s\" {\nmode = sign mode = local\n}\n",
-         "/c:2: mode is set twice in site \"s\"; remove this one or the first, at /c:2\n"},
-        /* lists */
-        {"site \"s\" {\nnames = {\"a\" \"b\"}\n}\n",
-         "/c:2: names: no comma before \"b\"; write \",\" between values\n"},
-        {"site \"s\" {\nnames = {\"a\", }\n}\n",
-         "/c:2: names: expected a value, found \"}\"; remove the comma\n"},
-        {"site \"s\" {\nnames = {, \"a\"}\n}\n",
-         "/c:2: names: expected a value, found \",\"; remove the comma\n"},
-        {"site \"s\" {\nnames = {\"a\",, \"b\"}\n}\n",
-         "/c:2: names: expected a value, found \",\"; remove the comma\n"},
-        {"site \"s\" {\nnames = {\"a\", {\"b\"}}\n}\n",
-         "/c:2: names: expected a value, found \"{\"; write all values in one list\n"},
-        {"site \"s\" {\nnames = {\"a\"\nmode = x\n}\n",
-         "/c:3: names: list is not closed before \"mode\"; write \"}\" at its end\n"
-         "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
-        {"site \"s\" {\nnames = {\"a\",\nmode = x\n}\n",
-         "/c:3: names: expected a value, found \"mode\"; write {\"...\", \"...\"}\n"
-         "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
-        {"site \"s\" {\nnames = {\"a\" = \"b\"}\nmode = x\n}\n",
-         "/c:2: names: list is not closed before \"=\"; write \"}\" at its end\n"
-         "/c:3: mode: unknown value \"x\"; write one of: sign, decrypt, local\n"},
-        {"site \"s\" {\nnames = {\n}\n",
-         "/c:4: site \"s\", opened at line 1, is not closed; write \"}\" at its end\n"},
-        /* characters */
-        {"user = x;", "/c:1: unexpected ';'; remove it, a new line or a space is enough\n"},
-        {"user = (x)",
-         "/c:1: unexpected character '('; put a value that needs it in double quotes\n"
-         "/c:1: unexpected character ')'; put a value that needs it in double quotes\n"},
-        {"user = 'x'", "/c:1: string in single quotes; write it in double quotes\n"},
-        {"user = 'x", "/c:1: string is not closed on its line; end it with \" and begin it so\n"},
-        {"user = \"x\ncount = y",
-         "/c:1: string is not closed on its line; end it with \", or write \\n for a line break\n"
-         "/c:2: count: \"y\" is not a whole number; write a whole number\n"},
-        {"user = \"x\\",
-         "/c:1: string is not closed on its line; end it with \", or write \\n for a line break\n"},
-        {"user = \"a\\qb\" count = y",
-         "/c:1: unknown escape \"\\q\"; write \\\" \\\\ \\n or \\t\n"
-         "/c:1: count: \"y\" is not a whole number; write a whole number\n"},
-        {"user = \"a\\\001b\"", "/c:1: unknown escape \"\\\\x01\"; write \\\" \\\\ \\n or \\t\n"},
-        {"user = \"a\001b\"", "/c:1: byte 0x01 is no text; remove it\n"},
-        {"user = x\001y", "/c:1: byte 0x01 is no text; remove it\n"
-                          "/c:1: \"y\" is followed by the end of the file; write \"=\" and a "
-                          "value, or a block after it\n"},
-        {"user = \303\244",
-         "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
-         "/c:1: byte 0xc3 outside of quotes; put what is not ASCII in double quotes\n"},
-        {"user = \"a\177\"", "/c:1: byte 0x7f is no text; remove it\n"},
-        /* required and titles and checks */
-        {"channel { }", "/c:1: channel: required option certificate is missing; write certificate "
-                        "= ... (the name of a file: \"...\")\n"
-                        "/c:1: channel: required option ca is missing; write ca = ... (the name of "
-                        "a file: \"...\")\n"},
-        {"channel { ca = x }", "/c:1: channel: required option certificate is missing; write "
-                               "certificate = ... (the name of a file: \"...\")\n"},
-        {"site \"s\" {\nmode = local\n}\n", "/c:1: mode local needs a key; write key = \"FILE\"\n"},
-        {"site \"s\" {\nmode = local note = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
-        {"site \"s\" {\nnote = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
-        {"site \"s\" {\nmode = {sign}\n}\n",
-         "/c:2: mode: a list where one value belongs; write one of: sign, decrypt, local\n"},
-        /* values */
-        {"count = -1", "/c:1: count: \"-1\" is not a whole number; write a whole number\n"},
-        {"count = +1", "/c:1: count: \"+1\" is not a whole number; write a whole number\n"},
-        {"count = 1.5", "/c:1: count: \"1.5\" is not a whole number; write a whole number\n"},
-        {"count = 18446744073709551616",
-         "/c:1: count: \"18446744073709551616\" is out of range; write a whole number\n"},
-        {"count = \"\"", "/c:1: count: \"\" is not a whole number; write a whole number\n"},
-        {"site \"s\" {\ndhe = 1\n}\n", "/c:2: dhe: \"1\" is neither on nor off; write on or off\n"},
-        {"site \"s\" {\ndhe = ON\n}\n",
-         "/c:2: dhe: \"ON\" is neither on nor off; write on or off\n"},
-        {"site \"s\" {\nweight = 0\n}\n",
-         "/c:2: weight: \"0\" is out of range; write a whole number from 1 to 100\n"},
-        {"site \"s\" {\nweight = 101\n}\n",
-         "/c:2: weight: \"101\" is out of range; write a whole number from 1 to 100\n"},
-        {"site \"s\" {\nweight = ten\n}\n",
-         "/c:2: weight: \"ten\" is not a whole number; write a whole number from 1 to 100\n"},
-        {"site \"s\" {\nweight = 1k\n}\n",
-         "/c:2: weight: \"1k\" is not a whole number; write a whole number from 1 to 100\n"},
-        {"site \"s\" {\nworkers = 0\n}\n",
-         "/c:2: workers: \"0\" is out of range; write a whole number from 1 to 64; or auto\n"},
-        {"site \"s\" {\nworkers = automatic\n}\n",
-         "/c:2: workers: \"automatic\" is not a whole number; write a whole number from 1 to 64; "
-         "or auto\n"},
-        {"site \"s\" {\ncache = 1023\n}\n", "/c:2: cache: \"1023\" is out of range; write a size "
-                                            "of at least 1k, in bytes or with a unit: k, m or g\n"},
-        {"site \"s\" {\ncache = 1K\n}\n", "/c:2: cache: \"1K\" is not a size; write a size of at "
-                                          "least 1k, in bytes or with a unit: k, m or g\n"},
-        {"site \"s\" {\ncache = 16kb\n}\n", "/c:2: cache: \"16kb\" is not a size; write a size of "
-                                            "at least 1k, in bytes or with a unit: k, m or g\n"},
-        {"site \"s\" {\ncache = 99999999999999999999g\n}\n",
-         "/c:2: cache: \"99999999999999999999g\" is out of range; write a size of at least 1k, in "
-         "bytes or with a unit: k, m or g\n"},
-        {"site \"s\" {\ndeadline = 3\n}\n", "/c:2: deadline: \"3\" is not a time; write a time "
-                                            "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
-        {"site \"s\" {\ndeadline = 999us\n}\n",
-         "/c:2: deadline: \"999us\" is out of range; write a time from 1ms to 1m, with a unit: us, "
-         "ms, s, m, h or d\n"},
-        {"site \"s\" {\ndeadline = 2m\n}\n", "/c:2: deadline: \"2m\" is out of range; write a time "
-                                             "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
-        {"site \"s\" {\ndeadline = 3sec\n}\n",
-         "/c:2: deadline: \"3sec\" is not a time; write a time from 1ms to 1m, with a unit: us, "
-         "ms, s, m, h or d\n"},
-        {"site \"s\" {\ndeadline = \"3 s\"\n}\n",
-         "/c:2: deadline: \"3 s\" is not a time; write a time from 1ms to 1m, with a unit: us, ms, "
-         "s, m, h or d\n"},
-        {"site \"s\" {\nrate = 500\n}\n",
-         "/c:2: rate: \"500\" is not a rate; write a rate, with a unit: /s, /m or /h\n"},
-        {"site \"s\" {\nrate = 500/d\n}\n",
-         "/c:2: rate: \"500/d\" is not a rate; write a rate, with a unit: /s, /m or /h\n"},
-        {"site \"s\" {\nrate = 1000000001/s\n}\n",
-         "/c:2: rate: \"1000000001/s\" is out of range; write a rate, with a unit: /s, /m or /h\n"},
-        {"site \"s\" {\nrate = 1/h\n}\n",
-         "/c:2: rate: \"1/h\" is out of range; write a rate, with a unit: /s, /m or /h\n"},
-        {"site \"s\" {\nmode = sing\n}\n",
-         "/c:2: mode: unknown value \"sing\"; did you mean sign? (one of: sign, decrypt, local)\n"},
-        {"site \"s\" {\nmode = nothing\n}\n",
-         "/c:2: mode: unknown value \"nothing\"; write one of: sign, decrypt, local\n"},
-        {"site \"s\" {\nmode = Sign\n}\n",
-         "/c:2: mode: unknown value \"Sign\"; did you mean sign? (one of: sign, decrypt, local)\n"},
-        {"site \"s\" {\nallow = {sign, decrpt, x}\n}\n",
-         "/c:2: allow: unknown value \"decrpt\"; did you mean decrypt? (one of: sign, decrypt, "
-         "client, all)\n"
-         "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
-        {"site \"s\" {\nallow = x\n}\n",
-         "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
-        {"site \"s\" {\ncertificate = \"\"\n}\n",
-         "/c:2: certificate: \"\" is no file name; write the name of a file: \"...\"\n"},
-        {"site \"s\" {\ncertificate = {\"a\"}\n}\n",
-         "/c:2: certificate: a list where one value belongs; write the name of a file: \"...\"\n"},
-        {"site \"s\" {\nfrom = {\"10.0.0.0/8\", \"10.0.0.1/8\", \"host\"}\n}\n",
-         "/c:2: from: \"10.0.0.1/8\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 "
-         "or a single address, no bits set past the prefix\n"
-         "/c:2: from: \"host\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
-         "single address, no bits set past the prefix\n"},
-        {"site \"s\" {\nfrom = \"::/129\"\n}\n",
-         "/c:2: from: \"::/129\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
-         "single address, no bits set past the prefix\n"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
         struct sample input;
         char errors[8192];
 
-        assert_err(sample_load(&input, "/c", rows[i].text, strlen(rows[i].text)),
-                   rows[i].errors[0] == '\0' ? FK_OK : FK_ERR_CONF);
+        assert_err(sample_load(&input, "/c", mistakes[i].text, strlen(mistakes[i].text)),
+                   mistakes[i].errors[0] == '\0' ? FK_OK : FK_ERR_CONF);
         sample_errors(input.conf, errors, sizeof errors);
-        assert_string_equal(errors, rows[i].errors);
+        assert_string_equal(errors, mistakes[i].errors);
         sample_unload(&input);
     }
 }
