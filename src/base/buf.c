@@ -43,6 +43,8 @@ static void compact(struct fk_buf *buf)
     if (buf->head == 0 || buf->mem == NULL)
         return;
     memmove(buf->mem, buf->mem + buf->head, len);
+    if (buf->wipe) /* what it moved away from; up to `head` was wiped when consumed */
+        fk_wipe(buf->mem + len, buf->tail - len);
     buf->head = 0;
     buf->tail = len;
 }
@@ -109,6 +111,8 @@ int fk_buf_append(struct fk_buf *buf, const void *data, size_t len)
 void fk_buf_consume(struct fk_buf *buf, size_t len)
 {
     assert(len <= fk_buf_len(buf));
+    if (buf->wipe)
+        fk_wipe(fk_buf_data(buf), len);
     buf->head += len;
     if (buf->head < buf->tail)
         return;
