@@ -6,6 +6,7 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/mman.h>
 
 enum { LIVE_MAX = 1 << 16 }; /* a power of two; more blocks than any test holds */
@@ -16,6 +17,7 @@ static struct {
     size_t countdown;     /* allocations until the one that fails; 0: none */
     void *live[LIVE_MAX]; /* open addressing; TOMB where a block was freed */
     size_t n_live;
+    void (*on_free)(const void *block, size_t size);
 } state;
 
 #define TOMB ((void *)1)
@@ -27,6 +29,7 @@ void *__real_realloc(void *old, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 void *__real_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *addr, size_t len);
 void __real_free(void *block);
 
 void *__wrap_malloc(size_t size);
@@ -38,6 +41,7 @@ char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t len);
 void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *addr, size_t len);
 void __wrap_free(void *block);
 
 static size_t slot_of(const void *block)
@@ -66,6 +70,8 @@ static void forget(const void *block)
          slot = (slot + 1) % LIVE_MAX, n++) {
         if (state.live[slot] != block)
             continue;
+        if (state.armed && state.on_free != NULL)
+            state.on_free(block, malloc_usable_size((void *)(uintptr_t)block));
         state.live[slot] = TOMB;
         state.n_live--;
         return;
@@ -152,6 +158,13 @@ void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t o
     return must_fail() ? MAP_FAILED : __real_mmap64(addr, len, prot, flags, fd, offset);
 }
 
+int __wrap_munmap(void *addr, size_t len)
+{
+    if (state.armed && state.on_free != NULL)
+        state.on_free(addr, len);
+    return __real_munmap(addr, len);
+}
+
 void __wrap_free(void *block)
 {
     forget(block);
@@ -169,6 +182,11 @@ bool failmalloc_disarm(void)
 {
     state.armed = false;
     return state.fired;
+}
+
+void failmalloc_on_free(void (*look)(const void *block, size_t size))
+{
+    state.on_free = look;
 }
 
 size_t failmalloc_live(void)

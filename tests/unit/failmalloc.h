@@ -22,6 +22,12 @@ bool failmalloc_disarm(void);
 size_t failmalloc_live(void);
 
 /*
+ * Have `look` see each block allocated since failmalloc_arm() just before it is freed, and each
+ * mapping before it is unmapped: for tests that secrets are wiped. failmalloc_arm() resets this.
+ */
+void failmalloc_on_free(void (*look)(const void *block, size_t size));
+
+/*
  * Run `work` with each of its allocations failing once: it must then return FK_ERR_NOMEM, and at
  * the end FK_OK; it frees all that it allocates either way, which is asserted. Returns the number
  * of failures tried, for the test to assert that there were any.
