@@ -1,0 +1,294 @@
+/*
+ * A load generator for key servers: keeps a number of TLS 1.3 signatures under way over one
+ * channel, or asks at a fixed rate, and prints what it saw as one JSON object.
+ *
+ * Uses an edge's own identity and the project's key client, so that what is measured at the key
+ * server is the real thing.
+ */
+#include "base/clock.h"
+#include "base/err.h"
+#include "keyclient/keyclient.h"
+#include "loop/loop.h"
+#include "tls/rkey.h"
+
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SAMPLES_MAX (4 * 1024 * 1024)
+
+struct load;
+
+struct call {
+    struct load *load;
+    struct fk_key_ticket *ticket;
+    uint64_t started_us;
+};
+
+struct load {
+    /* what to do */
+    unsigned outstanding_max;
+    uint64_t duration_us;
+    uint64_t rate; /* a second; 0: as fast as it goes */
+    const char *name;
+    /* state */
+    struct fk_loop *loop;
+    struct fk_keyserver *server;
+    struct fk_keypool *pool;
+    struct fk_timer tick;
+    struct fk_key_request request;
+    uint8_t tbs[FK_SIGN13_TBS_MAX];
+    struct call *calls;  /* outstanding_max of them */
+    struct call **spare; /* a stack of those not under way */
+    unsigned n_spare;
+    uint64_t begun_us, asked, finished, failed;
+    int last_err;
+    uint64_t *samples;
+    size_t n_samples;
+};
+
+static void die(const char *what, int err)
+{
+    fprintf(stderr, "keyload: %s: %s\n", what, fk_err_text(err));
+    exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void report(struct load *load, uint64_t elapsed_us)
+{
+    uint64_t median = 0, p99 = 0;
+
+    qsort(load->samples, load->n_samples, sizeof load->samples[0], compare);
+    if (load->n_samples > 0) {
+        median = load->samples[load->n_samples / 2];
+        p99 = load->samples[load->n_samples * 99 / 100];
+    }
+    printf("{\"finished\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"seconds\":%.6f,\"rate\":%.1f,"
+           "\"median_us\":%" PRIu64 ",\"p99_us\":%" PRIu64 "}\n",
+           load->finished, load->failed, (double)elapsed_us / 1e6,
+           (double)load->finished * 1e6 / (double)elapsed_us, median, p99);
+    if (load->failed > 0)
+        fprintf(stderr, "keyload: last failure: %s\n", fk_err_text(load->last_err));
+}
+
+static void ask(struct load *load);
+
+static void done(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct call *call = arg;
+    struct load *load = call->load;
+    uint64_t now = fk_clock_us();
+
+    (void)data;
+    (void)len;
+    if (err == FK_OK)
+        load->finished++;
+    else
+        load->failed++;
+    if (err != FK_OK)
+        load->last_err = err;
+    if (load->n_samples < SAMPLES_MAX)
+        load->samples[load->n_samples++] = now - call->started_us;
+    load->spare[load->n_spare++] = call;
+    if (now - load->begun_us >= load->duration_us) {
+        if (load->n_spare == load->outstanding_max)
+            fk_loop_stop(load->loop);
+        return;
+    }
+    if (load->rate == 0)
+        ask(load);
+}
+
+static void ask(struct load *load)
+{
+    struct call *call = load->spare[--load->n_spare];
+    int err;
+
+    call->started_us = fk_clock_us();
+    err = fk_keypool_back(load->pool)
+              ->ops->submit(fk_keypool_back(load->pool), &load->request, done, call, &call->ticket);
+    if (err != FK_OK)
+        die("submit", err);
+    load->asked++;
+}
+
+/* Ask as often as the rate says that it should have been by now. */
+static void on_tick(struct fk_timer *timer)
+{
+    struct load *load = fk_container(timer, struct load, tick);
+    uint64_t elapsed = fk_clock_us() - load->begun_us;
+
+    if (elapsed >= load->duration_us) {
+        if (load->n_spare == load->outstanding_max)
+            fk_loop_stop(load->loop);
+        return;
+    }
+    while (load->asked < elapsed * load->rate / 1000000 && load->n_spare > 0)
+        ask(load);
+    fk_timer_start(timer, 200);
+}
+
+static void set_request(struct load *load, const struct fk_info_key *key)
+{
+    static const uint16_t schemes[] = {
+        [FK_KEY_RSA] = 0x0804, [FK_KEY_EC] = 0x0403, [FK_KEY_ED25519] = 0x0807};
+    struct fk_key_request *request = &load->request;
+    struct fk_reader chain = key->chain, leaf;
+    const unsigned char *der;
+    X509 *certificate;
+    size_t len;
+
+    if (fk_reader_vec16(&chain, &leaf) != FK_OK)
+        die("the key has no certificate", FK_ERR_NOT_FOUND);
+    der = leaf.next;
+    certificate = d2i_X509(NULL, &der, (long)leaf.left);
+    if (certificate == NULL)
+        die("certificate", FK_ERR_FORMAT);
+    request->op = FK_KEY_SIGN13;
+    memcpy(request->ski, key->ski, sizeof request->ski);
+    request->public_key = X509_get_pubkey(certificate);
+    X509_free(certificate);
+    request->u.sign13.scheme = schemes[key->type];
+    request->u.sign13.role = FK_ROLE_SERVER;
+    request->u.sign13.hash_len = 32;
+    RAND_bytes(request->u.sign13.hash, 32);
+    fk_sign13_tbs(&request->u.sign13, load->tbs, &len);
+    request->tbs = load->tbs;
+    request->tbs_len = len;
+}
+
+/* The server's list of keys is there: find ours and begin. */
+static void on_keys(void *arg, struct fk_keyserver *server)
+{
+    struct load *load = arg;
+    struct fk_info_key key;
+
+    if (load->begun_us != 0)
+        return;
+    for (size_t i = 0; fk_keyserver_key(server, i, &key) == FK_OK; i++) {
+        if (key.name.left != strlen(load->name) ||
+            memcmp(key.name.next, load->name, key.name.left) != 0)
+            continue;
+        set_request(load, &key);
+        load->begun_us = fk_clock_us();
+        if (load->rate > 0)
+            fk_timer_start(&load->tick, 0);
+        while (load->rate == 0 && load->n_spare > 0)
+            ask(load);
+        return;
+    }
+    die(load->name, FK_ERR_KEY_NOT_FOUND);
+}
+
+static void read_file(const char *folder, const char *name, const uint8_t **ret, size_t *ret_len)
+{
+    char path[4096];
+    uint8_t *data = malloc(65536);
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    file = fopen(path, "rb");
+    if (file == NULL || data == NULL)
+        die(path, FK_ERR_NOT_FOUND);
+    *ret_len = fread(data, 1, 65536, file);
+    *ret = data;
+    fclose(file);
+}
+
+static void connect_server(struct load *load, const char *folder, const char *address,
+                           const char *server_name)
+{
+    struct fk_keyserver_config config = {.name = server_name,
+                                         .address = address,
+                                         .weight = 1,
+                                         .connect_timeout_us = 2000000,
+                                         .ping_interval_us = 1000000,
+                                         .ping_timeout_us = 2000000,
+                                         .max_outstanding = load->outstanding_max};
+    struct fk_keypool_config pool = {.strategy = FK_STRATEGY_ROUND_ROBIN, .deadline_us = 5000000};
+    struct fk_channel_identity identity = {0};
+    struct fk_keyclient *client;
+    SSL_CTX *ctx;
+    int err;
+
+    read_file(folder, "channel.crt", &identity.certificate, &identity.certificate_len);
+    read_file(folder, "channel.key", &identity.key, &identity.key_len);
+    read_file(folder, "ca.crt", &identity.ca, &identity.ca_len);
+    if ((err = fk_channel_ctx_new(&identity, false, false, &ctx)) != FK_OK ||
+        (err = fk_keyclient_new(load->loop, &client)) != FK_OK ||
+        (err = fk_keyclient_add_server(client, &config, ctx, &load->server)) != FK_OK ||
+        (err = fk_keypool_new(client, &pool, &load->server, 1, &load->pool)) != FK_OK)
+        die("key client", err);
+    fk_keyserver_watch(load->server, on_keys, load);
+}
+
+static void usage(void)
+{
+    fputs("usage: keyload [-d SECONDS] [-c OUTSTANDING] [-r RATE] [-s SERVER] EDGE_FOLDER "
+          "ADDRESS:PORT KEY\n",
+          stderr);
+    exit(2);
+}
+
+static void parse_options(struct load *load, int argc, char **argv, const char **ret_server)
+{
+    int option;
+
+    while ((option = getopt(argc, argv, "d:c:r:s:")) != -1) {
+        switch (option) {
+        case 'd':
+            load->duration_us = strtoul(optarg, NULL, 10) * 1000000;
+            break;
+        case 'c':
+            load->outstanding_max = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'r':
+            load->rate = strtoul(optarg, NULL, 10);
+            break;
+        case 's':
+            *ret_server = optarg;
+            break;
+        default:
+            usage();
+        }
+    }
+    if (optind + 3 != argc || load->outstanding_max == 0)
+        usage();
+}
+
+int main(int argc, char **argv)
+{
+    struct load load = {.outstanding_max = 256, .duration_us = 4000000};
+    const char *server_name = "keys1";
+    int err;
+
+    parse_options(&load, argc, argv, &server_name);
+    load.name = argv[optind + 2];
+    load.calls = calloc(load.outstanding_max, sizeof load.calls[0]);
+    load.spare = calloc(load.outstanding_max, sizeof(struct call *));
+    load.samples = calloc(SAMPLES_MAX, sizeof load.samples[0]);
+    if (load.calls == NULL || load.spare == NULL || load.samples == NULL)
+        die("start", FK_ERR_NOMEM);
+    for (unsigned i = 0; i < load.outstanding_max; i++) {
+        load.calls[i].load = &load;
+        load.spare[load.n_spare++] = &load.calls[i];
+    }
+    if ((err = fk_loop_new(&load.loop)) != FK_OK)
+        die("loop", err);
+    fk_timer_init(&load.tick, load.loop, on_tick);
+    connect_server(&load, argv[optind], argv[optind + 1], server_name);
+    fk_loop_run(load.loop);
+    report(&load, fk_clock_us() - load.begun_us);
+    return load.failed == 0 ? 0 : 1;
+}
