@@ -457,12 +457,12 @@ static void long_words_and_strings_have_a_limit(void **state)
 
         memset(text + len, 'a', FK_CONF_TOKEN_MAX);
         len += FK_CONF_TOKEN_MAX;
-        memcpy(text + len, quote, 2);
+        memcpy(text + len, quote, strlen(quote) + 1);
         sample_load_good(&input, text);
         sample_unload(&input);
         memset(text + len, 'a', LONG - FK_CONF_TOKEN_MAX);
         len += LONG - FK_CONF_TOKEN_MAX;
-        memcpy(text + len, quote, 2);
+        memcpy(text + len, quote, strlen(quote) + 1);
         assert_err(sample_load(&input, "/c", text, strlen(text)), FK_ERR_CONF);
         sample_errors(input.conf, errors, sizeof errors);
         assert_string_equal(errors,

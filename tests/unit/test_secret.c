@@ -13,6 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* AddressSanitizer makes mlock() do nothing. */
+#ifdef __SANITIZE_ADDRESS__
+static const bool locks_work = false;
+#else
+static const bool locks_work = true;
+#endif
+
 /* Run `work` in a child; its wait status. */
 static int in_child(void (*work)(const void *), const void *argument)
 {
@@ -212,7 +219,7 @@ static void pages_are_locked_and_left_out_of_dumps(void **state)
     assert_non_null(strstr(flags, " dd")); /* do not dump */
     assert_non_null(strstr(flags, " wf")); /* wipe on fork */
     assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
-    if (limit.rlim_cur >= 65536)
+    if (locks_work && limit.rlim_cur >= 65536)
         assert_non_null(strstr(flags, " lo")); /* locked */
     fk_secret_free(secret);
 }
@@ -239,6 +246,8 @@ static void without_lock(const void *argument)
 static void locking_is_required_on_demand(void **state)
 {
     (void)state;
+    if (!locks_work)
+        skip();
     assert_lived(in_child(without_lock, NULL));
 }
 
