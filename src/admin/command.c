@@ -68,24 +68,46 @@ static int freeze(const char *json, size_t len, int *ret_fd)
     return err;
 }
 
-int fk_admin_answer(int control, uint32_t id, const char *json, size_t len)
+/* The message of an answer; *ret_fd is the caller's, -1 when the answer fits the message. */
+static int make_answer(uint32_t id, const char *json, size_t len, struct fk_procmsg *ret,
+                       int *ret_fd)
 {
-    struct fk_procmsg msg = {.type = FK_PROC_ANSWER, .arg = id};
-    int fd = -1;
     int err;
 
+    *ret_fd = -1;
+    *ret = (struct fk_procmsg){.type = FK_PROC_ANSWER, .arg = id};
     if (len > FK_ADMIN_ANSWER_MAX)
         return FK_ERR_LIMIT;
-    if (len <= sizeof msg.data) {
-        memcpy(msg.data, json, len);
-        msg.len = len;
-    } else {
-        if ((err = freeze(json, len, &fd)) != FK_OK)
-            return err;
-        msg.fds[0] = fd;
-        msg.n_fds = 1;
+    if (len <= sizeof ret->data) {
+        memcpy(ret->data, json, len);
+        ret->len = len;
+        return FK_OK;
     }
-    err = fk_proc_send(control, &msg);
+    if ((err = freeze(json, len, ret_fd)) != FK_OK)
+        return err;
+    ret->fds[0] = *ret_fd;
+    ret->n_fds = 1;
+    return FK_OK;
+}
+
+int fk_admin_answer(int control, uint32_t id, const char *json, size_t len)
+{
+    struct fk_procmsg msg;
+    int fd, err;
+
+    if ((err = make_answer(id, json, len, &msg, &fd)) == FK_OK)
+        err = fk_proc_send(control, &msg);
+    fk_close(&fd);
+    return err;
+}
+
+int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json, size_t len)
+{
+    struct fk_procmsg msg;
+    int fd, err;
+
+    if ((err = make_answer(id, json, len, &msg, &fd)) == FK_OK)
+        err = fk_child_send(admin, &msg);
     fk_close(&fd);
     return err;
 }

@@ -10,7 +10,7 @@
 #ifndef FK_ADMIN_COMMAND_H
 #define FK_ADMIN_COMMAND_H
 
-#include "loop/proc.h"
+#include "loop/super.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,6 +31,9 @@ bool fk_admin_word_ok(const char *text, size_t len);
  * FK_ERR_LIMIT, FK_ERR_SYS, or as fk_proc_send().
  */
 int fk_admin_answer(int control, uint32_t id, const char *json, size_t len);
+
+/* As fk_admin_answer(), for a supervised admin process; errors as fk_child_send(). */
+int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json, size_t len);
 
 /*
  * The JSON text of an FK_PROC_ANSWER, NUL-terminated; the caller frees it. Closes no descriptor.
