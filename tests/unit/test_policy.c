@@ -1,0 +1,282 @@
+/* keyd/policy and keyd/quota: the matrix of who may do what, and what is counted. */
+#include "unit.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "keyd/policy.h"
+#include "wire/keyop.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static struct fk_quota *quota;
+
+static int setup(void **state)
+{
+    int fd;
+
+    (void)state;
+    if (fk_quota_create(&fd) != FK_OK || fk_quota_open(fd, &quota) != FK_OK)
+        return -1;
+    return close(fd);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fk_quota_close(quota);
+    return 0;
+}
+
+static struct fk_quota_slot *fresh_slot(void)
+{
+    static unsigned serial;
+    char identity[40];
+
+    (void)snprintf(identity, sizeof identity, "farkey:edge:test%u", serial++);
+    assert_ok(fk_quota_assign(quota, identity));
+    return fk_quota_find(quota, identity);
+}
+
+/* Each row is the granted case with one named change. */
+static void decision_matrix(void **state)
+{
+    static const struct {
+        const char *change;
+        unsigned edge, key, need;
+        bool has, draining;
+        int err;
+        const char *why;
+    } rows[] = {
+        {"none", FK_PERM_SIGN13, FK_PERM_SIGN13, FK_PERM_SIGN13, true, false, FK_OK, NULL},
+        {"draining", FK_PERM_SIGN13, FK_PERM_SIGN13, FK_PERM_SIGN13, true, true, FK_ERR_DRAINING,
+         "draining"},
+        {"not its key", FK_PERM_SIGN13, FK_PERM_SIGN13, FK_PERM_SIGN13, false, false, FK_ERR_DENIED,
+         "key"},
+        {"edge lacks", FK_PERM_SIGN12, FK_PERM_SIGN13, FK_PERM_SIGN13, true, false, FK_ERR_DENIED,
+         "edge"},
+        {"key lacks", FK_PERM_SIGN13, FK_PERM_SIGN12, FK_PERM_SIGN13, true, false, FK_ERR_DENIED,
+         "policy"},
+        {"others only", 0xffff & ~FK_PERM_DIGEST, 0xffff, FK_PERM_DIGEST, true, false,
+         FK_ERR_DENIED, "edge"},
+        {"key: others only", 0xffff, 0xffff & ~FK_PERM_D1_DECRYPT, FK_PERM_D1_DECRYPT, true, false,
+         FK_ERR_DENIED, "policy"},
+        {"no permission named", 0xffff, 0xffff, 0, true, false, FK_ERR_DENIED, "edge"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t keys[2] = {0, rows[i].has ? 0x02 : 0xfd};
+        struct fk_policy_edge edge = {
+            .permissions = (uint16_t)rows[i].edge, .keys = keys, .slot = fresh_slot()};
+        struct fk_policy_ask ask = {.edge = &edge,
+                                    .position = 9,
+                                    .key_permissions = (uint16_t)rows[i].key,
+                                    .permission = (uint16_t)rows[i].need,
+                                    .draining = rows[i].draining};
+        const char *why = NULL;
+
+        assert_err(fk_policy_decide(&ask, &why), rows[i].err);
+        if (rows[i].why != NULL)
+            assert_string_equal(why, rows[i].why);
+    }
+}
+
+static void each_permission_alone(void **state)
+{
+    uint8_t keys[1] = {1};
+    struct fk_policy_edge edge = {.keys = keys, .slot = fresh_slot()};
+    struct fk_policy_ask ask = {.edge = &edge, .key_permissions = 0xffff};
+    const char *why;
+
+    (void)state;
+    for (unsigned have = 1; have <= FK_PERM_D1_DECRYPT; have <<= 1) {
+        for (unsigned need = 1; need <= FK_PERM_D1_DECRYPT; need <<= 1) {
+            edge.permissions = (uint16_t)have;
+            ask.permission = (uint16_t)need;
+            assert_err(fk_policy_decide(&ask, &why), have == need ? FK_OK : FK_ERR_DENIED);
+        }
+    }
+}
+
+static void refused_requests_take_nothing(void **state)
+{
+    uint8_t keys[1] = {1};
+    struct fk_policy_edge edge = {
+        .permissions = FK_PERM_SIGN13, .keys = keys, .slot = fresh_slot(), .quota = 2};
+    struct fk_policy_ask ask = {.edge = &edge, .key_permissions = FK_PERM_SIGN13, .day = 7};
+    const char *why;
+
+    (void)state;
+    ask.permission = FK_PERM_DECRYPT;
+    for (int i = 0; i < 5; i++)
+        assert_err(fk_policy_decide(&ask, &why), FK_ERR_DENIED);
+    ask.permission = FK_PERM_SIGN13;
+    assert_ok(fk_policy_decide(&ask, &why));
+    assert_ok(fk_policy_decide(&ask, &why));
+    assert_err(fk_policy_decide(&ask, &why), FK_ERR_RATE);
+    assert_string_equal(why, "quota");
+    assert_int_equal(fk_quota_used(edge.slot, 7), 2);
+    ask.day = 8;
+    assert_ok(fk_policy_decide(&ask, &why));
+    assert_int_equal(fk_quota_used(edge.slot, 8), 1);
+}
+
+static void rate_is_a_bucket(void **state)
+{
+    struct fk_quota_slot *slot = fresh_slot();
+    uint64_t now = 1000000000;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) /* the burst */
+        assert_true(fk_quota_rate(slot, 10000, 5, now));
+    assert_false(fk_quota_rate(slot, 10000, 5, now));
+    assert_false(fk_quota_rate(slot, 10000, 5, now + 99999));
+    assert_true(fk_quota_rate(slot, 10000, 5, now + 100000)); /* 10 a second */
+    assert_false(fk_quota_rate(slot, 10000, 5, now + 100000));
+    for (int i = 0; i < 5; i++) /* full again, and no fuller than the burst */
+        assert_true(fk_quota_rate(slot, 10000, 5, now + 60000000));
+    assert_false(fk_quota_rate(slot, 10000, 5, now + 60000000));
+    for (int i = 0; i < 1000; i++) /* no bound */
+        assert_true(fk_quota_rate(slot, 0, 1, now));
+}
+
+static void channels_are_counted_over_fronts(void **state)
+{
+    struct fk_quota_slot *slot = fresh_slot();
+
+    (void)state;
+    assert_true(fk_quota_channel_open(slot, 0, 2));
+    assert_true(fk_quota_channel_open(slot, 1, 2));
+    assert_false(fk_quota_channel_open(slot, 1, 2));
+    assert_int_equal(fk_quota_channels(slot), 2);
+    fk_quota_bury(quota, 1);
+    assert_int_equal(fk_quota_channels(slot), 1);
+    assert_true(fk_quota_channel_open(slot, 1, 2));
+    fk_quota_channel_close(slot, 0);
+    fk_quota_channel_close(slot, 1);
+    assert_int_equal(fk_quota_channels(slot), 0);
+    assert_true(fk_quota_channel_open(slot, 0, 0));
+    fk_quota_channel_close(slot, 0);
+}
+
+static bool is_kept(void *arg, const char *identity)
+{
+    return strcmp(arg, identity) == 0;
+}
+
+static void slots_are_taken_and_given_back(void **state)
+{
+    char identity[FK_IDENTITY_SIZE + 1];
+    unsigned taken = 0;
+
+    (void)state;
+    assert_ok(fk_quota_assign(quota, "farkey:edge:keep"));
+    while (fk_quota_find(quota, "") != NULL) {
+        (void)snprintf(identity, sizeof identity, "farkey:edge:many%u", taken++);
+        assert_ok(fk_quota_assign(quota, identity));
+    }
+    assert_err(fk_quota_assign(quota, "farkey:edge:late"), FK_ERR_LIMIT);
+    assert_ok(fk_quota_assign(quota, "farkey:edge:many0"));
+    assert_true(fk_quota_channel_open(fk_quota_find(quota, "farkey:edge:many1"), 3, 0));
+    fk_quota_sweep(quota, is_kept, identity);
+    (void)snprintf(identity, sizeof identity, "farkey:edge:none");
+    fk_quota_sweep(quota, is_kept, identity);
+    assert_null(fk_quota_find(quota, "farkey:edge:keep")); /* the first sweep kept another */
+    assert_non_null(fk_quota_find(quota, "farkey:edge:many1"));
+    assert_null(fk_quota_find(quota, "farkey:edge:many2"));
+    assert_ok(fk_quota_assign(quota, "farkey:edge:late"));
+
+    memset(identity, 'x', sizeof identity);
+    identity[FK_IDENTITY_SIZE] = '\0';
+    assert_err(fk_quota_assign(quota, identity), FK_ERR_INVAL);
+    assert_err(fk_quota_assign(quota, ""), FK_ERR_INVAL);
+}
+
+static void foreign_memory_is_refused(void **state)
+{
+    struct fk_quota *other;
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    assert_err(fk_quota_open(fds[0], &other), FK_ERR_SYS);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+/* An edge of a configuration, and which of three keys its patterns reach. */
+static void patterns_choose_keys(void **state)
+{
+    static char name[] = "rsa1", host[] = "shop.example", wild[] = "*.shop.example";
+    static char other[] = "www.other", bare[] = "plain";
+    static char *shop[] = {name, host, wild}, *www[] = {other}, *plain[] = {bare};
+    static const struct {
+        const char *pattern;
+        unsigned want; /* bits by position */
+    } rows[] = {
+        {"*", 7},
+        {"rsa1", 1},
+        {"SHOP.example", 1},
+        {"*.shop.example", 1},
+        {"*.other", 2},
+        {"www.shop.example", 0},
+        {"plain", 4},
+        {"other", 0},
+        {"*.example", 1},
+    };
+    struct fk_index_key keys[3] = {{.names = shop, .n_names = 3},
+                                   {.names = www, .n_names = 1},
+                                   {.names = plain, .n_names = 1}};
+    struct fk_index *index;
+    uint8_t *data;
+    size_t len;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        keys[i].public.type = FK_KEY_EC;
+        (void)snprintf(keys[i].public.name, sizeof keys[i].public.name, "k%zu", i);
+    }
+    assert_ok(fk_index_encode(keys, 3, &data, &len));
+    assert_ok(fk_index_load(data, len, &index));
+    assert_ok(fk_quota_assign(quota, "farkey:edge:e"));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char title[] = "e", pattern[32];
+        char *items[1] = {pattern};
+        struct fk_keyd_edge_conf edge = {.block = {.title = title},
+                                         .keys = {.items = items, .count = 1}};
+        struct fk_keyd_conf conf = {.edges = &edge.block};
+        struct fk_policy *policy;
+        unsigned got = 0;
+
+        (void)snprintf(pattern, sizeof pattern, "%s", rows[i].pattern);
+        assert_ok(fk_policy_new(&conf, index, quota, &policy));
+        for (size_t k = 0; k < 3; k++)
+            if (fk_policy_has_key(fk_policy_find(policy, "farkey:edge:e"), k))
+                got |= 1U << k;
+        assert_int_equal(got, rows[i].want);
+        assert_null(fk_policy_find(policy, "farkey:edge:f"));
+        assert_null(fk_policy_find(policy, "farkey:keyserver:e"));
+        fk_policy_free(policy);
+    }
+    fk_index_free(index);
+    free(data);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest cases[] = {
+        cmocka_unit_test(decision_matrix),
+        cmocka_unit_test(each_permission_alone),
+        cmocka_unit_test(refused_requests_take_nothing),
+        cmocka_unit_test(rate_is_a_bucket),
+        cmocka_unit_test(channels_are_counted_over_fronts),
+        cmocka_unit_test(patterns_choose_keys),
+        cmocka_unit_test(slots_are_taken_and_given_back),
+        cmocka_unit_test(foreign_memory_is_refused),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(cases, setup, teardown);
+}
