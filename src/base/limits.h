@@ -147,7 +147,7 @@
 /* Ceilings of keyd.conf's limits block: descriptors and memory of one process. */
 #define FK_KEYD_CONNECTIONS_MAX 65536
 #define FK_KEYD_OUTSTANDING_MAX 65536
-#define FK_KEYD_OUTPUT_MAX      (16 * 1024 * 1024)
+#define FK_KEYD_OUTPUT_MAX      (4 * 1024 * 1024)
 /* Edges that one key server knows: each has a slot of shared memory for its rate and quota. */
 #define FK_KEYD_EDGES_MAX 1024
 /* Keys of one key server: their index must fit the address space of a front, with certificates. */
@@ -163,6 +163,14 @@
 /* Connections accepted, and frames of one channel handled, before others get their turn. */
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256
+/* A changed key directory is read when nothing changed in it for so long, or in spite of changes
+ * after the second time: a key and its certificate are written one after the other. */
+#define FK_KEYD_SETTLE_US     300000
+#define FK_KEYD_SETTLE_MAX_US 2000000
+/* Operators that wait for the end of one reload. */
+#define FK_KEYD_WAITERS_MAX 16
+/* New signers that have not read their keys by then never will: the reload is given up. */
+#define FK_KEYD_READY_US 30000000
 
 /* --- conf --- */
 

@@ -41,24 +41,16 @@ static const struct fk_conf_name level_names[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name count_names[] = {
+    {"auto", 0, "by the number of processors"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name failure_names[] = {
     {"refuse", 1, "no operation without its line in the log"},
     {"continue", 0, "go on and count the lines that are lost"},
     {NULL, 0, NULL},
 };
-
-static const char *check_count(const void *value)
-{
-    const char *text = *(char *const *)value;
-    uint64_t number;
-
-    if (strcmp(text, "auto") == 0)
-        return NULL;
-    if (fk_text_u64(text, strlen(text), &number) != FK_OK || number == 0 ||
-        number > FK_KEYD_CHILDREN_MAX)
-        return "not a number of processes; write auto or 1 to 64";
-    return NULL;
-}
 
 static const char *check_identity(const void *value)
 {
@@ -470,16 +462,20 @@ static const struct fk_conf_kind limits_kind = {
 
 static const struct fk_conf_option root_options[] = {
     {.name = "fronts",
-     .type = FK_CONF_STRING,
+     .type = FK_CONF_INT,
      .offset = ROOT(fronts),
      .fallback = "auto",
-     .check = check_count,
+     .min = 1,
+     .max = FK_KEYD_CHILDREN_MAX,
+     .names = count_names,
      .help = "Front processes; auto: one for four processors."},
     {.name = "signers",
-     .type = FK_CONF_STRING,
+     .type = FK_CONF_INT,
      .offset = ROOT(signers),
      .fallback = "auto",
-     .check = check_count,
+     .min = 1,
+     .max = FK_KEYD_CHILDREN_MAX,
+     .names = count_names,
      .help = "Signer processes; auto: one a processor."},
     {.name = "user",
      .type = FK_CONF_STRING,
@@ -547,16 +543,6 @@ const struct fk_conf_kind fk_key_policy_conf_kind = {
 const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf)
 {
     return conf->limits != NULL ? (const void *)conf->limits : &conf->default_limits;
-}
-
-unsigned fk_keyd_conf_count(const char *text, unsigned automatic)
-{
-    uint64_t number;
-
-    if (strcmp(text, "auto") == 0 || fk_text_u64(text, strlen(text), &number) != FK_OK ||
-        number == 0)
-        number = automatic > 0 ? automatic : 1;
-    return number > FK_KEYD_CHILDREN_MAX ? FK_KEYD_CHILDREN_MAX : (unsigned)number;
 }
 
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size)

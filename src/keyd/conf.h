@@ -66,7 +66,7 @@ struct fk_keyd_limits_conf {
 
 struct fk_keyd_conf {
     struct fk_conf_block block;
-    char *fronts, *signers; /* "auto" or a number: fk_keyd_conf_count() */
+    uint64_t fronts, signers; /* 0: by the number of processors */
     char *user, *signer_user;
     char *control;
     int log_level; /* enum fk_log_level */
@@ -105,9 +105,6 @@ static inline const struct fk_keyd_admin_conf *fk_keyd_conf_admin(const struct f
 
 /* The limits, from the block or the defaults. */
 const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf);
-
-/* "auto" gives `automatic`, a number itself. */
-unsigned fk_keyd_conf_count(const char *text, unsigned automatic);
 
 /* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);

@@ -43,8 +43,7 @@ void fk_store_say(struct fk_store_report *report, const char *path, const char *
     report->complain(report->arg, path, what);
 }
 
-/* Read a small regular file into guarded memory, with a NUL after its last byte. */
-static int read_secret_file(const char *path, struct fk_secret **ret, size_t *ret_len)
+int fk_store_read_secret(const char *path, struct fk_secret **ret, size_t *ret_len)
 {
     struct fk_secret *secret = NULL;
     struct stat st;
@@ -85,7 +84,7 @@ static int read_passphrase(const char *path, struct fk_secret **ret)
     size_t len;
     int err;
 
-    if ((err = read_secret_file(path, &secret, &len)) != FK_OK)
+    if ((err = fk_store_read_secret(path, &secret, &len)) != FK_OK)
         return err;
     fk_secret_data(secret)[strcspn((const char *)fk_secret_bytes(secret), "\r\n")] = '\0';
     *ret = secret;
@@ -98,7 +97,7 @@ static int read_key(const char *path, const struct fk_secret *passphrase, EVP_PK
     size_t len;
     int err;
 
-    if ((err = read_secret_file(path, &file, &len)) != FK_OK)
+    if ((err = fk_store_read_secret(path, &file, &len)) != FK_OK)
         return err;
     err = fk_key_parse(fk_secret_bytes(file), len,
                        passphrase != NULL ? (const char *)fk_secret_bytes(passphrase) : NULL, ret);

@@ -9,6 +9,7 @@
 #ifndef FK_KEYD_STORE_H
 #define FK_KEYD_STORE_H
 
+#include "base/secret.h"
 #include "keyd/conf.h"
 #include "keyd/index.h"
 
@@ -43,5 +44,9 @@ const struct fk_index_key *fk_store_at(const struct fk_store *store, size_t i,
 size_t fk_store_count(const struct fk_store *store);
 /* When the first retired key ends (fk_clock_us()), 0 when none is: load again then. */
 uint64_t fk_store_next_retirement(const struct fk_store *store);
+
+/* Read a small regular file into guarded memory, with a NUL after its `*ret_len` bytes. FK_ERR_SYS,
+ * FK_ERR_LIMIT (empty, too large, not a file), FK_ERR_NOMEM. */
+int fk_store_read_secret(const char *path, struct fk_secret **ret, size_t *ret_len);
 
 #endif

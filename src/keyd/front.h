@@ -1,0 +1,58 @@
+/*
+ * A front: terminates the channels of edges, decides what they may do, has it done by signers.
+ * Holds the channel's certificate and key, no key of a site.
+ *
+ * This is the part without a process around it: front_main.c feeds it with what the master sends,
+ * tests feed it directly. Everything happens in one loop; nothing here blocks.
+ */
+#ifndef FK_KEYD_FRONT_H
+#define FK_KEYD_FRONT_H
+
+#include "keyd/audit_sink.h"
+#include "keyd/frontset.h"
+#include "loop/loop.h"
+#include "loop/metrics.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The child "keyd-front"; its exit status. See keyd.h for what its master sends. */
+int fk_front_main(unsigned index);
+
+struct fk_front;
+
+struct fk_front_options {
+    unsigned index;             /* of this front: its column in the shared counters */
+    struct fk_quota *quota;     /* borrowed */
+    struct fk_metrics *metrics; /* borrowed, may be NULL */
+    struct fk_audit_sink *sink; /* borrowed, NULL: no audit log */
+    /* After fk_front_drain(): no channel is left. Not called from within it. */
+    void (*drained)(void *arg);
+    void *arg;
+};
+
+/* A front that serves `set` (taken) from now on. FK_ERR_NOMEM. */
+int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
+                 struct fk_front_set *set, struct fk_front **ret);
+/* Close everything at once. NULL is fine. */
+void fk_front_free(struct fk_front *front);
+
+/*
+ * Serve another set (taken). Channels stay, unless their edge is no longer known or their
+ * certificate no longer valid. Listeners of the old set are closed: those of the new follow.
+ */
+void fk_front_use(struct fk_front *front, struct fk_front_set *set);
+
+/* Accept on `fd` (taken) by the listen block number `block`. FK_ERR_NOT_FOUND: there is none (fd
+ * closed), FK_ERR_NOMEM. */
+int fk_front_listen(struct fk_front *front, int fd, unsigned block);
+
+/* A signer's socket (taken) of the set that is served. Errors as fk_signer_pool_add(). */
+int fk_front_add_signer(struct fk_front *front, int fd, unsigned index);
+
+/* Take no more connections and requests, answer what is under way, close what is idle. */
+void fk_front_drain(struct fk_front *front);
+
+size_t fk_front_channels(const struct fk_front *front);
+
+#endif

@@ -1,0 +1,286 @@
+/*
+ * The process around a front: start-up by its master's messages, changes of sets, the end.
+ */
+#include "keyd/front.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "keyd/metrics.h"
+#include "loop/proc.h"
+#include "loop/sandbox.h"
+#include "loop/sock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Listeners and peers that came with a CONFIG and wait for its GO: listen blocks and signers. */
+#define STAGED_MAX 128
+
+struct staged {
+    uint32_t type, arg;
+    int fd;
+};
+
+struct process {
+    struct fk_loop *loop;
+    struct fk_io control;
+    struct fk_timer deadline; /* of draining */
+    struct fk_timer logged;   /* looks whether the audit log has all lines */
+    struct fk_front *front;   /* NULL until the first GO */
+    struct fk_front_options options;
+    struct fk_front_set *set; /* waits for GO */
+    struct staged staged[STAGED_MAX];
+    size_t n_staged;
+    int status;
+};
+
+static void finish(struct process *process, int status)
+{
+    process->status = status;
+    fk_loop_stop(process->loop);
+}
+
+/* The last lines have to reach the log before this process may go. */
+static void end_when_logged(struct process *process)
+{
+    if (process->options.sink == NULL || fk_audit_sink_pending(process->options.sink) == 0)
+        finish(process, 0);
+    else
+        fk_timer_start(&process->logged, 10000);
+}
+
+static void on_logged(struct fk_timer *timer)
+{
+    end_when_logged(fk_container(timer, struct process, logged));
+}
+
+static void on_drained(void *arg)
+{
+    end_when_logged(arg);
+}
+
+static void on_deadline(struct fk_timer *timer)
+{
+    struct process *process = fk_container(timer, struct process, deadline);
+
+    fk_log(FK_LOG_WARN, "draining took too long",
+           fk_uint("channels", fk_front_channels(process->front)));
+    finish(process, 0);
+}
+
+static void tell_failed(uint32_t generation, int err)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_FAILED, .arg = generation};
+    int len = snprintf((char *)msg.data, sizeof msg.data, "front: %s", fk_err_text(err));
+
+    msg.len = len > 0 ? (size_t)len : 0;
+    (void)fk_proc_send(FK_PROC_CONTROL_FD, &msg);
+}
+
+static void unstage(struct process *process)
+{
+    for (size_t i = 0; i < process->n_staged; i++)
+        fk_close(&process->staged[i].fd);
+    process->n_staged = 0;
+}
+
+static int take_metrics(struct process *process, const struct fk_procmsg *msg)
+{
+    int err;
+
+    if (msg->n_fds != 2 || process->options.quota != NULL)
+        return FK_ERR_UNEXPECTED;
+    if ((err = fk_metrics_open(fk_keyd_metric_table, msg->fds[0], &process->options.metrics)) !=
+            FK_OK ||
+        (err = fk_quota_open(msg->fds[1], &process->options.quota)) != FK_OK)
+        return err;
+    fk_metrics_own(process->options.metrics, msg->arg);
+    return FK_OK;
+}
+
+static int take_config(struct process *process, const struct fk_procmsg *msg)
+{
+    struct fk_front_set *set;
+    int err;
+
+    if (msg->n_fds != 1 || process->options.quota == NULL)
+        return FK_ERR_UNEXPECTED;
+    unstage(process);
+    fk_front_set_free(process->set);
+    process->set = NULL;
+    err = fk_front_set_open(msg->fds[0], msg->arg, process->options.quota, &set);
+    if (err != FK_OK)
+        return err;
+    process->set = set;
+    return FK_OK;
+}
+
+static int use_audit(struct process *process, int fd)
+{
+    if (process->options.sink == NULL) {
+        fk_close(&fd);
+        return FK_ERR_UNEXPECTED;
+    }
+    return fk_audit_sink_attach(process->options.sink, fd);
+}
+
+/* A listener or peer, for the front that is there. */
+static int apply(struct process *process, const struct staged *item)
+{
+    if (item->type == FK_PROC_LISTEN)
+        return fk_front_listen(process->front, item->fd, item->arg);
+    if (item->arg >> 16 == FK_PEER_SIGNER)
+        return fk_front_add_signer(process->front, item->fd, item->arg & 0xffff);
+    return use_audit(process, item->fd);
+}
+
+static int take_descriptor(struct process *process, struct fk_procmsg *msg)
+{
+    struct staged item = {msg->type, msg->arg, msg->n_fds == 1 ? msg->fds[0] : -1};
+    unsigned kind = msg->arg >> 16;
+
+    if (item.fd < 0 ||
+        (msg->type == FK_PROC_PEER && kind != FK_PEER_SIGNER && kind != FK_PEER_AUDIT))
+        return FK_ERR_UNEXPECTED;
+    if (process->set == NULL && process->front != NULL) {
+        msg->fds[0] = -1; /* moved */
+        return apply(process, &item);
+    }
+    if (process->n_staged == STAGED_MAX)
+        return FK_ERR_LIMIT;
+    msg->fds[0] = -1; /* moved */
+    process->staged[process->n_staged++] = item;
+    return FK_OK;
+}
+
+/* The first GO: from here on this process can only serve the descriptors that it has. */
+static int enter(struct process *process, const struct fk_procmsg *msg)
+{
+    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(process->set->conf);
+    char user[FK_PROC_DATA_MAX + 1];
+    int err;
+
+    memcpy(user, msg->data, msg->len);
+    user[msg->len] = '\0';
+    if ((err = fk_proc_drop(msg->len > 0 ? user : NULL)) != FK_OK ||
+        (err = fk_sandbox_enter(FK_SANDBOX_FRONT)) != FK_OK)
+        return err;
+    if (audit != NULL && (err = fk_audit_sink_new(process->loop, audit->on_failure == 1,
+                                                  &process->options.sink)) != FK_OK)
+        return err;
+    err = fk_front_new(process->loop, &process->options, process->set, &process->front);
+    process->set = NULL; /* moved */
+    return err;
+}
+
+static int take_go(struct process *process, const struct fk_procmsg *msg)
+{
+    uint32_t generation;
+    int err = FK_OK;
+
+    if (process->set == NULL)
+        return FK_ERR_UNEXPECTED;
+    generation = process->set->generation;
+    fk_log_threshold((enum fk_log_level)process->set->conf->log_level);
+    if (process->front == NULL) {
+        err = enter(process, msg);
+    } else {
+        fk_front_use(process->front, process->set);
+        process->set = NULL; /* moved */
+    }
+    if (err != FK_OK)
+        return err;
+    for (size_t i = 0; i < process->n_staged; i++) {
+        if ((err = apply(process, &process->staged[i])) != FK_OK)
+            fk_log(FK_LOG_ERROR, "descriptor of master refused",
+                   fk_uint("type", process->staged[i].type), fk_error(err));
+    }
+    process->n_staged = 0; /* moved */
+    fk_log(FK_LOG_INFO, "front serves", fk_uint("generation", generation));
+    return fk_proc_send_fd(FK_PROC_CONTROL_FD, FK_PROC_READY, generation, -1);
+}
+
+static int take_drain(struct process *process, const struct fk_procmsg *msg)
+{
+    if (process->front == NULL) {
+        finish(process, 0);
+        return FK_OK;
+    }
+    fk_timer_start(&process->deadline, (uint64_t)msg->arg * 1000000);
+    fk_front_drain(process->front);
+    return FK_OK;
+}
+
+static int take_message(struct process *process, struct fk_procmsg *msg)
+{
+    switch (msg->type) {
+    case FK_PROC_METRICS:
+        return take_metrics(process, msg);
+    case FK_PROC_CONFIG:
+        return take_config(process, msg);
+    case FK_PROC_LISTEN:
+    case FK_PROC_PEER:
+        return take_descriptor(process, msg);
+    case FK_PROC_GO:
+        return take_go(process, msg);
+    case FK_PROC_DRAIN:
+        return take_drain(process, msg);
+    default:
+        return FK_ERR_UNEXPECTED;
+    }
+}
+
+static void on_control(struct fk_io *io, unsigned events)
+{
+    struct process *process = fk_container(io, struct process, control);
+    struct fk_procmsg msg;
+    int err;
+
+    (void)events;
+    while ((err = fk_proc_recv(FK_PROC_CONTROL_FD, &msg)) == FK_OK) {
+        err = take_message(process, &msg);
+        fk_procmsg_close(&msg);
+        if (err == FK_OK)
+            continue;
+        fk_log(FK_LOG_ERROR, "message of master refused", fk_uint("type", msg.type), fk_error(err));
+        tell_failed(msg.arg, err);
+        if (process->front == NULL) {
+            finish(process, 1);
+            return;
+        }
+    }
+    if (err != FK_ERR_AGAIN)
+        finish(process, err == FK_ERR_CLOSED ? 0 : 1);
+}
+
+int fk_front_main(unsigned index)
+{
+    struct process *process;
+    int status;
+
+    fk_proc_child_init("keyd-front", index);
+    process = calloc(1, sizeof *process);
+    if (process == NULL || fk_loop_new(&process->loop) != FK_OK)
+        return 1;
+    process->options =
+        (struct fk_front_options){.index = index, .drained = on_drained, .arg = process};
+    fk_timer_init(&process->deadline, process->loop, on_deadline);
+    fk_timer_init(&process->logged, process->loop, on_logged);
+    fk_io_init(&process->control, process->loop, FK_PROC_CONTROL_FD, on_control);
+    fk_io_want(&process->control, FK_IO_READ);
+    fk_loop_run(process->loop);
+    status = process->status;
+    fk_timer_stop(&process->deadline);
+    fk_timer_stop(&process->logged);
+    fk_io_want(&process->control, 0);
+    fk_front_free(process->front);
+    unstage(process);
+    fk_front_set_free(process->set);
+    fk_audit_sink_free(process->options.sink);
+    fk_quota_close(process->options.quota);
+    fk_metrics_close(process->options.metrics);
+    fk_loop_free(process->loop);
+    free(process);
+    return status;
+}

@@ -1,0 +1,127 @@
+/* Shared by the files that make up a front; see front.h. */
+#ifndef FK_KEYD_FRONT_PRIV_H
+#define FK_KEYD_FRONT_PRIV_H
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "keyd/front.h"
+#include "keyd/metrics.h"
+#include "signer/client.h"
+#include "tls/channel.h"
+#include "wire/keymsg.h"
+
+struct fk_front {
+    struct fk_loop *loop;
+    struct fk_front_options options;
+    struct fk_front_set *set;
+    struct fk_signer_pool *pool;
+    struct fk_list listeners; /* struct fk_front_listener */
+    struct fk_list conns;     /* struct fk_front_conn */
+    size_t n_conns;
+    size_t n_handshaking; /* of them: peer not known yet */
+    uint64_t last_conn;   /* id given last */
+    struct fk_list free_requests;
+    size_t outstanding;     /* requests with the signers */
+    struct fk_list orphans; /* requests whose channel is gone */
+    struct fk_timer tick;   /* looks for channels that time has run out for */
+    struct fk_defer resume; /* goes on with channels that were stalled */
+    bool some_stalled;
+    bool draining;
+    uint64_t day; /* since 1970, renewed by the tick */
+    struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit;
+};
+
+/* A listening socket and the block that it was made from. */
+struct fk_front_listener {
+    struct fk_list link;
+    struct fk_front *front;
+    struct fk_io io;
+    int fd;
+    const struct fk_keyd_listen_conf *conf; /* of front->set */
+    struct fk_ranges allow, deny;
+};
+
+/* A connection from its acceptance on. */
+struct fk_front_conn {
+    struct fk_list link;
+    struct fk_front *front;
+    struct fk_channel_io *io;
+    uint64_t id;
+    uint32_t generation; /* of the set that its TLS was made from */
+    struct fk_addr peer;
+    const struct fk_policy_edge *edge; /* NULL until the handshake is done; of front->set */
+    char identity[FK_IDENTITY_SIZE];
+    struct fk_quota_slot *slot; /* where this channel is counted, NULL: nowhere yet */
+    enum fk_key_dialect dialect;
+    bool dialect1_allowed; /* by the listener */
+    bool stalled;          /* frames may wait in the queue, reading is paused */
+    bool doomed;           /* to be closed when the stack has unwound */
+    bool partial;          /* the beginning of a frame waits for its rest */
+    struct fk_defer more;  /* goes on with frames that were left for fairness */
+    struct fk_list requests;
+    size_t inflight;
+    uint64_t since_us;     /* of the connection, then of the last whole frame */
+    uint64_t partial_us;   /* since when the partial frame is there */
+    uint64_t taken;        /* bytes of answers queued in all */
+    uint64_t written_mark; /* bytes written at the time below */
+    uint64_t written_us;
+    struct fk_log_limit refusals; /* bounds the audit lines of refused requests */
+};
+
+/* One key operation from its frame to its answer. Reused; never freed while the front lives. */
+struct fk_front_request {
+    struct fk_list link;
+    struct fk_front *front;
+    struct fk_front_conn *conn; /* NULL: the channel is gone, only the audit line is due */
+    struct fk_signer_call *call;
+    uint64_t started_us;
+    uint32_t id;
+    uint8_t opcode;
+    uint8_t sni_len, client_ip_len, hash_len;
+    char edge[64];
+    char key[64];
+    uint8_t client_ip[16];
+    uint8_t hash[64];
+    char sni[FK_HOST_MAX];
+};
+
+/* --- frontconn.c --- */
+
+/* Take an accepted socket. Closes it when it is turned away. */
+void fk_front_conn_accept(const struct fk_front_listener *listener, int fd,
+                          const struct fk_addr *peer);
+/* Close at once; its requests under way become orphans. */
+void fk_front_conn_close(struct fk_front_conn *conn);
+/* Whether time has run out; logs why. */
+bool fk_front_conn_expired(struct fk_front_conn *conn, uint64_t now);
+/* Handle frames that wait, as far as limits allow. May close the connection. */
+void fk_front_conn_resume(struct fk_front_conn *conn);
+/* After a change of sets: false when the peer may not stay. */
+bool fk_front_conn_recheck(struct fk_front_conn *conn);
+/* Queue a frame; a queue that is full dooms the connection. */
+void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+void fk_front_conn_send_error(struct fk_front_conn *conn, uint32_t id, int err);
+/* Close it if it is doomed, or idle while the front drains. */
+void fk_front_conn_settle(struct fk_front_conn *conn);
+
+/* --- frontop.c --- */
+
+/* Carry out one message of an authenticated edge, by the table of operations. */
+void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+/* Count an answer by its result. */
+void fk_front_count_result(struct fk_front *front, int err);
+/* Free requests kept for reuse. */
+void fk_front_requests_fini(struct fk_front *front);
+
+/* --- frontinfo.c --- */
+
+/* Answer INFO from key position `cursor` on. */
+void fk_front_info(struct fk_front_conn *conn, uint32_t id, uint32_t cursor);
+
+static inline void fk_front_count(struct fk_front *front, enum fk_keyd_metric id)
+{
+    fk_metric_add(front->options.metrics, (unsigned)id, 1);
+}
+
+#endif

@@ -1,0 +1,483 @@
+/*
+ * The operations of a front, one row each: what may come, what it needs, who does it. A key
+ * operation becomes a request with the signers; its answer goes to the channel, whatever order
+ * answers come in, and its line to the audit log.
+ */
+#include "keyd/front_priv.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define D1  (1U << FK_DIALECT_1)
+#define D2  (1U << FK_DIALECT_2)
+#define RSA (1U << FK_KEY_RSA)
+#define EC  (1U << FK_KEY_EC)
+#define ED  (1U << FK_KEY_ED25519)
+
+/* What was learned of a message before it is decided on. */
+struct ask {
+    const struct fk_keymsg *msg;
+    uint16_t permission;
+    unsigned types;        /* of key */
+    struct fk_reader hash; /* for the audit line */
+};
+
+struct op {
+    uint8_t dialects; /* D1, D2; 0: no such operation */
+    enum fk_keyd_metric metric;
+    /* Not a key operation: answered at once. */
+    void (*answer)(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+    /* A key operation. */
+    enum fk_signer_op signer;
+    uint16_t permission; /* FK_PERM_*, unless `parse` finds another */
+    unsigned types;      /* of key that will do */
+    size_t length;       /* of the payload; 0: `parse` checks */
+    int (*parse)(struct ask *ask);
+};
+
+static int parse_sign13(struct ask *ask)
+{
+    static uint8_t hash[48]; /* one loop: read before the next message is parsed */
+    struct fk_sign13 op;
+    int err;
+
+    if ((err = fk_sign13_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    if (op.role == FK_ROLE_CLIENT)
+        ask->permission = FK_PERM_CLIENT;
+    memcpy(hash, op.hash, op.hash_len);
+    ask->hash = fk_item(hash, op.hash_len);
+    return FK_OK;
+}
+
+static int parse_sign12(struct ask *ask)
+{
+    static uint8_t random[32];
+    struct fk_sign12 op;
+    int err;
+
+    if ((err = fk_sign12_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    memcpy(random, op.client_random, sizeof random);
+    ask->hash = fk_item(random, sizeof random);
+    return FK_OK;
+}
+
+static int parse_decrypt(struct ask *ask)
+{
+    struct fk_decrypt op;
+
+    return fk_decrypt_decode(ask->msg->payload, &op);
+}
+
+static int parse_digest(struct ask *ask)
+{
+    ask->hash = ask->msg->payload;
+    return FK_OK;
+}
+
+/* Ed25519 signs whole messages: any length that a signer takes. */
+static int parse_message(struct ask *ask)
+{
+    return ask->msg->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
+}
+
+static void answer_ping(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    uint64_t generation = conn->front->set->fingerprint;
+    struct fk_keymsg answer = {.id = msg->id, .opcode = FK_OP_PONG};
+    struct fk_writer out;
+    uint8_t bytes[8];
+
+    fk_writer_init(&out, bytes, sizeof bytes);
+    fk_writer_u64(&out, generation);
+    if (conn->dialect == FK_DIALECT_2)
+        answer.payload = fk_item(bytes, sizeof bytes);
+    else /* its ping comes back */
+        answer.payload =
+            fk_item(msg->payload.left > 0 ? msg->payload.next : bytes, msg->payload.left);
+    fk_front_conn_send(conn, &answer);
+}
+
+static void answer_info(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    uint32_t cursor;
+    int err = fk_info_request_decode(msg->payload, &cursor);
+
+    if (err == FK_OK) {
+        fk_front_info(conn, msg->id, cursor);
+        return;
+    }
+    fk_front_count_result(conn->front, FK_ERR_FORMAT);
+    fk_front_conn_send_error(conn, msg->id, FK_ERR_FORMAT);
+}
+
+/* A response is no request (error 06). */
+static void answer_response(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    fk_front_count_result(conn->front, FK_ERR_UNEXPECTED);
+    fk_front_conn_send_error(conn, msg->id, FK_ERR_UNEXPECTED);
+}
+
+#define DIGEST(types_, length_)                                                      \
+    {                                                                                \
+        .dialects = D1, .metric = FK_KEYD_OP_DIALECT1, .signer = FK_SIGNER_DIALECT1, \
+        .permission = FK_PERM_DIGEST, .types = (types_), .length = (length_),        \
+        .parse = parse_digest                                                        \
+    }
+#define RESPONSE                                                                   \
+    {                                                                              \
+        .dialects = D1 | D2, .metric = FK_KEYD_OP_OTHER, .answer = answer_response \
+    }
+
+static const struct op ops[256] = {
+    [FK_OP_RSA_DECRYPT] = {.dialects = D1,
+                           .metric = FK_KEYD_OP_DIALECT1,
+                           .signer = FK_SIGNER_DIALECT1,
+                           .permission = FK_PERM_D1_DECRYPT,
+                           .types = RSA,
+                           .parse = parse_message},
+    [FK_OP_RSA_MD5SHA1] = DIGEST(RSA, 36),
+    [FK_OP_RSA_SHA1] = DIGEST(RSA, 20),
+    [FK_OP_RSA_SHA224] = DIGEST(RSA, 28),
+    [FK_OP_RSA_SHA256] = DIGEST(RSA, 32),
+    [FK_OP_RSA_SHA384] = DIGEST(RSA, 48),
+    [FK_OP_RSA_SHA512] = DIGEST(RSA, 64),
+    [FK_OP_ECDSA_MD5SHA1] = DIGEST(EC, 36),
+    [FK_OP_ECDSA_SHA1] = DIGEST(EC, 20),
+    [FK_OP_ECDSA_SHA224] = DIGEST(EC, 28),
+    [FK_OP_ECDSA_SHA256] = DIGEST(EC, 32),
+    [FK_OP_ECDSA_SHA384] = DIGEST(EC, 48),
+    [FK_OP_ECDSA_SHA512] = DIGEST(EC, 64),
+    [FK_OP_ED25519] = {.dialects = D1,
+                       .metric = FK_KEYD_OP_DIALECT1,
+                       .signer = FK_SIGNER_DIALECT1,
+                       .permission = FK_PERM_DIGEST,
+                       .types = ED,
+                       .parse = parse_message},
+    [FK_OP_PSS_SHA256] = DIGEST(RSA, 32),
+    [FK_OP_PSS_SHA384] = DIGEST(RSA, 48),
+    [FK_OP_PSS_SHA512] = DIGEST(RSA, 64),
+    [FK_OP_INFO] = {.dialects = D2, .metric = FK_KEYD_OP_INFO, .answer = answer_info},
+    [FK_OP_SIGN13] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_SIGN13,
+                      .signer = FK_SIGNER_SIGN13,
+                      .permission = FK_PERM_SIGN13,
+                      .types = RSA | EC | ED,
+                      .parse = parse_sign13},
+    [FK_OP_SIGN12] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_SIGN12,
+                      .signer = FK_SIGNER_SIGN12,
+                      .permission = FK_PERM_SIGN12,
+                      .types = RSA | EC | ED,
+                      .parse = parse_sign12},
+    [FK_OP_DECRYPT] = {.dialects = D2,
+                       .metric = FK_KEYD_OP_DECRYPT,
+                       .signer = FK_SIGNER_DECRYPT,
+                       .permission = FK_PERM_DECRYPT,
+                       .types = RSA,
+                       .parse = parse_decrypt},
+    [FK_OP_RESPONSE] = RESPONSE,
+    [FK_OP_PING] = {.dialects = D1 | D2, .metric = FK_KEYD_OP_PING, .answer = answer_ping},
+    [FK_OP_PONG] = RESPONSE,
+    [FK_OP_ERROR] = RESPONSE,
+};
+
+/* Metric of each result; what is not listed has failed. */
+void fk_front_count_result(struct fk_front *front, int err)
+{
+    static const struct {
+        int err;
+        enum fk_keyd_metric metric;
+    } results[] = {
+        {FK_OK, FK_KEYD_RESULT_OK},
+        {FK_ERR_FORMAT, FK_KEYD_RESULT_FORMAT},
+        {FK_ERR_OPCODE, FK_KEYD_RESULT_FORMAT},
+        {FK_ERR_UNEXPECTED, FK_KEYD_RESULT_FORMAT},
+        {FK_ERR_KEY_NOT_FOUND, FK_KEYD_RESULT_NO_KEY},
+        {FK_ERR_DENIED, FK_KEYD_RESULT_DENIED},
+        {FK_ERR_RATE, FK_KEYD_RESULT_RATE},
+    };
+
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+        if (results[i].err == err) {
+            fk_front_count(front, results[i].metric);
+            return;
+        }
+    }
+    fk_front_count(front, FK_KEYD_RESULT_FAILED);
+}
+
+/* The key that a message names, by the most exact of its names: a name that is there but unknown
+ * is not replaced by a vaguer one. */
+static const struct fk_index_key *find_key(const struct fk_index *index, const struct ask *ask)
+{
+    const struct fk_keymsg *msg = ask->msg;
+    const struct {
+        enum fk_index_kind kind;
+        const struct fk_reader *item;
+    } names[] = {
+        {FK_INDEX_SKI, &msg->ski},           {FK_INDEX_CERT_HASH, &msg->cert_hash},
+        {FK_INDEX_DIGEST, &msg->digest},     {FK_INDEX_NAME, &msg->sni},
+        {FK_INDEX_ADDRESS, &msg->server_ip},
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (fk_item_present(names[i].item))
+            return fk_index_find(index, names[i].kind, names[i].item->next, names[i].item->left,
+                                 ask->types);
+    return NULL;
+}
+
+static struct fk_front_request *take_request(struct fk_front *front)
+{
+    struct fk_front_request *request;
+
+    if (fk_list_empty(&front->free_requests)) {
+        if ((request = calloc(1, sizeof *request)) == NULL)
+            return NULL;
+        fk_list_init(&request->link);
+        request->front = front;
+        return request;
+    }
+    request = fk_container(front->free_requests.next, struct fk_front_request, link);
+    fk_list_del(&request->link);
+    return request;
+}
+
+static void give_request(struct fk_front_request *request)
+{
+    request->conn = NULL;
+    request->call = NULL;
+    fk_list_del(&request->link);
+    fk_list_prepend(&request->front->free_requests, &request->link);
+}
+
+void fk_front_requests_fini(struct fk_front *front)
+{
+    struct fk_list *lists[] = {&front->free_requests, &front->orphans};
+
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        while (!fk_list_empty(lists[i])) {
+            struct fk_front_request *request =
+                fk_container(lists[i]->next, struct fk_front_request, link);
+
+            fk_list_del(&request->link);
+            free(request);
+        }
+    }
+}
+
+/* The line of an operation: made from copies, as the channel and the key may be gone by now. */
+static void audit(const struct fk_front_request *request, int err, uint64_t micros)
+{
+    const struct fk_front *front = request->front;
+    struct fk_audit_event event = {
+        .wall_us = fk_clock_wall_us(),
+        .edge = request->edge,
+        .key = request->key[0] != '\0' ? request->key : NULL,
+        .op = fk_key_opcode_name(request->opcode),
+        .err = err,
+        .micros = micros > UINT32_MAX ? UINT32_MAX : (uint32_t)micros,
+    };
+
+    if (front->options.sink == NULL)
+        return;
+    if (request->sni_len > 0)
+        event.sni = fk_item(request->sni, request->sni_len);
+    if (request->client_ip_len > 0)
+        event.client_ip = fk_item(request->client_ip, request->client_ip_len);
+    if (request->hash_len > 0)
+        event.hash = fk_item(request->hash, request->hash_len);
+    fk_audit_sink_write(front->options.sink, &event);
+}
+
+/* A signer's answer. */
+static void on_done(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
+{
+    struct fk_front_request *request = arg;
+    struct fk_front *front = request->front;
+    struct fk_front_conn *conn = request->conn;
+    uint64_t took = fk_loop_now_us(front->loop) - request->started_us;
+    struct fk_keymsg answer = {.id = request->id, .opcode = FK_OP_RESPONSE};
+
+    (void)micros;
+    audit(request, err, took);
+    fk_front_count_result(front, err);
+    fk_metric_observe(front->options.metrics, FK_KEYD_SECONDS, took);
+    front->outstanding--;
+    give_request(request);
+    if (front->some_stalled)
+        fk_defer_start(&front->resume);
+    if (conn == NULL)
+        return;
+    conn->inflight--;
+    if (err == FK_OK) {
+        answer.payload = fk_item(data, len);
+        fk_front_conn_send(conn, &answer);
+    } else {
+        fk_log_limited(&front->error_limit, FK_LOG_WARN, "operation failed",
+                       fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
+                       fk_str("op", fk_key_opcode_name(request->opcode)), fk_error(err));
+        fk_front_conn_send_error(conn, request->id, err);
+    }
+    if (conn->doomed || front->draining)
+        fk_front_conn_settle(conn);
+}
+
+static uint8_t copy_item(const struct fk_reader *item, void *dst, size_t size)
+{
+    size_t len = item->left < size ? item->left : size;
+
+    if (len > 0)
+        memcpy(dst, item->next, len);
+    return (uint8_t)len;
+}
+
+static void copy_text(char *dst, size_t size, const char *text)
+{
+    size_t len = strnlen(text, size - 1);
+
+    memcpy(dst, text, len);
+    dst[len] = '\0';
+}
+
+static void fill_request(struct fk_front_request *request, struct fk_front_conn *conn,
+                         const struct ask *ask, const struct fk_index_key *key)
+{
+    const struct fk_keymsg *msg = ask->msg;
+
+    request->conn = conn;
+    request->id = msg->id;
+    request->opcode = msg->opcode;
+    request->started_us = fk_loop_now_us(conn->front->loop);
+    request->sni_len = copy_item(&msg->sni, request->sni, sizeof request->sni);
+    request->client_ip_len =
+        copy_item(&msg->client_ip, request->client_ip, sizeof request->client_ip);
+    request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
+    copy_text(request->edge, sizeof request->edge, conn->edge->name);
+    copy_text(request->key, sizeof request->key, key != NULL ? key->public.name : "");
+}
+
+/* The policy's word on it. */
+static int decide(struct fk_front_conn *conn, const struct ask *ask, const struct fk_index_key *key,
+                  const char **ret_why)
+{
+    struct fk_front *front = conn->front;
+    const struct fk_policy_ask facts = {
+        .edge = conn->edge,
+        .position = fk_index_position(front->set->index, key),
+        .key_permissions = key->public.permissions,
+        .permission = ask->permission,
+        .draining = front->draining,
+        .now_us = fk_loop_now_us(front->loop),
+        .day = front->day,
+    };
+
+    if (front->options.sink != NULL && !fk_audit_sink_ready(front->options.sink)) {
+        *ret_why = "audit log cannot be written";
+        return FK_ERR_UNAVAILABLE;
+    }
+    return fk_policy_decide(&facts, ret_why);
+}
+
+static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
+                  struct fk_front_request *request)
+{
+    struct fk_front_conn *conn = request->conn;
+    int err = fk_signer_pool_submit(conn->front->pool, op->signer, msg->opcode, key->public.ski,
+                                    msg->payload.next, msg->payload.left, on_done, request,
+                                    &request->call);
+
+    if (err != FK_OK)
+        return err;
+    fk_list_append(&conn->requests, &request->link);
+    conn->inflight++;
+    conn->front->outstanding++;
+    return FK_OK;
+}
+
+/* Refused operations leave a line, too; a flood of them leaves some of its lines. */
+static void refuse(struct fk_front_request *request, int err, const char *why)
+{
+    struct fk_front_conn *conn = request->conn;
+    struct fk_front *front = conn->front;
+    uint32_t dropped;
+
+    if (fk_log_permit(&conn->refusals, &dropped))
+        audit(request, err, 0);
+    fk_log_limited(&front->deny_limit, FK_LOG_WARN, "operation refused",
+                   fk_uint("channel", conn->id), fk_str("edge", request->edge),
+                   fk_str("key", request->key[0] != '\0' ? request->key : NULL),
+                   fk_str("op", fk_key_opcode_name(request->opcode)), fk_str("why", why),
+                   fk_strn("sni", request->sni, request->sni_len), fk_error(err));
+    fk_front_count_result(front, err);
+    fk_front_conn_send_error(conn, request->id, err);
+}
+
+static void key_operation(struct fk_front_conn *conn, const struct op *op, struct ask *ask)
+{
+    const struct fk_index_key *key = find_key(conn->front->set->index, ask);
+    struct fk_front_request *request = take_request(conn->front);
+    const char *why = "no such key of a fitting type";
+    int err = FK_ERR_KEY_NOT_FOUND;
+
+    if (request == NULL) {
+        fk_front_count_result(conn->front, FK_ERR_NOMEM);
+        fk_front_conn_send_error(conn, ask->msg->id, FK_ERR_INTERNAL);
+        return;
+    }
+    fill_request(request, conn, ask, key);
+    if (key != NULL && (err = decide(conn, ask, key, &why)) == FK_OK) {
+        why = "no signer";
+        err = submit(op, ask->msg, key, request);
+    }
+    if (err != FK_OK) {
+        refuse(request, err, why);
+        give_request(request);
+    }
+}
+
+/* Form first, then the key, then rights: errors as docs/wire-key.md says. */
+static int check_form(const struct op *op, struct ask *ask)
+{
+    const struct fk_reader *payload = &ask->msg->payload;
+
+    if (!fk_item_present(payload) || payload->left > FK_SIGNER_PAYLOAD_MAX ||
+        (op->length != 0 && payload->left != op->length))
+        return FK_ERR_FORMAT;
+    return op->parse(ask);
+}
+
+void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    const struct op *op = &ops[msg->opcode];
+    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+    int err = FK_OK;
+
+    if ((op->dialects & (1U << conn->dialect)) == 0) {
+        err = FK_ERR_OPCODE;
+        fk_front_count(conn->front, FK_KEYD_OP_OTHER);
+    } else {
+        fk_front_count(conn->front, op->metric);
+        if (op->answer != NULL) {
+            op->answer(conn, msg);
+            return;
+        }
+        if (check_form(op, &ask) != FK_OK)
+            err = FK_ERR_FORMAT;
+    }
+    if (err == FK_OK) {
+        key_operation(conn, op, &ask);
+        return;
+    }
+    fk_front_count_result(conn->front, err);
+    fk_log_limited(&conn->front->error_limit, FK_LOG_WARN, "bad request",
+                   fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
+                   fk_uint("opcode", msg->opcode), fk_error(err));
+    fk_front_conn_send_error(conn, msg->id, err);
+}
