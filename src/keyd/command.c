@@ -1,0 +1,231 @@
+/* Operators' commands: status, reload, drain. See docs/control.md for what they say. */
+#include "keyd/master_priv.h"
+
+#include "admin/command.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DAY_US UINT64_C(86400000000)
+
+/* The admin process that asks; there is one. */
+static struct fk_child *find_admin(const struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->role == FK_KEYD_ADMIN && fk_keyd_place(child)->up)
+            return child;
+    return NULL;
+}
+
+/* Send and free. */
+static void answer(struct fk_keyd_master *master, uint32_t id, json_t *json)
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    struct fk_child *admin = find_admin(master);
+    int err = FK_ERR_NOMEM;
+
+    if (text != NULL && admin != NULL)
+        err = fk_admin_answer_child(admin, id, text, strlen(text));
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "command not answered", fk_error(err));
+    free(text);
+    json_decref(json);
+}
+
+static const char *state_of(const struct fk_child *child)
+{
+    const struct fk_keyd_place *place = fk_keyd_place(child);
+
+    if (fk_child_retired(child))
+        return "draining";
+    if (fk_child_pid(child) == 0)
+        return "waiting";
+    return place->ready ? "serving" : "starting";
+}
+
+static json_t *children_json(const struct fk_keyd_master *master)
+{
+    json_t *list = json_array();
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:i, s:i, s:s, s:i}", "role", fk_child_role(child), "index",
+                            (int)fk_child_index(child), "pid", (int)fk_child_pid(child), "state",
+                            state_of(child), "restarts", (int)fk_child_restarts(child)));
+    return list;
+}
+
+static json_t *permissions_json(unsigned permissions)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {
+        {FK_PERM_SIGN13 | FK_PERM_SIGN12, "sign"},
+        {FK_PERM_DECRYPT, "decrypt"},
+        {FK_PERM_CLIENT, "client"},
+        {FK_PERM_DIGEST, "digest"},
+        {FK_PERM_D1_DECRYPT, "dialect1_decrypt"},
+    };
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if ((permissions & names[i].bit) != 0)
+            (void)json_array_append_new(list, json_string(names[i].name));
+    return list;
+}
+
+static json_t *key_json(const struct fk_index_key *key, int64_t not_after)
+{
+    static const char *const types[] = {
+        [FK_KEY_RSA] = "rsa", [FK_KEY_EC] = "ec", [FK_KEY_ED25519] = "ed25519"};
+    char ski[2 * sizeof key->public.ski + 1];
+    json_t *names = json_array(), *json;
+
+    fk_text_hex(key->public.ski, sizeof key->public.ski, ski);
+    for (size_t i = 0; i < key->n_names; i++)
+        (void)json_array_append_new(names, json_string(key->names[i]));
+    json = json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:b}", "name", key->public.name, "type",
+                     types[key->public.type], "bits", (int)key->public.bits, "ski", ski,
+                     "permissions", permissions_json(key->public.permissions), "names", names,
+                     "retired", (int)key->retired);
+    if (not_after != 0)
+        (void)json_object_set_new(json, "not_after", json_integer(not_after));
+    return json;
+}
+
+static json_t *keys_json(const struct fk_keyd_load *load)
+{
+    const struct fk_index_key *key;
+    json_t *list = json_array();
+    int64_t not_after;
+
+    for (size_t i = 0; (key = fk_store_at(load->store, i, &not_after)) != NULL; i++)
+        (void)json_array_append_new(list, key_json(key, not_after));
+    return list;
+}
+
+static json_t *edges_json(const struct fk_keyd_master *master)
+{
+    uint64_t day = fk_clock_wall_us() / DAY_US;
+    char identity[FK_IDENTITY_SIZE];
+    json_t *list = json_array();
+
+    for (const struct fk_conf_block *block = master->current->conf->edges; block != NULL;
+         block = block->next) {
+        const struct fk_keyd_edge_conf *edge = (const void *)block;
+        const struct fk_quota_slot *slot;
+        json_t *json;
+
+        fk_keyd_conf_identity(edge, identity, sizeof identity);
+        slot = fk_quota_find(master->quota, identity);
+        json = json_pack("{s:s, s:s, s:o}", "name", block->title, "identity", identity, "allow",
+                         permissions_json(edge->allow));
+        if (slot != NULL)
+            (void)json_object_set_new(json, "channels",
+                                      json_integer((json_int_t)fk_quota_channels(slot)));
+        if (slot != NULL && edge->quota != 0)
+            (void)json_object_set_new(json, "operations_today",
+                                      json_integer((json_int_t)fk_quota_used(slot, day)));
+        (void)json_array_append_new(list, json);
+    }
+    return list;
+}
+
+static json_t *listens_json(const struct fk_keyd_master *master)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < master->sockets.n_listens; i++)
+        (void)json_array_append_new(list, json_string(master->sockets.listens[i].text));
+    return list;
+}
+
+static void do_status(struct fk_keyd_master *master, uint32_t id)
+{
+    json_t *json = json_pack(
+        "{s:s, s:i, s:b, s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "role", "keyd", "pid",
+        (int)getpid(), "ready", (int)(fk_keyd_all_ready(master) && !master->draining), "draining",
+        (int)master->draining, "generation", (json_int_t)master->current->generation, "uptime",
+        (json_int_t)((fk_clock_us() - master->started_us) / 1000000), "loaded",
+        (json_int_t)(master->loaded_wall_us / 1000000), "listen", listens_json(master), "processes",
+        children_json(master), "keys", keys_json(master->current), "edges", edges_json(master));
+
+    if (json != NULL && master->last_error[0] != '\0')
+        (void)json_object_set_new(json, "last_error", json_string(master->last_error));
+    answer(master, id, json);
+}
+
+static void answer_error(struct fk_keyd_master *master, uint32_t id, const char *text)
+{
+    answer(master, id, json_pack("{s:s}", "error", text));
+}
+
+static void do_reload(struct fk_keyd_master *master, uint32_t id)
+{
+    if (master->draining) {
+        answer_error(master, id, "the key server is ending");
+        return;
+    }
+    if (master->n_waiters == FK_KEYD_WAITERS_MAX) {
+        answer_error(master, id, "too many reloads wait already");
+        return;
+    }
+    master->waiters[master->n_waiters++] = id;
+    fk_keyd_reload(master, true);
+}
+
+/* Told when nothing more is to come: a reload that was asked for during another waits on. */
+void fk_keyd_answer_waiters(struct fk_keyd_master *master)
+{
+    if (master->again)
+        return;
+    for (size_t i = 0; i < master->n_waiters; i++) {
+        if (master->last_error[0] != '\0')
+            answer_error(master, master->waiters[i], master->last_error);
+        else
+            answer(master, master->waiters[i],
+                   json_pack("{s:b, s:I}", "ok", 1, "generation",
+                             (json_int_t)master->current->generation));
+    }
+    master->n_waiters = 0;
+}
+
+static void do_drain(struct fk_keyd_master *master, uint32_t id)
+{
+    answer(master, id, json_pack("{s:b}", "ok", 1));
+    fk_keyd_drain(master);
+}
+
+static const struct {
+    const char *word;
+    void (*run)(struct fk_keyd_master *master, uint32_t id);
+} commands[] = {
+    {"status", do_status},
+    {"reload", do_reload},
+    {"drain", do_drain},
+};
+
+void fk_keyd_command(struct fk_keyd_master *master, const struct fk_procmsg *msg)
+{
+    char word[FK_ADMIN_WORD_SIZE];
+
+    if (fk_admin_command_word(msg, word) != FK_OK)
+        word[0] = '\0';
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].word, word) == 0) {
+            commands[i].run(master, msg->arg);
+            return;
+        }
+    }
+    answer_error(master, msg->arg, "no such command; there are status, reload and drain");
+}

@@ -1,0 +1,27 @@
+/*
+ * Entry points of the key server, for farkey(1).
+ *
+ * What the master sends to a front ("keyd-front"): FK_PROC_METRICS (fds: metrics, the shared
+ * counters of quota.h; arg: its slot), FK_PROC_CONFIG (arg: generation), FK_PROC_LISTEN (arg:
+ * number of the listen block), FK_PROC_PEER of kind FK_PEER_SIGNER and FK_PEER_AUDIT, FK_PROC_GO
+ * (data: the user). A reload is CONFIG, LISTEN and PEER again, and FK_PROC_GO, with which the front
+ * changes over. FK_PROC_PEER comes alone when a signer or the audit process was started again.
+ */
+#ifndef FK_KEYD_KEYD_H
+#define FK_KEYD_KEYD_H
+
+#include "conf/conf.h"
+
+/* `farkey keyd -c FILE [-v]`: the master, in the foreground. Returns the exit status. */
+int fk_keyd_main(int argc, char **argv);
+
+/* `farkey child ROLE INDEX` for "keyd-front" and "keyd-audit"; its exit status. */
+int fk_keyd_child(const char *role, unsigned index);
+
+/*
+ * Load and check a whole configuration, certificates and keys included, reading through `bundle`:
+ * what the master serves, and what `farkey check` runs. As fk_conf_load().
+ */
+int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
+
+#endif

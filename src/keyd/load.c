@@ -1,0 +1,214 @@
+/*
+ * Loading, in one order: configuration, channel, audit secret, keys, bundle. All that is wrong is
+ * collected in the configuration's list of errors.
+ */
+#include "keyd/load.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "keyd/frontset.h"
+#include "keyd/keyd.h"
+#include "keyd/quota.h"
+#include "loop/sock.h"
+#include "tls/channel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUDIT_SECRET_SIZE 32
+
+/* One file of the channel block through the bundle; complains. */
+static void read_part(struct fk_bundle *bundle, struct fk_conf *conf,
+                      const struct fk_conf_block *block, const char *path, const uint8_t **ret,
+                      size_t *ret_len)
+{
+    int err = fk_bundle_read(bundle, path, ret, ret_len);
+
+    if (err != FK_OK)
+        fk_conf_complain(conf, &block->where, "channel: %s: %s", path,
+                         err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+}
+
+static void check_channel(struct fk_bundle *bundle, struct fk_conf *conf,
+                          const struct fk_keyd_channel_conf *channel)
+{
+    const struct fk_conf_block *block = &channel->block;
+    struct fk_channel_identity id = {.crl = NULL};
+    size_t errors = fk_conf_error_count(conf);
+    SSL_CTX *ctx;
+    int err;
+
+    read_part(bundle, conf, block, channel->certificate, &id.certificate, &id.certificate_len);
+    read_part(bundle, conf, block, channel->key, &id.key, &id.key_len);
+    read_part(bundle, conf, block, channel->ca, &id.ca, &id.ca_len);
+    if (channel->crl != NULL)
+        read_part(bundle, conf, block, channel->crl, &id.crl, &id.crl_len);
+    if (fk_conf_error_count(conf) > errors)
+        return;
+    if ((err = fk_channel_ctx_new(&id, true, true, &ctx)) != FK_OK)
+        fk_conf_complain(conf, &block->where,
+                         "channel: certificate, key, ca and crl do not serve: %s",
+                         fk_err_text(err));
+    else
+        SSL_CTX_free(ctx);
+}
+
+/* 32 bytes, as they are or as 64 hexadecimal digits on a line. */
+static int read_audit_secret(const char *path, uint8_t ret[AUDIT_SECRET_SIZE])
+{
+    struct fk_secret *file;
+    size_t len;
+    int err;
+
+    if ((err = fk_store_read_secret(path, &file, &len)) != FK_OK)
+        return err;
+    if (len == AUDIT_SECRET_SIZE) {
+        memcpy(ret, fk_secret_bytes(file), len);
+    } else {
+        const char *text = (const char *)fk_secret_bytes(file);
+
+        err = fk_text_unhex(text, strcspn(text, "\r\n"), ret, AUDIT_SECRET_SIZE);
+    }
+    fk_secret_free(file);
+    return err;
+}
+
+struct complaint {
+    struct fk_conf *conf;
+    const struct fk_conf_where *where;
+};
+
+static void complain_store(void *arg, const char *path, const char *what)
+{
+    const struct complaint *complaint = arg;
+
+    fk_conf_complain(complaint->conf, complaint->where, "%s: %s", path, what);
+}
+
+/* Keys, and the audit secret that travels with them. */
+static int load_store(struct fk_conf *loaded, const struct fk_keyd_conf *conf,
+                      const struct fk_store *previous, struct fk_store **ret)
+{
+    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(conf);
+    struct complaint complaint = {loaded, &conf->keys->where};
+    uint8_t secret[AUDIT_SECRET_SIZE];
+    int err;
+
+    if (audit != NULL && (err = read_audit_secret(audit->key, secret)) != FK_OK) {
+        fk_conf_complain(loaded, &audit->block.where, "audit: %s: %s", audit->key,
+                         err == FK_ERR_SYS ? strerror(errno)
+                                           : "not a secret of 32 bytes; make one with farkey init");
+        return FK_ERR_CONF;
+    }
+    err = fk_store_load(conf, audit != NULL ? secret : NULL, previous, complain_store, &complaint,
+                        ret);
+    fk_wipe(secret, sizeof secret);
+    return err;
+}
+
+static void check_edges(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
+{
+    char identity[2 * FK_IDENTITY_SIZE];
+    size_t count = 0;
+
+    for (const struct fk_conf_block *edge = conf->edges; edge != NULL; edge = edge->next) {
+        fk_keyd_conf_identity((const void *)edge, identity, sizeof identity);
+        if (strlen(identity) >= FK_IDENTITY_SIZE)
+            fk_conf_complain(loaded, &edge->where, "edge \"%s\": identity too long", edge->title);
+        if (++count == FK_KEYD_EDGES_MAX + 1)
+            fk_conf_complain(loaded, &edge->where, "more than %d edges", FK_KEYD_EDGES_MAX);
+    }
+}
+
+/* Everything but keys; *ret as with fk_conf_load(). */
+static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+{
+    const struct fk_keyd_conf *conf;
+    int err;
+
+    if ((err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret)) != FK_OK)
+        return err;
+    conf = fk_conf_root(*ret);
+    check_edges(*ret, conf);
+    check_channel(bundle, *ret, fk_keyd_conf_channel(conf));
+    return FK_OK; /* complaints are looked at after those of the keys */
+}
+
+static int judge(const struct fk_conf *loaded, int err)
+{
+    if (err == FK_OK && fk_conf_error_count(loaded) > 0)
+        return FK_ERR_CONF;
+    return err;
+}
+
+int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+{
+    struct fk_store *store = NULL;
+    struct fk_conf *loaded = NULL;
+    int err;
+
+    if ((err = load_conf(path, bundle, &loaded)) == FK_OK)
+        err = judge(loaded, load_store(loaded, fk_conf_root(loaded), NULL, &store));
+    fk_store_free(store);
+    if (loaded != NULL)
+        *ret = loaded;
+    return err;
+}
+
+/* Put in what is not a file, and freeze all. */
+static int seal(struct fk_bundle *bundle, const char *path, bool frozen, struct fk_keyd_load *load)
+{
+    size_t len;
+    const uint8_t *index = fk_store_index(load->store, &len);
+    int err;
+
+    if (frozen)
+        fk_bundle_drop(bundle, FK_INDEX_PATH);
+    else if ((err = fk_bundle_add(bundle, FK_KEYD_CONF_PATH, path, strlen(path))) != FK_OK)
+        return err;
+    if ((err = fk_bundle_add(bundle, FK_INDEX_PATH, index, len)) != FK_OK)
+        return err;
+    return fk_bundle_seal(bundle, &load->bundle_fd);
+}
+
+int fk_keyd_load_new(const char *path, uint32_t generation, const struct fk_keyd_load *frozen,
+                     const struct fk_keyd_load *previous, struct fk_keyd_load **ret)
+{
+    struct fk_keyd_load *load = calloc(1, sizeof *load);
+    struct fk_bundle *bundle = NULL;
+    int err;
+
+    if (load == NULL)
+        return FK_ERR_NOMEM;
+    load->bundle_fd = -1;
+    load->generation = generation;
+    err = frozen != NULL ? fk_bundle_open(frozen->bundle_fd, &bundle) : fk_bundle_new(&bundle);
+    if (err != FK_OK || (err = load_conf(path, bundle, &load->loaded)) != FK_OK)
+        goto out;
+    load->conf = fk_conf_root(load->loaded);
+    err = judge(load->loaded, load_store(load->loaded, load->conf,
+                                         previous != NULL ? previous->store : NULL, &load->store));
+    if (err == FK_OK)
+        err = seal(bundle, path, frozen != NULL, load);
+out:
+    fk_bundle_free(bundle);
+    if (err == FK_OK || (err == FK_ERR_CONF && load->loaded != NULL)) {
+        *ret = load;
+        return err;
+    }
+    fk_keyd_load_free(load);
+    return err;
+}
+
+void fk_keyd_load_free(struct fk_keyd_load *load)
+{
+    if (load == NULL)
+        return;
+    fk_store_free(load->store);
+    fk_conf_free(load->loaded);
+    fk_close(&load->bundle_fd);
+    free(load);
+}

@@ -1,0 +1,30 @@
+/*
+ * One generation of what the master has loaded: configuration, keys, and the bundle for fronts.
+ * Everything is checked here, before any process is told: children load the same bytes by the same
+ * code and find nothing new to complain about.
+ */
+#ifndef FK_KEYD_LOAD_H
+#define FK_KEYD_LOAD_H
+
+#include "keyd/conf.h"
+#include "keyd/store.h"
+
+struct fk_keyd_load {
+    uint32_t generation;
+    struct fk_conf *loaded;
+    const struct fk_keyd_conf *conf;
+    struct fk_store *store;
+    int bundle_fd; /* sealed, for fronts */
+};
+
+/*
+ * Load generation `generation` from the file `path`, or, when `frozen` is not NULL, the keys anew
+ * under the configuration of `frozen` as it was then. `previous` (may be NULL) is what is served:
+ * for retired keys. *ret is given with FK_OK and, for its errors only, with FK_ERR_CONF.
+ * FK_ERR_NOMEM, FK_ERR_SYS.
+ */
+int fk_keyd_load_new(const char *path, uint32_t generation, const struct fk_keyd_load *frozen,
+                     const struct fk_keyd_load *previous, struct fk_keyd_load **ret);
+void fk_keyd_load_free(struct fk_keyd_load *load);
+
+#endif

@@ -1,0 +1,106 @@
+/* Shared by the files that make up the master; see master.c. */
+#ifndef FK_KEYD_MASTER_PRIV_H
+#define FK_KEYD_MASTER_PRIV_H
+
+#include "base/limits.h"
+#include "keyd/load.h"
+#include "keyd/quota.h"
+#include "keyd/sockets.h"
+#include "keyd/watch.h"
+#include "loop/loop.h"
+#include "loop/metrics.h"
+#include "loop/super.h"
+
+#include <stdbool.h>
+
+enum fk_keyd_role { FK_KEYD_SIGNER, FK_KEYD_FRONT, FK_KEYD_AUDIT, FK_KEYD_ADMIN, FK_KEYD_ROLES };
+
+/* What the master remembers of a child; its data in the supervisor. */
+struct fk_keyd_place {
+    enum fk_keyd_role role;
+    uint32_t generation; /* signers: whose keys */
+    bool up;             /* has been told to go */
+    bool ready;          /* has said that it serves */
+};
+
+struct fk_keyd_master {
+    struct fk_loop *loop;
+    struct fk_super *super;
+    const char *path; /* of the configuration */
+    bool verbose;     /* -v: whatever log_level says */
+    struct fk_keyd_load *current, *pending;
+    struct fk_keyd_sockets sockets, pending_sockets;
+    struct fk_keyd_watch *watch;
+    int audit_fd;
+    int quota_fd, metrics_fd, signer_metrics_fd;
+    struct fk_quota *quota;
+    struct fk_metrics *metrics;
+    struct fk_timer patience; /* for pending signers */
+    struct fk_timer retire;   /* until the first retired key ends */
+    struct fk_timer watchdog;
+    struct fk_signal hup, term, interrupt;
+    uint32_t last_generation;
+    bool again;      /* another reload was asked for meanwhile */
+    bool again_full; /* with the configuration */
+    bool draining;
+    bool told_ready; /* systemd knows */
+    uint64_t started_us;
+    uint64_t loaded_wall_us;
+    uint32_t waiters[FK_KEYD_WAITERS_MAX]; /* commands that wait for the reload's end */
+    size_t n_waiters;
+    char last_error[512]; /* of the last reload, empty: it worked */
+    int status;
+};
+
+static inline struct fk_keyd_place *fk_keyd_place(const struct fk_child *child)
+{
+    return fk_child_data(child);
+}
+
+/* --- wiring.c: who is told what --- */
+
+extern const struct fk_super_ops fk_keyd_super_ops;
+/* Add and retire children so that there are as many as `load` wants. */
+int fk_keyd_add_signers(struct fk_keyd_master *master, const struct fk_keyd_load *load);
+void fk_keyd_adjust_children(struct fk_keyd_master *master);
+/* Tell running fronts and the audit process of the current generation. */
+void fk_keyd_switch_fronts(struct fk_keyd_master *master);
+void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, bool others);
+/* Whether every child that should serve does. */
+bool fk_keyd_all_ready(const struct fk_keyd_master *master);
+/* The audit process gets the file anew (rotation). */
+void fk_keyd_switch_audit(struct fk_keyd_master *master);
+
+/* --- reload.c: from one generation to the next --- */
+
+/* Begin; `full`: with the configuration, else keys only. */
+void fk_keyd_reload(struct fk_keyd_master *master, bool full);
+/* The first load; errors are logged. */
+int fk_keyd_first_load(struct fk_keyd_master *master);
+/* A signer of the pending generation serves, or never will. */
+void fk_keyd_pending_ready(struct fk_keyd_master *master);
+void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why);
+void fk_keyd_on_patience(struct fk_timer *timer);
+void fk_keyd_on_retire(struct fk_timer *timer);
+
+/* --- auditfile.c --- */
+
+/* Open or reopen the log; *ret_changed: it is another file than before. */
+int fk_keyd_audit_open(struct fk_keyd_master *master, const struct fk_keyd_conf *conf,
+                       bool *ret_changed);
+/* FK_PROC_LOG for a new audit process. */
+int fk_keyd_audit_send(struct fk_keyd_master *master, struct fk_child *child);
+/* Keep the head that the audit process reports beside the log. */
+void fk_keyd_audit_head(struct fk_keyd_master *master, const struct fk_procmsg *msg);
+
+/* --- command.c --- */
+
+void fk_keyd_command(struct fk_keyd_master *master, const struct fk_procmsg *msg);
+/* Answer those that wait for a reload. */
+void fk_keyd_answer_waiters(struct fk_keyd_master *master);
+
+/* --- master.c --- */
+
+void fk_keyd_drain(struct fk_keyd_master *master);
+
+#endif

@@ -1,0 +1,462 @@
+/*
+ * The trust graph of the key server: which processes there are, what each is told, and who is wired
+ * to whom. Two tables say it; all else here follows them.
+ *
+ * A signer is wired when it has said that it serves, and only while its keys are those in service.
+ * Any other child is wired to those that are up when it starts.
+ */
+#include "keyd/master_priv.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "keyd/metrics.h"
+#include "loop/sock.h"
+#include "signer/signer.h"
+
+#include "admin/admin.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int start_signer(struct fk_keyd_master *master, struct fk_child *child);
+static int start_front(struct fk_keyd_master *master, struct fk_child *child);
+static int start_audit(struct fk_keyd_master *master, struct fk_child *child);
+static int start_admin(struct fk_keyd_master *master, struct fk_child *child);
+
+/* What each role is: its name as a process, what others call it, how it is started. */
+static const struct {
+    const char *name;
+    unsigned peer; /* enum fk_proc_peer, 0: nobody's peer */
+    int (*start)(struct fk_keyd_master *master, struct fk_child *child);
+} roles[FK_KEYD_ROLES] = {
+    [FK_KEYD_SIGNER] = {"signer", FK_PEER_SIGNER, start_signer},
+    [FK_KEYD_FRONT] = {"keyd-front", FK_PEER_FRONT, start_front},
+    [FK_KEYD_AUDIT] = {"keyd-audit", FK_PEER_AUDIT, start_audit},
+    [FK_KEYD_ADMIN] = {"admin", 0, start_admin},
+};
+
+/* Who may talk to whom. A pair that is not here has no way to. */
+static const struct {
+    enum fk_keyd_role a, b;
+} wires[] = {
+    {FK_KEYD_FRONT, FK_KEYD_SIGNER},
+    {FK_KEYD_FRONT, FK_KEYD_AUDIT},
+    {FK_KEYD_AUDIT, FK_KEYD_SIGNER},
+};
+
+static bool may_talk(enum fk_keyd_role a, enum fk_keyd_role b)
+{
+    for (size_t i = 0; i < sizeof wires / sizeof wires[0]; i++)
+        if ((wires[i].a == a && wires[i].b == b) || (wires[i].a == b && wires[i].b == a))
+            return true;
+    return false;
+}
+
+/* Whether a child is there to be wired to. */
+static bool is_available(const struct fk_keyd_master *master, const struct fk_child *child)
+{
+    const struct fk_keyd_place *place = fk_keyd_place(child);
+
+    if (!place->up || fk_child_retired(child))
+        return false;
+    return place->role != FK_KEYD_SIGNER || (place->ready && master->current != NULL &&
+                                             place->generation == master->current->generation);
+}
+
+static int send_end(struct fk_child *to, const struct fk_child *other, int fd)
+{
+    unsigned peer = roles[fk_keyd_place(other)->role].peer;
+
+    return fk_child_send_fd(to, FK_PROC_PEER, peer << 16 | fk_child_index(other), fd);
+}
+
+/* One socketpair, an end each. */
+static int wire_pair(struct fk_child *a, struct fk_child *b)
+{
+    int fds[2], err;
+
+    if ((err = fk_sock_pair(SOCK_STREAM, fds)) != FK_OK)
+        return err;
+    if ((err = send_end(a, b, fds[0])) == FK_OK)
+        err = send_end(b, a, fds[1]);
+    fk_close(&fds[0]);
+    fk_close(&fds[1]);
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "processes not connected", fk_str("one", fk_child_role(a)),
+               fk_str("other", fk_child_role(b)), fk_error(err));
+    return err;
+}
+
+/* Wire a child to everybody that it may talk to and that is there; `only` roles as a bit set. */
+static int wire_child(struct fk_keyd_master *master, struct fk_child *child, unsigned only)
+{
+    enum fk_keyd_role role = fk_keyd_place(child)->role;
+    struct fk_child *other = NULL;
+    int err = FK_OK;
+
+    while (err == FK_OK && (other = fk_super_next(master->super, other)) != NULL) {
+        enum fk_keyd_role others = fk_keyd_place(other)->role;
+
+        if (other != child && (only & 1U << others) != 0 && may_talk(role, others) &&
+            is_available(master, other))
+            err = wire_pair(child, other);
+    }
+    return err;
+}
+
+#define ALL ((1U << FK_KEYD_ROLES) - 1)
+
+/* --- what each role is told at its start --- */
+
+static int send_go(struct fk_child *child, const char *user)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_GO};
+
+    msg.len = geteuid() == 0 ? strnlen(user, sizeof msg.data) : 0;
+    memcpy(msg.data, user, msg.len);
+    fk_keyd_place(child)->up = true;
+    return fk_child_send(child, &msg);
+}
+
+static int send_metrics(struct fk_child *child, int metrics_fd, int quota_fd, const char *role)
+{
+    struct fk_procmsg msg = {
+        .type = FK_PROC_METRICS, .arg = fk_child_index(child), .n_fds = 1, .fds = {metrics_fd}};
+
+    if (quota_fd >= 0)
+        msg.fds[msg.n_fds++] = quota_fd;
+    if (role != NULL) {
+        msg.len = strlen(role);
+        memcpy(msg.data, role, msg.len);
+    }
+    return fk_child_send(child, &msg);
+}
+
+static const struct fk_keyd_load *load_of(const struct fk_keyd_master *master,
+                                          const struct fk_keyd_place *place)
+{
+    if (master->current != NULL && master->current->generation == place->generation)
+        return master->current;
+    if (master->pending != NULL && master->pending->generation == place->generation)
+        return master->pending;
+    return NULL;
+}
+
+static int start_signer(struct fk_keyd_master *master, struct fk_child *child)
+{
+    const struct fk_keyd_load *load = load_of(master, fk_keyd_place(child));
+    int err;
+
+    if (load == NULL)
+        return FK_ERR_NOT_FOUND;
+    if ((err = fk_child_send_fd(child, FK_PROC_KEYS, load->generation,
+                                fk_store_keys_fd(load->store))) != FK_OK ||
+        (err = send_metrics(child, master->signer_metrics_fd, -1, NULL)) != FK_OK)
+        return err;
+    return send_go(child, load->conf->signer_user);
+}
+
+/* Configuration and listeners: at the start, and at a change. */
+static int send_set(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err = fk_child_send_fd(child, FK_PROC_CONFIG, master->current->generation,
+                               master->current->bundle_fd);
+
+    for (size_t i = 0; err == FK_OK && i < master->sockets.n_listens; i++)
+        err = fk_child_send_fd(child, FK_PROC_LISTEN, (uint32_t)i, master->sockets.listens[i].fd);
+    return err;
+}
+
+static int start_front(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err;
+
+    if ((err = send_metrics(child, master->metrics_fd, master->quota_fd, NULL)) != FK_OK ||
+        (err = send_set(master, child)) != FK_OK || (err = wire_child(master, child, ALL)) != FK_OK)
+        return err;
+    return send_go(child, master->current->conf->user);
+}
+
+static int start_audit(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err;
+
+    if ((err = fk_keyd_audit_send(master, child)) != FK_OK ||
+        (err = wire_child(master, child, ALL)) != FK_OK)
+        return err;
+    return send_go(child, master->current->conf->user);
+}
+
+static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err = send_metrics(child, master->metrics_fd, -1, "keyd");
+
+    if (err == FK_OK && master->sockets.http.fd >= 0)
+        err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->sockets.http.fd);
+    if (err == FK_OK)
+        err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_CONTROL, master->sockets.control.fd);
+    return err == FK_OK ? send_go(child, master->current->conf->user) : err;
+}
+
+/* --- how many there are --- */
+
+static int add_child(struct fk_keyd_master *master, enum fk_keyd_role role, unsigned index,
+                     uint32_t generation)
+{
+    struct fk_keyd_place *place = calloc(1, sizeof *place);
+    struct fk_child *child;
+    int err;
+
+    if (place == NULL)
+        return FK_ERR_NOMEM;
+    *place = (struct fk_keyd_place){.role = role, .generation = generation};
+    err = fk_super_add(master->super, roles[role].name, index, place, &child);
+    if (err != FK_OK) {
+        free(place);
+        fk_log(FK_LOG_ERROR, "process not added", fk_str("role", roles[role].name), fk_error(err));
+    }
+    return err;
+}
+
+static unsigned processors(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (count < 1)
+        return 1;
+    return count > FK_KEYD_CHILDREN_MAX ? FK_KEYD_CHILDREN_MAX : (unsigned)count;
+}
+
+/* How many of a role a configuration wants. */
+static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role)
+{
+    switch (role) {
+    case FK_KEYD_SIGNER:
+        return conf->signers != 0 ? (unsigned)conf->signers : processors();
+    case FK_KEYD_FRONT:
+        return conf->fronts != 0 ? (unsigned)conf->fronts : (processors() + 3) / 4;
+    case FK_KEYD_AUDIT:
+        return conf->audit != NULL;
+    case FK_KEYD_ADMIN:
+        return 1;
+    case FK_KEYD_ROLES:
+        break;
+    }
+    return 0;
+}
+
+int fk_keyd_add_signers(struct fk_keyd_master *master, const struct fk_keyd_load *load)
+{
+    unsigned count = wanted(load->conf, FK_KEYD_SIGNER);
+    int err = FK_OK;
+
+    for (unsigned i = 0; err == FK_OK && i < count; i++)
+        err = add_child(master, FK_KEYD_SIGNER, i, load->generation);
+    return err;
+}
+
+static struct fk_child *find_child(const struct fk_keyd_master *master, enum fk_keyd_role role,
+                                   unsigned index)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->role == role && fk_child_index(child) == index &&
+            !fk_child_retired(child))
+            return child;
+    return NULL;
+}
+
+static unsigned drain_seconds(const struct fk_keyd_master *master)
+{
+    return (unsigned)((fk_keyd_conf_limits(master->current->conf)->drain + 999999) / 1000000);
+}
+
+void fk_keyd_adjust_children(struct fk_keyd_master *master)
+{
+    static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_FRONT, FK_KEYD_ADMIN};
+
+    for (size_t r = 0; r < sizeof serving / sizeof serving[0]; r++) {
+        unsigned count = wanted(master->current->conf, serving[r]);
+        struct fk_child *child;
+
+        for (unsigned i = 0; i < count; i++)
+            if (find_child(master, serving[r], i) == NULL)
+                (void)add_child(master, serving[r], i, 0);
+        for (unsigned i = count; (child = find_child(master, serving[r], i)) != NULL; i++)
+            fk_super_retire(child, drain_seconds(master));
+    }
+}
+
+/* --- changes --- */
+
+void fk_keyd_switch_fronts(struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL) {
+        struct fk_keyd_place *place = fk_keyd_place(child);
+
+        if (!is_available(master, child))
+            continue;
+        if (place->role == FK_KEYD_AUDIT)
+            (void)wire_child(master, child, 1U << FK_KEYD_SIGNER);
+        if (place->role != FK_KEYD_FRONT)
+            continue;
+        place->ready = false;
+        if (send_set(master, child) == FK_OK &&
+            wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK)
+            (void)send_go(child, "");
+    }
+}
+
+void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, bool others)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL) {
+        const struct fk_keyd_place *place = fk_keyd_place(child);
+
+        if (place->role == FK_KEYD_SIGNER && (place->generation == generation) != others &&
+            !fk_child_retired(child))
+            fk_super_retire(child, drain_seconds(master));
+    }
+}
+
+void fk_keyd_switch_audit(struct fk_keyd_master *master)
+{
+    struct fk_child *child = find_child(master, FK_KEYD_AUDIT, 0);
+
+    if (child != NULL && fk_keyd_place(child)->up)
+        (void)fk_child_send_fd(child, FK_PROC_LOG, 0, master->audit_fd);
+}
+
+bool fk_keyd_all_ready(const struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    if (master->current == NULL)
+        return false;
+    while ((child = fk_super_next(master->super, child)) != NULL) {
+        const struct fk_keyd_place *place = fk_keyd_place(child);
+
+        if (place->role != FK_KEYD_ADMIN && !fk_child_retired(child) && !place->ready &&
+            (place->role != FK_KEYD_SIGNER || place->generation == master->current->generation))
+            return false;
+    }
+    return find_child(master, FK_KEYD_FRONT, 0) != NULL;
+}
+
+/* --- what the supervisor tells --- */
+
+static int on_start(void *ctx, struct fk_child *child)
+{
+    struct fk_keyd_master *master = ctx;
+    struct fk_keyd_place *place = fk_keyd_place(child);
+    int err = roles[place->role].start(master, child);
+
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "process not started", fk_str("role", fk_child_role(child)),
+               fk_error(err));
+    return err;
+}
+
+static void on_ready(struct fk_keyd_master *master, struct fk_child *child)
+{
+    struct fk_keyd_place *place = fk_keyd_place(child);
+
+    place->ready = true;
+    if (place->role != FK_KEYD_SIGNER)
+        return;
+    if (master->pending != NULL && place->generation == master->pending->generation)
+        fk_keyd_pending_ready(master);
+    else if (is_available(master, child))
+        (void)wire_child(master, child, ALL);
+}
+
+static void on_failed(struct fk_keyd_master *master, struct fk_child *child,
+                      const struct fk_procmsg *msg)
+{
+    const struct fk_keyd_place *place = fk_keyd_place(child);
+
+    fk_log(FK_LOG_ERROR, "process refused what it was sent", fk_str("role", fk_child_role(child)),
+           fk_uint("index", fk_child_index(child)), fk_strn("reason", msg->data, msg->len));
+    if (place->role == FK_KEYD_SIGNER && master->pending != NULL &&
+        place->generation == master->pending->generation)
+        fk_keyd_pending_failed(master, "a signer refused the keys");
+}
+
+static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg)
+{
+    struct fk_keyd_master *master = ctx;
+    enum fk_keyd_role role = fk_keyd_place(child)->role;
+
+    if (msg->type == FK_PROC_READY)
+        on_ready(master, child);
+    else if (msg->type == FK_PROC_FAILED)
+        on_failed(master, child, msg);
+    else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_AUDIT)
+        fk_keyd_audit_head(master, msg);
+    else if (msg->type == FK_PROC_COMMAND && role == FK_KEYD_ADMIN)
+        fk_keyd_command(master, msg);
+    else
+        fk_log(FK_LOG_ERROR, "unexpected message of a process",
+               fk_str("role", fk_child_role(child)), fk_uint("type", msg->type));
+}
+
+static bool any_left(const struct fk_keyd_master *master, enum fk_keyd_role role,
+                     const struct fk_child *except)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (child != except && fk_keyd_place(child)->role == role)
+            return true;
+    return false;
+}
+
+static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, bool gone)
+{
+    struct fk_keyd_master *master = ctx;
+    struct fk_keyd_place *place = fk_keyd_place(child);
+    enum fk_keyd_role role = place->role;
+    uint32_t generation = place->generation;
+
+    if (!gone)
+        fk_log(FK_LOG_ERROR, "process died, starting it again",
+               fk_str("role", fk_child_role(child)), fk_int("pid", pid),
+               fk_int("exit", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
+               fk_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+    place->up = false;
+    place->ready = false;
+    if (role == FK_KEYD_FRONT) {
+        fk_metrics_bury(master->metrics, fk_child_index(child));
+        fk_quota_bury(master->quota, fk_child_index(child));
+    }
+    if (gone)
+        free(place);
+    if (role == FK_KEYD_SIGNER && master->pending != NULL &&
+        generation == master->pending->generation)
+        fk_keyd_pending_failed(master, "a signer died with the new keys");
+    /* Fronts first: what they have under way needs signers and the audit process. */
+    if (gone && master->draining && role == FK_KEYD_FRONT &&
+        !any_left(master, FK_KEYD_FRONT, child))
+        fk_super_stop(master->super, 1);
+}
+
+static void on_stopped(void *ctx)
+{
+    struct fk_keyd_master *master = ctx;
+
+    fk_loop_stop(master->loop);
+}
+
+const struct fk_super_ops fk_keyd_super_ops = {
+    .on_start = on_start,
+    .on_message = on_message,
+    .on_exit = on_ended,
+    .on_stopped = on_stopped,
+};
