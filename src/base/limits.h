@@ -116,6 +116,40 @@
 #define FK_EDGE_SERVERS_MAX 8
 /* Origins of one site: a connection remembers in 64 bits which it has tried. */
 #define FK_EDGE_ORIGINS_MAX 64
+/* How long an origin's resolved addresses are used before the (cached) resolver is asked again. */
+#define FK_EDGE_RESOLVE_US 30000000
+/* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
+ * 16 bytes and more. Smaller records are an attack on patience. */
+#define FK_EDGE_HELLO_BUFFER (4096 + 16384 + 5 * 1024)
+/* After an alert the client has this long to read it and to close. */
+#define FK_EDGE_LINGER_US 2000000
+/* Clients accepted in one turn of the loop: others wait no longer than that takes. */
+#define FK_EDGE_ACCEPT_BATCH 32
+/* Clients still accepted from a socket that is about to be closed: a full backlog. */
+#define FK_EDGE_ACCEPT_FLUSH 4096
+/* Without descriptors, accepting is tried again after this. */
+#define FK_EDGE_ACCEPT_RETRY_US 100000
+/* A worker reports that it is ready at the latest after this, certificates or not. */
+#define FK_EDGE_PATIENCE_US 3000000
+/* A signer on the same machine answers in milliseconds, or is gone. */
+#define FK_EDGE_SIGNER_DEADLINE_US 3000000
+#define FK_EDGE_SIGNER_OUTSTANDING 4096
+/* Signers for keys of this host: they outrun the workers well before. */
+#define FK_EDGE_SIGNERS_MAX 8
+/* A retired signer has this long for what it was asked. */
+#define FK_EDGE_SIGNER_DRAIN_S 10
+/* Operators' questions that wait for the workers' answers at once. */
+#define FK_EDGE_QUESTIONS_MAX 16
+/* For so long: a worker that is busy answers later, the operator not at all. */
+#define FK_EDGE_QUESTION_US 1000000
+/* A worker's status as JSON: some 300 bytes for a site, for thousands of sites. */
+#define FK_EDGE_STATUS_MAX (1024 * 1024)
+/* Without randomness a new ticket key is tried for again after this. */
+#define FK_EDGE_TICKET_RETRY_US 1000000
+/* Reads of one connection before others have their turn: 4 x the scratch area of 64 KiB. */
+#define FK_EDGE_PUMP_ROUNDS 4
+/* The area through which a worker's bytes pass: 4 full TLS records. */
+#define FK_EDGE_SCRATCH 65536
 /* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
 #define FK_EDGE_TICKET_KEYS 5
 

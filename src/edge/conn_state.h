@@ -1,0 +1,63 @@
+/*
+ * The life of a client connection as a table: states, facts, and where a fact leads. Pure data;
+ * what is done in a state is in conn.c.
+ */
+#ifndef FK_EDGE_CONN_STATE_H
+#define FK_EDGE_CONN_STATE_H
+
+/* X(name, text) */
+#define FK_CONN_STATES(X)                                                 \
+    X(PROXY, "proxy")         /* reads the PROXY header */                \
+    X(HELLO, "hello")         /* reads the ClientHello */                 \
+    X(WAIT, "wait")           /* its site has no certificate yet */       \
+    X(HANDSHAKE, "handshake") /* OpenSSL is at work, or the key server */ \
+    X(RELAY, "relay")         /* bytes both ways */                       \
+    X(HALF, "half")           /* one side has ended */                    \
+    X(CLOSING, "closing")     /* an alert is on its way to the client */  \
+    X(DEAD, "dead")           /* everything is freed */
+
+enum fk_conn_state {
+#define FK_CONN_STATE_ENUM(name, text) FK_CONN_##name,
+    FK_CONN_STATES(FK_CONN_STATE_ENUM)
+#undef FK_CONN_STATE_ENUM
+        FK_CONN_STATE_COUNT
+};
+
+/* What can become known. X(name, text) */
+#define FK_CONN_FACTS(X)                    \
+    X(PROXY_READ, "proxy header read")      \
+    X(HELLO_READ, "hello accepted")         \
+    X(NO_CERTIFICATE, "no certificate yet") \
+    X(CERTIFICATE, "certificate arrived")   \
+    X(SECURED, "handshake done")            \
+    X(ONE_ENDED, "one side ended")          \
+    X(BOTH_ENDED, "both sides ended")       \
+    X(REFUSED, "alert sent")                \
+    X(TIMEOUT, "time is over")              \
+    X(LOST, "connection lost")
+
+enum fk_conn_fact {
+    FK_FACT_NONE, /* nothing new: wait */
+#define FK_CONN_FACT_ENUM(name, text) FK_FACT_##name,
+    FK_CONN_FACTS(FK_CONN_FACT_ENUM)
+#undef FK_CONN_FACT_ENUM
+        FK_FACT_COUNT
+};
+
+/* Which of the configured times bounds a state. */
+enum fk_conn_limit {
+    FK_LIMIT_NONE,
+    FK_LIMIT_HANDSHAKE, /* from accept on */
+    FK_LIMIT_IDLE,      /* since the last byte */
+    FK_LIMIT_HALF,
+    FK_LIMIT_LINGER,
+};
+
+/* The state that `fact` leads to, FK_CONN_STATE_COUNT when it cannot happen in `state`. */
+enum fk_conn_state fk_conn_next(enum fk_conn_state state, enum fk_conn_fact fact);
+enum fk_conn_limit fk_conn_limit_of(enum fk_conn_state state);
+
+const char *fk_conn_state_name(enum fk_conn_state state);
+const char *fk_conn_fact_name(enum fk_conn_fact fact);
+
+#endif

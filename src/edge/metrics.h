@@ -1,0 +1,47 @@
+/* What the edge counts: ids and the table that writers and the admin process share. */
+#ifndef FK_EDGE_METRICS_H
+#define FK_EDGE_METRICS_H
+
+#include "loop/metrics.h"
+
+/* X(id, name, labels, kind, help) */
+#define FK_EDGE_METRICS(X)                                                                         \
+    X(ACCEPTED, "connections_total", NULL, COUNTER, "Client connections accepted.")                \
+    X(ACTIVE, "connections", NULL, GAUGE, "Client connections open now.")                          \
+    X(HS_TLS13, "handshakes_total", "result=\"ok\",version=\"TLSv1.3\",resumed=\"no\"", COUNTER,   \
+      "Handshakes that ended, by result.")                                                         \
+    X(HS_TLS13_RES, "handshakes_total", "result=\"ok\",version=\"TLSv1.3\",resumed=\"yes\"",       \
+      COUNTER, "")                                                                                 \
+    X(HS_TLS12, "handshakes_total", "result=\"ok\",version=\"TLSv1.2\",resumed=\"no\"", COUNTER,   \
+      "")                                                                                          \
+    X(HS_TLS12_RES, "handshakes_total", "result=\"ok\",version=\"TLSv1.2\",resumed=\"yes\"",       \
+      COUNTER, "")                                                                                 \
+    X(HS_REFUSED, "handshakes_total", "result=\"refused\"", COUNTER, "")                           \
+    X(HS_KEY, "handshakes_total", "result=\"key\"", COUNTER, "")                                   \
+    X(HS_TIMEOUT, "handshakes_total", "result=\"timeout\"", COUNTER, "")                           \
+    X(HS_LOST, "handshakes_total", "result=\"lost\"", COUNTER, "")                                 \
+    X(LIMITED_ADDRESS, "limited_total", "limit=\"address\"", COUNTER,                              \
+      "Connections turned away by a limit.")                                                       \
+    X(LIMITED_RATE, "limited_total", "limit=\"handshakes\"", COUNTER, "")                          \
+    X(LIMITED_FDS, "limited_total", "limit=\"descriptors\"", COUNTER, "")                          \
+    X(UNKNOWN_NAME, "unknown_names_total", NULL, COUNTER, "Clients that asked for no known site.") \
+    X(HS_SECONDS, "handshake_seconds", NULL, HISTOGRAM, "From accept to the handshake's end.")     \
+    X(KEY_SECONDS, "key_seconds", NULL, HISTOGRAM,                                                 \
+      "Time spent waiting for a private-key operation.")                                           \
+    X(BYTES_UP, "relayed_bytes_total", "direction=\"up\"", COUNTER,                                \
+      "Bytes relayed, from clients (up) and to them (down).")                                      \
+    X(BYTES_DOWN, "relayed_bytes_total", "direction=\"down\"", COUNTER, "")                        \
+    X(ORIGIN_FAILED, "origin_failures_total", NULL, COUNTER,                                       \
+      "Connections for which no origin could be reached.")                                         \
+    X(IDLE, "idle_timeouts_total", NULL, COUNTER, "Connections closed because nothing moved.")
+
+enum fk_edge_metric {
+#define FK_EDGE_METRIC_ENUM(id, name, labels, kind, help) FK_EDGE_##id,
+    FK_EDGE_METRICS(FK_EDGE_METRIC_ENUM)
+#undef FK_EDGE_METRIC_ENUM
+        FK_EDGE_METRIC_COUNT
+};
+
+extern const struct fk_metric fk_edge_metrics[];
+
+#endif

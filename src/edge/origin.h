@@ -1,0 +1,75 @@
+/*
+ * A site's origins in one worker: which is next, which is alive, and connecting to one.
+ *
+ * Alive is what can be connected to: failures in a row take an origin out for a while (passive);
+ * with `origin_check` a connection attempt at intervals does so as well, and brings it back
+ * (active). When none is left alive all are tried: a wrong verdict must not stop a service.
+ */
+#ifndef FK_EDGE_ORIGIN_H
+#define FK_EDGE_ORIGIN_H
+
+#include "edge/conf.h"
+#include "loop/addr.h"
+#include "loop/dns.h"
+#include "loop/loop.h"
+
+struct fk_origins;
+
+/* `site` and `dns` must outlive the result. Names are resolved at first use and again later. */
+int fk_origins_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_site *site,
+                   struct fk_origins **ret);
+/* No attempt may be under way. */
+void fk_origins_free(struct fk_origins *origins);
+
+/*
+ * One connection to an origin: being made, then in use. Embedded in its owner.
+ */
+struct fk_origin_use;
+
+/*
+ * From the loop: FK_OK, the connection is use->fd; or why the last origin failed (FK_ERR_TIMEOUT,
+ * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full).
+ */
+typedef void fk_origin_cb(struct fk_origin_use *use, int err);
+
+struct fk_origin_use {
+    int fd; /* -1 until connected; the use's own: fk_origin_stop() closes it */
+    struct fk_origins *origins;
+    fk_origin_cb *cb;
+    size_t index;   /* origin in use or being tried */
+    uint64_t tried; /* bit i: origin i was tried */
+    size_t address; /* which of the origin's addresses */
+    bool counted;
+    bool probe; /* a health check: this origin only */
+    int err;
+    struct fk_io io;
+    struct fk_timer timer;
+    struct fk_dns_query query;
+};
+
+/* An idle use, so that fk_origin_stop() is harmless. */
+void fk_origin_init(struct fk_origin_use *use);
+
+/*
+ * Connect to an origin, the next ones if it fails. FK_OK: connected at once, no callback will come.
+ * FK_ERR_AGAIN: `cb` will be called. Other errors as of the callback: none could be tried.
+ */
+int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb);
+
+/* End the attempt or the connection: closes it. No callback follows. */
+void fk_origin_stop(struct fk_origin_use *use);
+
+/* For logs and status. */
+const char *fk_origin_name(const struct fk_origin_use *use);
+
+struct fk_origin_stats {
+    const char *name;
+    bool up;
+    uint32_t connections;
+    uint64_t attempts, failures;
+};
+
+/* FK_ERR_NOT_FOUND past the end. */
+int fk_origins_stats(const struct fk_origins *origins, size_t i, struct fk_origin_stats *ret);
+
+#endif

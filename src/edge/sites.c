@@ -1,0 +1,246 @@
+/* Looking sites up: see sites.h. */
+#include "edge/sites.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "edge/tlsctx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A server name in lower case. Wildcards stand in the table as they are written: "*.example.com".
+ */
+struct name {
+    const char *text; /* the configuration's, any case */
+    size_t len;
+    uint32_t hash;
+    struct fk_site *site; /* NULL: the slot is free */
+};
+
+struct fk_sites {
+    const struct fk_edge_conf *conf;
+    struct fk_site *fallback; /* default = on */
+    struct name *names;       /* open addressing; a power of two, at most half full */
+    size_t mask;
+    size_t count;
+    struct fk_site items[];
+};
+
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
+
+/* FNV-1a over lower case. Only the configuration decides how full the table is. */
+static uint32_t hash_more(uint32_t hash, const uint8_t *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ lower(text[i])) * 16777619U;
+    return hash;
+}
+
+static uint32_t hash_of(const void *text, size_t len)
+{
+    return hash_more(2166136261U, text, len);
+}
+
+static bool equal(const struct name *name, const uint8_t *text, size_t len)
+{
+    if (name->len != len)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (lower((uint8_t)name->text[i]) != lower(text[i]))
+            return false;
+    return true;
+}
+
+static void insert(struct fk_sites *sites, const char *text, struct fk_site *site)
+{
+    struct name name = {.text = text, .len = strlen(text), .site = site};
+    size_t at;
+
+    name.hash = hash_of(text, name.len);
+    for (at = name.hash & sites->mask; sites->names[at].site != NULL; at = (at + 1) & sites->mask)
+        continue;
+    sites->names[at] = name;
+}
+
+/* The name `prefix` + `text`. */
+static struct fk_site *look_up(const struct fk_sites *sites, bool wildcard, const uint8_t *text,
+                               size_t len)
+{
+    uint32_t hash = hash_of("*", wildcard ? 1 : 0);
+
+    hash = hash_more(hash, text, len);
+    for (size_t at = hash & sites->mask; sites->names[at].site != NULL;
+         at = (at + 1) & sites->mask) {
+        const struct name *name = &sites->names[at];
+        struct name rest = *name;
+
+        if (name->hash != hash || (wildcard && name->text[0] != '*'))
+            continue;
+        if (wildcard) {
+            rest.text++;
+            rest.len--;
+        }
+        if (equal(&rest, text, len))
+            return name->site;
+    }
+    return NULL;
+}
+
+struct fk_site *fk_sites_find(struct fk_sites *sites, const void *name, size_t len)
+{
+    const uint8_t *text = name;
+    const uint8_t *dot;
+    struct fk_site *site;
+
+    if (len > 0 && text[len - 1] == '.') /* the root's dot */
+        len--;
+    if (len == 0 || len > FK_HOST_MAX || text[0] == '*')
+        return NULL;
+    if ((site = look_up(sites, false, text, len)) != NULL)
+        return site;
+    dot = memchr(text, '.', len);
+    if (dot == NULL || dot == text)
+        return NULL;
+    return look_up(sites, true, dot, len - (size_t)(dot - text));
+}
+
+static size_t table_size(const struct fk_edge_conf *conf, size_t *ret_sites)
+{
+    size_t names = 0, size = 4;
+
+    *ret_sites = 0;
+    for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next) {
+        names += fk_edge_site_names((const void *)b);
+        (*ret_sites)++;
+    }
+    while (size < 2 * names)
+        size *= 2;
+    return size;
+}
+
+int fk_sites_new(const struct fk_edge_conf *conf, struct fk_sites **ret)
+{
+    size_t count, size = table_size(conf, &count);
+    struct fk_sites *sites = calloc(1, sizeof *sites + count * sizeof sites->items[0]);
+
+    if (sites == NULL || (sites->names = calloc(size, sizeof *sites->names)) == NULL) {
+        free(sites);
+        return FK_ERR_NOMEM;
+    }
+    sites->conf = conf;
+    sites->mask = size - 1;
+    for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next) {
+        struct fk_site *site = &sites->items[sites->count++];
+
+        site->conf = (const void *)b;
+        fk_list_init(&site->waiting);
+        for (size_t i = 0; i < fk_edge_site_names(site->conf); i++)
+            insert(sites, fk_edge_site_name(site->conf, i), site);
+        if (site->conf->is_default)
+            sites->fallback = site;
+    }
+    *ret = sites;
+    return FK_OK;
+}
+
+void fk_sites_free(struct fk_sites *sites)
+{
+    if (sites == NULL)
+        return;
+    for (size_t i = 0; i < sites->count; i++) {
+        SSL_CTX_free(sites->items[i].ctx);
+        fk_ticket_site_free(sites->items[i].tickets);
+        fk_origins_free(sites->items[i].origins);
+    }
+    free(sites->names);
+    free(sites);
+}
+
+size_t fk_sites_count(const struct fk_sites *sites)
+{
+    return sites->count;
+}
+
+struct fk_site *fk_sites_at(struct fk_sites *sites, size_t i)
+{
+    return &sites->items[i];
+}
+
+static struct fk_site *titled(struct fk_sites *sites, const char *title)
+{
+    for (size_t i = 0; i < sites->count; i++)
+        if (strcmp(sites->items[i].conf->block.title, title) == 0)
+            return &sites->items[i];
+    return NULL;
+}
+
+/* The site that the listener's map has for the address that the client reached. */
+static struct fk_site *by_address(struct fk_sites *sites, const struct fk_edge_listen *listener,
+                                  const struct fk_addr *reached)
+{
+    uint8_t ip[16], have[16];
+    size_t ip_len, have_len = fk_addr_ip(reached, have);
+    const char *name;
+
+    for (size_t i = 0; i < listener->addresses.count; i++)
+        if (fk_edge_address_map(listener->addresses.items[i], ip, &ip_len, &name) == FK_OK &&
+            ip_len == have_len && memcmp(ip, have, ip_len) == 0)
+            return titled(sites, name);
+    return NULL;
+}
+
+int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listener, const void *sni,
+                    size_t sni_len, const struct fk_addr *reached, struct fk_site **ret)
+{
+    struct fk_site *site = NULL;
+
+    if (sni != NULL)
+        site = fk_sites_find(sites, sni, sni_len);
+    else if (reached != NULL && listener->addresses.count > 0)
+        site = by_address(sites, listener, reached);
+    if (site == NULL && !listener->strict_sni)
+        site = sites->fallback;
+    if (site == NULL)
+        return FK_ERR_NOT_FOUND;
+    *ret = site;
+    return FK_OK;
+}
+
+bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, size_t n_certs,
+                     uint8_t ret[32])
+{
+    uint8_t hashes[FK_EDGE_CERTS_MAX][32];
+    unsigned len;
+
+    memset(hashes, 0, sizeof hashes);
+    for (size_t i = 0; i < n_certs && i < FK_EDGE_CERTS_MAX; i++)
+        (void)X509_digest(certs[i].leaf, EVP_sha256(), hashes[i], &len);
+    (void)EVP_Digest(hashes, sizeof hashes, ret, NULL, EVP_sha256(), NULL);
+    return memcmp(ret, site->print, sizeof site->print) != 0;
+}
+
+int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
+                    const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
+                    size_t n_certs, char *reason, size_t reason_size)
+{
+    struct fk_tlsctx_config config = {
+        .libctx = libctx,
+        .site = site->conf,
+        .resumption = resumption,
+        .certs = certs,
+        .n_certs = n_certs,
+        .back = site->back,
+        .tickets = site->tickets,
+    };
+    SSL_CTX *ctx;
+    int err = fk_tlsctx_new(&config, reason, reason_size, &ctx);
+
+    if (err != FK_OK)
+        return err;
+    SSL_CTX_free(site->ctx); /* sessions under way have their own reference */
+    site->ctx = ctx;
+    return FK_OK;
+}

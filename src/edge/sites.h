@@ -1,0 +1,63 @@
+/*
+ * The sites of one configuration in one worker: finding the one a client asks for, and its TLS
+ * context, made and replaced whole when certificates change.
+ */
+#ifndef FK_EDGE_SITES_H
+#define FK_EDGE_SITES_H
+
+#include "base/list.h"
+#include "edge/cert.h"
+#include "edge/conf.h"
+#include "edge/origin.h"
+#include "edge/tickets.h"
+#include "loop/addr.h"
+#include "tls/keyback.h"
+
+#include <openssl/ssl.h>
+
+struct fk_site {
+    const struct fk_edge_site *conf;
+    SSL_CTX *ctx;            /* NULL until there is a certificate */
+    struct fk_list waiting;  /* connections that wait for one: struct fk_conn's site_link */
+    struct fk_keyback *back; /* who uses its private keys */
+    struct fk_ticket_site *tickets;
+    struct fk_origins *origins;
+    uint64_t connections; /* so far */
+    uint32_t active;
+    uint8_t print[32]; /* of the certificates in `ctx` when they came from a key server */
+};
+
+struct fk_sites;
+
+/* Names of a configuration's sites. The sites are empty but for `conf`. FK_ERR_NOMEM. */
+int fk_sites_new(const struct fk_edge_conf *conf, struct fk_sites **ret);
+/* Frees the sites' contexts, tickets and origins; `back` is not owned. */
+void fk_sites_free(struct fk_sites *sites);
+
+size_t fk_sites_count(const struct fk_sites *sites);
+struct fk_site *fk_sites_at(struct fk_sites *sites, size_t i);
+
+/* By server name: exact, then wildcard. NULL when no site has it. Any letter case. */
+struct fk_site *fk_sites_find(struct fk_sites *sites, const void *name, size_t len);
+
+/*
+ * The site for a client of `listener`: by server name (`sni` NULL: none sent), without one by the
+ * address that it reached, else the default. FK_ERR_NOT_FOUND (RFC 6066 section 3: answer
+ * unrecognized_name).
+ */
+int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listener, const void *sni,
+                    size_t sni_len, const struct fk_addr *reached, struct fk_site **ret);
+
+/* Whether these certificates are others than those of site->print; *ret is theirs. */
+bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, size_t n_certs,
+                     uint8_t ret[32]);
+
+/*
+ * Give a site certificates: a new TLS context takes the place of the old one, which lives until
+ * its sessions end. Errors and `reason` as of fk_tlsctx_new(); the old context then stays.
+ */
+int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
+                    const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
+                    size_t n_certs, char *reason, size_t reason_size);
+
+#endif

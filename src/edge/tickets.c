@@ -1,0 +1,253 @@
+/* Ticket keys and the ticket callback's work: see tickets.h. */
+#include "edge/tickets.h"
+
+#include "base/err.h"
+#include "base/reader.h"
+#include "base/secret.h"
+#include "base/writer.h"
+
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+/* What a site derives from one key. */
+struct derived {
+    uint8_t name[16];
+    uint8_t aes[32];
+    uint8_t mac[32];
+};
+
+_Static_assert(sizeof(struct derived) == 80, "derived in one piece");
+
+struct fk_tickets {
+    OSSL_LIB_CTX *libctx;
+    EVP_CIPHER *cipher;
+    EVP_KDF *kdf;
+    struct fk_secret *secret; /* struct fk_ticket_keys */
+    uint64_t generation;      /* counts changes */
+};
+
+struct fk_ticket_site {
+    struct fk_tickets *tickets;
+    uint64_t generation; /* of the keys that `keys` were derived from */
+    size_t count;
+    struct derived keys[FK_EDGE_TICKET_KEYS];
+    char name[]; /* the site's */
+};
+
+/* --- master --- */
+
+int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
+                          bool *ret_changed, uint64_t *ret_next_us)
+{
+    uint64_t quarter = life_us / 4;
+    bool changed = false;
+
+    if (keys->count == 0 || now_us - keys->keys[0].made_us >= quarter) {
+        struct fk_ticket_key key = {.made_us = now_us};
+
+        if (RAND_bytes(key.id, sizeof key.id) != 1 ||
+            RAND_priv_bytes(key.secret, sizeof key.secret) != 1)
+            return FK_ERR_CRYPTO;
+        memmove(&keys->keys[1], &keys->keys[0], sizeof key * (FK_EDGE_TICKET_KEYS - 1));
+        keys->keys[0] = key;
+        if (keys->count < FK_EDGE_TICKET_KEYS)
+            keys->count++;
+        fk_wipe(&key, sizeof key);
+        changed = true;
+    }
+    while (keys->count > 1 && now_us - keys->keys[keys->count - 1].made_us >= life_us) {
+        keys->count--;
+        fk_wipe(&keys->keys[keys->count], sizeof keys->keys[0]);
+        changed = true;
+    }
+    *ret_changed = changed;
+    *ret_next_us = keys->keys[0].made_us + quarter - now_us;
+    return FK_OK;
+}
+
+size_t fk_ticket_keys_encode(const struct fk_ticket_keys *keys,
+                             uint8_t ret[FK_TICKET_KEYS_WIRE_MAX])
+{
+    struct fk_writer out;
+
+    fk_writer_init(&out, ret, FK_TICKET_KEYS_WIRE_MAX);
+    fk_writer_u8(&out, (uint8_t)keys->count);
+    for (size_t i = 0; i < keys->count; i++) {
+        fk_writer_bytes(&out, keys->keys[i].id, sizeof keys->keys[i].id);
+        fk_writer_bytes(&out, keys->keys[i].secret, sizeof keys->keys[i].secret);
+    }
+    return out.len;
+}
+
+int fk_ticket_keys_decode(const void *data, size_t len, struct fk_ticket_keys *ret)
+{
+    struct fk_ticket_keys keys = {0};
+    struct fk_reader in;
+    uint8_t count;
+    int err;
+
+    fk_reader_init(&in, data, len);
+    if ((err = fk_reader_u8(&in, &count)) != FK_OK)
+        return err;
+    if (count == 0 || count > FK_EDGE_TICKET_KEYS)
+        return FK_ERR_FORMAT;
+    for (; keys.count < count; keys.count++) {
+        struct fk_ticket_key *key = &keys.keys[keys.count];
+
+        if ((err = fk_reader_copy(&in, key->id, sizeof key->id)) != FK_OK ||
+            (err = fk_reader_copy(&in, key->secret, sizeof key->secret)) != FK_OK)
+            goto out;
+    }
+    if ((err = fk_reader_end(&in)) == FK_OK)
+        *ret = keys;
+out:
+    fk_wipe(&keys, sizeof keys);
+    return err;
+}
+
+/* --- worker --- */
+
+int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret)
+{
+    struct fk_tickets *tickets = calloc(1, sizeof *tickets);
+
+    if (tickets == NULL)
+        return FK_ERR_NOMEM;
+    tickets->libctx = libctx;
+    tickets->cipher = EVP_CIPHER_fetch(libctx, "AES-256-CBC", NULL);
+    tickets->kdf = EVP_KDF_fetch(libctx, OSSL_KDF_NAME_HKDF, NULL);
+    if (tickets->cipher == NULL || tickets->kdf == NULL ||
+        fk_secret_new(sizeof(struct fk_ticket_keys), &tickets->secret) != FK_OK) {
+        fk_tickets_free(tickets);
+        return FK_ERR_CRYPTO;
+    }
+    *ret = tickets;
+    return FK_OK;
+}
+
+void fk_tickets_free(struct fk_tickets *tickets)
+{
+    if (tickets == NULL)
+        return;
+    fk_secret_free(tickets->secret);
+    EVP_CIPHER_free(tickets->cipher);
+    EVP_KDF_free(tickets->kdf);
+    free(tickets);
+}
+
+void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *keys)
+{
+    memcpy(fk_secret_data(tickets->secret), keys, sizeof *keys);
+    tickets->generation++;
+}
+
+int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret)
+{
+    size_t len = strlen(name) + 1;
+    struct fk_ticket_site *site = calloc(1, sizeof *site + len);
+
+    if (site == NULL)
+        return FK_ERR_NOMEM;
+    site->tickets = tickets;
+    memcpy(site->name, name, len);
+    *ret = site;
+    return FK_OK;
+}
+
+void fk_ticket_site_free(struct fk_ticket_site *site)
+{
+    if (site == NULL)
+        return;
+    fk_wipe(site->keys, sizeof site->keys);
+    free(site);
+}
+
+/* HKDF-SHA256 (RFC 5869): salt is the key's id, info says what for and for which site. */
+static int derive_one(const struct fk_ticket_site *site, const struct fk_ticket_key *key,
+                      struct derived *ret)
+{
+    static char label[] = "farkey ticket";
+    EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(site->tickets->kdf);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)key->secret,
+                                          sizeof key->secret),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)key->id,
+                                          sizeof key->id),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, label, sizeof label),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)site->name,
+                                          strlen(site->name)),
+        OSSL_PARAM_construct_end(),
+    };
+    int ok = ctx != NULL && EVP_KDF_derive(ctx, (uint8_t *)ret, sizeof *ret, params) == 1;
+
+    EVP_KDF_CTX_free(ctx);
+    return ok ? FK_OK : FK_ERR_CRYPTO;
+}
+
+/* Follow the process's keys when they have changed. */
+static int derive(struct fk_ticket_site *site)
+{
+    const struct fk_ticket_keys *keys = (const void *)fk_secret_bytes(site->tickets->secret);
+    int err;
+
+    if (site->generation == site->tickets->generation)
+        return FK_OK;
+    site->count = 0;
+    for (size_t i = 0; i < keys->count; i++)
+        if ((err = derive_one(site, &keys->keys[i], &site->keys[i])) != FK_OK)
+            return err;
+    fk_wipe(&site->keys[keys->count], sizeof site->keys[0] * (FK_EDGE_TICKET_KEYS - keys->count));
+    site->count = keys->count;
+    site->generation = site->tickets->generation;
+    return FK_OK;
+}
+
+static int set_mac(EVP_MAC_CTX *mac, const struct derived *key)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key->mac,
+                                          sizeof key->mac),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return EVP_MAC_CTX_set_params(mac, params);
+}
+
+int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *iv,
+                        EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    const struct derived *key = &site->keys[0];
+
+    if (derive(site) != FK_OK)
+        return -1;
+    if (site->count == 0)
+        return 0;
+    memcpy(name, key->name, sizeof key->name);
+    if (RAND_bytes_ex(site->tickets->libctx, iv, 16, 0) != 1 ||
+        EVP_EncryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
+        set_mac(mac, key) != 1)
+        return -1;
+    return 1;
+}
+
+int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], const uint8_t *iv,
+                        EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    if (derive(site) != FK_OK)
+        return -1;
+    for (size_t i = 0; i < site->count; i++) {
+        const struct derived *key = &site->keys[i];
+
+        if (!fk_equal_ct(name, key->name, sizeof key->name))
+            continue;
+        if (EVP_DecryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
+            set_mac(mac, key) != 1)
+            return -1;
+        return i == 0 ? 1 : 2;
+    }
+    return 0;
+}

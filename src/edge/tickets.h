@@ -1,0 +1,73 @@
+/*
+ * Session tickets: their keys, and sealing and opening tickets with them.
+ *
+ * The master makes the keys and shares them with the workers over the control sockets
+ * (FK_PROC_TICKETS); they never reach a disk. Each site derives its own keys from them
+ * (HKDF-SHA256), so that a ticket of one site means nothing to another.
+ */
+#ifndef FK_EDGE_TICKETS_H
+#define FK_EDGE_TICKETS_H
+
+#include "base/limits.h"
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fk_ticket_key {
+    uint8_t id[16];     /* random; salt of the derivation */
+    uint8_t secret[32]; /* random */
+    uint64_t made_us;   /* monotonic time of its making, for its end */
+};
+
+/* Newest first: that one seals, all open. */
+struct fk_ticket_keys {
+    size_t count;
+    struct fk_ticket_key keys[FK_EDGE_TICKET_KEYS];
+};
+
+/* --- master --- */
+
+/*
+ * Add a new key when the newest is a quarter of `life_us` old (or there is none) and drop those
+ * older than `life_us`. Returns whether anything changed; *ret_next_us: microseconds until the next
+ * call is due. FK_ERR_CRYPTO when there is no randomness: nothing changed.
+ */
+int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
+                          bool *ret_changed, uint64_t *ret_next_us);
+
+/* For FK_PROC_TICKETS: n u8, then id and secret of each key. */
+#define FK_TICKET_KEYS_WIRE_MAX (1 + FK_EDGE_TICKET_KEYS * 48)
+size_t fk_ticket_keys_encode(const struct fk_ticket_keys *keys,
+                             uint8_t ret[FK_TICKET_KEYS_WIRE_MAX]);
+/* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT (no key, or too many). */
+int fk_ticket_keys_decode(const void *data, size_t len, struct fk_ticket_keys *ret);
+
+/* --- worker --- */
+
+struct fk_tickets; /* the present keys of one process */
+
+int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret);
+void fk_tickets_free(struct fk_tickets *tickets); /* wipes */
+
+/* Take new keys (copied). Sites derive theirs at their next ticket. */
+void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *keys);
+
+struct fk_ticket_site; /* one site's derived keys */
+
+/* `name` sets the site apart: its title. `tickets` must outlive it. */
+int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret);
+void fk_ticket_site_free(struct fk_ticket_site *site); /* wipes */
+
+/*
+ * The body of OpenSSL's ticket key callback (SSL_CTX_set_tlsext_ticket_key_evp_cb): 1 fine, 2 fine
+ * and to be renewed, 0 no ticket (unknown key, or there are no keys), -1 failure. AES-256-CBC with
+ * HMAC-SHA256 (RFC 5077 section 4).
+ */
+int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *iv,
+                        EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], const uint8_t *iv,
+                        EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * A site's SSL_CTX: versions, suites, certificates with remote keys, tickets, ALPN. Made when a
+ * configuration or a certificate changes, never for a connection.
+ */
+#ifndef FK_EDGE_TLSCTX_H
+#define FK_EDGE_TLSCTX_H
+
+#include "edge/cert.h"
+#include "edge/conf.h"
+#include "edge/tickets.h"
+#include "tls/keyback.h"
+
+#include <openssl/ssl.h>
+
+/* All borrowed. The objects behind `back` and `tickets` must outlive the context. */
+struct fk_tlsctx_config {
+    OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
+    const struct fk_edge_site *site;
+    const struct fk_edge_tickets *resumption;
+    const struct fk_cert *certs; /* one for each type of key */
+    size_t n_certs;
+    struct fk_keyback *back;
+    struct fk_ticket_site *tickets;
+};
+
+/*
+ * FK_ERR_CRYPTO with a text of OpenSSL's in `reason` (empty when there is none), FK_ERR_NOMEM,
+ * FK_ERR_UNSUPPORTED.
+ */
+int fk_tlsctx_new(const struct fk_tlsctx_config *config, char *reason, size_t reason_size,
+                  SSL_CTX **ret);
+
+#endif
