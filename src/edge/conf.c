@@ -187,21 +187,14 @@ static const struct fk_conf_kind admin_kind = {
 
 /* --- root --- */
 
-static const char *check_workers(const void *value)
-{
-    const char *text = *(char *const *)value;
-    uint64_t n;
-
-    if (strcmp(text, "auto") == 0)
-        return NULL;
-    if (fk_text_u64(text, strlen(text), &n) != FK_OK || n < 1 || n > FK_EDGE_WORKERS_MAX)
-        return "write auto or a number from 1 to 64";
-    return NULL;
-}
+static const struct fk_conf_name worker_words[] = {
+    {"auto", 0, "one for each processor that the edge may use"},
+    {NULL, 0, NULL},
+};
 
 static const struct fk_conf_option root_options[] = {
-    {"workers", FK_CONF_STRING, OPT(fk_edge_conf, workers), "auto", .check = check_workers,
-     .help = "Worker processes: a number, or auto for one a processor. Changes need a restart."},
+    {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
+     .names = worker_words, .help = "Worker processes. A change needs a restart."},
     {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), "nobody",
      .help = "Whom workers become when the edge was started as root."},
     {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
@@ -322,15 +315,15 @@ const struct fk_conf_kind fk_edge_conf_kind = {
 
 unsigned fk_edge_workers(const struct fk_edge_conf *conf)
 {
-    uint64_t n;
     cpu_set_t set;
+    int count;
 
-    if (fk_text_u64(conf->workers, strlen(conf->workers), &n) == FK_OK)
-        return (unsigned)n;
+    if (conf->workers > 0)
+        return (unsigned)conf->workers;
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return 1;
-    n = (uint64_t)CPU_COUNT(&set);
-    return (unsigned)(n > FK_EDGE_WORKERS_MAX ? FK_EDGE_WORKERS_MAX : n);
+    count = CPU_COUNT(&set);
+    return count > FK_EDGE_WORKERS_MAX ? FK_EDGE_WORKERS_MAX : (unsigned)count;
 }
 
 /* Fill a block that the file does not have with the defaults of its table (numbers only). */

@@ -99,7 +99,7 @@ struct fk_edge_admin {
 
 struct fk_edge_conf {
     struct fk_conf_block block;
-    char *workers; /* "auto" or a number */
+    uint64_t workers; /* 0: auto */
     char *user, *zone, *control;
     int log_level;
     bool access_log;

@@ -1,0 +1,43 @@
+/*
+ * One client connection, from accept to its end: PROXY header, ClientHello, handshake, relay. The
+ * order of things is the table of conn_state.h.
+ */
+#ifndef FK_EDGE_CONN_H
+#define FK_EDGE_CONN_H
+
+#include "base/log.h"
+#include "edge/admit.h"
+#include "edge/gen.h"
+#include "edge/relay.h"
+#include "loop/metrics.h"
+
+/* What the connections of a worker share. */
+struct fk_conn_env {
+    struct fk_loop *loop;
+    struct fk_metrics *metrics; /* may be NULL */
+    struct fk_admit *admit;
+    struct fk_scratch scratch;
+    struct fk_list conns;
+    uint64_t next_id;
+    struct fk_log_limit refused; /* bounds the log lines that clients can cause */
+    /* A connection has ended: for draining, and to accept again after a limit. */
+    void (*on_end)(struct fk_conn_env *env);
+};
+
+struct fk_conn;
+
+/*
+ * A connection was accepted on the listener of block `listen`, whose socket is bound to `bound`.
+ * Takes `fd`, and a reference of `gen`. Failures are logged and counted here.
+ */
+void fk_conn_accept(struct fk_conn_env *env, struct fk_gen *gen,
+                    const struct fk_edge_listen *listen, const struct fk_addr *bound, int fd,
+                    const struct fk_addr *peer);
+
+/* Connections that waited for the site's certificate go on. */
+void fk_conn_resume(struct fk_site *site);
+
+/* End every connection now. */
+void fk_conn_end_all(struct fk_conn_env *env);
+
+#endif

@@ -1,0 +1,91 @@
+/* The parts of a connection to each other: conn.c (its life), conn_hello.c, conn_tls.c (before
+ * and during the handshake), conn_relay.c. */
+#ifndef FK_EDGE_CONN_PRIV_H
+#define FK_EDGE_CONN_PRIV_H
+
+#include "edge/bio.h"
+#include "edge/conn.h"
+#include "edge/conn_state.h"
+#include "edge/origin.h"
+#include "tls/rkey.h"
+
+/* Needed until the handshake is done, then given back. */
+struct fk_conn_setup {
+    struct fk_rkey_session key;
+    struct fk_conn *conn;
+};
+
+struct fk_conn {
+    struct fk_list link;
+    struct fk_list site_link; /* in its site's waiting list */
+    struct fk_conn_env *env;
+    struct fk_gen *gen;
+    const struct fk_edge_listen *listen;
+    struct fk_site *site; /* NULL until chosen */
+    uint64_t id;
+    enum fk_conn_state state;
+    struct fk_admitted admitted;
+
+    int fd;
+    struct fk_io io;
+    struct fk_io origin_io;
+    unsigned wants, origin_wants; /* FK_IO_* that the state's function waits for */
+    struct fk_timer timer;
+    struct fk_defer again; /* the relay stopped for fairness */
+
+    struct fk_addr peer;
+    struct fk_addr reached; /* len 0 until fk_conn_reached() has asked */
+    char *sni;              /* NULL: none */
+
+    struct fk_buf in; /* read before there was an SSL object */
+    struct fk_bio bio;
+    SSL *ssl;
+    struct fk_conn_setup *setup;
+    struct fk_relay relay;
+    struct fk_origin_use origin;
+    bool origin_started;
+
+    /* for the log */
+    uint64_t accepted_us, secured_us, active_us, key_us;
+    const char *version, *cipher;
+    bool resumed;
+    const char *reason; /* why it ended, NULL: in order */
+    int err;
+};
+
+/* What each state does when something has happened; the fact it found, or FK_FACT_NONE. */
+enum fk_conn_fact fk_conn_run_proxy(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn);
+
+/* What is done when time is over in a state, before the table is asked. */
+void fk_conn_late_handshake(struct fk_conn *conn);
+
+/* The connection takes its next steps: something may have changed. May free it. */
+void fk_conn_step(struct fk_conn *conn);
+
+/* The address that the client connected to. */
+const struct fk_addr *fk_conn_reached(struct fk_conn *conn);
+
+/* TLS alerts that this side sends before OpenSSL has a say (RFC 8446 section 6). */
+enum fk_alert {
+    FK_ALERT_UNEXPECTED_MESSAGE = 10,
+    FK_ALERT_DECODE_ERROR = 50,
+    FK_ALERT_PROTOCOL_VERSION = 70,
+    FK_ALERT_INTERNAL_ERROR = 80,
+    FK_ALERT_UNRECOGNIZED_NAME = 112,
+};
+
+/* Note why and send the alert. Returns FK_FACT_REFUSED. */
+enum fk_conn_fact fk_conn_refuse(struct fk_conn *conn, enum fk_alert alert, const char *reason,
+                                 int err);
+/* Note why. Returns FK_FACT_LOST. */
+enum fk_conn_fact fk_conn_lose(struct fk_conn *conn, const char *reason, int err);
+
+/* The relay begins: buffers, ends, origin. */
+void fk_conn_relay_begin(struct fk_conn *conn);
+void fk_conn_relay_end(struct fk_conn *conn);
+
+#endif

@@ -1,0 +1,197 @@
+/* After the handshake: the origin, what it is told about the client, and the bytes. */
+#include "base/err.h"
+#include "base/limits.h"
+#include "edge/conn_priv.h"
+#include "edge/metrics.h"
+#include "wire/proxy.h"
+
+#include <string.h>
+
+/* --- what the origin is told --- */
+
+static struct fk_reader text(const char *value)
+{
+    struct fk_reader reader = {0};
+
+    if (value != NULL)
+        fk_reader_init(&reader, value, strlen(value));
+    return reader;
+}
+
+/* IPv4 as IPv4-mapped IPv6, for a header with one address of each family. */
+static void widen(uint8_t ip[16])
+{
+    memmove(ip + 12, ip, 4);
+    memset(ip, 0, 10);
+    memset(ip + 10, 0xff, 2);
+}
+
+static void set_addresses(struct fk_conn *conn, struct fk_proxy *proxy)
+{
+    const struct fk_addr *reached = fk_conn_reached(conn);
+    size_t src = fk_addr_ip(&conn->peer, proxy->src_ip);
+    size_t dst = fk_addr_ip(reached, proxy->dst_ip);
+
+    if (src == 0 || dst == 0)
+        return; /* a UNIX socket: addresses unknown */
+    if (src != dst)
+        widen(src == 4 ? proxy->src_ip : proxy->dst_ip);
+    proxy->ip_len = (uint8_t)(src > dst ? src : dst);
+    proxy->src_port = fk_addr_port(&conn->peer);
+    proxy->dst_port = fk_addr_port(reached);
+}
+
+static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
+{
+    const unsigned char *alpn;
+    unsigned alpn_len;
+
+    SSL_get0_alpn_selected(conn->ssl, &alpn, &alpn_len);
+    if (alpn_len > 0)
+        fk_reader_init(&proxy->alpn, alpn, alpn_len);
+    proxy->authority = text(conn->sni);
+    proxy->ssl.client = FK_PROXY_SSL;
+    proxy->ssl.verify = 1; /* no certificate was shown */
+    proxy->ssl.version = text(conn->version);
+    proxy->ssl.cipher = text(conn->cipher);
+}
+
+/* The PROXY header goes first of all. */
+static int introduce(struct fk_conn *conn)
+{
+    int kind = conn->site->conf->origin_proxy;
+    struct fk_proxy proxy = {0};
+    struct fk_writer out;
+    uint8_t header[1024];
+    size_t len;
+    int err;
+
+    if (kind == FK_ORIGIN_PROXY_OFF)
+        return FK_OK;
+    set_addresses(conn, &proxy);
+    fk_writer_init(&out, header, sizeof header);
+    if (kind == FK_ORIGIN_PROXY_V1) {
+        fk_proxy_encode_v1(&proxy, &out);
+    } else {
+        set_tls(conn, &proxy);
+        fk_proxy_encode_v2(&proxy, &out);
+    }
+    if ((err = fk_writer_end(&out, &len)) != FK_OK)
+        return err;
+    return fk_buf_append(&conn->relay.up.buf, header, len);
+}
+
+/* --- the origin --- */
+
+static void on_origin_io(struct fk_io *io, unsigned events)
+{
+    struct fk_conn *conn = fk_container(io, struct fk_conn, origin_io);
+
+    conn->active_us = fk_loop_now_us(conn->env->loop);
+    fk_end_notify(&conn->relay.origin, events);
+    fk_conn_step(conn);
+}
+
+static void connected(struct fk_conn *conn)
+{
+    fk_io_init(&conn->origin_io, conn->env->loop, conn->origin.fd, on_origin_io);
+    fk_end_plain(&conn->relay.origin, conn->origin.fd);
+}
+
+static void origin_failed(struct fk_conn *conn, int err)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_ORIGIN_FAILED, 1);
+    conn->reason = "no origin could be reached";
+    conn->err = err;
+    fk_log_limited(&conn->env->refused, FK_LOG_WARN, "no origin could be reached",
+                   fk_uint("connection", conn->id), fk_str("site", conn->site->conf->block.title),
+                   fk_error(err));
+}
+
+static void on_origin(struct fk_origin_use *use, int err)
+{
+    struct fk_conn *conn = fk_container(use, struct fk_conn, origin);
+
+    if (err == FK_OK)
+        connected(conn);
+    else
+        origin_failed(conn, err);
+    fk_conn_step(conn);
+}
+
+static void start_origin(struct fk_conn *conn)
+{
+    int err;
+
+    conn->origin_started = true;
+    err = fk_origin_start(&conn->origin, conn->site->origins, on_origin);
+    if (err == FK_OK)
+        connected(conn);
+    else if (err != FK_ERR_AGAIN)
+        origin_failed(conn, err);
+}
+
+/* --- the relay --- */
+
+void fk_conn_relay_begin(struct fk_conn *conn)
+{
+    int err;
+
+    fk_relay_init(&conn->relay, conn->gen->limits->buffer);
+    fk_end_tls(&conn->relay.client, conn->fd, conn->ssl);
+    if ((err = introduce(conn)) != FK_OK) {
+        origin_failed(conn, err);
+        return;
+    }
+    if (conn->site->conf->origin_connect == FK_ORIGIN_AT_ONCE)
+        start_origin(conn);
+}
+
+void fk_conn_relay_end(struct fk_conn *conn)
+{
+    if (conn->relay.origin.ops != NULL)
+        fk_io_want(&conn->origin_io, 0);
+    fk_origin_stop(&conn->origin);
+    fk_relay_fini(&conn->relay);
+}
+
+/* With origin_connect = first_bytes: now there are some, or the client has gone without. */
+static void look_for_first_bytes(struct fk_conn *conn)
+{
+    struct fk_relay *relay = &conn->relay;
+
+    if (relay->up.bytes > 0) {
+        start_origin(conn);
+    } else if (relay->up.ended) {
+        relay->up.finished = true;
+        relay->down.ended = true;
+        conn->origin_started = true;
+    } else {
+        return;
+    }
+    fk_defer_start(&conn->again);
+}
+
+enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
+{
+    enum fk_relay_state state;
+    bool again;
+    int err;
+
+    if (conn->reason != NULL)
+        return FK_FACT_LOST; /* the origin has failed */
+    err = fk_relay_pump(&conn->relay, &conn->env->scratch, &state, &again);
+    if (err != FK_OK)
+        return fk_conn_lose(conn, "connection broken", err);
+    if (!conn->origin_started)
+        look_for_first_bytes(conn);
+    if (again)
+        fk_defer_start(&conn->again);
+    conn->wants = fk_relay_client_wants(&conn->relay);
+    conn->origin_wants = fk_relay_origin_wants(&conn->relay);
+    if (state == FK_RELAY_DONE)
+        return FK_FACT_BOTH_ENDED;
+    if (state == FK_RELAY_HALF && conn->state == FK_CONN_RELAY)
+        return FK_FACT_ONE_ENDED;
+    return FK_FACT_NONE;
+}

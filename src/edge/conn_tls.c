@@ -1,0 +1,159 @@
+/*
+ * The handshake: OpenSSL over the client's socket, pausing while the private key's holder is asked.
+ */
+#include "base/err.h"
+#include "edge/conn_priv.h"
+#include "edge/metrics.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+
+static void on_wake(struct fk_rkey_session *session)
+{
+    struct fk_conn_setup *setup = fk_container(session, struct fk_conn_setup, key);
+
+    fk_conn_step(setup->conn);
+}
+
+/* What the key's holder is told about the connection, for its policy and its audit log. */
+static void set_context(struct fk_conn *conn, struct fk_key_context *context)
+{
+    context->sni = conn->sni;
+    context->connection = conn->id;
+    context->client_ip_len = (uint8_t)fk_addr_ip(&conn->peer, context->client_ip);
+    context->server_ip_len = (uint8_t)fk_addr_ip(fk_conn_reached(conn), context->server_ip);
+}
+
+static int begin(struct fk_conn *conn)
+{
+    BIO *bio;
+
+    if ((conn->setup = calloc(1, sizeof *conn->setup)) == NULL)
+        return FK_ERR_NOMEM;
+    conn->setup->conn = conn;
+    conn->setup->key.wake = on_wake;
+    set_context(conn, &conn->setup->key.context);
+    conn->bio.fd = conn->fd;
+    conn->bio.prefix = &conn->in;
+    if ((conn->ssl = SSL_new(conn->site->ctx)) == NULL || (bio = fk_bio_new(&conn->bio)) == NULL)
+        return FK_ERR_NOMEM;
+    SSL_set_bio(conn->ssl, bio, bio);
+    SSL_set_accept_state(conn->ssl);
+    return FK_OK;
+}
+
+/* --- done --- */
+
+static void succeeded(struct fk_conn *conn)
+{
+    static const enum fk_edge_metric ids[2][2] = {{FK_EDGE_HS_TLS12, FK_EDGE_HS_TLS12_RES},
+                                                  {FK_EDGE_HS_TLS13, FK_EDGE_HS_TLS13_RES}};
+    struct fk_metrics *metrics = conn->env->metrics;
+    bool tls13 = SSL_version(conn->ssl) == TLS1_3_VERSION;
+
+    conn->secured_us = fk_loop_now_us(conn->env->loop);
+    conn->resumed = SSL_session_reused(conn->ssl) == 1;
+    conn->version = tls13 ? "TLSv1.3" : "TLSv1.2";
+    conn->cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(conn->ssl));
+    conn->key_us = conn->setup->key.waited_us;
+    fk_metric_add(metrics, ids[tls13][conn->resumed], 1);
+    fk_metric_observe(metrics, FK_EDGE_HS_SECONDS, conn->secured_us - conn->accepted_us);
+    if (conn->setup->key.operations > 0)
+        fk_metric_observe(metrics, FK_EDGE_KEY_SECONDS, conn->key_us);
+    SSL_clear_mode(conn->ssl, SSL_MODE_ASYNC); /* no fibre for reading and writing */
+}
+
+/* --- failed --- */
+
+/* The private key's holder has failed; OpenSSL has sent internal_error. */
+static enum fk_conn_fact key_failed(struct fk_conn *conn)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_KEY, 1);
+    conn->reason = "private key operation failed";
+    conn->err = conn->setup->key.err;
+    return FK_FACT_REFUSED;
+}
+
+/* Our side has refused, or the client by an alert; `reason` is OpenSSL's, a static text. */
+static enum fk_conn_fact tls_failed(struct fk_conn *conn)
+{
+    unsigned long code = ERR_peek_error();
+    const char *reason = ERR_reason_error_string(code);
+    int number = ERR_GET_REASON(code);
+    bool alert = number > SSL_AD_REASON_OFFSET && number < SSL_AD_REASON_OFFSET + 256;
+
+    conn->reason = reason == NULL ? "TLS failure" : reason;
+    conn->err = FK_ERR_TLS;
+    if (number == SSL_R_TLSV1_ALERT_DECRYPT_ERROR && conn->setup->key.operations > 0 &&
+        conn->site->back->ops->suspect != NULL)
+        conn->site->back->ops->suspect(conn->site->back);
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
+    return alert ? FK_FACT_LOST : FK_FACT_REFUSED;
+}
+
+static enum fk_conn_fact lost(struct fk_conn *conn)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_LOST, 1);
+    return fk_conn_lose(conn, "client left during the handshake", FK_ERR_CLOSED);
+}
+
+static enum fk_conn_fact failed(struct fk_conn *conn, int result)
+{
+    switch (SSL_get_error(conn->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        conn->wants = FK_IO_READ;
+        return FK_FACT_NONE;
+    case SSL_ERROR_WANT_WRITE:
+        conn->wants = FK_IO_WRITE;
+        return FK_FACT_NONE;
+    case SSL_ERROR_WANT_ASYNC:
+        conn->wants = 0;
+        return FK_FACT_NONE;
+    case SSL_ERROR_SYSCALL:
+        return lost(conn);
+    default:
+        if (conn->setup->key.err != FK_OK)
+            return key_failed(conn);
+        return conn->bio.eof || conn->bio.error != 0 ? lost(conn) : tls_failed(conn);
+    }
+}
+
+enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
+{
+    enum fk_conn_fact fact;
+    int result;
+
+    if (conn->ssl == NULL && begin(conn) != FK_OK)
+        return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", FK_ERR_NOMEM);
+    if (conn->setup->key.waiting)
+        return FK_FACT_NONE; /* only its answer moves the handshake */
+    ERR_clear_error();
+    fk_rkey_enter(&conn->setup->key);
+    result = SSL_do_handshake(conn->ssl);
+    fk_rkey_leave();
+    if (result == 1) {
+        succeeded(conn);
+        return FK_FACT_SECURED;
+    }
+    fact = failed(conn, result);
+    ERR_clear_error();
+    return fact;
+}
+
+/* Time is over: the paused handshake ends with internal_error, a slow client with nothing. */
+void fk_conn_late_handshake(struct fk_conn *conn)
+{
+    bool waiting = conn->setup->key.waiting;
+
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
+    conn->reason = waiting ? "key server did not answer in time" : "client too slow";
+    conn->err = FK_ERR_TIMEOUT;
+    if (!waiting)
+        return;
+    fk_rkey_abort(&conn->setup->key, FK_ERR_TIMEOUT);
+    fk_rkey_enter(&conn->setup->key);
+    (void)SSL_do_handshake(conn->ssl);
+    fk_rkey_leave();
+    ERR_clear_error();
+}

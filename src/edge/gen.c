@@ -1,0 +1,305 @@
+/* Building a generation from its bundle: see gen.h. */
+#include "edge/gen.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where the reason of a failure is written. */
+struct why {
+    char *text;
+    size_t size;
+};
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct why *why, int err,
+                                                      const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(why->text, why->size, format, args);
+    va_end(args);
+    return err;
+}
+
+/* --- private keys: who uses them --- */
+
+static int make_pool(struct fk_gen *gen, struct fk_site *site, size_t index)
+{
+    const struct fk_edge_site *conf = site->conf;
+    const struct fk_keypool_config config = {
+        .strategy = (enum fk_keypool_strategy)conf->strategy,
+        .deadline_us = conf->deadline_us,
+        .zone = gen->root->zone,
+    };
+    struct fk_keyserver *servers[FK_EDGE_SERVERS_MAX];
+    int err;
+
+    for (size_t i = 0; i < conf->keyservers.count; i++)
+        servers[i] = fk_keys_find(gen->keys, conf->keyservers.items[i]);
+    err = fk_keypool_new(fk_keys_client(gen->keys), &config, servers, conf->keyservers.count,
+                         &gen->pools[index]);
+    if (err == FK_OK)
+        site->back = fk_keypool_back(gen->pools[index]);
+    return err;
+}
+
+/* --- certificates --- */
+
+static void free_certs(struct fk_cert *certs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fk_cert_fini(&certs[i]);
+}
+
+static int install(struct fk_gen *gen, struct fk_site *site, const struct fk_cert *certs,
+                   size_t count, const struct why *why)
+{
+    char reason[256];
+    int err = fk_site_install(site, gen->base->libctx, gen->resumption, certs, count, reason,
+                              sizeof reason);
+
+    if (err == FK_OK)
+        return FK_OK;
+    return fail(why, err, "site \"%s\": %s%s%s", site->conf->block.title, fk_err_text(err),
+                reason[0] == '\0' ? "" : ": ", reason);
+}
+
+/* The certificates that the configuration names. */
+static int install_files(struct fk_gen *gen, struct fk_site *site, const struct why *why)
+{
+    const struct fk_conf_list *paths = &site->conf->certificate;
+    struct fk_cert certs[FK_EDGE_CERTS_MAX];
+    size_t count = 0;
+    int err = FK_OK;
+
+    for (; err == FK_OK && count < paths->count; count++) {
+        char path[PATH_MAX];
+        const uint8_t *pem;
+        size_t len;
+
+        if ((err = fk_edge_path(&site->conf->block.where, paths->items[count], path,
+                                sizeof path)) != FK_OK ||
+            (err = fk_bundle_read(gen->bundle, path, &pem, &len)) != FK_OK ||
+            (err = fk_cert_from_pem(gen->base->libctx, pem, len, &certs[count])) != FK_OK) {
+            fail(why, err, "site \"%s\": certificate %s: %s", site->conf->block.title,
+                 paths->items[count], fk_err_text(err));
+            break;
+        }
+    }
+    if (err == FK_OK)
+        err = install(gen, site, certs, count, why);
+    free_certs(certs, count);
+    return err;
+}
+
+/* How well a listed key suits a site: 0 not at all, 2 by its name, 1 by its certificate. */
+static int rank(const struct fk_info_key *key, const struct fk_cert *cert,
+                const struct fk_site *site)
+{
+    const char *title = site->conf->block.title;
+
+    if (key->name.left == strlen(title) && memcmp(key->name.next, title, key->name.left) == 0)
+        return 2;
+    return fk_cert_matches(cert, fk_edge_site_name(site->conf, 0)) ? 1 : 0;
+}
+
+/* What was found for a site so far: at most one certificate of each type of key. */
+struct found {
+    struct fk_cert certs[FK_EDGE_CERTS_MAX];
+    int ranks[FK_EDGE_CERTS_MAX];
+    size_t count;
+};
+
+/* Takes `cert`: kept when it is the best of its type. */
+static void keep(struct found *found, struct fk_cert *cert, int suits)
+{
+    size_t i = 0;
+
+    while (i < found->count && found->certs[i].type != cert->type)
+        i++;
+    if (suits == 0 || i == FK_EDGE_CERTS_MAX || (i < found->count && suits <= found->ranks[i])) {
+        fk_cert_fini(cert);
+        return;
+    }
+    if (i < found->count)
+        fk_cert_fini(&found->certs[i]);
+    else
+        found->count++;
+    found->certs[i] = *cert; /* moved */
+    found->ranks[i] = suits;
+}
+
+/* The site's certificates among the keys that a key server lists. */
+static void collect(struct fk_gen *gen, const struct fk_site *site, struct fk_keyserver *server,
+                    struct found *found)
+{
+    struct fk_info_key key;
+    struct fk_cert cert;
+
+    for (size_t i = 0; fk_keyserver_key(server, i, &key) == FK_OK; i++)
+        if (key.chain.left > 0 && fk_cert_from_der(gen->base->libctx, key.chain, &cert) == FK_OK) {
+            if (memcmp(cert.ski, key.ski, sizeof cert.ski) == 0)
+                keep(found, &cert, rank(&key, &cert, site));
+            else
+                fk_cert_fini(&cert); /* a certificate of another key */
+        }
+}
+
+/* Take what the site's key servers list, if anything has changed. */
+static void refresh(struct fk_gen *gen, struct fk_site *site)
+{
+    const struct fk_conf_list *servers = &site->conf->keyservers;
+    struct found found = {.count = 0};
+    char reason[512];
+    const struct why why = {reason, sizeof reason};
+    uint8_t print[32];
+
+    for (size_t i = 0; i < servers->count && found.count == 0; i++)
+        collect(gen, site, fk_keys_find(gen->keys, servers->items[i]), &found);
+    if (found.count > 0 && fk_site_differs(site, found.certs, found.count, print)) {
+        if (install(gen, site, found.certs, found.count, &why) == FK_OK) {
+            memcpy(site->print, print, sizeof print);
+            fk_log(FK_LOG_INFO, "certificates from the key server",
+                   fk_str("site", site->conf->block.title), fk_uint("count", found.count));
+            gen->base->on_certificate(gen->base->arg, gen, site);
+        } else {
+            fk_log(FK_LOG_ERROR, "certificates of the key server are of no use",
+                   fk_str("why", reason));
+        }
+    }
+    free_certs(found.certs, found.count);
+}
+
+static bool from_server(const struct fk_site *site)
+{
+    return site->conf->mode != FK_MODE_LOCAL && site->conf->certificate.count == 0;
+}
+
+void fk_gen_refresh(struct fk_gen *gen)
+{
+    for (size_t i = 0; i < fk_sites_count(gen->sites); i++)
+        if (from_server(fk_sites_at(gen->sites, i)))
+            refresh(gen, fk_sites_at(gen->sites, i));
+}
+
+bool fk_gen_complete(const struct fk_gen *gen)
+{
+    for (size_t i = 0; i < fk_sites_count(gen->sites); i++)
+        if (fk_sites_at(gen->sites, i)->ctx == NULL)
+            return false;
+    return true;
+}
+
+/* --- a generation --- */
+
+static int make_site(struct fk_gen *gen, size_t index, const struct why *why)
+{
+    struct fk_site *site = fk_sites_at(gen->sites, index);
+    int err;
+
+    if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
+            FK_OK ||
+        (err = fk_origins_new(gen->base->loop, gen->base->dns, site->conf, &site->origins)) !=
+            FK_OK)
+        return err;
+    if (site->conf->mode == FK_MODE_LOCAL)
+        site->back = fk_signer_pool_back(gen->base->signers);
+    else if ((err = make_pool(gen, site, index)) != FK_OK)
+        return err;
+    return from_server(site) ? FK_OK : install_files(gen, site, why);
+}
+
+static int make_sites(struct fk_gen *gen, const struct why *why)
+{
+    size_t count;
+    int err;
+
+    if ((err = fk_sites_new(gen->root, &gen->sites)) != FK_OK)
+        return err;
+    count = fk_sites_count(gen->sites);
+    if ((gen->pools = calloc(count, sizeof *gen->pools)) == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        if ((err = make_site(gen, i, why)) != FK_OK)
+            return err;
+    return FK_OK;
+}
+
+static int load(struct fk_gen *gen, int bundle_fd, const struct why *why)
+{
+    const uint8_t *path;
+    size_t len;
+    int err;
+
+    if ((err = fk_bundle_open(bundle_fd, &gen->bundle)) != FK_OK ||
+        (err = fk_bundle_read(gen->bundle, FK_GEN_MAIN_FILE, &path, &len)) != FK_OK)
+        return err;
+    err = fk_conf_load(&fk_edge_conf_kind, (const char *)path, gen->bundle, &gen->conf);
+    if (err != FK_OK)
+        return fail(why, err, "%s",
+                    gen->conf == NULL ? fk_err_text(err) : fk_conf_error(gen->conf, 0));
+    gen->root = fk_conf_root(gen->conf);
+    gen->limits = fk_edge_limits(gen->root);
+    gen->resumption = fk_edge_tickets(gen->root);
+    return FK_OK;
+}
+
+int fk_gen_new(const struct fk_gen_base *base, int bundle_fd, uint32_t number, struct fk_gen *old,
+               char *reason, size_t reason_size, struct fk_gen **ret)
+{
+    const struct why why = {reason, reason_size};
+    struct fk_gen *gen = calloc(1, sizeof *gen);
+    int err;
+
+    if (gen == NULL)
+        return FK_ERR_NOMEM;
+    gen->refs = 1;
+    gen->number = number;
+    gen->base = base;
+    snprintf(reason, reason_size, "%s", "");
+    if ((err = load(gen, bundle_fd, &why)) == FK_OK && gen->root->keyservers != NULL)
+        err = fk_keys_new(base->loop, base->dns, gen->root, gen->bundle,
+                          old == NULL ? NULL : old->keys, reason, reason_size, &gen->keys);
+    if (err == FK_OK)
+        err = make_sites(gen, &why);
+    if (err != FK_OK) {
+        if (reason[0] == '\0')
+            snprintf(reason, reason_size, "%s", fk_err_text(err));
+        fk_gen_unref(gen);
+        return err;
+    }
+    *ret = gen;
+    return FK_OK;
+}
+
+struct fk_gen *fk_gen_ref(struct fk_gen *gen)
+{
+    gen->refs++;
+    return gen;
+}
+
+void fk_gen_unref(struct fk_gen *gen)
+{
+    size_t count;
+
+    if (gen == NULL || --gen->refs > 0)
+        return;
+    if (gen->keys != NULL)
+        fk_keys_unwatch(gen->keys, gen);
+    count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
+    fk_sites_free(gen->sites);
+    for (size_t i = 0; gen->pools != NULL && i < count; i++)
+        fk_keypool_free(gen->pools[i]);
+    free(gen->pools);
+    fk_keys_unref(gen->keys);
+    fk_conf_free(gen->conf);
+    fk_bundle_free(gen->bundle);
+    free(gen);
+}

@@ -1,0 +1,62 @@
+/*
+ * A generation: one checked configuration in one worker, with all that hangs on it. Connections
+ * hold references: the old generation lives until its last connection has ended.
+ */
+#ifndef FK_EDGE_GEN_H
+#define FK_EDGE_GEN_H
+
+#include "edge/conf.h"
+#include "edge/keys.h"
+#include "edge/sites.h"
+#include "edge/tickets.h"
+#include "loop/dns.h"
+#include "signer/client.h"
+
+/* The bundle's entry that holds the path of the configuration's main file. */
+#define FK_GEN_MAIN_FILE ":main"
+
+struct fk_gen;
+
+/* What a generation is built on: the worker's own, which outlives every generation. */
+struct fk_gen_base {
+    struct fk_loop *loop;
+    OSSL_LIB_CTX *libctx; /* with the remote-key provider */
+    struct fk_dns *dns;
+    struct fk_tickets *tickets;
+    struct fk_signer_pool *signers;
+    /* A site of this generation has got (other) certificates from its key server. */
+    void (*on_certificate)(void *arg, struct fk_gen *gen, struct fk_site *site);
+    void *arg;
+};
+
+struct fk_gen {
+    unsigned refs;
+    uint32_t number;
+    const struct fk_gen_base *base;
+    struct fk_bundle *bundle;
+    struct fk_conf *conf;
+    const struct fk_edge_conf *root;
+    const struct fk_edge_limits *limits;
+    const struct fk_edge_tickets *resumption;
+    struct fk_sites *sites;
+    struct fk_keys *keys;      /* key servers; NULL: none */
+    struct fk_keypool **pools; /* one a site, NULL for mode local */
+};
+
+/*
+ * Build generation `number` from a sealed bundle. `old` (NULL: none) gives its channels when it
+ * names the same key servers. On failure `reason` tells why.
+ */
+int fk_gen_new(const struct fk_gen_base *base, int bundle_fd, uint32_t number, struct fk_gen *old,
+               char *reason, size_t reason_size, struct fk_gen **ret);
+
+struct fk_gen *fk_gen_ref(struct fk_gen *gen);
+void fk_gen_unref(struct fk_gen *gen);
+
+/* A key server has listed its keys anew: renew the certificates of sites that come from there. */
+void fk_gen_refresh(struct fk_gen *gen);
+
+/* Whether every site has a certificate. */
+bool fk_gen_complete(const struct fk_gen *gen);
+
+#endif

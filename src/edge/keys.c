@@ -1,0 +1,238 @@
+/* Channels to key servers, shared by generations: see keys.h. */
+#include "edge/keys.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "edge/gen.h"
+#include "tls/channel.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fk_keys {
+    unsigned refs;
+    uint8_t fingerprint[32]; /* of everything that the channels depend on */
+    struct fk_keyclient *client;
+    struct fk_gen *watcher;
+    size_t count;
+    struct server {
+        char *title;
+        struct fk_keyserver *server;
+    } items[];
+};
+
+/* --- what the channels depend on --- */
+
+static void add_text(EVP_MD_CTX *md, const char *text)
+{
+    EVP_DigestUpdate(md, text == NULL ? "" : text, text == NULL ? 1 : strlen(text) + 1);
+}
+
+static int add_file(EVP_MD_CTX *md, struct fk_bundle *bundle, const char *path)
+{
+    const uint8_t *data;
+    size_t len;
+    int err;
+
+    if (path == NULL)
+        return FK_OK;
+    if ((err = fk_bundle_read(bundle, path, &data, &len)) != FK_OK)
+        return err;
+    EVP_DigestUpdate(md, &len, sizeof len);
+    EVP_DigestUpdate(md, data, len);
+    return FK_OK;
+}
+
+static void add_server(EVP_MD_CTX *md, const struct fk_edge_keyserver *server)
+{
+    const uint64_t numbers[] = {server->weight,           server->connect_timeout_us,
+                                server->ping_interval_us, server->ping_timeout_us,
+                                server->persistent,       server->idle_us,
+                                server->max_outstanding};
+
+    add_text(md, server->block.title);
+    add_text(md, server->address);
+    add_text(md, fk_edge_keyserver_name(server));
+    add_text(md, server->bind);
+    add_text(md, server->device);
+    add_text(md, server->zone);
+    EVP_DigestUpdate(md, numbers, sizeof numbers);
+}
+
+static int take_fingerprint(const struct fk_edge_conf *conf, struct fk_bundle *bundle,
+                            uint8_t ret[32])
+{
+    const struct fk_edge_channel *channel = (const void *)conf->channel;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int err = FK_OK;
+
+    if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(md);
+        return FK_ERR_NOMEM;
+    }
+    if ((err = add_file(md, bundle, channel->certificate)) == FK_OK &&
+        (err = add_file(md, bundle, channel->key)) == FK_OK &&
+        (err = add_file(md, bundle, channel->ca)) == FK_OK)
+        err = add_file(md, bundle, channel->crl);
+    for (const struct fk_conf_block *b = conf->keyservers; b != NULL; b = b->next)
+        add_server(md, (const void *)b);
+    EVP_DigestFinal_ex(md, ret, NULL);
+    EVP_MD_CTX_free(md);
+    return err;
+}
+
+/* --- making them --- */
+
+static int make_ctx(const struct fk_edge_channel *channel, struct fk_bundle *bundle, SSL_CTX **ret)
+{
+    struct fk_channel_identity id = {0};
+    int err;
+
+    if ((err = fk_bundle_read(bundle, channel->certificate, &id.certificate,
+                              &id.certificate_len)) != FK_OK ||
+        (err = fk_bundle_read(bundle, channel->key, &id.key, &id.key_len)) != FK_OK ||
+        (err = fk_bundle_read(bundle, channel->ca, &id.ca, &id.ca_len)) != FK_OK)
+        return err;
+    if (channel->crl != NULL &&
+        (err = fk_bundle_read(bundle, channel->crl, &id.crl, &id.crl_len)) != FK_OK)
+        return err;
+    return fk_channel_ctx_new(&id, false, false, ret);
+}
+
+static void on_listing(void *arg, struct fk_keyserver *server)
+{
+    struct fk_keys *keys = arg;
+
+    (void)server;
+    if (keys->watcher != NULL)
+        fk_gen_refresh(keys->watcher);
+}
+
+static int make_server(struct fk_keys *keys, const struct fk_edge_keyserver *block, SSL_CTX *ctx)
+{
+    const struct fk_keyserver_config config = {
+        .name = fk_edge_keyserver_name(block),
+        .address = block->address,
+        .bind = block->bind,
+        .device = block->device,
+        .zone = block->zone,
+        .weight = (unsigned)block->weight,
+        .connect_timeout_us = block->connect_timeout_us,
+        .ping_interval_us = block->ping_interval_us,
+        .ping_timeout_us = block->ping_timeout_us,
+        .idle_us = block->persistent ? 0 : block->idle_us,
+        .max_outstanding = (uint32_t)block->max_outstanding,
+    };
+    struct server *server = &keys->items[keys->count];
+    int err;
+
+    if ((server->title = strdup(block->block.title)) == NULL)
+        return FK_ERR_NOMEM;
+    if ((err = fk_keyclient_add_server(keys->client, &config, ctx, &server->server)) != FK_OK) {
+        free(server->title);
+        return err;
+    }
+    fk_keyserver_watch(server->server, on_listing, keys);
+    keys->count++;
+    return FK_OK;
+}
+
+static int make_servers(struct fk_keys *keys, const struct fk_edge_conf *conf,
+                        struct fk_bundle *bundle, char *reason, size_t reason_size)
+{
+    SSL_CTX *ctx;
+    int err = make_ctx((const void *)conf->channel, bundle, &ctx);
+
+    if (err != FK_OK) {
+        snprintf(reason, reason_size, "channel: %s", fk_err_text(err));
+        return err;
+    }
+    for (const struct fk_conf_block *b = conf->keyservers; err == FK_OK && b != NULL; b = b->next)
+        if ((err = make_server(keys, (const void *)b, ctx)) != FK_OK)
+            snprintf(reason, reason_size, "keyserver \"%s\": %s", b->title, fk_err_text(err));
+    SSL_CTX_free(ctx);
+    return err;
+}
+
+int fk_keys_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_conf *conf,
+                struct fk_bundle *bundle, struct fk_keys *old, char *reason, size_t reason_size,
+                struct fk_keys **ret)
+{
+    uint8_t fingerprint[32];
+    struct fk_keys *keys;
+    size_t count = 0;
+    int err;
+
+    if ((err = take_fingerprint(conf, bundle, fingerprint)) != FK_OK) {
+        snprintf(reason, reason_size, "channel: cannot read its files: %s", fk_err_text(err));
+        return err;
+    }
+    if (old != NULL && memcmp(old->fingerprint, fingerprint, sizeof fingerprint) == 0) {
+        old->refs++;
+        *ret = old;
+        return FK_OK;
+    }
+    for (const struct fk_conf_block *b = conf->keyservers; b != NULL; b = b->next)
+        count++;
+    if ((keys = calloc(1, sizeof *keys + count * sizeof keys->items[0])) == NULL)
+        return FK_ERR_NOMEM;
+    keys->refs = 1;
+    memcpy(keys->fingerprint, fingerprint, sizeof fingerprint);
+    if ((err = fk_keyclient_new(loop, &keys->client)) == FK_OK) {
+        fk_keyclient_set_dns(keys->client, dns);
+        err = make_servers(keys, conf, bundle, reason, reason_size);
+    }
+    if (err != FK_OK) {
+        fk_keys_unref(keys);
+        return err;
+    }
+    *ret = keys;
+    return FK_OK;
+}
+
+void fk_keys_unref(struct fk_keys *keys)
+{
+    if (keys == NULL || --keys->refs > 0)
+        return;
+    if (keys->client != NULL)
+        fk_keyclient_free(keys->client);
+    for (size_t i = 0; i < keys->count; i++)
+        free(keys->items[i].title);
+    free(keys);
+}
+
+void fk_keys_watch(struct fk_keys *keys, struct fk_gen *gen)
+{
+    keys->watcher = gen;
+}
+
+void fk_keys_unwatch(struct fk_keys *keys, const struct fk_gen *gen)
+{
+    if (keys->watcher == gen)
+        keys->watcher = NULL;
+}
+
+struct fk_keyclient *fk_keys_client(struct fk_keys *keys)
+{
+    return keys->client;
+}
+
+struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title)
+{
+    for (size_t i = 0; i < keys->count; i++)
+        if (strcmp(keys->items[i].title, title) == 0)
+            return keys->items[i].server;
+    return NULL;
+}
+
+int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,
+               struct fk_keyserver **ret)
+{
+    if (i >= keys->count)
+        return FK_ERR_NOT_FOUND;
+    *ret_title = keys->items[i].title;
+    *ret = keys->items[i].server;
+    return FK_OK;
+}

@@ -1,0 +1,40 @@
+/*
+ * The key servers of a configuration in one worker: its channels. Shared by generations that name
+ * the same key servers in the same way, so that a reload does not close channels.
+ */
+#ifndef FK_EDGE_KEYS_H
+#define FK_EDGE_KEYS_H
+
+#include "edge/conf.h"
+#include "keyclient/keyclient.h"
+#include "loop/dns.h"
+
+struct fk_keys;
+struct fk_gen;
+
+/*
+ * The channels for `conf`: those of `old` (may be NULL) when nothing about them has changed, else
+ * new ones; a reference either way. Files are read through `bundle`. `reason` says what was wrong
+ * with them.
+ */
+int fk_keys_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_conf *conf,
+                struct fk_bundle *bundle, struct fk_keys *old, char *reason, size_t reason_size,
+                struct fk_keys **ret);
+/* Drop a reference; all pools of its holder must be gone. */
+void fk_keys_unref(struct fk_keys *keys);
+
+/* Who is told of new listings from now on: the newest generation. */
+void fk_keys_watch(struct fk_keys *keys, struct fk_gen *gen);
+/* `gen` is to be told no more. */
+void fk_keys_unwatch(struct fk_keys *keys, const struct fk_gen *gen);
+
+struct fk_keyclient *fk_keys_client(struct fk_keys *keys);
+
+/* The server of a keyserver block, by its title. */
+struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title);
+
+/* Server `i` and its block's title, for status. FK_ERR_NOT_FOUND past the end. */
+int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,
+               struct fk_keyserver **ret);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * Loading a configuration in the master: everything that it names is read and checked here, once;
+ * workers get what was read as a sealed bundle, signers the private keys of mode `local`.
+ */
+#ifndef FK_EDGE_LOAD_H
+#define FK_EDGE_LOAD_H
+
+#include "edge/conf.h"
+
+#include <stdint.h>
+
+struct fk_loaded {
+    struct fk_conf *conf; /* never NULL in a loaded one */
+    const struct fk_edge_conf *root;
+    int bundle_fd;    /* for workers: no private key of a site in it */
+    int keys_fd;      /* for signers; -1: no site has its key here */
+    uint8_t keys[32]; /* fingerprint of what is in keys_fd */
+};
+
+/*
+ * Load `path`. Errors are logged, each with file and line; *ret then is not touched. No private key
+ * is left in this process's memory, either way.
+ */
+int fk_loaded_new(const char *path, struct fk_loaded **ret);
+void fk_loaded_free(struct fk_loaded *loaded);
+
+#endif

@@ -1,0 +1,479 @@
+/*
+ * The edge's master: loads the configuration, opens the sockets, makes the ticket keys, gives birth
+ * to workers, signers and the admin process, and replaces what changes. Speaks to no peer; keeps no
+ * private key of a site (load.c reads them into a sealed memfd for the signers).
+ */
+#include "edge/master_priv.h"
+
+#include "admin/admin.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "edge/edge.h"
+#include "edge/metrics.h"
+#include "edge/worker.h"
+#include "loop/notify.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* --- who is who --- */
+
+static struct fk_master_worker *worker_of(struct fk_master *master, const struct fk_child *child)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child == child)
+            return &master->workers[i];
+    return NULL;
+}
+
+static bool is_role(const struct fk_child *child, const char *role)
+{
+    return strcmp(fk_child_role(child), role) == 0;
+}
+
+/* Whether a signer serves the present keys (not one that is being retired). */
+static bool is_current(const struct fk_master *master, const struct fk_child *child)
+{
+    for (unsigned i = 0; i < master->n_signers; i++)
+        if (master->signers[i] == child)
+            return true;
+    return false;
+}
+
+bool fk_master_ready(const struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].ready != master->generation)
+            return false;
+    return true;
+}
+
+/* --- what children are told --- */
+
+/* A private way between a worker and a signer. Harmless when one of them has no process now: it is
+ * made when that one starts. */
+static int connect_pair(struct fk_master *master, struct fk_child *worker, struct fk_child *signer)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_PEER, .n_fds = 1};
+    int fds[2];
+    int err;
+
+    if (fk_child_pid(worker) == 0 || fk_child_pid(signer) == 0)
+        return FK_OK;
+    if ((err = fk_sock_pair(SOCK_STREAM, fds)) != FK_OK)
+        return err;
+    msg.arg = (uint32_t)FK_PEER_WORKER << 16 | fk_child_index(worker);
+    msg.fds[0] = fds[0];
+    if ((err = fk_child_send(signer, &msg)) == FK_OK) {
+        msg.arg = (uint32_t)FK_PEER_SIGNER << 16 | fk_child_index(signer);
+        msg.fds[0] = fds[1];
+        msg.len = sizeof master->key_generation;
+        memcpy(msg.data, &master->key_generation, sizeof master->key_generation);
+        err = fk_child_send(worker, &msg);
+    }
+    fk_close(&fds[0]);
+    fk_close(&fds[1]);
+    return err;
+}
+
+static int send_go(const struct fk_master *master, struct fk_child *child)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_GO};
+    const char *user = master->loaded->root->user;
+
+    if (user != NULL && strlen(user) <= FK_NAME_MAX) {
+        msg.len = strlen(user);
+        memcpy(msg.data, user, msg.len);
+    }
+    return fk_child_send(child, &msg);
+}
+
+static int send_tickets(const struct fk_master *master, struct fk_child *child)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_TICKETS};
+    int err;
+
+    msg.len = fk_ticket_keys_encode(&master->tickets, msg.data);
+    err = fk_child_send(child, &msg);
+    fk_wipe(&msg, sizeof msg);
+    return err;
+}
+
+/* The present configuration with its sockets, and GO. */
+static int send_config(const struct fk_master *master, struct fk_child *child)
+{
+    const struct fk_edge_conf *root = master->loaded->root;
+    uint32_t index = 0;
+    int err;
+
+    err = fk_child_send_fd(child, FK_PROC_CONFIG, master->generation, master->loaded->bundle_fd);
+    for (const struct fk_conf_block *b = root->listens; err == FK_OK && b != NULL; b = b->next)
+        err = fk_child_send_fd(
+            child, FK_PROC_LISTEN, index++,
+            fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
+    return err == FK_OK ? send_go(master, child) : err;
+}
+
+static int start_worker(struct fk_master *master, struct fk_child *child)
+{
+    int err;
+
+    worker_of(master, child)->ready = 0;
+    fk_metrics_bury(master->metrics, fk_child_index(child));
+    if ((err = fk_child_send_fd(child, FK_PROC_METRICS, fk_child_index(child),
+                                master->metrics_fd)) != FK_OK ||
+        (err = send_tickets(master, child)) != FK_OK)
+        return err;
+    for (unsigned i = 0; i < master->n_signers; i++)
+        if ((err = connect_pair(master, child, master->signers[i])) != FK_OK)
+            return err;
+    return send_config(master, child);
+}
+
+static int start_signer(struct fk_master *master, struct fk_child *child)
+{
+    int err;
+
+    if (!is_current(master, child))
+        return FK_OK; /* retired before it was born */
+    err = fk_child_send_fd(child, FK_PROC_KEYS, master->key_generation, master->loaded->keys_fd);
+    for (unsigned i = 0; err == FK_OK && i < master->n_workers; i++)
+        err = connect_pair(master, master->workers[i].child, child);
+    return err == FK_OK ? send_go(master, child) : err;
+}
+
+static int start_admin(struct fk_master *master, struct fk_child *child)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_METRICS, .n_fds = 1, .fds = {master->metrics_fd}};
+    int err;
+
+    msg.len = strlen("edge");
+    memcpy(msg.data, "edge", msg.len);
+    if ((err = fk_child_send(child, &msg)) != FK_OK ||
+        (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_CONTROL, master->control_fd)) !=
+            FK_OK)
+        return err;
+    if (master->http_fd >= 0 &&
+        (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->http_fd)) != FK_OK)
+        return err;
+    return send_go(master, child);
+}
+
+static int on_start(void *ctx, struct fk_child *child)
+{
+    if (is_role(child, "edge-worker"))
+        return start_worker(ctx, child);
+    if (is_role(child, "signer"))
+        return start_signer(ctx, child);
+    return start_admin(ctx, child);
+}
+
+/* --- what children tell --- */
+
+static void worker_ready(struct fk_master *master, struct fk_master_worker *worker, uint32_t number)
+{
+    worker->ready = number;
+    if (!fk_master_ready(master))
+        return;
+    if (!master->ready)
+        fk_log(FK_LOG_INFO, "edge is ready", fk_uint("workers", master->n_workers),
+               fk_uint("us", fk_clock_us() - master->started_us));
+    master->ready = true;
+    (void)fk_notify_ready();
+}
+
+static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg)
+{
+    struct fk_master *master = ctx;
+    struct fk_master_worker *worker = worker_of(master, child);
+
+    if (worker != NULL && msg->type == FK_PROC_READY)
+        worker_ready(master, worker, msg->arg);
+    else if (worker != NULL && msg->type == FK_PROC_STATUS)
+        fk_master_worker_status(master, worker, msg);
+    else if (child == master->admin && msg->type == FK_PROC_COMMAND)
+        fk_master_command(master, child, msg);
+    else if (msg->type == FK_PROC_FAILED)
+        fk_log(FK_LOG_ERROR, "child refuses its configuration",
+               fk_str("role", fk_child_role(child)), fk_uint("generation", msg->arg),
+               fk_strn("why", msg->data, msg->len));
+}
+
+static void on_exit_child(void *ctx, struct fk_child *child, pid_t pid, int status, bool gone)
+{
+    struct fk_master *master = ctx;
+    struct fk_master_worker *worker = worker_of(master, child);
+    bool left = false;
+
+    if (worker != NULL)
+        worker->ready = 0;
+    if (!gone && !master->stopping)
+        fk_log(FK_LOG_ERROR, "child ended; it is started again",
+               fk_str("role", fk_child_role(child)), fk_int("pid", pid),
+               fk_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
+               fk_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
+    if (gone && worker != NULL)
+        worker->child = NULL;
+    for (unsigned i = 0; i < master->n_workers; i++)
+        left = left || master->workers[i].child != NULL;
+    if (master->stopping && !left)
+        fk_super_stop(master->super, 1); /* signers served the workers to the end */
+}
+
+static void on_stopped(void *ctx)
+{
+    struct fk_master *master = ctx;
+
+    fk_loop_stop(master->loop);
+}
+
+static const struct fk_super_ops super_ops = {
+    .on_start = on_start,
+    .on_message = on_message,
+    .on_exit = on_exit_child,
+    .on_stopped = on_stopped,
+};
+
+/* --- tickets --- */
+
+static void rotate_tickets(struct fk_master *master)
+{
+    uint64_t life = fk_edge_tickets(master->loaded->root)->key_life_us;
+    uint64_t next = FK_EDGE_TICKET_RETRY_US;
+    bool changed = false;
+    int err = fk_ticket_keys_rotate(&master->tickets, life, fk_clock_us(), &changed, &next);
+
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "no new ticket key", fk_error(err));
+    fk_timer_start(&master->ticket_timer, next);
+    if (!changed || master->super == NULL)
+        return;
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
+            (void)send_tickets(master, master->workers[i].child);
+}
+
+static void on_ticket_timer(struct fk_timer *timer)
+{
+    rotate_tickets(fk_container(timer, struct fk_master, ticket_timer));
+}
+
+/* --- signers --- */
+
+/* As many as workers, up to a few: a signer of the new keys for each. */
+static int start_signers(struct fk_master *master)
+{
+    unsigned count =
+        master->n_workers < FK_EDGE_SIGNERS_MAX ? master->n_workers : FK_EDGE_SIGNERS_MAX;
+    int err;
+
+    master->key_generation++;
+    for (unsigned i = 0; i < count; i++) {
+        if ((err = fk_super_add(master->super, "signer", i, NULL, &master->signers[i])) != FK_OK)
+            return err;
+        master->n_signers = i + 1;
+    }
+    return FK_OK;
+}
+
+/* The keys have changed: successors first, then the old ones finish what they have. */
+static int replace_signers(struct fk_master *master)
+{
+    struct fk_child *old[FK_EDGE_SIGNERS_MAX];
+    unsigned n_old = master->n_signers;
+
+    memcpy(old, master->signers, sizeof old);
+    master->n_signers = 0;
+    for (unsigned i = 0; i < n_old; i++)
+        fk_super_retire(old[i], FK_EDGE_SIGNER_DRAIN_S);
+    return master->loaded->keys_fd < 0 ? FK_OK : start_signers(master);
+}
+
+/* --- reload --- */
+
+int fk_master_reload(struct fk_master *master)
+{
+    struct fk_loaded *loaded, *old = master->loaded;
+    bool new_keys;
+    int err;
+
+    if (master->stopping)
+        return FK_ERR_DRAINING;
+    (void)fk_notify_reloading();
+    if ((err = fk_loaded_new(master->path, &loaded)) != FK_OK ||
+        (err = fk_sockets_open(master->sockets, loaded->root)) != FK_OK) {
+        if (err == FK_ERR_SYS)
+            fk_loaded_free(loaded);
+        fk_log(FK_LOG_ERROR, "reload refused; the old configuration stays", fk_error(err));
+        (void)fk_notify_ready();
+        return err;
+    }
+    if (fk_edge_workers(loaded->root) != master->n_workers)
+        fk_log(FK_LOG_WARN, "a change of workers needs a restart",
+               fk_uint("workers", master->n_workers));
+    new_keys = memcmp(loaded->keys, old->keys, sizeof loaded->keys) != 0;
+    master->loaded = loaded;
+    master->generation++;
+    fk_log_threshold((enum fk_log_level)loaded->root->log_level);
+    if (new_keys && (err = replace_signers(master)) != FK_OK)
+        fk_log(FK_LOG_ERROR, "cannot start signers", fk_error(err));
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (fk_child_pid(master->workers[i].child) != 0)
+            (void)send_config(master, master->workers[i].child);
+    fk_sockets_prune(master->sockets, loaded->root);
+    fk_loaded_free(old);
+    rotate_tickets(master);
+    fk_log(FK_LOG_INFO, "configuration loaded", fk_uint("generation", master->generation));
+    return FK_OK;
+}
+
+static void on_hup(struct fk_signal *signal)
+{
+    (void)fk_master_reload(fk_container(signal, struct fk_master, hup));
+}
+
+/* --- the end --- */
+
+void fk_master_stop(struct fk_master *master)
+{
+    uint64_t drain_s = fk_edge_limits(master->loaded->root)->drain_us / 1000000;
+
+    if (master->stopping) /* asked again: now */
+        drain_s = 0;
+    master->stopping = true;
+    (void)fk_notify_stopping();
+    fk_log(FK_LOG_INFO, "stopping", fk_uint("drain_s", drain_s));
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL)
+            fk_super_retire(master->workers[i].child, (unsigned)drain_s);
+}
+
+static void on_term(struct fk_signal *signal)
+{
+    fk_master_stop(fk_container(signal, struct fk_master, term));
+}
+
+static void on_intr(struct fk_signal *signal)
+{
+    fk_master_stop(fk_container(signal, struct fk_master, intr));
+}
+
+/* --- life --- */
+
+static int start_children(struct fk_master *master)
+{
+    int err;
+
+    if ((err = fk_super_new(master->loop, &super_ops, master, &master->super)) != FK_OK)
+        return err;
+    if (master->loaded->keys_fd >= 0 && (err = start_signers(master)) != FK_OK)
+        return err;
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if ((err = fk_super_add(master->super, "edge-worker", i, NULL,
+                                &master->workers[i].child)) != FK_OK)
+            return err;
+    return fk_super_add(master->super, "admin", 0, NULL, &master->admin);
+}
+
+static int start(struct fk_master *master)
+{
+    int err;
+
+    if ((err = fk_loaded_new(master->path, &master->loaded)) != FK_OK)
+        return err;
+    fk_log_threshold((enum fk_log_level)master->loaded->root->log_level);
+    master->generation = 1;
+    master->n_workers = fk_edge_workers(master->loaded->root);
+    if ((err = fk_loop_new(&master->loop)) != FK_OK ||
+        (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
+        (err = fk_sockets_open(master->sockets, master->loaded->root)) != FK_OK ||
+        (err = fk_metrics_create(fk_edge_metrics, master->n_workers, &master->metrics_fd)) !=
+            FK_OK ||
+        (err = fk_metrics_open(fk_edge_metrics, master->metrics_fd, &master->metrics)) != FK_OK)
+        return err;
+    fk_master_admin_init(master);
+    if ((err = fk_master_admin_listen(master)) != FK_OK)
+        return err;
+    fk_timer_init(&master->ticket_timer, master->loop, on_ticket_timer);
+    rotate_tickets(master);
+    fk_signal_start(&master->hup, master->loop, SIGHUP, on_hup);
+    fk_signal_start(&master->term, master->loop, SIGTERM, on_term);
+    fk_signal_start(&master->intr, master->loop, SIGINT, on_intr);
+    return start_children(master);
+}
+
+static void fini(struct fk_master *master)
+{
+    fk_super_free(master->super);
+    if (master->loop != NULL)
+        fk_master_admin_fini(master);
+    fk_metrics_close(master->metrics);
+    fk_close(&master->metrics_fd);
+    fk_close(&master->control_fd);
+    fk_close(&master->http_fd);
+    fk_sockets_free(master->sockets);
+    fk_loaded_free(master->loaded);
+    fk_wipe(&master->tickets, sizeof master->tickets);
+    if (master->loop != NULL)
+        fk_loop_free(master->loop);
+}
+
+static int run(const char *path)
+{
+    struct fk_master *master = calloc(1, sizeof *master);
+    int err;
+
+    if (master == NULL)
+        return 1;
+    master->path = path;
+    master->metrics_fd = master->control_fd = master->http_fd = -1;
+    master->started_us = fk_clock_us();
+    fk_log_role("edge");
+    (void)signal(SIGPIPE, SIG_IGN);
+    if ((err = start(master)) == FK_OK)
+        fk_loop_run(master->loop);
+    else
+        fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", path), fk_error(err));
+    fini(master);
+    free(master);
+    return err == FK_OK ? 0 : 1;
+}
+
+int fk_edge_main(int argc, char **argv)
+{
+    char path[PATH_MAX];
+    const char *file = NULL;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-v") == 0)
+            fk_log_threshold(FK_LOG_DEBUG);
+        else if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
+            file = argv[++i];
+        else
+            file = NULL, i = argc;
+    }
+    if (file == NULL) {
+        fputs("usage: farkey edge -c FILE [-v]\n", stderr);
+        return 2;
+    }
+    if (realpath(file, path) == NULL) {
+        fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", file), fk_errno(errno));
+        return 1;
+    }
+    return run(path);
+}
+
+int fk_edge_child(const char *role, unsigned index)
+{
+    if (strcmp(role, "edge-worker") == 0)
+        return fk_worker_main(index);
+    return 2;
+}

@@ -1,0 +1,241 @@
+/*
+ * What operators ask of the edge, through the admin process: status, reload, drain. The status is
+ * put together from the workers' answers; one that is late is left out.
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "admin/admin.h"
+#include "admin/command.h"
+#include "edge/master_priv.h"
+#include "edge/metrics.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- answers --- */
+
+/* Takes `json`. */
+static void answer(struct fk_child *admin, uint32_t id, json_t *json)
+{
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    int err = FK_ERR_NOMEM;
+
+    json_decref(json);
+    if (text != NULL)
+        err = fk_admin_answer_child(admin, id, text, strlen(text));
+    if (err != FK_OK)
+        fk_log(FK_LOG_WARN, "cannot answer an operator", fk_error(err));
+    free(text);
+}
+
+static void answer_result(struct fk_child *admin, uint32_t id, int err)
+{
+    if (err == FK_OK)
+        answer(admin, id, json_pack("{s:b}", "ok", 1));
+    else
+        answer(admin, id, json_pack("{s:s}", "error", fk_err_text(err)));
+}
+
+/* --- status --- */
+
+static json_t *counters(const struct fk_master *master)
+{
+    json_t *object = json_object();
+    char name[256];
+
+    for (unsigned i = 0; i < FK_EDGE_METRIC_COUNT; i++) {
+        const struct fk_metric *metric = &fk_edge_metrics[i];
+
+        if (metric->kind == FK_METRIC_HISTOGRAM)
+            continue;
+        snprintf(name, sizeof name, "%s%s%s%s", metric->name + strlen("farkey_edge_"),
+                 metric->labels == NULL ? "" : "{", metric->labels == NULL ? "" : metric->labels,
+                 metric->labels == NULL ? "" : "}");
+        json_object_set_new(object, name,
+                            json_integer((json_int_t)fk_metric_total(master->metrics, i)));
+    }
+    return object;
+}
+
+static json_t *workers(const struct fk_master *master)
+{
+    json_t *array = json_array();
+
+    for (unsigned i = 0; i < master->n_workers; i++) {
+        const struct fk_master_worker *worker = &master->workers[i];
+        json_t *object, *part = NULL;
+
+        if (worker->child == NULL)
+            continue;
+        object = json_pack("{s:i, s:i, s:i, s:i}", "index", (int)i, "pid",
+                           (int)fk_child_pid(worker->child), "restarts",
+                           (int)fk_child_restarts(worker->child), "generation", (int)worker->ready);
+        if (worker->answered)
+            part = json_loadb((const char *)fk_buf_data(&worker->status),
+                              fk_buf_len(&worker->status), 0, NULL);
+        if (part != NULL)
+            json_object_update_missing(object, part);
+        json_decref(part);
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+static json_t *signers(const struct fk_master *master)
+{
+    json_t *array = json_array();
+
+    for (unsigned i = 0; i < master->n_signers; i++)
+        json_array_append_new(array, json_pack("{s:i, s:i, s:i}", "index", (int)i, "pid",
+                                               (int)fk_child_pid(master->signers[i]), "restarts",
+                                               (int)fk_child_restarts(master->signers[i])));
+    return array;
+}
+
+static json_t *status(const struct fk_master *master)
+{
+    return json_pack("{s:s, s:i, s:b, s:I, s:b, s:o, s:o, s:o}", "role", "edge", "pid",
+                     (int)getpid(), "ready", (int)fk_master_ready(master), "generation",
+                     (json_int_t)master->generation, "draining", (int)master->stopping, "workers",
+                     workers(master), "signers", signers(master), "counters", counters(master));
+}
+
+static void answer_questions(struct fk_master *master)
+{
+    fk_timer_stop(&master->question_timer);
+    for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
+        struct fk_master_question *question = &master->questions[i];
+
+        if (question->asker != NULL)
+            answer(question->asker, question->id, status(master));
+        question->asker = NULL;
+    }
+    for (unsigned i = 0; i < master->n_workers; i++) {
+        fk_buf_fini(&master->workers[i].status);
+        master->workers[i].answered = false;
+    }
+}
+
+static void on_question_timer(struct fk_timer *timer)
+{
+    answer_questions(fk_container(timer, struct fk_master, question_timer));
+}
+
+static bool all_answered(const struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0 &&
+            !master->workers[i].answered)
+            return false;
+    return true;
+}
+
+static void ask_workers(struct fk_master *master)
+{
+    fk_timer_start(&master->question_timer, FK_EDGE_QUESTION_US);
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
+            (void)fk_child_send_fd(master->workers[i].child, FK_PROC_STATUS, 0, -1);
+}
+
+/* A status needs the workers: it waits with others for one round of answers. */
+static void ask_status(struct fk_master *master, struct fk_child *admin, uint32_t id)
+{
+    for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
+        if (master->questions[i].asker != NULL)
+            continue;
+        master->questions[i] = (struct fk_master_question){.asker = admin, .id = id};
+        if (!fk_timer_active(&master->question_timer))
+            ask_workers(master);
+        if (all_answered(master))
+            answer_questions(master);
+        return;
+    }
+    answer_result(admin, id, FK_ERR_LIMIT);
+}
+
+void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *worker,
+                             const struct fk_procmsg *msg)
+{
+    if (worker->answered || !fk_timer_active(&master->question_timer))
+        return; /* too late */
+    if (fk_buf_append(&worker->status, msg->data, msg->len) != FK_OK)
+        fk_buf_fini(&worker->status); /* what is left does not parse, and is left out */
+    worker->answered = msg->arg == 1;
+    if (worker->answered && all_answered(master))
+        answer_questions(master);
+}
+
+/* --- commands --- */
+
+void fk_master_command(struct fk_master *master, struct fk_child *admin,
+                       const struct fk_procmsg *msg)
+{
+    char word[FK_ADMIN_WORD_SIZE];
+
+    if (fk_admin_command_word(msg, word) != FK_OK) {
+        answer_result(admin, msg->arg, FK_ERR_FORMAT);
+    } else if (strcmp(word, "status") == 0) {
+        ask_status(master, admin, msg->arg);
+    } else if (strcmp(word, "reload") == 0) {
+        answer_result(admin, msg->arg, fk_master_reload(master));
+    } else if (strcmp(word, "drain") == 0) {
+        answer_result(admin, msg->arg, FK_OK);
+        fk_master_stop(master);
+    } else {
+        answer_result(admin, msg->arg, FK_ERR_UNSUPPORTED);
+    }
+}
+
+void fk_master_admin_init(struct fk_master *master)
+{
+    fk_timer_init(&master->question_timer, master->loop, on_question_timer);
+    for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
+        fk_buf_init(&master->workers[i].status, FK_EDGE_STATUS_MAX);
+}
+
+void fk_master_admin_fini(struct fk_master *master)
+{
+    fk_timer_stop(&master->question_timer);
+    for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
+        fk_buf_fini(&master->workers[i].status);
+}
+
+/* --- listeners --- */
+
+static int listen_on(const char *text, unsigned mode, int *ret)
+{
+    const struct fk_listen_options options = {.mode = mode};
+    struct fk_addr addr;
+    int err;
+
+    if ((err = fk_addr_parse(text, &addr)) == FK_OK)
+        err = fk_sock_listen(&addr, &options, ret);
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "cannot listen", fk_str("address", text),
+               err == FK_ERR_SYS ? fk_errno(errno) : fk_error(err));
+    return err;
+}
+
+int fk_master_admin_listen(struct fk_master *master)
+{
+    const struct fk_edge_conf *root = master->loaded->root;
+    const struct fk_edge_admin *admin = (const void *)root->admin;
+    char path[PATH_MAX], text[PATH_MAX + 8];
+    int err;
+
+    snprintf(path, sizeof path, "%s", root->control);
+    (void)mkdir(dirname(path), 0755); /* there already, or the listener's error tells */
+    snprintf(text, sizeof text, "unix:%s", root->control);
+    if ((err = listen_on(text, 0600, &master->control_fd)) != FK_OK || admin == NULL)
+        return err;
+    return listen_on(admin->listen, 0600, &master->http_fd);
+}

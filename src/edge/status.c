@@ -1,0 +1,83 @@
+/* A worker's view as JSON: see status.h. */
+#include "edge/status.h"
+
+#include "base/err.h"
+#include "loop/proc.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *server_json(const struct fk_keys *keys, size_t i)
+{
+    struct fk_keyserver_stats stats;
+    struct fk_keyserver *server;
+    const char *title;
+
+    if (fk_keys_at(keys, i, &title, &server) != FK_OK)
+        return NULL;
+    fk_keyserver_stats(server, &stats);
+    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", title, "up",
+                     (int)stats.up, "outstanding", (json_int_t)stats.outstanding, "requests",
+                     (json_int_t)stats.requests, "failures", (json_int_t)stats.failures, "timeouts",
+                     (json_int_t)stats.timeouts, "bad_signatures", (json_int_t)stats.bad_signatures,
+                     "connects", (json_int_t)stats.connects, "average_us",
+                     (json_int_t)stats.average_us);
+}
+
+static json_t *site_json(struct fk_site *site)
+{
+    static const char *const modes[] = {"sign", "decrypt", "local"};
+    json_t *origins = json_array();
+    struct fk_origin_stats stats;
+
+    for (size_t i = 0; fk_origins_stats(site->origins, i, &stats) == FK_OK; i++)
+        json_array_append_new(
+            origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
+                               "connections", (json_int_t)stats.connections, "attempts",
+                               (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
+    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
+                     modes[site->conf->mode], "certificate", site->ctx != NULL, "connections",
+                     (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
+                     origins);
+}
+
+static json_t *worker_json(const struct fk_gen *gen)
+{
+    json_t *sites = json_array(), *servers = json_array();
+    json_t *server;
+
+    for (size_t i = 0; gen != NULL && i < fk_sites_count(gen->sites); i++)
+        json_array_append_new(sites, site_json(fk_sites_at(gen->sites, i)));
+    for (size_t i = 0; gen != NULL && gen->keys != NULL; i++) {
+        if ((server = server_json(gen->keys, i)) == NULL)
+            break;
+        json_array_append_new(servers, server);
+    }
+    return json_pack("{s:I, s:o, s:o}", "generation", (json_int_t)(gen == NULL ? 0 : gen->number),
+                     "sites", sites, "keyservers", servers);
+}
+
+int fk_status_send(int control, const struct fk_gen *gen)
+{
+    json_t *json = worker_json(gen);
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
+    size_t len = text == NULL ? 0 : strlen(text);
+    size_t sent = 0;
+
+    json_decref(json);
+    if (text == NULL)
+        return FK_ERR_NOMEM;
+    while (sent < len) {
+        struct fk_procmsg msg = {.type = FK_PROC_STATUS};
+
+        msg.len = len - sent < sizeof msg.data ? len - sent : sizeof msg.data;
+        memcpy(msg.data, text + sent, msg.len);
+        sent += msg.len;
+        msg.arg = sent == len;
+        if (fk_proc_send(control, &msg) != FK_OK)
+            break; /* the master does not keep up: it asks again */
+    }
+    free(text);
+    return FK_OK;
+}

@@ -1,0 +1,362 @@
+/* Messages of the master, and the worker's life: see worker.h. */
+#include "edge/worker.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "edge/listener.h"
+#include "edge/metrics.h"
+#include "edge/status.h"
+#include "loop/proc.h"
+#include "loop/sandbox.h"
+#include "loop/sock.h"
+#include "tls/rkey.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct worker {
+    struct fk_io control;
+    struct fk_gen_base base;
+    struct fk_conn_env env;
+    /* What is served, and what GO will make so. */
+    struct fk_gen *gen, *next;
+    struct fk_listeners *listeners, *next_listeners;
+    bool started; /* the sandbox is entered */
+    bool draining;
+    bool told; /* READY was sent for `gen` */
+    struct fk_timer drain;
+    struct fk_timer patience; /* READY waits for certificates for so long */
+    int status;
+};
+
+static struct worker *worker_of(struct fk_conn_env *env)
+{
+    return fk_container(env, struct worker, env);
+}
+
+/* --- to the master --- */
+
+static void tell(struct worker *worker, uint32_t type, uint32_t arg, const char *text)
+{
+    struct fk_procmsg msg = {.type = type, .arg = arg};
+    size_t len = strlen(text);
+
+    msg.len = len < sizeof msg.data ? len : sizeof msg.data;
+    memcpy(msg.data, text, msg.len);
+    (void)fk_proc_send(fk_io_fd(&worker->control), &msg); /* a master that is gone ends us */
+}
+
+static void tell_ready(struct worker *worker)
+{
+    if (worker->told || worker->gen == NULL)
+        return;
+    worker->told = true;
+    fk_timer_stop(&worker->patience);
+    tell(worker, FK_PROC_READY, worker->gen->number, "");
+}
+
+/* --- the end --- */
+
+static void finish(struct worker *worker, int status)
+{
+    worker->status = status;
+    fk_loop_stop(worker->base.loop);
+}
+
+static void on_conn_end(struct fk_conn_env *env)
+{
+    struct worker *worker = worker_of(env);
+
+    if (worker->draining && fk_list_empty(&env->conns))
+        finish(worker, 0);
+    else if (worker->listeners != NULL)
+        fk_listeners_start(worker->listeners);
+}
+
+static void on_drain_over(struct fk_timer *timer)
+{
+    struct worker *worker = fk_container(timer, struct worker, drain);
+
+    fk_conn_end_all(&worker->env);
+    finish(worker, 0);
+}
+
+static void drain(struct worker *worker, uint32_t seconds)
+{
+    if (worker->listeners != NULL) {
+        fk_listeners_flush(worker->listeners);
+        fk_listeners_free(worker->listeners);
+        worker->listeners = NULL;
+    }
+    worker->draining = true;
+    if (fk_list_empty(&worker->env.conns))
+        finish(worker, 0);
+    else
+        fk_timer_start(&worker->drain, (uint64_t)seconds * 1000000);
+}
+
+/* --- configuration --- */
+
+static void drop_next(struct worker *worker)
+{
+    fk_listeners_free(worker->next_listeners);
+    worker->next_listeners = NULL;
+    fk_gen_unref(worker->next);
+    worker->next = NULL;
+}
+
+static void take_config(struct worker *worker, const struct fk_procmsg *msg)
+{
+    char reason[512];
+    int err;
+
+    drop_next(worker);
+    err = fk_gen_new(&worker->base, msg->fds[0], msg->arg, worker->gen, reason, sizeof reason,
+                     &worker->next);
+    if (err == FK_OK)
+        err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
+    if (err == FK_OK)
+        return;
+    fk_log(FK_LOG_ERROR, "configuration refused", fk_str("why", reason), fk_error(err));
+    tell(worker, FK_PROC_FAILED, msg->arg, reason);
+    drop_next(worker);
+}
+
+static void on_certificate(void *arg, struct fk_gen *gen, struct fk_site *site)
+{
+    struct worker *worker = arg;
+
+    fk_conn_resume(site);
+    if (gen == worker->gen && fk_gen_complete(gen))
+        tell_ready(worker);
+}
+
+static void on_patience_over(struct fk_timer *timer)
+{
+    struct worker *worker = fk_container(timer, struct worker, patience);
+
+    fk_log(FK_LOG_WARN, "serving although not every site has a certificate yet",
+           fk_uint("generation", worker->gen->number));
+    tell_ready(worker);
+}
+
+/* The next generation becomes the present one; connections of the old go on with it. */
+static void apply(struct worker *worker)
+{
+    struct fk_gen *old = worker->gen;
+
+    if (worker->next == NULL)
+        return;
+    if (worker->listeners != NULL) {
+        fk_listeners_free(worker->listeners); /* the master and `next_listeners` have the sockets */
+    }
+    worker->gen = worker->next;
+    worker->next = NULL;
+    worker->listeners = worker->next_listeners;
+    worker->next_listeners = NULL;
+    worker->told = false;
+    fk_log_threshold((enum fk_log_level)worker->gen->root->log_level);
+    if (worker->gen->keys != NULL)
+        fk_keys_watch(worker->gen->keys, worker->gen);
+    fk_gen_unref(old);
+    fk_gen_refresh(worker->gen);
+    fk_listeners_start(worker->listeners);
+    if (fk_gen_complete(worker->gen))
+        tell_ready(worker);
+    else
+        fk_timer_start(&worker->patience, FK_EDGE_PATIENCE_US);
+}
+
+static int go(struct worker *worker, const struct fk_procmsg *msg)
+{
+    char user[FK_NAME_MAX + 1];
+    int err;
+
+    if (!worker->started) {
+        if (msg->len > FK_NAME_MAX)
+            return FK_ERR_FORMAT;
+        memcpy(user, msg->data, msg->len);
+        user[msg->len] = '\0';
+        if ((err = fk_proc_drop(msg->len == 0 ? NULL : user)) != FK_OK ||
+            (err = fk_sandbox_enter(FK_SANDBOX_WORKER)) != FK_OK)
+            return err;
+        worker->started = true;
+    }
+    apply(worker);
+    return FK_OK;
+}
+
+/* --- the master's messages --- */
+
+static int take_peer(struct worker *worker, struct fk_procmsg *msg)
+{
+    uint32_t generation;
+    int fd = msg->fds[0];
+
+    if (msg->arg >> 16 != FK_PEER_SIGNER || msg->len != sizeof generation)
+        return FK_ERR_FORMAT;
+    memcpy(&generation, msg->data, sizeof generation);
+    msg->fds[0] = -1; /* moved */
+    return fk_signer_pool_add(worker->base.signers, fd, generation, msg->arg & 0xffff);
+}
+
+static int take_listener(struct worker *worker, struct fk_procmsg *msg)
+{
+    int fd = msg->fds[0];
+
+    if (worker->next_listeners == NULL)
+        return FK_OK; /* the configuration was refused */
+    msg->fds[0] = -1; /* moved */
+    return fk_listeners_add(worker->next_listeners, msg->arg, fd);
+}
+
+static int take_tickets(struct worker *worker, struct fk_procmsg *msg)
+{
+    struct fk_ticket_keys keys;
+    int err = fk_ticket_keys_decode(msg->data, msg->len, &keys);
+
+    if (err == FK_OK)
+        fk_tickets_set(worker->base.tickets, &keys);
+    fk_wipe(&keys, sizeof keys);
+    fk_wipe(msg->data, sizeof msg->data);
+    return err;
+}
+
+static int take_metrics(struct worker *worker, const struct fk_procmsg *msg)
+{
+    int err = fk_metrics_open(fk_edge_metrics, msg->fds[0], &worker->env.metrics);
+
+    if (err == FK_OK)
+        fk_metrics_own(worker->env.metrics, msg->arg);
+    return err;
+}
+
+static int take_message(struct worker *worker, struct fk_procmsg *msg)
+{
+    bool has_fd = msg->n_fds == 1;
+
+    switch (msg->type) {
+    case FK_PROC_CONFIG:
+        if (!has_fd)
+            return FK_ERR_FORMAT;
+        take_config(worker, msg);
+        return FK_OK;
+    case FK_PROC_LISTEN:
+        return has_fd ? take_listener(worker, msg) : FK_ERR_FORMAT;
+    case FK_PROC_PEER:
+        return has_fd ? take_peer(worker, msg) : FK_ERR_FORMAT;
+    case FK_PROC_METRICS:
+        return has_fd && worker->env.metrics == NULL ? take_metrics(worker, msg) : FK_ERR_FORMAT;
+    case FK_PROC_TICKETS:
+        return take_tickets(worker, msg);
+    case FK_PROC_GO:
+        return go(worker, msg);
+    case FK_PROC_DRAIN:
+        drain(worker, msg->arg);
+        return FK_OK;
+    case FK_PROC_STATUS:
+        return fk_status_send(fk_io_fd(&worker->control), worker->gen);
+    default:
+        return FK_ERR_UNEXPECTED;
+    }
+}
+
+static void on_control(struct fk_io *io, unsigned events)
+{
+    struct worker *worker = fk_container(io, struct worker, control);
+    struct fk_procmsg msg;
+    int err;
+
+    (void)events;
+    while ((err = fk_proc_recv(fk_io_fd(io), &msg)) == FK_OK) {
+        err = take_message(worker, &msg);
+        fk_procmsg_close(&msg);
+        if (err != FK_OK)
+            break;
+    }
+    if (err == FK_OK || err == FK_ERR_AGAIN)
+        return;
+    if (err != FK_ERR_CLOSED)
+        fk_log(FK_LOG_ERROR, "control message", fk_uint("type", msg.type), fk_error(err));
+    finish(worker, 1);
+}
+
+/* --- life --- */
+
+static int init_base(struct worker *worker)
+{
+    struct fk_gen_base *base = &worker->base;
+    int err;
+
+    if ((base->libctx = OSSL_LIB_CTX_new()) == NULL)
+        return FK_ERR_NOMEM;
+    base->on_certificate = on_certificate;
+    base->arg = worker;
+    if ((err = fk_loop_new(&base->loop)) != FK_OK ||
+        (err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
+        (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
+        (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
+        return err;
+    return fk_signer_pool_new(base->loop, FK_EDGE_SIGNER_DEADLINE_US, FK_EDGE_SIGNER_OUTSTANDING,
+                              &base->signers);
+}
+
+static int init(struct worker *worker)
+{
+    int err;
+
+    fk_list_init(&worker->env.conns);
+    if ((err = init_base(worker)) != FK_OK || (err = fk_admit_new(&worker->env.admit)) != FK_OK)
+        return err;
+    worker->env.loop = worker->base.loop;
+    worker->env.on_end = on_conn_end;
+    worker->env.scratch.size = FK_EDGE_SCRATCH;
+    if ((worker->env.scratch.mem = malloc(FK_EDGE_SCRATCH)) == NULL)
+        return FK_ERR_NOMEM;
+    fk_timer_init(&worker->drain, worker->base.loop, on_drain_over);
+    fk_timer_init(&worker->patience, worker->base.loop, on_patience_over);
+    fk_io_init(&worker->control, worker->base.loop, FK_PROC_CONTROL_FD, on_control);
+    fk_io_want(&worker->control, FK_IO_READ);
+    return FK_OK;
+}
+
+static void fini(struct worker *worker)
+{
+    if (worker->base.loop == NULL)
+        return;
+    fk_conn_end_all(&worker->env);
+    fk_timer_stop(&worker->drain);
+    fk_timer_stop(&worker->patience);
+    fk_listeners_free(worker->listeners);
+    drop_next(worker);
+    fk_gen_unref(worker->gen);
+    if (worker->base.signers != NULL)
+        fk_signer_pool_free(worker->base.signers);
+    fk_tickets_free(worker->base.tickets);
+    fk_dns_free(worker->base.dns);
+    fk_admit_free(worker->env.admit);
+    if (worker->env.scratch.mem != NULL)
+        fk_wipe(worker->env.scratch.mem, worker->env.scratch.size);
+    free(worker->env.scratch.mem);
+    fk_io_want(&worker->control, 0);
+    OSSL_LIB_CTX_free(worker->base.libctx);
+    fk_loop_free(worker->base.loop);
+}
+
+int fk_worker_main(unsigned index)
+{
+    struct worker worker = {.status = 1};
+    int err;
+
+    fk_proc_child_init("edge-worker", index);
+    if ((err = init(&worker)) == FK_OK)
+        fk_loop_run(worker.base.loop);
+    else
+        fk_log(FK_LOG_ERROR, "cannot start", fk_error(err));
+    fini(&worker);
+    return worker.status;
+}
