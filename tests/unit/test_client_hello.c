@@ -1,4 +1,5 @@
 /* wire/client_hello: libssl's own ClientHellos in every cut, and hand-made bad ones. */
+#include "failmalloc.h"
 #include "unit.h"
 
 #include "base/err.h"
@@ -207,6 +208,33 @@ static void every_prefix_of_one_byte_records_waits(void **state)
     for (size_t len = 0; len < total; len++)
         assert_err(parse(stream, len, &hello), FK_ERR_AGAIN);
     assert_ok(parse(stream, total, &hello));
+}
+
+static int parse_fragments(void *context)
+{
+    const size_t *len = context;
+    struct fk_client_hello hello = {.session_id_len = 99};
+    struct fk_buf own;
+    size_t used;
+    int err;
+
+    fk_buf_init(&own, FK_CLIENT_HELLO_MAX);
+    err = fk_client_hello_parse(stream, *len, &own, &hello, &used);
+    assert_int_equal(hello.session_id_len == 99, err != FK_OK);
+    fk_buf_fini(&own);
+    return err;
+}
+
+/* Memory is asked for only when the message must be put together; without it nothing changes. */
+static void out_of_memory_is_reported(void **state)
+{
+    size_t len;
+
+    (void)state;
+    len = fragment(real, make_hello(&recipes[0]), 100);
+    assert_true(failmalloc_try(parse_fragments, &len) > 0);
+    len = fragment(real, make_hello(&recipes[0]), 16384);
+    assert_int_equal(failmalloc_try(parse_fragments, &len), 0);
 }
 
 static void what_is_needed_grows_to_the_whole(void **state)
@@ -669,8 +697,8 @@ static void host_names_are_checked(void **state)
 
 UNIT_MAIN(CASE(libssl_hellos_are_read), CASE(suites_are_told_apart), CASE(every_prefix_waits),
           CASE(fragments_of_any_size_are_put_together),
-          CASE(every_prefix_of_one_byte_records_waits), CASE(what_is_needed_grows_to_the_whole),
-          CASE(bytes_after_the_last_record_are_left),
+          CASE(every_prefix_of_one_byte_records_waits), CASE(out_of_memory_is_reported),
+          CASE(what_is_needed_grows_to_the_whole), CASE(bytes_after_the_last_record_are_left),
           CASE(byte_after_the_message_in_its_record_is_trailing),
           CASE(other_protocols_are_recognised), CASE(bad_records_are_refused),
           CASE(records_are_counted_and_bytes_too), CASE(fixed_part_is_checked),

@@ -1,4 +1,5 @@
 /* wire/keymsg: frames and items of both dialects, against tests/vectors. */
+#include "failmalloc.h"
 #include "unit.h"
 #include "vectors.h"
 
@@ -242,6 +243,31 @@ static void full_queue_takes_nothing(void **state)
     fk_buf_fini(&out);
 }
 
+static int encode_twice(void *context)
+{
+    static uint8_t payload[2000];
+    struct fk_keymsg msg = {.opcode = FK_OP_PING, .payload = fk_item(payload, sizeof payload)};
+    struct fk_buf out;
+    size_t before;
+    int err;
+
+    (void)context;
+    fk_buf_init(&out, FK_FRAME_MAX);
+    if ((err = fk_keymsg_encode(&msg, true, &out)) == FK_OK) {
+        before = fk_buf_len(&out);
+        err = fk_keymsg_encode(&msg, true, &out);
+        assert_int_equal(fk_buf_len(&out), err == FK_OK ? 2 * before : before);
+    }
+    fk_buf_fini(&out);
+    return err;
+}
+
+static void out_of_memory_appends_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(failmalloc_try(encode_twice, NULL), 2);
+}
+
 static void empty_item_is_present(void **state)
 {
     struct fk_reader item = fk_item(NULL, 0);
@@ -310,6 +336,7 @@ UNIT_MAIN(cmocka_unit_test(vectors_decode), cmocka_unit_test(vectors_encode),
           cmocka_unit_test(bytes_after_a_frame_are_the_next_frame),
           cmocka_unit_test(one_byte_after_the_last_item_is_truncated),
           cmocka_unit_test(largest_frame_is_encoded_and_one_more_byte_refused),
-          cmocka_unit_test(full_queue_takes_nothing), cmocka_unit_test(empty_item_is_present),
+          cmocka_unit_test(full_queue_takes_nothing),
+          cmocka_unit_test(out_of_memory_appends_nothing), cmocka_unit_test(empty_item_is_present),
           cmocka_unit_test(errors_have_codes_in_both_dialects),
           cmocka_unit_test(every_code_comes_back_as_an_error), cmocka_unit_test(opcodes_have_names))
