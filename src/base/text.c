@@ -93,9 +93,13 @@ int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli)
     } units[] = {{"/s", 1}, {"/m", 60}, {"/h", 3600}};
     uint64_t value;
     size_t used;
-    int err = read_digits(text, len, &used, &value);
+    int err;
 
-    if (err != FK_OK)
+    if (len == 1 && text[0] == '0') {
+        *ret_milli = 0;
+        return FK_OK;
+    }
+    if ((err = read_digits(text, len, &used, &value)) != FK_OK)
         return err;
     if (len - used != 2)
         return FK_ERR_FORMAT;

@@ -21,7 +21,8 @@ int fk_text_duration(const char *text, size_t len, uint64_t *ret_us);
 
 /*
  * A rate in events a second: "500/s", "30/m" and "10/h" in thousandths, rounded to the nearest:
- * *ret_milli = 1000 * events a second. FK_ERR_FORMAT; FK_ERR_RANGE, also for what rounds to 0.
+ * *ret_milli = 1000 * events a second. 0 needs no unit. FK_ERR_FORMAT; FK_ERR_RANGE, also for what
+ * rounds to 0.
  */
 int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli);
 

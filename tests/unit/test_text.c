@@ -100,6 +100,8 @@ static void durations_need_a_unit(void **state)
 static void rates_are_rounded_and_never_to_nothing(void **state)
 {
     static const struct row rows[] = {
+        {fk_text_rate, "0", FK_OK, 0},
+        {fk_text_rate, "00", FK_ERR_FORMAT, 0},
         {fk_text_rate, "0/s", FK_OK, 0},
         {fk_text_rate, "500/s", FK_OK, 500000},
         {fk_text_rate, "30/m", FK_OK, 500},
