@@ -34,6 +34,7 @@ enum fk_conf_type {
     FK_CONF_PATH,     /* char *, made absolute against the file that says it */
     FK_CONF_LIST,     /* struct fk_conf_list of strings */
     FK_CONF_RANGES,   /* struct fk_conf_list of address ranges, each checked */
+    FK_CONF_PATHS,    /* struct fk_conf_list of paths, each as FK_CONF_PATH */
 };
 
 struct fk_conf_name {

@@ -377,22 +377,33 @@ static bool store_string(struct fk_conf *conf, void *member, const struct fk_con
     return true;
 }
 
+/* A path made absolute, or NULL: told, or without memory. */
+static char *make_path(struct fk_conf *conf, const struct fk_conf_option *option,
+                       const struct fk_conf_value *value, struct fk_conf_item *item)
+{
+    struct fk_conf_value one = {item, 1, false, value->where, value->directory};
+    size_t prefix = item->text[0] == '/' ? 0 : strlen(value->directory);
+    char *path;
+
+    if (item->text[0] == '\0') {
+        complain_type(conf, option, &one, "is no file name");
+        return NULL;
+    }
+    path = fk_conf_alloc(conf, prefix + strlen(item->text) + 1);
+    if (path == NULL)
+        return NULL;
+    memcpy(path, value->directory, prefix);
+    memcpy(path + prefix, item->text, strlen(item->text));
+    return path;
+}
+
 static bool store_path(struct fk_conf *conf, void *member, const struct fk_conf_option *option,
                        const struct fk_conf_value *value)
 {
-    const char *text = value->items[0].text;
-    size_t prefix = text[0] == '/' ? 0 : strlen(value->directory);
-    char *path;
+    char *path = make_path(conf, option, value, &value->items[0]);
 
-    if (text[0] == '\0') {
-        complain_type(conf, option, value, "is no file name");
-        return false;
-    }
-    path = fk_conf_alloc(conf, prefix + strlen(text) + 1);
     if (path == NULL)
         return false;
-    memcpy(path, value->directory, prefix);
-    memcpy(path + prefix, text, strlen(text));
     *(char **)member = path;
     return true;
 }
@@ -472,6 +483,21 @@ static bool store_ranges(struct fk_conf *conf, void *member, const struct fk_con
     return ok && store_list(conf, member, option, value);
 }
 
+static bool store_paths(struct fk_conf *conf, void *member, const struct fk_conf_option *option,
+                        const struct fk_conf_value *value)
+{
+    char **items = fk_conf_alloc(conf, (value->count + 1) * sizeof *items);
+    bool ok = items != NULL;
+
+    for (size_t i = 0; items != NULL && i < value->count; i++) {
+        items[i] = make_path(conf, option, value, &value->items[i]);
+        ok = ok && items[i] != NULL;
+    }
+    if (ok)
+        *(struct fk_conf_list *)member = (struct fk_conf_list){items, value->count};
+    return ok;
+}
+
 static bool present_list(const void *member)
 {
     return ((const struct fk_conf_list *)member)->count > 0;
@@ -494,6 +520,12 @@ static void expect_list(const struct fk_conf_option *option, struct fk_conf_text
 {
     (void)option;
     fk_conf_put(ret, "a list: {\"...\", \"...\"}");
+}
+
+static void expect_paths(const struct fk_conf_option *option, struct fk_conf_text *ret)
+{
+    (void)option;
+    fk_conf_put(ret, "a list of files: {\"...\", \"...\"}");
 }
 
 static void expect_ranges(const struct fk_conf_option *option, struct fk_conf_text *ret)
@@ -520,6 +552,7 @@ static const struct type_row types[] = {
     [FK_CONF_STRING] = {"text", false, store_string, present_string, print_string, expect_string},
     [FK_CONF_PATH] = {"file", false, store_path, present_string, print_string, expect_path},
     [FK_CONF_LIST] = {"list", true, store_list, present_list, print_list, expect_list},
+    [FK_CONF_PATHS] = {"files", true, store_paths, present_list, print_list, expect_paths},
     [FK_CONF_RANGES] = {"ranges", true, store_ranges, present_list, print_list, expect_ranges},
 };
 

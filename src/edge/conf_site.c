@@ -140,11 +140,11 @@ static const struct fk_conf_option site_options[] = {
      .names = strategies, .help = "Which key server is asked first."},
     {"deadline", FK_CONF_DURATION, OPT(fk_edge_site, deadline_us), "3s", 1000, 60000000,
      .help = "Longest wait for one key operation, other key servers tried in it."},
-    {"certificate", FK_CONF_LIST, OPT(fk_edge_site, certificate),
+    {"certificate", FK_CONF_PATHS, OPT(fk_edge_site, certificate),
      .help = "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. "
              "Absent: those that the key server has for the site's name, renewed when it renews "
              "them."},
-    {"key", FK_CONF_LIST, OPT(fk_edge_site, key),
+    {"key", FK_CONF_PATHS, OPT(fk_edge_site, key),
      .help = "Mode local: the private keys of the certificates, in any order."},
     {"tls", FK_CONF_FLAGS, OPT(fk_edge_site, tls), "{\"1.2\", \"1.3\"}", .names = tls_versions,
      .help = "Versions offered."},

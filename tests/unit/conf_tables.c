@@ -69,6 +69,7 @@ static const struct fk_conf_option site_options[] = {
     {.name = "key", .type = FK_CONF_PATH, .offset = SITE(key)},
     {.name = "note", .type = FK_CONF_STRING, .offset = SITE(note), .check = check_note},
     {.name = "from", .type = FK_CONF_RANGES, .offset = SITE(from)},
+    {.name = "chain", .type = FK_CONF_PATHS, .offset = SITE(chain)},
     {.name = NULL},
 };
 

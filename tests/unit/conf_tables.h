@@ -21,7 +21,7 @@ struct site {
     uint64_t deadline, weight, cache, rate, workers;
     bool dhe;
     char *certificate, *key, *note;
-    struct fk_conf_list from;
+    struct fk_conf_list from, chain;
 };
 
 struct top {

@@ -20,6 +20,7 @@ static void values_of_every_type_are_read(void **state)
                 "  deadline = 1m weight = 100 cache = 1g rate = 10/h workers = 64 dhe = yes\n"
                 "  certificate = \"../a b.crt\" key = /abs/k note = \"\\\"\\\\\\n\\t\xc3\xa4\"\n"
                 "  from = {\"10.0.0.0/8\", \"2001:db8::/32\", 127.0.0.1, \"::1\"}\n"
+                "  chain = {a.crt, \"/b.crt\"}\n"
                 "}\r\n");
     const struct site *site = (const void *)top->sites;
 
@@ -44,6 +45,9 @@ static void values_of_every_type_are_read(void **state)
     assert_string_equal(site->key, "/abs/k");
     assert_string_equal(site->note, "\"\\\n\t\xc3\xa4");
     assert_int_equal(site->from.count, 4);
+    assert_int_equal(site->chain.count, 2);
+    assert_string_equal(site->chain.items[0], "/etc/farkey/a.crt");
+    assert_string_equal(site->chain.items[1], "/b.crt");
     sample_unload(&input);
 }
 
@@ -134,7 +138,8 @@ static const char rich[] =
     "user = \"a \\\"b\\\" \\\\ \\n\\t\"\n"
     "site \"one \\\"x\\\"\" { names = {a, \"b c\", \"\"} mode = decrypt allow = {sign, decrypt} "
     "deadline = 59s weight = 3 cache = 1536k rate = 10/h workers = 2 dhe = on certificate = a.crt "
-    "key = \"/k\" note = \"\" from = {\"::1\", \"10.0.0.0/8\"} }\n"
+    "key = \"/k\" note = \"\" from = {\"::1\", \"10.0.0.0/8\"} "
+    "chain = x.crt }\n"
     "site \"two\" { allow = {} rate = 30/m names = {} workers = auto deadline = 1500us }\n"
     "site \"three\" { allow = all rate = 7/m deadline = 1001us cache = 1025 }\n"
     "channel { certificate = c ca = d }\n"

@@ -13,13 +13,12 @@ static const struct {
     {"", ""},
     /* names */
     {"usr = x", "/c:1: unknown option \"usr\" in test configuration; did you mean user?\n"},
-    {"completely_else = x", "/c:1: unknown option \"completely_else\" in test configuration; "
-                            "write one of: user, count, control\n"},
+    {"completely_else = x", "/c:1: unknown option \"completely_else\" in test configuration; write "
+                            "one of: user, count, control\n"},
     {"sites \"a\" { }",
      "/c:1: unknown block \"sites\" in test configuration; did you mean site?\n"},
     {"whatever { a = b { c = d } e = f }\nusr = x",
-     "/c:1: unknown block \"whatever\" in test configuration; write one of: site, channel, "
-     "leaf\n"
+     "/c:1: unknown block \"whatever\" in test configuration; write one of: site, channel, leaf\n"
      "/c:2: unknown option \"usr\" in test configuration; did you mean user?\n"},
     {"channel = x", "/c:1: channel is a block; write channel { ... }\n"},
     {"user { }", "/c:1: user is an option; write user = ...\n"},
@@ -27,11 +26,11 @@ static const struct {
      "/c:1: user is an option; write user = ...\n"
      "/c:4: count: \"x\" is not a whole number; write a whole number\n"},
     {"site \"s\" {\nuser = x\n}\n",
-     "/c:2: option \"user\" does not belong in site \"s\"; write it in test configuration, or "
-     "the \"}\" that is missing before it\n"},
+     "/c:2: option \"user\" does not belong in site \"s\"; write it in test configuration, or the "
+     "\"}\" that is missing before it\n"},
     {"site \"s\" {\nchannel { }\n}\n",
-     "/c:2: block \"channel\" does not belong in site \"s\"; write it in test configuration, "
-     "or the \"}\" that is missing before it\n"},
+     "/c:2: block \"channel\" does not belong in site \"s\"; write it in test configuration, or "
+     "the \"}\" that is missing before it\n"},
     {"leaf { x { } }", "/c:1: unknown block \"x\" in leaf; write one of: leaf\n"},
     {"leaf { dept = 1 }", "/c:1: unknown option \"dept\" in leaf; did you mean depth?\n"},
     {"channel { certificate = a ca = b x { } }",
@@ -59,13 +58,13 @@ static const struct {
     {"user = x = y", "/c:1: expected a name, found \"=\"; write NAME = VALUE or NAME { ... }\n"},
     {"user = {",
      "/c:1: user: expected a value, found the end of the file; write {\"...\", \"...\"}\n"},
-    {"user = x y", "/c:1: \"y\" is followed by the end of the file; write \"=\" and a value, "
-                   "or a block after it\n"},
+    {"user = x y", "/c:1: \"y\" is followed by the end of the file; write \"=\" and a value, or a "
+                   "block after it\n"},
     {"site \"a\"", "/c:1: no \"{\" after site, found the end of the file; write site ... {\n"},
     {"site \"a\" count = x",
      "/c:1: no \"{\" after site, found \"count\"; write site ... {\n"
-     "/c:1: option \"count\" does not belong in site \"a\"; write it in test configuration, or "
-     "the \"}\" that is missing before it\n"
+     "/c:1: option \"count\" does not belong in site \"a\"; write it in test configuration, or the "
+     "\"}\" that is missing before it\n"
      "/c:1: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
     {"site \"a\" }", "/c:1: no \"{\" after site, found \"}\"; write site ... {\n"
                      "/c:1: \"}\" closes nothing; remove it\n"},
@@ -80,8 +79,8 @@ static const struct {
     {"site \"a\" {\nmode = sign",
      "/c:2: site \"a\", opened at line 1, is not closed; write \"}\" at its end\n"},
     {"leaf { leaf { }\nuser = x",
-     "/c:2: option \"user\" does not belong in leaf; write it in test configuration, or the "
-     "\"}\" that is missing before it\n"
+     "/c:2: option \"user\" does not belong in leaf; write it in test configuration, or the \"}\" "
+     "that is missing before it\n"
      "/c:2: leaf, opened at line 1, is not closed; write \"}\" at its end\n"},
     {"count = x }", "/c:1: count: \"x\" is not a whole number; write a whole number\n"
                     "/c:1: \"}\" closes nothing; remove it\n"},
@@ -132,17 +131,17 @@ static const struct {
     {"user = \"a\\\001b\"", "/c:1: unknown escape \"\\\\x01\"; write \\\" \\\\ \\n or \\t\n"},
     {"user = \"a\001b\"", "/c:1: byte 0x01 is no text; remove it\n"},
     {"user = x\001y", "/c:1: byte 0x01 is no text; remove it\n"
-                      "/c:1: \"y\" is followed by the end of the file; write \"=\" and a "
-                      "value, or a block after it\n"},
+                      "/c:1: \"y\" is followed by the end of the file; write \"=\" and a value, or "
+                      "a block after it\n"},
     {"user = \303\244",
      "/c:1: user: no value after \"=\"; write a text: \"...\"\n"
      "/c:1: byte 0xc3 outside of quotes; put what is not ASCII in double quotes\n"},
     {"user = \"a\177\"", "/c:1: byte 0x7f is no text; remove it\n"},
     /* required and titles and checks */
-    {"channel { }", "/c:1: channel: required option certificate is missing; write certificate "
-                    "= ... (the name of a file: \"...\")\n"
-                    "/c:1: channel: required option ca is missing; write ca = ... (the name of "
-                    "a file: \"...\")\n"},
+    {"channel { }", "/c:1: channel: required option certificate is missing; write certificate = "
+                    "... (the name of a file: \"...\")\n"
+                    "/c:1: channel: required option ca is missing; write ca = ... (the name of a "
+                    "file: \"...\")\n"},
     {"channel { ca = x }", "/c:1: channel: required option certificate is missing; write "
                            "certificate = ... (the name of a file: \"...\")\n"},
     {"site \"s\" {\nmode = local\n}\n", "/c:1: mode local needs a key; write key = \"FILE\"\n"},
@@ -170,30 +169,29 @@ static const struct {
     {"site \"s\" {\nworkers = 0\n}\n",
      "/c:2: workers: \"0\" is out of range; write a whole number from 1 to 64; or auto\n"},
     {"site \"s\" {\nworkers = automatic\n}\n",
-     "/c:2: workers: \"automatic\" is not a whole number; write a whole number from 1 to 64; "
-     "or auto\n"},
-    {"site \"s\" {\ncache = 1023\n}\n", "/c:2: cache: \"1023\" is out of range; write a size "
-                                        "of at least 1k, in bytes or with a unit: k, m or g\n"},
-    {"site \"s\" {\ncache = 1K\n}\n", "/c:2: cache: \"1K\" is not a size; write a size of at "
-                                      "least 1k, in bytes or with a unit: k, m or g\n"},
-    {"site \"s\" {\ncache = 16kb\n}\n", "/c:2: cache: \"16kb\" is not a size; write a size of "
-                                        "at least 1k, in bytes or with a unit: k, m or g\n"},
+     "/c:2: workers: \"automatic\" is not a whole number; write a whole number from 1 to 64; or "
+     "auto\n"},
+    {"site \"s\" {\ncache = 1023\n}\n", "/c:2: cache: \"1023\" is out of range; write a size of at "
+                                        "least 1k, in bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ncache = 1K\n}\n", "/c:2: cache: \"1K\" is not a size; write a size of at least "
+                                      "1k, in bytes or with a unit: k, m or g\n"},
+    {"site \"s\" {\ncache = 16kb\n}\n", "/c:2: cache: \"16kb\" is not a size; write a size of at "
+                                        "least 1k, in bytes or with a unit: k, m or g\n"},
     {"site \"s\" {\ncache = 99999999999999999999g\n}\n",
      "/c:2: cache: \"99999999999999999999g\" is out of range; write a size of at least 1k, in "
      "bytes or with a unit: k, m or g\n"},
-    {"site \"s\" {\ndeadline = 3\n}\n", "/c:2: deadline: \"3\" is not a time; write a time "
-                                        "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = 3\n}\n", "/c:2: deadline: \"3\" is not a time; write a time from "
+                                        "1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
     {"site \"s\" {\ndeadline = 999us\n}\n",
-     "/c:2: deadline: \"999us\" is out of range; write a time from 1ms to 1m, with a unit: us, "
-     "ms, s, m, h or d\n"},
+     "/c:2: deadline: \"999us\" is out of range; write a time from 1ms to 1m, with a unit: us, ms, "
+     "s, m, h or d\n"},
     {"site \"s\" {\ndeadline = 2m\n}\n", "/c:2: deadline: \"2m\" is out of range; write a time "
                                          "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
-    {"site \"s\" {\ndeadline = 3sec\n}\n",
-     "/c:2: deadline: \"3sec\" is not a time; write a time from 1ms to 1m, with a unit: us, "
-     "ms, s, m, h or d\n"},
+    {"site \"s\" {\ndeadline = 3sec\n}\n", "/c:2: deadline: \"3sec\" is not a time; write a time "
+                                           "from 1ms to 1m, with a unit: us, ms, s, m, h or d\n"},
     {"site \"s\" {\ndeadline = \"3 s\"\n}\n",
-     "/c:2: deadline: \"3 s\" is not a time; write a time from 1ms to 1m, with a unit: us, ms, "
-     "s, m, h or d\n"},
+     "/c:2: deadline: \"3 s\" is not a time; write a time from 1ms to 1m, with a unit: us, ms, s, "
+     "m, h or d\n"},
     {"site \"s\" {\nrate = 500\n}\n",
      "/c:2: rate: \"500\" is not a rate; write a rate, with a unit: /s, /m or /h\n"},
     {"site \"s\" {\nrate = 500/d\n}\n",
@@ -209,8 +207,8 @@ static const struct {
     {"site \"s\" {\nmode = Sign\n}\n",
      "/c:2: mode: unknown value \"Sign\"; did you mean sign? (one of: sign, decrypt, local)\n"},
     {"site \"s\" {\nallow = {sign, decrpt, x}\n}\n",
-     "/c:2: allow: unknown value \"decrpt\"; did you mean decrypt? (one of: sign, decrypt, "
-     "client, all)\n"
+     "/c:2: allow: unknown value \"decrpt\"; did you mean decrypt? (one of: sign, decrypt, client, "
+     "all)\n"
      "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
     {"site \"s\" {\nallow = x\n}\n",
      "/c:2: allow: unknown value \"x\"; write one of: sign, decrypt, client, all\n"},
@@ -218,9 +216,12 @@ static const struct {
      "/c:2: certificate: \"\" is no file name; write the name of a file: \"...\"\n"},
     {"site \"s\" {\ncertificate = {\"a\"}\n}\n",
      "/c:2: certificate: a list where one value belongs; write the name of a file: \"...\"\n"},
+    {"site \"s\" {\nchain = {\"a\", \"\", b, \"\"}\n}\n",
+     "/c:2: chain: \"\" is no file name; write a list of files: {\"...\", \"...\"}\n"
+     "/c:2: chain: \"\" is no file name; write a list of files: {\"...\", \"...\"}\n"},
     {"site \"s\" {\nfrom = {\"10.0.0.0/8\", \"10.0.0.1/8\", \"host\"}\n}\n",
-     "/c:2: from: \"10.0.0.1/8\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 "
-     "or a single address, no bits set past the prefix\n"
+     "/c:2: from: \"10.0.0.1/8\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
+     "single address, no bits set past the prefix\n"
      "/c:2: from: \"host\" is not a range of addresses; write 10.0.0.0/8, 2001:db8::/32 or a "
      "single address, no bits set past the prefix\n"},
     {"site \"s\" {\nfrom = \"::/129\"\n}\n",
