@@ -83,10 +83,14 @@ static const struct fk_metric *find_table(const struct fk_admin_role *roles,
 static int take_metrics(struct fk_admin *admin, struct fk_procmsg *msg)
 {
     const struct fk_metric *table = find_table(admin->roles, msg);
+    int err;
 
-    if (table == NULL || msg->n_fds != 1 || admin->metrics != NULL)
+    if (table == NULL || msg->n_fds != 1 || admin->n_metrics == FK_ADMIN_TABLES_MAX)
         return FK_ERR_UNEXPECTED;
-    return fk_metrics_open(table, msg->fds[0], &admin->metrics);
+    err = fk_metrics_open(table, msg->fds[0], &admin->metrics[admin->n_metrics]);
+    if (err == FK_OK)
+        admin->n_metrics++;
+    return err;
 }
 
 static int take_listener(struct fk_admin *admin, struct fk_procmsg *msg)
@@ -117,7 +121,7 @@ static int go(struct fk_admin *admin, const struct fk_procmsg *msg)
 {
     int err;
 
-    if (admin->metrics == NULL || admin->serving)
+    if (admin->n_metrics == 0 || admin->serving)
         return FK_ERR_UNEXPECTED;
     if ((err = enter(msg)) != FK_OK)
         return err;
@@ -183,7 +187,8 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     fk_loop_run(admin.loop);
     fk_server_fini(&admin.http);
     fk_server_fini(&admin.ctl);
-    fk_metrics_close(admin.metrics);
+    for (size_t i = 0; i < admin.n_metrics; i++)
+        fk_metrics_close(admin.metrics[i]);
     fk_io_want(&admin.control, 0);
     fk_loop_free(admin.loop);
     if (admin.err == FK_ERR_CLOSED)

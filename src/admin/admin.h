@@ -3,10 +3,10 @@
  * control socket. One a daemon, child role "admin". Holds nothing secret and decides nothing: it
  * reads the shared metrics and hands commands to its master.
  *
- * Its master sends, in this order: FK_PROC_METRICS (data: the name of the daemon's role, "keyd" or
- * "edge"), FK_PROC_LISTEN for each listener (arg: enum fk_admin_listener), FK_PROC_GO (data: the
- * user to become, or empty). It answers FK_PROC_READY. How a master answers commands: see
- * admin/command.h.
+ * Its master sends, in this order: FK_PROC_METRICS for each table of metrics (data: whose it is:
+ * "keyd", "edge", "signer", "audit"), FK_PROC_LISTEN for each listener (arg: enum
+ * fk_admin_listener), FK_PROC_GO (data: the user to become, or empty). It answers FK_PROC_READY.
+ * How a master answers commands: see admin/command.h.
  */
 #ifndef FK_ADMIN_ADMIN_H
 #define FK_ADMIN_ADMIN_H
@@ -16,7 +16,7 @@
 /* `arg` of FK_PROC_LISTEN to the admin process. */
 enum fk_admin_listener { FK_ADMIN_HTTP, FK_ADMIN_CONTROL };
 
-/* What the admin process must know of each daemon; the list ends with a NULL name. */
+/* The tables that masters may name; the list ends with a NULL name. */
 struct fk_admin_role {
     const char *name;
     const struct fk_metric *metrics;

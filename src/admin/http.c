@@ -91,12 +91,14 @@ static void answer_text(struct http_conn *http, int status, const char *text)
 
 static void serve_metrics(struct http_conn *http)
 {
+    const struct fk_admin *admin = admin_of(&http->conn);
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
 
     if (out != NULL) {
-        fk_metrics_print(admin_of(&http->conn)->metrics, out);
+        for (size_t i = 0; i < admin->n_metrics; i++)
+            fk_metrics_print(admin->metrics[i], out);
         if (fclose(out) != 0)
             len = 0;
     }

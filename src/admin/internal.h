@@ -5,6 +5,7 @@
 
 #include "admin/admin.h"
 #include "admin/server.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "loop/loop.h"
 
@@ -35,7 +36,8 @@ struct fk_admin {
     struct fk_loop *loop;
     struct fk_io control; /* to the master */
     const struct fk_admin_role *roles;
-    struct fk_metrics *metrics;
+    struct fk_metrics *metrics[FK_ADMIN_TABLES_MAX];
+    size_t n_metrics;
     bool serving; /* FK_PROC_GO came */
     int err;      /* why the loop stopped */
     uid_t owner;  /* whom the daemon was started as */

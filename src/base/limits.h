@@ -93,6 +93,8 @@
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
 #define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
+/* Tables of metrics of one daemon: its own, its signers', its audit's. */
+#define FK_ADMIN_TABLES_MAX 4
 /* Head of one HTTP request: scrapers send a few hundred bytes; browsers with cookies 4 KiB. */
 #define FK_ADMIN_REQUEST_MAX 8192
 #define FK_ADMIN_URL_MAX     255
@@ -267,5 +269,21 @@
 #define FK_AUDIT_BATCH 65536
 /* Fronts of one audit process: one a core, of two generations. */
 #define FK_AUDIT_PEERS_MAX 256
+
+/* --- demonstration --- */
+
+/* Of a request's target and host, what the origin shows. */
+#define FK_DEMO_TEXT_MAX 255
+/* The origin: bytes of a request at once (bodies are read and dropped), an answer, connections (a
+ * benchmark opens a few hundred at once), and for how long an idle one is kept. */
+#define FK_DEMO_ORIGIN_IN      16384
+#define FK_DEMO_ORIGIN_OUT     4096
+#define FK_DEMO_ORIGIN_CONNS   4096
+#define FK_DEMO_ORIGIN_IDLE_US 600000000
+/* The relay, in each direction of a connection: bytes and pieces under way. Beyond, it stops
+ * reading, as a full wire would. Connections: a channel for each worker, and on-demand ones. */
+#define FK_DEMO_RELAY_BYTES (1024 * 1024)
+#define FK_DEMO_RELAY_MARKS 4096
+#define FK_DEMO_RELAY_WIRES 128
 
 #endif

@@ -1,10 +1,73 @@
-/* farkey(1): finds the subcommand and hands over to it. */
+/* farkey(1): finds the subcommand, or the child's role, and hands over to it. */
+#include "admin/admin.h"
+#include "base/text.h"
 #include "cli/commands.h"
+#include "cli/demo.h"
+#include "signer/signer.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+/* --- children: `farkey child ROLE INDEX`, started by a master only (loop/proc.h) --- */
+
+static int admin_main(const char *role, unsigned index)
+{
+    static const struct fk_admin_role tables[] = {
+        {"signer", fk_signer_metric_table},
+        {NULL, NULL},
+    };
+
+    (void)role;
+    return fk_admin_main(index, tables);
+}
+
+static int signer_main(const char *role, unsigned index)
+{
+    (void)role;
+    return fk_signer_main(index);
+}
+
+static int origin_main(const char *role, unsigned index)
+{
+    (void)role;
+    return fk_demo_origin_main(index);
+}
+
+static int relay_main(const char *role, unsigned index)
+{
+    (void)role;
+    return fk_demo_relay_main(index);
+}
+
+struct child_row {
+    const char *role;
+    int (*run)(const char *role, unsigned index);
+};
+
+static const struct child_row children[] = {
+    {"admin", admin_main},
+    {"signer", signer_main},
+    {"demo-origin", origin_main},
+    {"demo-relay", relay_main},
+};
+
+static int run_child(int argc, char **argv)
+{
+    uint64_t index;
+
+    if (argc != 3 || fk_text_u64(argv[2], strlen(argv[2]), &index) != 0 || index > UINT_MAX)
+        return 2;
+    for (size_t i = 0; i < sizeof children / sizeof children[0]; i++)
+        if (strcmp(children[i].role, argv[1]) == 0)
+            return children[i].run(argv[1], (unsigned)index);
+    return 2;
+}
+
+/* --- commands --- */
+
 static const struct fk_command commands[] = {
+    {"demo", fk_cmd_demo, "see an edge without a private key at work"},
     {"init", fk_cmd_init, "lay out a CA, an edge and a key server"},
     {"check", fk_cmd_check, "check a configuration"},
     {"status", fk_cmd_status, "show what a daemon is doing"},
@@ -12,6 +75,7 @@ static const struct fk_command commands[] = {
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},
     {"ca", fk_cmd_ca, "the private authority: issue, renew, revoke, list"},
     {"manual", fk_cmd_manual, NULL},
+    {"child", run_child, NULL},
     {NULL, NULL, NULL},
 };
 

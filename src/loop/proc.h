@@ -28,7 +28,7 @@ enum fk_proc_type {
     FK_PROC_PEER,    /* m->c: fds[0] socketpair end to another child; arg: enum fk_proc_peer << 16 |
                         index */
     FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot; data: to admin
-                        only: whose metrics, "keyd" or "edge" */
+                        only: whose metrics, see admin/admin.h */
     FK_PROC_LOG,     /* m->c: fds[0] a file to append to (audit, access log) */
     FK_PROC_TICKETS, /* m->c: data: ticket keys, see edge/tickets.h; wiped after use */
     FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve;

@@ -1,0 +1,349 @@
+/*
+ * The demonstration's clients: curl where it is installed, and one of OpenSSL in this process. What
+ * they report is what they saw; nothing is taken from the configuration.
+ */
+#include "cli/demo.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "loop/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TIMEOUT_S 15
+
+/* What curl says about one request. */
+#define CURL_LOG_MAX 65536
+
+struct version_row {
+    const char *name; /* OpenSSL's */
+    const char *option, *max;
+    int number;
+};
+
+static const struct version_row versions[] = {
+    [FK_DEMO_TLS12] = {"TLSv1.2", "--tlsv1.2", "1.2", TLS1_2_VERSION},
+    [FK_DEMO_TLS13] = {"TLSv1.3", "--tlsv1.3", "1.3", TLS1_3_VERSION},
+};
+
+static int judge(struct fk_demo_view *view, const struct version_row *version)
+{
+    if (view->failure[0] != '\0')
+        return FK_ERR_TLS;
+    if (strcmp(view->protocol, version->name) != 0)
+        snprintf(view->failure, sizeof view->failure, "the protocol is \"%s\", not %s",
+                 view->protocol, version->name);
+    else if (strcmp(view->verified, "ok") != 0)
+        snprintf(view->failure, sizeof view->failure, "the certificate is not verified: %s",
+                 view->verified);
+    else if (view->status < 200 || view->status > 399)
+        snprintf(view->failure, sizeof view->failure, "the HTTP status is %d", view->status);
+    return view->failure[0] == '\0' ? FK_OK : FK_ERR_VERIFY;
+}
+
+void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size)
+{
+    snprintf(dst, size,
+             "curl --noproxy " FK_DEMO_NAME " --cacert %s --resolve " FK_DEMO_NAME
+             ":%u:127.0.0.1 https://" FK_DEMO_NAME ":%u/",
+             demo->site_ca, demo->edge_port.number, demo->edge_port.number);
+}
+
+/* --- curl --- */
+
+bool fk_demo_has_curl(void)
+{
+    const char *path = getenv("PATH");
+    char file[FK_PATH_SIZE];
+
+    while (path != NULL && *path != '\0') {
+        size_t len = strcspn(path, ":");
+
+        if (len > 0 && snprintf(file, sizeof file, "%.*s/curl", (int)len, path) > 0 &&
+            access(file, X_OK) == 0)
+            return true;
+        path += len + (path[len] == ':' ? 1 : 0);
+    }
+    return false;
+}
+
+/* Start curl with its report in a pipe and the answer's body in a file. */
+static int spawn_curl(const struct fk_demo *demo, const struct version_row *version,
+                      const char *body_file, pid_t *ret_pid, int *ret_fd)
+{
+    char resolve[64], url[64], ca[FK_PATH_SIZE], body[FK_PATH_SIZE], timeout[16];
+    const char *argv[] = {
+        "curl",       "-q",        "-sSv",          "--http1.1", "--noproxy",  "*",
+        "--max-time", timeout,     version->option, "--tls-max", version->max, "--cacert",
+        ca,           "--resolve", resolve,         "--output",  body,         url,
+        NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    int pipe_fds[2], number;
+
+    snprintf(timeout, sizeof timeout, "%d", TIMEOUT_S);
+    snprintf(resolve, sizeof resolve, FK_DEMO_NAME ":%u:127.0.0.1", demo->edge_port.number);
+    snprintf(url, sizeof url, "https://" FK_DEMO_NAME ":%u/", demo->edge_port.number);
+    snprintf(ca, sizeof ca, "%s", demo->site_ca);
+    snprintf(body, sizeof body, "%s", body_file);
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return FK_ERR_SYS;
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDERR_FILENO);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    number =
+        posix_spawnp(ret_pid, "curl", &actions, &attr, (char *const *)(uintptr_t)argv, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    close(pipe_fds[1]);
+    if (number != 0) {
+        close(pipe_fds[0]);
+        errno = number;
+        return FK_ERR_SYS;
+    }
+    *ret_fd = pipe_fds[0];
+    return FK_OK;
+}
+
+/* Read to the end, or until the user has enough: the signal stays for who waits next. */
+static void read_report(const struct fk_demo *demo, pid_t pid, int fd, char *dst, size_t size)
+{
+    size_t len = 0;
+
+    for (;;) {
+        struct pollfd fds[2] = {{fd, POLLIN, 0}, {demo->signals, POLLIN, 0}};
+        char scrap[4096];
+        bool room = len < size - 1;
+        ssize_t n;
+
+        if (poll(fds, 2, -1) < 0 && errno == EINTR)
+            continue;
+        if (fds[1].revents != 0) {
+            kill(pid, SIGTERM);
+            break;
+        }
+        n = read(fd, room ? dst + len : scrap, room ? size - 1 - len : sizeof scrap);
+        if (n <= 0)
+            break;
+        if (room)
+            len += (size_t)n;
+    }
+    dst[len] = '\0';
+}
+
+/* The rest of the first line that begins with `prefix`, up to `end` or the line's. */
+static void pick(const char *report, const char *prefix, const char *end, char *dst, size_t size)
+{
+    const char *line = report;
+    size_t skip = strlen(prefix), len;
+
+    while (line != NULL && strncmp(line, prefix, skip) != 0) {
+        line = strchr(line, '\n');
+        if (line != NULL)
+            line++;
+    }
+    if (line == NULL)
+        return;
+    line += skip;
+    len = strcspn(line, "\r\n");
+    if (end != NULL && memmem(line, len, end, strlen(end)) != NULL)
+        len = (size_t)(strstr(line, end) - line);
+    snprintf(dst, size, "%.*s", (int)len, line);
+}
+
+static void parse_report(const char *report, struct fk_demo_view *view)
+{
+    char status[8] = "0", connection[128] = "";
+    const char *slash;
+
+    pick(report, "* SSL connection using ", NULL, connection, sizeof connection);
+    slash = strstr(connection, " / ");
+    if (slash != NULL) {
+        snprintf(view->protocol, sizeof view->protocol, "%.*s", (int)(slash - connection),
+                 connection);
+        snprintf(view->cipher, sizeof view->cipher, "%.*s", (int)strcspn(slash + 3, " "),
+                 slash + 3);
+    }
+    pick(report, "*  subject: ", NULL, view->subject, sizeof view->subject);
+    pick(report, "*  issuer: ", NULL, view->issuer, sizeof view->issuer);
+    pick(report, "*  SSL certificate verify ", ".", view->verified, sizeof view->verified);
+    pick(report, "< HTTP/1.1 ", " ", status, sizeof status);
+    view->status = (int)strtol(status, NULL, 10);
+}
+
+static void read_body(const char *path, struct fk_demo_view *view)
+{
+    uint8_t *text = NULL;
+    size_t len = 0;
+
+    if (fk_file_read(path, &text, &len) != FK_OK)
+        return;
+    snprintf(view->body, sizeof view->body, "%s", (const char *)text);
+    free(text);
+}
+
+int fk_demo_curl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
+{
+    char body_file[FK_PATH_SIZE];
+    char *report = malloc(CURL_LOG_MAX);
+    int err, fd = -1, status = -1;
+    pid_t pid;
+
+    memset(ret, 0, sizeof *ret);
+    if (report == NULL)
+        return FK_ERR_NOMEM;
+    if ((err = fk_path_join(demo->dir, "answer", body_file)) != FK_OK ||
+        (err = spawn_curl(demo, &versions[version], body_file, &pid, &fd)) != FK_OK) {
+        free(report);
+        return err;
+    }
+    read_report(demo, pid, fd, report, CURL_LOG_MAX);
+    close(fd);
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        pick(report, "curl: ", NULL, ret->failure, sizeof ret->failure);
+        if (ret->failure[0] == '\0')
+            snprintf(ret->failure, sizeof ret->failure, "curl ended with status %d", status);
+    }
+    parse_report(report, ret);
+    read_body(body_file, ret);
+    unlink(body_file);
+    free(report);
+    return judge(ret, &versions[version]);
+}
+
+/* --- OpenSSL --- */
+
+static int dial(const struct fk_demo *demo)
+{
+    const struct timeval limit = {.tv_sec = TIMEOUT_S};
+    struct fk_addr addr;
+    int fd;
+
+    if (fk_addr_parse("127.0.0.1:0", &addr) != FK_OK)
+        return -1;
+    fk_addr_set_port(&addr, demo->edge_port.number);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (connect(fd, (const struct sockaddr *)&addr.storage, addr.len) != 0)
+        fk_close(&fd);
+    return fd;
+}
+
+static void name_text(const X509_NAME *name, char *dst, size_t size)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    long len = 0;
+
+    if (bio != NULL && X509_NAME_print_ex(bio, name, 0, XN_FLAG_ONELINE) >= 0)
+        len = BIO_get_mem_data(bio, &text);
+    snprintf(dst, size, "%.*s", (int)len, len > 0 ? text : "");
+    BIO_free(bio);
+}
+
+static void look(SSL *ssl, struct fk_demo_view *view)
+{
+    X509 *cert = SSL_get0_peer_certificate(ssl);
+    long result = SSL_get_verify_result(ssl);
+
+    snprintf(view->protocol, sizeof view->protocol, "%s", SSL_get_version(ssl));
+    snprintf(view->cipher, sizeof view->cipher, "%s", SSL_get_cipher_name(ssl));
+    snprintf(view->verified, sizeof view->verified, "%s",
+             result == X509_V_OK ? "ok" : X509_verify_cert_error_string(result));
+    if (cert == NULL)
+        return;
+    name_text(X509_get_subject_name(cert), view->subject, sizeof view->subject);
+    name_text(X509_get_issuer_name(cert), view->issuer, sizeof view->issuer);
+}
+
+/* One request; the answer ends when the origin closes. */
+static void talk(SSL *ssl, struct fk_demo_view *view)
+{
+    static const char request[] =
+        "GET / HTTP/1.1\r\nHost: " FK_DEMO_NAME "\r\nConnection: close\r\n\r\n";
+    char answer[4096];
+    const char *body;
+    size_t len = 0;
+
+    if (SSL_write(ssl, request, sizeof request - 1) <= 0)
+        return;
+    while (len < sizeof answer - 1) {
+        int n = SSL_read(ssl, answer + len, (int)(sizeof answer - 1 - len));
+
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+    }
+    answer[len] = '\0';
+    if (strncmp(answer, "HTTP/1.1 ", 9) == 0)
+        view->status = (int)strtol(answer + 9, NULL, 10);
+    body = strstr(answer, "\r\n\r\n");
+    if (body != NULL)
+        snprintf(view->body, sizeof view->body, "%s", body + 4);
+}
+
+static SSL_CTX *client_context(const struct fk_demo *demo, int version)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    if (ctx == NULL)
+        return NULL;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_load_verify_file(ctx, demo->site_ca) == 1 &&
+        SSL_CTX_set_min_proto_version(ctx, version) == 1 &&
+        SSL_CTX_set_max_proto_version(ctx, version) == 1)
+        return ctx;
+    SSL_CTX_free(ctx);
+    return NULL;
+}
+
+static void fail_tls(struct fk_demo_view *view)
+{
+    char text[256];
+
+    ERR_error_string_n(ERR_peek_error(), text, sizeof text);
+    snprintf(view->failure, sizeof view->failure, "the TLS handshake failed: %s", text);
+}
+
+int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
+{
+    SSL_CTX *ctx = client_context(demo, versions[version].number);
+    SSL *ssl = ctx == NULL ? NULL : SSL_new(ctx);
+    int fd = dial(demo);
+
+    memset(ret, 0, sizeof *ret);
+    ERR_clear_error();
+    if (fd < 0) {
+        snprintf(ret->failure, sizeof ret->failure, "cannot connect: %s", strerror(errno));
+    } else if (ssl == NULL || SSL_set_fd(ssl, fd) != 1 || SSL_set1_host(ssl, FK_DEMO_NAME) != 1 ||
+               SSL_set_tlsext_host_name(ssl, FK_DEMO_NAME) != 1 || SSL_connect(ssl) != 1) {
+        fail_tls(ret);
+    } else {
+        look(ssl, ret);
+        talk(ssl, ret);
+        SSL_shutdown(ssl);
+    }
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    fk_close(&fd);
+    return judge(ret, &versions[version]);
+}

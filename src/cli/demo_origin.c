@@ -1,0 +1,230 @@
+/*
+ * The demonstration's origin, a process of its own: a small HTTP/1.1 server over plain TCP that
+ * answers each request with a text about it. Knows nothing of TLS.
+ *
+ * Child role "demo-origin": FK_PROC_LISTEN (its listening socket), FK_PROC_GO, then it answers
+ * FK_PROC_READY and serves until its master ends.
+ */
+#include "cli/demo.h"
+
+#include "admin/server.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "loop/proc.h"
+#include "loop/sock.h"
+
+#include <llhttp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+struct origin_conn {
+    struct fk_server_conn conn;
+    llhttp_t parser;
+    unsigned requests;
+    bool whole;
+    bool keep_alive;
+    uint64_t body_len;
+    size_t url_len, host_len;
+    char url[FK_DEMO_TEXT_MAX + 1];
+    char host[FK_DEMO_TEXT_MAX + 1];
+    char field[8]; /* the present header's name, as far as it matters */
+    size_t field_len;
+};
+
+/* --- parsing --- */
+
+static struct origin_conn *conn_of(llhttp_t *parser)
+{
+    return parser->data;
+}
+
+/* Keep what fits; the answer shows the beginning of what is longer. */
+static void keep(char *dst, size_t size, size_t *len, const char *at, size_t n)
+{
+    size_t room = size - 1 - *len;
+
+    if (n > room)
+        n = room;
+    memcpy(dst + *len, at, n);
+    *len += n;
+    dst[*len] = '\0';
+}
+
+static int on_begin(llhttp_t *parser)
+{
+    struct origin_conn *origin = conn_of(parser);
+
+    origin->whole = false;
+    origin->body_len = 0;
+    origin->url_len = origin->host_len = origin->field_len = 0;
+    origin->url[0] = origin->host[0] = origin->field[0] = '\0';
+    return 0;
+}
+
+static int on_url(llhttp_t *parser, const char *at, size_t len)
+{
+    struct origin_conn *origin = conn_of(parser);
+
+    keep(origin->url, sizeof origin->url, &origin->url_len, at, len);
+    return 0;
+}
+
+static int on_field(llhttp_t *parser, const char *at, size_t len)
+{
+    struct origin_conn *origin = conn_of(parser);
+
+    keep(origin->field, sizeof origin->field, &origin->field_len, at, len);
+    return 0;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len)
+{
+    struct origin_conn *origin = conn_of(parser);
+
+    if (strcasecmp(origin->field, "host") == 0)
+        keep(origin->host, sizeof origin->host, &origin->host_len, at, len);
+    return 0;
+}
+
+static int on_value_complete(llhttp_t *parser)
+{
+    conn_of(parser)->field_len = 0;
+    return 0;
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t len)
+{
+    (void)at;
+    conn_of(parser)->body_len += len;
+    return 0;
+}
+
+static int on_complete(llhttp_t *parser)
+{
+    struct origin_conn *origin = conn_of(parser);
+
+    origin->whole = true;
+    origin->keep_alive = llhttp_should_keep_alive(parser) != 0;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+    .on_message_begin = on_begin,
+    .on_url = on_url,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_header_value_complete = on_value_complete,
+    .on_body = on_body,
+    .on_message_complete = on_complete,
+};
+
+/* --- answering --- */
+
+static void answer(struct origin_conn *origin, const char *status, bool last)
+{
+    char peer[FK_ADDR_TEXT_SIZE], body[3 * FK_DEMO_TEXT_MAX], head[256];
+    int body_len, head_len;
+
+    fk_addr_format(&origin->conn.peer, peer);
+    body_len = snprintf(body, sizeof body,
+                        "Hello from the origin.\n"
+                        "request: %s %s HTTP/%u.%u\n"
+                        "host: %s\n"
+                        "body: %llu bytes\n"
+                        "connection: from %s, request %u on it\n",
+                        llhttp_method_name((llhttp_method_t)origin->parser.method), origin->url,
+                        (unsigned)origin->parser.http_major, (unsigned)origin->parser.http_minor,
+                        origin->host, (unsigned long long)origin->body_len, peer, origin->requests);
+    head_len = snprintf(head, sizeof head,
+                        "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                        "Content-Length: %d\r\n%s\r\n",
+                        status, body_len, last ? "Connection: close\r\n" : "");
+    if (fk_buf_append(&origin->conn.out, head, (size_t)head_len) != FK_OK ||
+        (origin->parser.method != HTTP_HEAD &&
+         fk_buf_append(&origin->conn.out, body, (size_t)body_len) != FK_OK))
+        last = true;
+    fk_server_conn_answer(&origin->conn, last);
+}
+
+static void origin_received(struct fk_server_conn *conn)
+{
+    struct origin_conn *origin = (struct origin_conn *)conn;
+    const char *data = (const char *)fk_buf_data(&conn->in);
+    size_t len = fk_buf_len(&conn->in), used = len;
+    llhttp_errno_t err = llhttp_execute(&origin->parser, data, len);
+
+    if (err == HPE_PAUSED)
+        used = (size_t)(llhttp_get_error_pos(&origin->parser) - data);
+    fk_buf_consume(&conn->in, used);
+    if (origin->whole && err == HPE_PAUSED) {
+        llhttp_resume(&origin->parser);
+        origin->whole = false;
+        origin->requests++;
+        answer(origin, "200 OK", !origin->keep_alive);
+    } else if (err != HPE_OK) {
+        answer(origin, "400 Bad Request", true);
+    }
+}
+
+static void origin_opened(struct fk_server_conn *conn)
+{
+    struct origin_conn *origin = (struct origin_conn *)conn;
+
+    llhttp_init(&origin->parser, HTTP_REQUEST, &settings);
+    origin->parser.data = origin;
+    fk_sock_nodelay(fk_io_fd(&conn->io));
+}
+
+static const struct fk_server_protocol protocol = {
+    .size = sizeof(struct origin_conn),
+    .in_max = FK_DEMO_ORIGIN_IN,
+    .out_max = FK_DEMO_ORIGIN_OUT,
+    .max = FK_DEMO_ORIGIN_CONNS,
+    .patience = FK_DEMO_ORIGIN_IDLE_US,
+    .opened = origin_opened,
+    .received = origin_received,
+};
+
+/* --- the process --- */
+
+/* A connection is a descriptor, and the usual soft limit is 1024. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int take_message(struct fk_demo_child *child, struct fk_procmsg *msg)
+{
+    struct fk_server *server = child->ctx;
+
+    if (msg->type == FK_PROC_LISTEN && msg->n_fds == 1) {
+        fk_server_listen(server, msg->fds[0]);
+        msg->fds[0] = -1; /* moved */
+        return FK_OK;
+    }
+    if (msg->type != FK_PROC_GO)
+        return FK_ERR_UNEXPECTED;
+    fk_server_start(server);
+    return FK_OK;
+}
+
+int fk_demo_origin_main(unsigned index)
+{
+    struct fk_server server;
+    struct fk_demo_child child;
+    int err;
+
+    raise_descriptors();
+    if ((err = fk_demo_child_init(&child, "demo-origin", index, take_message, &server)) != FK_OK)
+        return 1;
+    fk_server_init(&server, child.loop, &protocol, NULL);
+    fk_loop_run(child.loop);
+    fk_server_fini(&server);
+    return fk_demo_child_fini(&child);
+}

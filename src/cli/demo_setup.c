@@ -1,0 +1,224 @@
+/* The demonstration's directory: identities, the site's key and certificate, configurations. */
+#include "cli/demo.h"
+
+#include "base/err.h"
+#include "cli/ca.h"
+#include "cli/commands.h"
+#include "cli/pem.h"
+#include "cli/pki.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EDGE_NAME "edge1"
+#define KEYD_NAME "hq"
+
+/* By the values of --key. */
+static const enum fk_pki_key key_types[] = {FK_PKI_RSA2048, FK_PKI_P256, FK_PKI_ED25519};
+
+static int make_dir(struct fk_demo *demo)
+{
+    const char *top = getenv("TMPDIR");
+
+    if (top == NULL || top[0] != '/')
+        top = "/tmp";
+    if (snprintf(demo->dir, sizeof demo->dir, "%s/farkey-demo-XXXXXX", top) >=
+        (int)sizeof demo->dir)
+        return FK_ERR_LIMIT;
+    if (mkdtemp(demo->dir) == NULL) {
+        demo->dir[0] = '\0';
+        return FK_ERR_SYS;
+    }
+    return FK_OK;
+}
+
+/* --- the site --- */
+
+/* With mode local the key is the edge's own. */
+static int site_paths(struct fk_demo *demo, char keys[FK_PATH_SIZE], char cert[FK_PATH_SIZE])
+{
+    int err;
+
+    if (demo->mode == FK_DEMO_LOCAL)
+        snprintf(keys, FK_PATH_SIZE, "%s", demo->pair.edge);
+    else if ((err = fk_path_join(demo->pair.keyserver, "keys", keys)) != FK_OK)
+        return err;
+    if ((err = fk_path_join(keys, FK_DEMO_NAME ".key", demo->key_file)) != FK_OK)
+        return err;
+    return fk_path_join(keys, FK_DEMO_NAME ".crt", cert);
+}
+
+static int make_policy(const struct fk_demo *demo, const char *keys)
+{
+    static const char text[] = "allow = {sign, decrypt}\n";
+    char path[FK_PATH_SIZE];
+    int err;
+
+    if (demo->mode != FK_DEMO_DECRYPT)
+        return FK_OK;
+    if ((err = fk_path_join(keys, FK_DEMO_NAME ".policy", path)) != FK_OK)
+        return err;
+    return fk_file_write(path, text, strlen(text), 0644);
+}
+
+static int make_site(struct fk_demo *demo)
+{
+    char ca_dir[FK_PATH_SIZE], keys[FK_PATH_SIZE], cert_file[FK_PATH_SIZE];
+    struct fk_ca *ca = NULL;
+    EVP_PKEY *key = NULL;
+    X509 *cert = NULL;
+    int err;
+
+    if ((err = site_paths(demo, keys, cert_file)) != FK_OK ||
+        (err = fk_path_join(demo->dir, "site-ca", ca_dir)) != FK_OK ||
+        (err = fk_path_join(ca_dir, "ca.crt", demo->site_ca)) != FK_OK ||
+        (err = fk_ca_create(ca_dir, "Farkey demo CA")) != FK_OK ||
+        (err = fk_ca_open(ca_dir, &ca)) != FK_OK ||
+        (err = fk_pki_key_new(key_types[demo->key], &key)) != FK_OK ||
+        (err = fk_pem_write_key(demo->key_file, key, false)) != FK_OK ||
+        (err = fk_ca_issue(ca, FK_DEMO_NAME, NULL, 0, key, 30, &cert)) != FK_OK ||
+        (err = fk_pem_write_cert(cert_file, cert)) != FK_OK)
+        goto out;
+    err = make_policy(demo, keys);
+out:
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    fk_ca_close(ca);
+    return err;
+}
+
+/* --- configurations --- */
+
+__attribute__((format(printf, 2, 3))) static int write_conf(const char *path, const char *format,
+                                                            ...)
+{
+    char *text = NULL;
+    va_list args;
+    int len, err;
+
+    va_start(args, format);
+    len = vasprintf(&text, format, args);
+    va_end(args);
+    if (len < 0)
+        return FK_ERR_NOMEM;
+    err = fk_file_write(path, text, (size_t)len, 0644);
+    free(text);
+    return err;
+}
+
+static int write_keyd(const struct fk_demo *demo)
+{
+    return write_conf(demo->keyd_conf,
+                      "fronts = 1\n"
+                      "signers = 1\n"
+                      "control = \"run/keyd.sock\"\n"
+                      "listen \"127.0.0.1:%u\" { }\n"
+                      "channel {\n"
+                      "    certificate = \"channel.crt\"\n"
+                      "    key = \"channel.key\"\n"
+                      "    ca = \"ca.crt\"\n"
+                      "    crl = \"ca.crl\"\n"
+                      "}\n"
+                      "keys \"keys\" { }\n"
+                      "edge \"" EDGE_NAME "\" {\n"
+                      "    keys = {\"" FK_DEMO_NAME "\"}\n"
+                      "    allow = {%s}\n"
+                      "}\n"
+                      "audit {\n"
+                      "    file = \"audit.log\"\n"
+                      "    key = \"audit.key\"\n"
+                      "}\n"
+                      "limits {\n"
+                      "    drain = 1s\n"
+                      "}\n",
+                      demo->keyd_port.number,
+                      demo->mode == FK_DEMO_DECRYPT ? "sign, decrypt" : "sign");
+}
+
+/* What stands in the site block instead of a key. */
+static const char *const site_lines[] = {
+    [FK_DEMO_SIGN] = "    keyservers = {\"" KEYD_NAME "\"}\n",
+    [FK_DEMO_DECRYPT] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                        "    mode = decrypt\n"
+                        "    tls = {\"1.2\"}\n"
+                        "    rsa_key_exchange = on\n",
+    [FK_DEMO_LOCAL] = "    mode = local\n"
+                      "    certificate = {\"" FK_DEMO_NAME ".crt\"}\n"
+                      "    key = {\"" FK_DEMO_NAME ".key\"}\n",
+};
+
+static int write_edge(const struct fk_demo *demo)
+{
+    unsigned keyd = demo->rtt_us > 0 ? demo->relay_port.number : demo->keyd_port.number;
+
+    return write_conf(demo->edge_conf,
+                      "workers = 1\n"
+                      "control = \"run/edge.sock\"\n"
+                      "listen \"127.0.0.1:%u\" { }\n"
+                      "channel {\n"
+                      "    certificate = \"channel.crt\"\n"
+                      "    key = \"channel.key\"\n"
+                      "    ca = \"ca.crt\"\n"
+                      "    crl = \"ca.crl\"\n"
+                      "}\n"
+                      "keyserver \"" KEYD_NAME "\" {\n"
+                      "    address = \"127.0.0.1:%u\"\n"
+                      "}\n"
+                      "site \"" FK_DEMO_NAME "\" {\n"
+                      "    default = on\n"
+                      "%s"
+                      "    origin = {\"%s\"}\n"
+                      "}\n"
+                      "limits {\n"
+                      "    drain_timeout = 1s\n"
+                      "}\n",
+                      demo->edge_port.number, keyd, site_lines[demo->mode], demo->origin_address);
+}
+
+static int take_ports(struct fk_demo *demo)
+{
+    int err;
+
+    if ((err = fk_demo_port_take((uint16_t)demo->port, &demo->edge_port)) != FK_OK ||
+        (err = fk_demo_port_take(0, &demo->keyd_port)) != FK_OK ||
+        (err = fk_demo_port_take(0, &demo->relay_port)) != FK_OK ||
+        (err = fk_demo_port_take(0, &demo->origin_port)) != FK_OK)
+        return err;
+    if (demo->origin != NULL)
+        snprintf(demo->origin_address, sizeof demo->origin_address, "%s", demo->origin);
+    else
+        snprintf(demo->origin_address, sizeof demo->origin_address, "127.0.0.1:%u",
+                 demo->origin_port.number);
+    return FK_OK;
+}
+
+static int name_files(struct fk_demo *demo)
+{
+    int err;
+
+    if ((err = fk_path_join(demo->pair.edge, "edge.conf", demo->edge_conf)) != FK_OK ||
+        (err = fk_path_join(demo->pair.edge, "run/edge.sock", demo->edge_sock)) != FK_OK ||
+        (err = fk_path_join(demo->pair.keyserver, "keyd.conf", demo->keyd_conf)) != FK_OK)
+        return err;
+    return fk_path_join(demo->pair.keyserver, "run/keyd.sock", demo->keyd_sock);
+}
+
+int fk_demo_setup(struct fk_demo *demo)
+{
+    int err;
+
+    if ((err = make_dir(demo)) != FK_OK)
+        return err;
+    if ((err = take_ports(demo)) != FK_OK) {
+        if (err == FK_ERR_SYS && demo->port != 0)
+            fprintf(stderr, "farkey demo: port %u: %s\n", (unsigned)demo->port, strerror(errno));
+        return err;
+    }
+    if ((err = fk_pair_make(demo->dir, EDGE_NAME, KEYD_NAME, &demo->pair)) != FK_OK ||
+        (err = make_site(demo)) != FK_OK || (err = name_files(demo)) != FK_OK ||
+        (err = write_keyd(demo)) != FK_OK)
+        return err;
+    return write_edge(demo);
+}
