@@ -97,7 +97,7 @@ static int take_listener(struct fk_admin *admin, struct fk_procmsg *msg)
 {
     if (msg->n_fds != 1 || msg->arg > FK_ADMIN_CONTROL)
         return FK_ERR_UNEXPECTED;
-    fk_server_listen(msg->arg == FK_ADMIN_HTTP ? &admin->http : &admin->ctl, msg->fds[0]);
+    fk_serve_listen(msg->arg == FK_ADMIN_HTTP ? &admin->http : &admin->ctl, msg->fds[0]);
     msg->fds[0] = -1; /* moved */
     return FK_OK;
 }
@@ -126,8 +126,8 @@ static int go(struct fk_admin *admin, const struct fk_procmsg *msg)
     if ((err = enter(msg)) != FK_OK)
         return err;
     admin->serving = true;
-    fk_server_start(&admin->http);
-    fk_server_start(&admin->ctl);
+    fk_serve_start(&admin->http);
+    fk_serve_start(&admin->ctl);
     return fk_proc_send_fd(fk_io_fd(&admin->control), FK_PROC_READY, 0, -1);
 }
 
@@ -181,12 +181,12 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     }
     fk_list_init(&admin.questions);
     fk_io_init(&admin.control, admin.loop, FK_PROC_CONTROL_FD, on_control);
-    fk_server_init(&admin.http, admin.loop, &fk_admin_http, &admin);
-    fk_server_init(&admin.ctl, admin.loop, &fk_admin_control, &admin);
+    fk_serve_init(&admin.http, admin.loop, &fk_admin_http, &admin);
+    fk_serve_init(&admin.ctl, admin.loop, &fk_admin_control, &admin);
     fk_io_want(&admin.control, FK_IO_READ);
     fk_loop_run(admin.loop);
-    fk_server_fini(&admin.http);
-    fk_server_fini(&admin.ctl);
+    fk_serve_fini(&admin.http);
+    fk_serve_fini(&admin.ctl);
     for (size_t i = 0; i < admin.n_metrics; i++)
         fk_metrics_close(admin.metrics[i]);
     fk_io_want(&admin.control, 0);

@@ -12,11 +12,11 @@
 #include <string.h>
 
 struct control_conn {
-    struct fk_server_conn conn;
+    struct fk_serve_conn conn;
     struct fk_admin_question question;
 };
 
-static void put_line(struct fk_server_conn *conn, const char *text, size_t len)
+static void put_line(struct fk_serve_conn *conn, const char *text, size_t len)
 {
     size_t start = fk_buf_len(&conn->out);
 
@@ -29,13 +29,13 @@ static void put_line(struct fk_server_conn *conn, const char *text, size_t len)
             fk_buf_data(&conn->out)[start + i] = ' ';
 }
 
-static void answer_error(struct fk_server_conn *conn, const char *why, bool last)
+static void answer_error(struct fk_serve_conn *conn, const char *why, bool last)
 {
     char text[128];
     int n = snprintf(text, sizeof text, "{\"error\":\"%s\"}", why);
 
     put_line(conn, text, (size_t)n);
-    fk_server_conn_answer(conn, last);
+    fk_serve_conn_answer(conn, last);
 }
 
 static void on_answer(struct fk_admin_question *question, const char *json, size_t len)
@@ -47,7 +47,7 @@ static void on_answer(struct fk_admin_question *question, const char *json, size
         return;
     }
     put_line(&control->conn, json, len);
-    fk_server_conn_answer(&control->conn, false);
+    fk_serve_conn_answer(&control->conn, false);
 }
 
 static const char *parse_reason(int err)
@@ -66,7 +66,7 @@ static const char *parse_reason(int err)
 
 static void handle_line(struct control_conn *control, const char *line, size_t len)
 {
-    struct fk_server_conn *conn = &control->conn;
+    struct fk_serve_conn *conn = &control->conn;
     char word[FK_ADMIN_WORD_SIZE];
     int err = fk_admin_line_parse(line, len, word);
 
@@ -80,12 +80,12 @@ static void handle_line(struct control_conn *control, const char *line, size_t l
         answer_error(conn, "the master does not keep up", false);
         return;
     }
-    fk_server_conn_asking(conn);
+    fk_serve_conn_asking(conn);
 }
 
-static void control_received(struct fk_server_conn *conn)
+static void control_received(struct fk_serve_conn *conn)
 {
-    while (conn->state == FK_SERVER_READING && fk_buf_len(&conn->in) > 0) {
+    while (conn->state == FK_SERVE_READING && fk_buf_len(&conn->in) > 0) {
         const char *line = (const char *)fk_buf_data(&conn->in);
         const char *end = memchr(line, '\n', fk_buf_len(&conn->in));
 
@@ -100,23 +100,23 @@ static void control_received(struct fk_server_conn *conn)
     }
 }
 
-static void control_opened(struct fk_server_conn *conn)
+static void control_opened(struct fk_serve_conn *conn)
 {
     fk_admin_question_init(&((struct control_conn *)conn)->question);
 }
 
-static void control_closing(struct fk_server_conn *conn)
+static void control_closing(struct fk_serve_conn *conn)
 {
     fk_admin_forget(&((struct control_conn *)conn)->question);
 }
 
-static void control_late(struct fk_server_conn *conn)
+static void control_late(struct fk_serve_conn *conn)
 {
     fk_admin_forget(&((struct control_conn *)conn)->question);
     answer_error(conn, "the master does not answer", false);
 }
 
-const struct fk_server_protocol fk_admin_control = {
+const struct fk_serve_protocol fk_admin_control = {
     .size = sizeof(struct control_conn),
     .in_max = FK_ADMIN_LINE_MAX,
     .out_max = FK_ADMIN_ANSWER_MAX + FK_ADMIN_LINE_MAX,

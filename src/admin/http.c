@@ -18,7 +18,7 @@
 #define JSON_TYPE    "application/json"
 
 struct http_conn {
-    struct fk_server_conn conn;
+    struct fk_serve_conn conn;
     struct fk_admin_question question;
     llhttp_t parser;
     size_t fed;      /* bytes of the present request given to the parser */
@@ -81,7 +81,7 @@ static void answer(struct http_conn *http, int status, const char *type, const c
         last = true;
     else if (http->parser.method != HTTP_HEAD && fk_buf_append(out, body, len) != FK_OK)
         last = true;
-    fk_server_conn_answer(&http->conn, last);
+    fk_serve_conn_answer(&http->conn, last);
 }
 
 static void answer_text(struct http_conn *http, int status, const char *text)
@@ -122,7 +122,7 @@ static void serve_status(struct http_conn *http)
     if (fk_admin_ask(admin_of(&http->conn), "status", &http->question) != FK_OK)
         answer_text(http, 503, "the master does not keep up\n");
     else
-        fk_server_conn_asking(&http->conn);
+        fk_serve_conn_asking(&http->conn);
 }
 
 static void status_answered(struct fk_admin_question *question, const char *json, size_t len)
@@ -257,7 +257,7 @@ static bool feed(struct http_conn *http)
     return http->whole || http->refusal != 0;
 }
 
-static void http_received(struct fk_server_conn *conn)
+static void http_received(struct fk_serve_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -269,7 +269,7 @@ static void http_received(struct fk_server_conn *conn)
     handle_request(http);
 }
 
-static void http_opened(struct fk_server_conn *conn)
+static void http_opened(struct fk_serve_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -278,12 +278,12 @@ static void http_opened(struct fk_server_conn *conn)
     http->parser.data = http;
 }
 
-static void http_closing(struct fk_server_conn *conn)
+static void http_closing(struct fk_serve_conn *conn)
 {
     fk_admin_forget(&((struct http_conn *)conn)->question);
 }
 
-static void http_late(struct fk_server_conn *conn)
+static void http_late(struct fk_serve_conn *conn)
 {
     struct http_conn *http = (struct http_conn *)conn;
 
@@ -291,7 +291,7 @@ static void http_late(struct fk_server_conn *conn)
     answer_text(http, 504, "the master does not answer\n");
 }
 
-const struct fk_server_protocol fk_admin_http = {
+const struct fk_serve_protocol fk_admin_http = {
     .size = sizeof(struct http_conn),
     .in_max = FK_ADMIN_REQUEST_MAX,
     .out_max = FK_ADMIN_ANSWER_MAX + FK_ADMIN_REQUEST_MAX,

@@ -4,7 +4,7 @@
 #define FK_ADMIN_INTERNAL_H
 
 #include "admin/admin.h"
-#include "admin/server.h"
+#include "admin/serve.h"
 #include "base/limits.h"
 #include "base/list.h"
 #include "loop/loop.h"
@@ -28,7 +28,7 @@ int fk_admin_ask(struct fk_admin *admin, const char *word, struct fk_admin_quest
 /* No answer is wanted any more. Harmless when none is under way. */
 void fk_admin_forget(struct fk_admin_question *question);
 
-extern const struct fk_server_protocol fk_admin_http, fk_admin_control;
+extern const struct fk_serve_protocol fk_admin_http, fk_admin_control;
 
 /* --- the process --- */
 
@@ -43,12 +43,12 @@ struct fk_admin {
     uid_t owner;  /* whom the daemon was started as */
     uint32_t next_id;
     struct fk_list questions;
-    struct fk_server http;
-    struct fk_server ctl;
+    struct fk_serve http;
+    struct fk_serve ctl;
 };
 
 /* The process that a connection belongs to. */
-static inline struct fk_admin *admin_of(const struct fk_server_conn *conn)
+static inline struct fk_admin *admin_of(const struct fk_serve_conn *conn)
 {
     return conn->server->ctx;
 }

@@ -107,7 +107,7 @@
  * failed accept is tried again. */
 #define FK_ADMIN_PATIENCE_US 30000000
 #define FK_ADMIN_ANSWER_US   5000000
-#define FK_SERVER_RETRY_US   100000
+#define FK_SERVE_RETRY_US    100000
 
 /* --- edge --- */
 

@@ -7,7 +7,7 @@
  */
 #include "cli/demo.h"
 
-#include "admin/server.h"
+#include "admin/serve.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "loop/proc.h"
@@ -19,7 +19,7 @@
 #include <sys/resource.h>
 
 struct origin_conn {
-    struct fk_server_conn conn;
+    struct fk_serve_conn conn;
     llhttp_t parser;
     unsigned requests;
     bool whole;
@@ -144,10 +144,10 @@ static void answer(struct origin_conn *origin, const char *status, bool last)
         (origin->parser.method != HTTP_HEAD &&
          fk_buf_append(&origin->conn.out, body, (size_t)body_len) != FK_OK))
         last = true;
-    fk_server_conn_answer(&origin->conn, last);
+    fk_serve_conn_answer(&origin->conn, last);
 }
 
-static void origin_received(struct fk_server_conn *conn)
+static void origin_received(struct fk_serve_conn *conn)
 {
     struct origin_conn *origin = (struct origin_conn *)conn;
     const char *data = (const char *)fk_buf_data(&conn->in);
@@ -167,7 +167,7 @@ static void origin_received(struct fk_server_conn *conn)
     }
 }
 
-static void origin_opened(struct fk_server_conn *conn)
+static void origin_opened(struct fk_serve_conn *conn)
 {
     struct origin_conn *origin = (struct origin_conn *)conn;
 
@@ -176,7 +176,7 @@ static void origin_opened(struct fk_server_conn *conn)
     fk_sock_nodelay(fk_io_fd(&conn->io));
 }
 
-static const struct fk_server_protocol protocol = {
+static const struct fk_serve_protocol protocol = {
     .size = sizeof(struct origin_conn),
     .in_max = FK_DEMO_ORIGIN_IN,
     .out_max = FK_DEMO_ORIGIN_OUT,
@@ -201,30 +201,30 @@ static void raise_descriptors(void)
 
 static int take_message(struct fk_demo_child *child, struct fk_procmsg *msg)
 {
-    struct fk_server *server = child->ctx;
+    struct fk_serve *server = child->ctx;
 
     if (msg->type == FK_PROC_LISTEN && msg->n_fds == 1) {
-        fk_server_listen(server, msg->fds[0]);
+        fk_serve_listen(server, msg->fds[0]);
         msg->fds[0] = -1; /* moved */
         return FK_OK;
     }
     if (msg->type != FK_PROC_GO)
         return FK_ERR_UNEXPECTED;
-    fk_server_start(server);
+    fk_serve_start(server);
     return FK_OK;
 }
 
 int fk_demo_origin_main(unsigned index)
 {
-    struct fk_server server;
+    struct fk_serve server;
     struct fk_demo_child child;
     int err;
 
     raise_descriptors();
     if ((err = fk_demo_child_init(&child, "demo-origin", index, take_message, &server)) != FK_OK)
         return 1;
-    fk_server_init(&server, child.loop, &protocol, NULL);
+    fk_serve_init(&server, child.loop, &protocol, NULL);
     fk_loop_run(child.loop);
-    fk_server_fini(&server);
+    fk_serve_fini(&server);
     return fk_demo_child_fini(&child);
 }

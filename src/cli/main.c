@@ -3,6 +3,8 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/demo.h"
+#include "edge/edge.h"
+#include "edge/metrics.h"
 #include "signer/signer.h"
 
 #include <limits.h>
@@ -14,6 +16,7 @@
 static int admin_main(const char *role, unsigned index)
 {
     static const struct fk_admin_role tables[] = {
+        {"edge", fk_edge_metrics},
         {"signer", fk_signer_metric_table},
         {NULL, NULL},
     };
@@ -46,9 +49,6 @@ struct child_row {
 };
 
 static const struct child_row children[] = {
-    {"admin", admin_main},
-    {"signer", signer_main},
-    {"demo-origin", origin_main},
     {"demo-relay", relay_main},
 };
 
@@ -70,6 +70,7 @@ static const struct fk_command commands[] = {
     {"demo", fk_cmd_demo, "see an edge without a private key at work"},
     {"init", fk_cmd_init, "lay out a CA, an edge and a key server"},
     {"check", fk_cmd_check, "check a configuration"},
+    {"edge", fk_edge_main, "accept clients; the keys are elsewhere (foreground)"},
     {"status", fk_cmd_status, "show what a daemon is doing"},
     {"control", fk_cmd_control, "give a daemon a command"},
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},

@@ -3,8 +3,8 @@
  * each, bounded buffers, a time limit in each state. What is spoken is a protocol's business. Used
  * by the admin process and by the demonstration's origin.
  */
-#ifndef FK_ADMIN_SERVER_H
-#define FK_ADMIN_SERVER_H
+#ifndef FK_ADMIN_SERVE_H
+#define FK_ADMIN_SERVE_H
 
 #include "base/buf.h"
 #include "base/list.h"
@@ -17,11 +17,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct fk_server_conn;
+struct fk_serve_conn;
 
 /* What is spoken on a listener's connections. */
-struct fk_server_protocol {
-    size_t size;       /* of the connection's struct, which begins with a struct fk_server_conn */
+struct fk_serve_protocol {
+    size_t size;       /* of the connection's struct, which begins with a struct fk_serve_conn */
     size_t in_max;     /* bytes of a request that may wait */
     size_t out_max;    /* bytes of an answer */
     unsigned max;      /* connections at once */
@@ -29,20 +29,20 @@ struct fk_server_protocol {
     uint64_t patience; /* microseconds for a request to come, or an answer to go */
     uint64_t asking;   /* for an answer to be found elsewhere */
     /* Both may be NULL. */
-    void (*opened)(struct fk_server_conn *conn);
-    void (*closing)(struct fk_server_conn *conn);
+    void (*opened)(struct fk_serve_conn *conn);
+    void (*closing)(struct fk_serve_conn *conn);
     /*
-     * Bytes wait in `in`: begin at most one request, answer it by fk_server_conn_answer() or say
-     * fk_server_conn_asking(). Called again when more bytes came or the answer was sent.
+     * Bytes wait in `in`: begin at most one request, answer it by fk_serve_conn_answer() or say
+     * fk_serve_conn_asking(). Called again when more bytes came or the answer was sent.
      */
-    void (*received)(struct fk_server_conn *conn);
+    void (*received)(struct fk_serve_conn *conn);
     /* `asking` has passed: answer at last. NULL: the connection is closed. */
-    void (*late)(struct fk_server_conn *conn);
+    void (*late)(struct fk_serve_conn *conn);
 };
 
-struct fk_server {
+struct fk_serve {
     struct fk_loop *loop;
-    const struct fk_server_protocol *protocol;
+    const struct fk_serve_protocol *protocol;
     void *ctx;   /* the owner's */
     uid_t owner; /* for same_owner */
     bool started;
@@ -53,17 +53,17 @@ struct fk_server {
     struct fk_log_limit limit;
 };
 
-enum fk_server_state {
-    FK_SERVER_READING, /* waiting for a whole request */
-    FK_SERVER_ASKING,  /* the answer is being found */
-    FK_SERVER_WRITING, /* sending the answer */
-    FK_SERVER_CLOSING, /* sending the last answer */
+enum fk_serve_state {
+    FK_SERVE_READING, /* waiting for a whole request */
+    FK_SERVE_ASKING,  /* the answer is being found */
+    FK_SERVE_WRITING, /* sending the answer */
+    FK_SERVE_CLOSING, /* sending the last answer */
 };
 
-struct fk_server_conn {
+struct fk_serve_conn {
     struct fk_list link;
-    struct fk_server *server;
-    enum fk_server_state state;
+    struct fk_serve *server;
+    enum fk_serve_state state;
     struct fk_io io;
     struct fk_timer timer;
     struct fk_buf in;
@@ -71,18 +71,18 @@ struct fk_server_conn {
     struct fk_addr peer;
 };
 
-void fk_server_init(struct fk_server *server, struct fk_loop *loop,
-                    const struct fk_server_protocol *protocol, void *ctx);
+void fk_serve_init(struct fk_serve *server, struct fk_loop *loop,
+                   const struct fk_serve_protocol *protocol, void *ctx);
 /* Take a listening socket, in place of the one before. */
-void fk_server_listen(struct fk_server *server, int fd);
+void fk_serve_listen(struct fk_serve *server, int fd);
 /* Accept from now on. */
-void fk_server_start(struct fk_server *server);
+void fk_serve_start(struct fk_serve *server);
 /* Close the listener and all connections. */
-void fk_server_fini(struct fk_server *server);
+void fk_serve_fini(struct fk_serve *server);
 
 /* The request now waits for its answer. */
-void fk_server_conn_asking(struct fk_server_conn *conn);
+void fk_serve_conn_asking(struct fk_serve_conn *conn);
 /* `out` holds the whole answer: send it, then go on reading, or with `last` close. */
-void fk_server_conn_answer(struct fk_server_conn *conn, bool last);
+void fk_serve_conn_answer(struct fk_serve_conn *conn, bool last);
 
 #endif

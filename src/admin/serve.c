@@ -1,5 +1,5 @@
 /* Accepting within limits and moving bytes; see server.h. Knows nothing of what is spoken. */
-#include "admin/server.h"
+#include "admin/serve.h"
 
 #include "base/err.h"
 #include "base/limits.h"
@@ -14,16 +14,16 @@
 
 /* --- closing --- */
 
-static void listen_again(struct fk_server *server)
+static void listen_again(struct fk_serve *server)
 {
     if (server->started && fk_io_fd(&server->listener) >= 0 &&
         server->count < server->protocol->max)
         fk_io_want(&server->listener, FK_IO_READ);
 }
 
-static void close_conn(struct fk_server_conn *conn)
+static void close_conn(struct fk_serve_conn *conn)
 {
-    struct fk_server *server = conn->server;
+    struct fk_serve *server = conn->server;
     int fd = fk_io_fd(&conn->io);
 
     if (server->protocol->closing != NULL)
@@ -41,45 +41,45 @@ static void close_conn(struct fk_server_conn *conn)
 
 /* --- one connection --- */
 
-static void set_state(struct fk_server_conn *conn, enum fk_server_state state)
+static void set_state(struct fk_serve_conn *conn, enum fk_serve_state state)
 {
     conn->state = state;
-    fk_timer_start(&conn->timer, state == FK_SERVER_ASKING ? conn->server->protocol->asking
-                                                           : conn->server->protocol->patience);
+    fk_timer_start(&conn->timer, state == FK_SERVE_ASKING ? conn->server->protocol->asking
+                                                          : conn->server->protocol->patience);
 }
 
 /* Begin the next request if its bytes are there; then watch for what the state needs. */
-static void advance(struct fk_server_conn *conn)
+static void advance(struct fk_serve_conn *conn)
 {
-    if (conn->state == FK_SERVER_READING && fk_buf_len(&conn->in) > 0)
+    if (conn->state == FK_SERVE_READING && fk_buf_len(&conn->in) > 0)
         conn->server->protocol->received(conn);
     switch (conn->state) {
-    case FK_SERVER_READING:
+    case FK_SERVE_READING:
         fk_io_want(&conn->io, FK_IO_READ);
         break;
-    case FK_SERVER_ASKING:
+    case FK_SERVE_ASKING:
         fk_io_want(&conn->io, 0);
         break;
-    case FK_SERVER_WRITING:
-    case FK_SERVER_CLOSING:
+    case FK_SERVE_WRITING:
+    case FK_SERVE_CLOSING:
         fk_io_want(&conn->io, FK_IO_WRITE);
         break;
     }
 }
 
-void fk_server_conn_asking(struct fk_server_conn *conn)
+void fk_serve_conn_asking(struct fk_serve_conn *conn)
 {
-    set_state(conn, FK_SERVER_ASKING);
+    set_state(conn, FK_SERVE_ASKING);
 }
 
-void fk_server_conn_answer(struct fk_server_conn *conn, bool last)
+void fk_serve_conn_answer(struct fk_serve_conn *conn, bool last)
 {
-    set_state(conn, last ? FK_SERVER_CLOSING : FK_SERVER_WRITING);
+    set_state(conn, last ? FK_SERVE_CLOSING : FK_SERVE_WRITING);
     fk_io_want(&conn->io, FK_IO_WRITE);
 }
 
 /* FK_ERR_CLOSED when the peer is done or the connection is broken. */
-static int read_some(struct fk_server_conn *conn)
+static int read_some(struct fk_serve_conn *conn)
 {
     size_t room = fk_buf_room(&conn->in);
     uint8_t *dst;
@@ -101,7 +101,7 @@ static int read_some(struct fk_server_conn *conn)
     return FK_OK;
 }
 
-static int write_some(struct fk_server_conn *conn)
+static int write_some(struct fk_serve_conn *conn)
 {
     ssize_t n =
         send(fk_io_fd(&conn->io), fk_buf_data(&conn->out), fk_buf_len(&conn->out), MSG_NOSIGNAL);
@@ -112,7 +112,7 @@ static int write_some(struct fk_server_conn *conn)
     return fk_buf_len(&conn->out) > 0 ? FK_ERR_AGAIN : FK_OK;
 }
 
-static void on_readable(struct fk_server_conn *conn)
+static void on_readable(struct fk_serve_conn *conn)
 {
     int err = read_some(conn);
 
@@ -122,36 +122,36 @@ static void on_readable(struct fk_server_conn *conn)
         close_conn(conn);
 }
 
-static void on_writable(struct fk_server_conn *conn)
+static void on_writable(struct fk_serve_conn *conn)
 {
     int err = write_some(conn);
 
     if (err == FK_ERR_AGAIN)
         return;
-    if (err != FK_OK || conn->state == FK_SERVER_CLOSING) {
+    if (err != FK_OK || conn->state == FK_SERVE_CLOSING) {
         close_conn(conn);
         return;
     }
-    set_state(conn, FK_SERVER_READING);
+    set_state(conn, FK_SERVE_READING);
     advance(conn);
 }
 
 static void on_io(struct fk_io *io, unsigned events)
 {
-    struct fk_server_conn *conn = fk_container(io, struct fk_server_conn, io);
+    struct fk_serve_conn *conn = fk_container(io, struct fk_serve_conn, io);
 
     (void)events; /* errors show in read or write */
-    if (conn->state == FK_SERVER_READING)
+    if (conn->state == FK_SERVE_READING)
         on_readable(conn);
-    else if (conn->state != FK_SERVER_ASKING)
+    else if (conn->state != FK_SERVE_ASKING)
         on_writable(conn);
 }
 
 static void on_timer(struct fk_timer *timer)
 {
-    struct fk_server_conn *conn = fk_container(timer, struct fk_server_conn, timer);
+    struct fk_serve_conn *conn = fk_container(timer, struct fk_serve_conn, timer);
 
-    if (conn->state == FK_SERVER_ASKING && conn->server->protocol->late != NULL)
+    if (conn->state == FK_SERVE_ASKING && conn->server->protocol->late != NULL)
         conn->server->protocol->late(conn);
     else
         close_conn(conn);
@@ -159,7 +159,7 @@ static void on_timer(struct fk_timer *timer)
 
 /* --- accepting --- */
 
-static bool peer_allowed(const struct fk_server *server, int fd)
+static bool peer_allowed(const struct fk_serve *server, int fd)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
@@ -171,10 +171,10 @@ static bool peer_allowed(const struct fk_server *server, int fd)
     return peer.uid == 0 || peer.uid == server->owner;
 }
 
-static int open_conn(struct fk_server *server, int fd, const struct fk_addr *peer)
+static int open_conn(struct fk_serve *server, int fd, const struct fk_addr *peer)
 {
-    const struct fk_server_protocol *protocol = server->protocol;
-    struct fk_server_conn *conn = calloc(1, protocol->size);
+    const struct fk_serve_protocol *protocol = server->protocol;
+    struct fk_serve_conn *conn = calloc(1, protocol->size);
 
     if (conn == NULL)
         return FK_ERR_NOMEM;
@@ -188,14 +188,14 @@ static int open_conn(struct fk_server *server, int fd, const struct fk_addr *pee
     server->count++;
     if (protocol->opened != NULL)
         protocol->opened(conn);
-    set_state(conn, FK_SERVER_READING);
+    set_state(conn, FK_SERVE_READING);
     advance(conn);
     return FK_OK;
 }
 
 static void on_listener(struct fk_io *io, unsigned events)
 {
-    struct fk_server *server = fk_container(io, struct fk_server, listener);
+    struct fk_serve *server = fk_container(io, struct fk_serve, listener);
     struct fk_addr peer;
     int fd = -1;
     int err = fk_sock_accept(fk_io_fd(io), &fd, &peer);
@@ -215,7 +215,7 @@ static void on_listener(struct fk_io *io, unsigned events)
         /* Out of descriptors or memory: the listener would stay readable. */
         fk_log_limited(&server->limit, FK_LOG_WARN, "cannot accept", fk_error(err));
         fk_io_want(io, 0);
-        fk_timer_start(&server->retry, FK_SERVER_RETRY_US);
+        fk_timer_start(&server->retry, FK_SERVE_RETRY_US);
     } else if (server->count >= server->protocol->max) {
         fk_io_want(io, 0);
     }
@@ -223,11 +223,11 @@ static void on_listener(struct fk_io *io, unsigned events)
 
 static void on_retry(struct fk_timer *timer)
 {
-    listen_again(fk_container(timer, struct fk_server, retry));
+    listen_again(fk_container(timer, struct fk_serve, retry));
 }
 
-void fk_server_init(struct fk_server *server, struct fk_loop *loop,
-                    const struct fk_server_protocol *protocol, void *ctx)
+void fk_serve_init(struct fk_serve *server, struct fk_loop *loop,
+                   const struct fk_serve_protocol *protocol, void *ctx)
 {
     server->loop = loop;
     server->ctx = ctx;
@@ -241,7 +241,7 @@ void fk_server_init(struct fk_server *server, struct fk_loop *loop,
     fk_timer_init(&server->retry, loop, on_retry);
 }
 
-static void close_listener(struct fk_server *server)
+static void close_listener(struct fk_serve *server)
 {
     int fd = fk_io_fd(&server->listener);
 
@@ -253,22 +253,22 @@ static void close_listener(struct fk_server *server)
     fk_io_init(&server->listener, server->loop, -1, on_listener);
 }
 
-void fk_server_listen(struct fk_server *server, int fd)
+void fk_serve_listen(struct fk_serve *server, int fd)
 {
     close_listener(server);
     fk_io_init(&server->listener, server->loop, fd, on_listener);
     listen_again(server);
 }
 
-void fk_server_start(struct fk_server *server)
+void fk_serve_start(struct fk_serve *server)
 {
     server->started = true;
     listen_again(server);
 }
 
-void fk_server_fini(struct fk_server *server)
+void fk_serve_fini(struct fk_serve *server)
 {
     close_listener(server);
     while (!fk_list_empty(&server->conns))
-        close_conn(fk_container(server->conns.next, struct fk_server_conn, link));
+        close_conn(fk_container(server->conns.next, struct fk_serve_conn, link));
 }
