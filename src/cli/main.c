@@ -49,7 +49,8 @@ struct child_row {
 };
 
 static const struct child_row children[] = {
-    {"demo-relay", relay_main},
+    {"admin", admin_main},        {"signer", signer_main},    {"edge-worker", fk_edge_child},
+    {"demo-origin", origin_main}, {"demo-relay", relay_main},
 };
 
 static int run_child(int argc, char **argv)
