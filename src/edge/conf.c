@@ -378,15 +378,3 @@ const char *fk_edge_keyserver_name(const struct fk_edge_keyserver *server)
         return server->block.title;
     return server->identity + strlen(IDENTITY_PREFIX);
 }
-
-int fk_edge_path(const struct fk_conf_where *where, const char *path, char *ret, size_t size)
-{
-    const char *slash = strrchr(where->file, '/');
-    int n;
-
-    if (path[0] == '/' || slash == NULL)
-        n = snprintf(ret, size, "%s", path);
-    else
-        n = snprintf(ret, size, "%.*s/%s", (int)(slash - where->file), where->file, path);
-    return n >= 0 && (size_t)n < size ? FK_OK : FK_ERR_LIMIT;
-}

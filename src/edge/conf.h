@@ -53,7 +53,7 @@ struct fk_edge_site {
     struct fk_conf_list keyservers;
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;
-    struct fk_conf_list certificate, key; /* paths: see fk_edge_path() */
+    struct fk_conf_list certificate, key; /* paths, absolute */
     /* TLS */
     unsigned tls;
     bool rsa_key_exchange, dhe;
@@ -133,12 +133,6 @@ struct fk_conf_block *fk_edge_find(struct fk_conf_block *list, const char *title
 
 /* NAME of the identity "farkey:keyserver:NAME" that this key server's certificate must have. */
 const char *fk_edge_keyserver_name(const struct fk_edge_keyserver *server);
-
-/*
- * `path` against the directory of the file that names it, into `ret`. FK_ERR_LIMIT when it does
- * not fit.
- */
-int fk_edge_path(const struct fk_conf_where *where, const char *path, char *ret, size_t size);
 
 /* Split "10.0.0.1=example.com" of a listener: the address part's bytes, and the name (borrowed). */
 int fk_edge_address_map(const char *text, uint8_t ret_ip[16], size_t *ret_len,

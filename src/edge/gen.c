@@ -5,7 +5,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,13 +79,10 @@ static int install_files(struct fk_gen *gen, struct fk_site *site, const struct 
     int err = FK_OK;
 
     for (; err == FK_OK && count < paths->count; count++) {
-        char path[PATH_MAX];
         const uint8_t *pem;
         size_t len;
 
-        if ((err = fk_edge_path(&site->conf->block.where, paths->items[count], path,
-                                sizeof path)) != FK_OK ||
-            (err = fk_bundle_read(gen->bundle, path, &pem, &len)) != FK_OK ||
+        if ((err = fk_bundle_read(gen->bundle, paths->items[count], &pem, &len)) != FK_OK ||
             (err = fk_cert_from_pem(gen->base->libctx, pem, len, &certs[count])) != FK_OK) {
             fail(why, err, "site \"%s\": certificate %s: %s", site->conf->block.title,
                  paths->items[count], fk_err_text(err));

@@ -11,7 +11,6 @@
 #include "signer/keyset.h"
 #include "tls/channel.h"
 
-#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,18 +75,16 @@ static int keep_key(struct loading *loading, const struct fk_edge_site *site,
 }
 
 /* Read one key file; its bytes are forgotten at once. */
-static int read_key(struct loading *loading, const struct fk_edge_site *site, const char *name,
+static int read_key(struct loading *loading, const struct fk_edge_site *site, const char *path,
                     uint8_t ret_ski[20])
 {
     struct fk_key_public public = {0};
-    char path[PATH_MAX];
     EVP_PKEY *pkey = NULL;
     const uint8_t *data;
     size_t len;
     int err;
 
-    if ((err = fk_edge_path(&site->block.where, name, path, sizeof path)) == FK_OK &&
-        (err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK) {
+    if ((err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK) {
         if ((err = fk_key_parse(data, len, NULL, &pkey)) == FK_OK)
             err = fk_key_describe(pkey, &public);
         fk_bundle_drop(loading->bundle, path);
@@ -95,7 +92,7 @@ static int read_key(struct loading *loading, const struct fk_edge_site *site, co
     if (err != FK_OK) {
         EVP_PKEY_free(pkey);
         fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": key %s: %s",
-                         site->block.title, name, fk_err_text(err));
+                         site->block.title, path, fk_err_text(err));
         return err;
     }
     memcpy(ret_ski, public.ski, sizeof public.ski);
@@ -104,26 +101,24 @@ static int read_key(struct loading *loading, const struct fk_edge_site *site, co
 
 /* --- sites --- */
 
-static int read_cert(struct loading *loading, const struct fk_edge_site *site, const char *name,
+static int read_cert(struct loading *loading, const struct fk_edge_site *site, const char *path,
                      struct fk_cert *ret)
 {
-    char path[PATH_MAX];
     const uint8_t *data;
     size_t len;
     int err;
 
-    if ((err = fk_edge_path(&site->block.where, name, path, sizeof path)) == FK_OK &&
-        (err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK &&
+    if ((err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK &&
         (err = fk_cert_from_pem(NULL, data, len, ret)) == FK_ERR_DENIED)
         fk_bundle_drop(loading->bundle, path);
     if (err == FK_ERR_DENIED)
         fk_conf_complain(loading->conf, &site->block.where,
                          "site \"%s\": certificate %s holds a private key; keep keys in files of "
                          "their own",
-                         site->block.title, name);
+                         site->block.title, path);
     else if (err != FK_OK)
         fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": certificate %s: %s",
-                         site->block.title, name, fk_err_text(err));
+                         site->block.title, path, fk_err_text(err));
     return err;
 }
 

@@ -1,0 +1,479 @@
+/* The relay over socketpairs: bytes both ways, back-pressure, half-close, resets. */
+#include "unit.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "edge/bio.h"
+#include "edge/relay.h"
+#include "loop/loop.h"
+#include "loop/sock.h"
+#include "pki.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MAX ((size_t)16384)
+
+/* A relay between two socketpairs; the test holds the far ends. */
+struct fixture {
+    struct fk_relay relay;
+    struct fk_scratch scratch;
+    int client, origin; /* far ends */
+    int near[2];
+};
+
+static void pair(int *ret_near, int *ret_far)
+{
+    int fds[2];
+
+    assert_ok(fk_sock_pair(SOCK_STREAM, fds));
+    *ret_near = fds[0];
+    *ret_far = fds[1];
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    assert_non_null(f);
+    f->scratch.size = FK_EDGE_SCRATCH;
+    f->scratch.mem = malloc(FK_EDGE_SCRATCH);
+    assert_non_null(f->scratch.mem);
+    pair(&f->near[0], &f->client);
+    pair(&f->near[1], &f->origin);
+    fk_relay_init(&f->relay, MAX);
+    fk_end_plain(&f->relay.client, f->near[0]);
+    fk_end_plain(&f->relay.origin, f->near[1]);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    fk_relay_fini(&f->relay);
+    fk_close(&f->client);
+    fk_close(&f->origin);
+    fk_close(&f->near[0]);
+    fk_close(&f->near[1]);
+    free(f->scratch.mem);
+    free(f);
+    return 0;
+}
+
+/* What a loop does until nothing happens any more: a read that empties a socket is followed by
+ * another one only when the socket is ready again. */
+static int pump(struct fixture *f, enum fk_relay_state *ret)
+{
+    bool again = false;
+    int err = FK_OK;
+
+    for (unsigned turn = 0; err == FK_OK && (turn < 3 || again); turn++) {
+        fk_end_notify(&f->relay.client, FK_IO_READ | FK_IO_WRITE);
+        fk_end_notify(&f->relay.origin, FK_IO_READ | FK_IO_WRITE);
+        err = fk_relay_pump(&f->relay, &f->scratch, ret, &again);
+    }
+    return err;
+}
+
+static void put(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void expect(int fd, const char *text)
+{
+    char got[256] = "";
+
+    assert_int_equal(recv(fd, got, sizeof got, 0), strlen(text));
+    assert_memory_equal(got, text, strlen(text));
+}
+
+static void expect_end(int fd)
+{
+    char byte;
+
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+}
+
+static void expect_silence(int fd)
+{
+    char byte;
+
+    assert_int_equal(recv(fd, &byte, 1, 0), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void bytes_both_ways(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+
+    put(f->client, "question");
+    put(f->origin, "answer");
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_OPEN);
+    expect(f->origin, "question");
+    expect(f->client, "answer");
+    assert_int_equal(f->relay.up.bytes, 8);
+    assert_int_equal(f->relay.down.bytes, 6);
+}
+
+static void idle_relay_holds_no_buffer(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+
+    put(f->client, "question");
+    assert_ok(pump(f, &at));
+    assert_null(f->relay.up.buf.mem);
+    assert_null(f->relay.down.buf.mem);
+    assert_int_equal(fk_relay_client_wants(&f->relay), FK_IO_READ);
+    assert_int_equal(fk_relay_origin_wants(&f->relay), FK_IO_READ);
+}
+
+/* Fill the way up until the far end's socket and our buffer take no more. */
+static size_t flood(struct fixture *f, uint8_t *next)
+{
+    enum fk_relay_state at;
+    uint8_t block[4096];
+    size_t sent = 0;
+    ssize_t n;
+
+    for (;;) {
+        for (size_t i = 0; i < sizeof block; i++)
+            block[i] = (uint8_t)(*next + i);
+        n = send(f->client, block, sizeof block, MSG_NOSIGNAL);
+        if (n > 0) {
+            *next = (uint8_t)(*next + n);
+            sent += (size_t)n;
+        }
+        assert_ok(pump(f, &at));
+        assert_true(fk_buf_len(&f->relay.up.buf) <= MAX);
+        if (n < 0)
+            return sent;
+    }
+}
+
+static void slow_receiver_stops_the_sender(void **state)
+{
+    struct fixture *f = *state;
+    size_t sent, received = 0;
+    enum fk_relay_state at;
+    uint8_t next = 0, block[3000], value = 0;
+    ssize_t n;
+
+    sent = flood(f, &next);
+    assert_true(fk_buf_len(&f->relay.up.buf) > 0);
+    assert_int_equal(fk_relay_client_wants(&f->relay), 0);
+    assert_int_equal(fk_relay_origin_wants(&f->relay), FK_IO_READ | FK_IO_WRITE);
+    /* The other direction goes on. */
+    put(f->origin, "answer");
+    assert_ok(pump(f, &at));
+    expect(f->client, "answer");
+    while (received < sent) {
+        n = recv(f->origin, block, sizeof block, 0);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(block[i], value++);
+        received += n > 0 ? (size_t)n : 0;
+        assert_ok(pump(f, &at));
+    }
+    expect_silence(f->origin);
+    assert_int_equal(fk_relay_client_wants(&f->relay), FK_IO_READ);
+    assert_null(f->relay.up.buf.mem);
+}
+
+static void half_close_by_the_client(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+
+    put(f->client, "question");
+    shutdown(f->client, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_HALF);
+    expect(f->origin, "question");
+    expect_end(f->origin);
+    put(f->origin, "answer");
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_HALF);
+    expect(f->client, "answer");
+    shutdown(f->origin, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_DONE);
+    expect_end(f->client);
+}
+
+static void half_close_by_the_origin(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+
+    put(f->origin, "greeting");
+    shutdown(f->origin, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_HALF);
+    expect(f->client, "greeting");
+    expect_end(f->client);
+    put(f->client, "thanks");
+    assert_ok(pump(f, &at));
+    expect(f->origin, "thanks");
+    shutdown(f->client, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_DONE);
+}
+
+/* The end waits behind the bytes before it. */
+static void end_behind_a_full_buffer(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    uint8_t next = 0, block[8192];
+    size_t sent = flood(f, &next), received = 0;
+    ssize_t n;
+
+    shutdown(f->client, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_OPEN); /* not even read yet */
+    while ((n = recv(f->origin, block, sizeof block, 0)) != 0) {
+        received += n > 0 ? (size_t)n : 0;
+        assert_ok(pump(f, &at));
+    }
+    assert_int_equal(received, sent);
+    assert_int_equal(at, FK_RELAY_HALF);
+}
+
+static void receiver_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at = FK_RELAY_OPEN;
+
+    put(f->origin, "last words");
+    fk_close(&f->origin);
+    put(f->client, "question");
+    /* The way up breaks, what the origin said still arrives. */
+    assert_ok(pump(f, &at));
+    expect(f->client, "last words");
+    expect_end(f->client);
+    assert_true(f->relay.up.ended);
+    assert_null(f->relay.up.buf.mem);
+    assert_int_equal(at, FK_RELAY_DONE);
+}
+
+/* A reset (unread bytes at closing) is an error, not an end. */
+static void reset_by_the_client(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+
+    put(f->origin, "never read");
+    assert_ok(pump(f, &at));
+    fk_close(&f->client);
+    assert_err(pump(f, &at), FK_ERR_CLOSED);
+}
+
+/* No origin yet: the first bytes wait for it, up to the bound. */
+static void bytes_wait_for_the_origin(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    char block[4096];
+
+    memset(&f->relay.origin, 0, sizeof f->relay.origin);
+    memset(block, 'x', sizeof block);
+    for (unsigned i = 0; i < 8; i++) {
+        (void)send(f->client, block, sizeof block, MSG_NOSIGNAL);
+        assert_ok(pump(f, &at));
+    }
+    assert_int_equal(fk_buf_len(&f->relay.up.buf), MAX);
+    assert_int_equal(fk_relay_client_wants(&f->relay), 0);
+    assert_int_equal(fk_relay_origin_wants(&f->relay), 0);
+    fk_end_plain(&f->relay.origin, f->near[1]);
+    assert_ok(pump(f, &at));
+    assert_int_equal(fk_buf_len(&f->relay.up.buf), 0);
+    assert_int_equal(f->relay.up.bytes, 8 * sizeof block);
+}
+
+/* A fast sender does not keep a worker for itself. */
+static void stops_for_fairness(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    bool again = false;
+    char small[16] = "";
+
+    f->scratch.size = sizeof small; /* so that a few bytes are many rounds */
+    for (unsigned i = 0; i < 4 * FK_EDGE_PUMP_ROUNDS; i++)
+        assert_int_equal(send(f->client, small, sizeof small, 0), sizeof small);
+    fk_end_notify(&f->relay.client, FK_IO_READ);
+    assert_ok(fk_relay_pump(&f->relay, &f->scratch, &at, &again));
+    assert_true(again);
+    assert_int_equal(f->relay.up.bytes, FK_EDGE_PUMP_ROUNDS * sizeof small);
+    assert_ok(pump(f, &at));
+    assert_int_equal(f->relay.up.bytes, 4 * FK_EDGE_PUMP_ROUNDS * sizeof small);
+}
+
+/* --- with TLS at the client's end --- */
+
+struct tls {
+    struct fixture *f;
+    SSL_CTX *server_ctx, *client_ctx;
+    SSL *server, *client;
+    struct fk_buf prefix;
+    struct fk_bio bio;
+};
+
+static void handshake(struct tls *tls)
+{
+    for (unsigned i = 0; i < 10; i++) {
+        int a = SSL_do_handshake(tls->client);
+        int b = SSL_do_handshake(tls->server);
+
+        if (a == 1 && b == 1)
+            return;
+    }
+    fail_msg("no handshake");
+}
+
+static void tls_begin(struct tls *tls, struct fixture *f)
+{
+    EVP_PKEY *key = pki_key("P-256");
+    X509 *cert = pki_issue(&(struct pki_cert){.subject = "site", .key = key, .serial = 1});
+    BIO *bio;
+
+    memset(tls, 0, sizeof *tls);
+    tls->f = f;
+    tls->server_ctx = SSL_CTX_new(TLS_server_method());
+    tls->client_ctx = SSL_CTX_new(TLS_client_method());
+    assert_int_equal(SSL_CTX_use_certificate(tls->server_ctx, cert), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(tls->server_ctx, key), 1);
+    X509_free(cert);
+    SSL_CTX_set_mode(tls->server_ctx,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(tls->server_ctx, 1);
+    tls->server = SSL_new(tls->server_ctx);
+    tls->client = SSL_new(tls->client_ctx);
+    fk_buf_init(&tls->prefix, 1024);
+    tls->bio = (struct fk_bio){.fd = f->near[0], .prefix = &tls->prefix};
+    bio = fk_bio_new(&tls->bio);
+    assert_non_null(bio);
+    SSL_set_bio(tls->server, bio, bio);
+    SSL_set_fd(tls->client, f->client);
+    SSL_set_accept_state(tls->server);
+    SSL_set_connect_state(tls->client);
+    handshake(tls);
+    fk_end_tls(&f->relay.client, f->near[0], tls->server);
+}
+
+static void tls_end(struct tls *tls)
+{
+    SSL_free(tls->server);
+    SSL_free(tls->client);
+    SSL_CTX_free(tls->server_ctx);
+    SSL_CTX_free(tls->client_ctx);
+    fk_buf_fini(&tls->prefix);
+}
+
+static void tls_bytes_and_close_notify(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    char got[64] = "";
+
+    tls_begin(&tls, f);
+    assert_int_equal(SSL_write(tls.client, "question", 8), 8);
+    assert_ok(pump(f, &at));
+    expect(f->origin, "question");
+    put(f->origin, "answer");
+    shutdown(f->origin, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_HALF);
+    assert_int_equal(SSL_read(tls.client, got, sizeof got), 6);
+    assert_int_equal(SSL_read(tls.client, got, sizeof got), 0);
+    assert_int_equal(SSL_get_shutdown(tls.client), SSL_RECEIVED_SHUTDOWN);
+    assert_int_equal(SSL_write(tls.client, "more", 4), 4); /* the other half is open */
+    assert_ok(pump(f, &at));
+    expect(f->origin, "more");
+    SSL_shutdown(tls.client);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_DONE);
+    expect_end(f->origin);
+    tls_end(&tls);
+}
+
+/* A TCP end without close_notify may be an attacker's: the origin must not take it for an end. */
+static void tls_truncation_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    assert_int_equal(SSL_write(tls.client, "half a que", 10), 10);
+    shutdown(f->client, SHUT_WR);
+    assert_err(pump(f, &at), FK_ERR_CLOSED);
+    expect(f->origin, "half a que");
+    expect_silence(f->origin);
+    tls_end(&tls);
+}
+
+/* After our close_notify a client may simply go. */
+static void tls_client_leaves_after_our_end(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    shutdown(f->origin, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_HALF);
+    shutdown(f->client, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_int_equal(at, FK_RELAY_DONE);
+    tls_end(&tls);
+}
+
+/* A slow TLS client: bytes arrive whole and in order, the buffer keeps its bound. */
+static void tls_slow_client(void **state)
+{
+    struct fixture *f = *state;
+    const size_t total = 4 * 1024 * 1024;
+    size_t sent = 0, received = 0;
+    enum fk_relay_state at;
+    struct tls tls;
+    uint8_t block[8192], got[5000];
+    int n;
+
+    tls_begin(&tls, f);
+    while (received < total) {
+        for (size_t i = 0; i < sizeof block; i++)
+            block[i] = (uint8_t)((sent + i) * 7 >> 3);
+        if (sent < total) {
+            ssize_t put_now = send(f->origin, block, sizeof block, MSG_NOSIGNAL);
+
+            sent += put_now > 0 ? (size_t)put_now : 0;
+        }
+        assert_ok(pump(f, &at));
+        assert_true(fk_buf_len(&f->relay.down.buf) <= MAX);
+        n = SSL_read(tls.client, got, sizeof got);
+        for (int i = 0; i < n; i++)
+            assert_int_equal(got[i], (uint8_t)((received + (size_t)i) * 7 >> 3));
+        received += n > 0 ? (size_t)n : 0;
+    }
+    assert_int_equal(sent, total);
+    tls_end(&tls);
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
+          WITH(slow_receiver_stops_the_sender), WITH(half_close_by_the_client),
+          WITH(half_close_by_the_origin), WITH(end_behind_a_full_buffer), WITH(receiver_is_gone),
+          WITH(reset_by_the_client), WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
+          WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
+          WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client))

@@ -1,0 +1,258 @@
+/* Ticket keys: rotation, transport, derivation for each site, sealing and opening. */
+#include "unit.h"
+
+#include "base/err.h"
+#include "edge/tickets.h"
+
+#include <openssl/core_names.h>
+
+#define LIFE 4000000ULL
+
+static bool rotate(struct fk_ticket_keys *keys, uint64_t now, uint64_t *ret_next)
+{
+    bool changed;
+
+    assert_ok(fk_ticket_keys_rotate(keys, LIFE, now, &changed, ret_next));
+    return changed;
+}
+
+static void new_key_every_quarter(void **state)
+{
+    struct fk_ticket_keys keys = {0};
+    uint64_t next, now = 5000;
+    uint8_t first[16];
+
+    (void)state;
+    assert_true(rotate(&keys, now, &next));
+    assert_int_equal(keys.count, 1);
+    assert_int_equal(next, LIFE / 4);
+    memcpy(first, keys.keys[0].id, sizeof first);
+    assert_false(rotate(&keys, now + LIFE / 4 - 1, &next));
+    assert_int_equal(next, 1);
+    assert_true(rotate(&keys, now + LIFE / 4, &next));
+    assert_int_equal(keys.count, 2);
+    assert_memory_not_equal(keys.keys[0].id, first, sizeof first);
+    assert_memory_equal(keys.keys[1].id, first, sizeof first);
+}
+
+static void keys_end_after_their_life(void **state)
+{
+    struct fk_ticket_keys keys = {0};
+    uint64_t next;
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        assert_true(rotate(&keys, i * LIFE / 4, &next));
+        assert_true(keys.count <= FK_EDGE_TICKET_KEYS);
+        for (size_t j = 0; j < keys.count; j++)
+            assert_true(i * LIFE / 4 - keys.keys[j].made_us < LIFE);
+    }
+    assert_int_equal(keys.count, 4);
+}
+
+/* Asleep for longer than a life: one fresh key is all that is left. */
+static void long_sleep(void **state)
+{
+    struct fk_ticket_keys keys = {0};
+    uint64_t next;
+
+    (void)state;
+    (void)rotate(&keys, 0, &next);
+    (void)rotate(&keys, LIFE / 4, &next);
+    assert_true(rotate(&keys, 100 * LIFE, &next));
+    assert_int_equal(keys.count, 1);
+    assert_int_equal(keys.keys[0].made_us, 100 * LIFE);
+}
+
+static struct fk_ticket_keys some_keys(size_t count)
+{
+    struct fk_ticket_keys keys = {0};
+    uint64_t next;
+
+    for (size_t i = 0; i < count; i++)
+        (void)rotate(&keys, i * LIFE / 4, &next);
+    return keys;
+}
+
+static void transport(void **state)
+{
+    struct fk_ticket_keys keys = some_keys(3), back;
+    uint8_t wire[FK_TICKET_KEYS_WIRE_MAX + 1] = {0};
+    size_t len = fk_ticket_keys_encode(&keys, wire);
+
+    (void)state;
+    assert_int_equal(len, 1 + 3 * 48);
+    assert_ok(fk_ticket_keys_decode(wire, len, &back));
+    assert_int_equal(back.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_memory_equal(back.keys[i].id, keys.keys[i].id, 16);
+        assert_memory_equal(back.keys[i].secret, keys.keys[i].secret, 32);
+    }
+    for (size_t cut = 0; cut < len; cut++)
+        assert_err(fk_ticket_keys_decode(wire, cut, &back), FK_ERR_TRUNCATED);
+    assert_err(fk_ticket_keys_decode(wire, len + 1, &back), FK_ERR_TRAILING);
+    wire[0] = 0;
+    assert_err(fk_ticket_keys_decode(wire, 1, &back), FK_ERR_FORMAT);
+    wire[0] = FK_EDGE_TICKET_KEYS + 1;
+    assert_err(fk_ticket_keys_decode(wire, sizeof wire, &back), FK_ERR_FORMAT);
+}
+
+/* --- sealing --- */
+
+struct fixture {
+    struct fk_tickets *tickets;
+    struct fk_ticket_site *a, *b;
+    EVP_CIPHER_CTX *cipher;
+    EVP_MAC *hmac;
+    EVP_MAC_CTX *mac;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    assert_non_null(f);
+    assert_ok(fk_tickets_new(NULL, &f->tickets));
+    assert_ok(fk_ticket_site_new(f->tickets, "a.example", &f->a));
+    assert_ok(fk_ticket_site_new(f->tickets, "b.example", &f->b));
+    f->cipher = EVP_CIPHER_CTX_new();
+    f->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    f->mac = EVP_MAC_CTX_new(f->hmac);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    EVP_CIPHER_CTX_free(f->cipher);
+    EVP_MAC_CTX_free(f->mac);
+    EVP_MAC_free(f->hmac);
+    fk_ticket_site_free(f->a);
+    fk_ticket_site_free(f->b);
+    fk_tickets_free(f->tickets);
+    free(f);
+    return 0;
+}
+
+struct ticket {
+    uint8_t name[16], iv[16], body[64], tag[32];
+    int len;
+};
+
+static int seal(struct fixture *f, struct fk_ticket_site *site, struct ticket *ret)
+{
+    static const uint8_t text[] = "a session of nobody in particular";
+    int result = fk_ticket_site_seal(site, ret->name, ret->iv, f->cipher, f->mac);
+    int last;
+    size_t tag_len;
+
+    if (result != 1)
+        return result;
+    assert_int_equal(EVP_EncryptUpdate(f->cipher, ret->body, &ret->len, text, sizeof text), 1);
+    assert_int_equal(EVP_EncryptFinal_ex(f->cipher, ret->body + ret->len, &last), 1);
+    ret->len += last;
+    assert_int_equal(EVP_MAC_init(f->mac, NULL, 0, NULL), 1);
+    assert_int_equal(EVP_MAC_update(f->mac, ret->body, (size_t)ret->len), 1);
+    assert_int_equal(EVP_MAC_final(f->mac, ret->tag, &tag_len, sizeof ret->tag), 1);
+    return 1;
+}
+
+/* What OpenSSL does with a ticket: the callback, the MAC, then decryption. */
+static int unseal(struct fixture *f, struct fk_ticket_site *site, const struct ticket *ticket)
+{
+    uint8_t tag[32], text[96];
+    int result = fk_ticket_site_open(site, ticket->name, ticket->iv, f->cipher, f->mac);
+    int len, last;
+    size_t tag_len;
+
+    if (result <= 0)
+        return result;
+    assert_int_equal(EVP_MAC_init(f->mac, NULL, 0, NULL), 1);
+    assert_int_equal(EVP_MAC_update(f->mac, ticket->body, (size_t)ticket->len), 1);
+    assert_int_equal(EVP_MAC_final(f->mac, tag, &tag_len, sizeof tag), 1);
+    assert_memory_equal(tag, ticket->tag, sizeof tag);
+    assert_int_equal(EVP_DecryptUpdate(f->cipher, text, &len, ticket->body, ticket->len), 1);
+    assert_int_equal(EVP_DecryptFinal_ex(f->cipher, text + len, &last), 1);
+    assert_string_equal((char *)text, "a session of nobody in particular");
+    return result;
+}
+
+static void without_keys_no_ticket(void **state)
+{
+    struct fixture *f = *state;
+    struct ticket ticket = {0};
+
+    assert_int_equal(seal(f, f->a, &ticket), 0);
+    assert_int_equal(unseal(f, f->a, &ticket), 0);
+}
+
+static void sealed_ticket_opens(void **state)
+{
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(2);
+    struct ticket one, two;
+
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(seal(f, f->a, &one), 1);
+    assert_int_equal(seal(f, f->a, &two), 1);
+    assert_int_equal(unseal(f, f->a, &one), 1);
+    assert_int_equal(unseal(f, f->a, &two), 1);
+    assert_memory_not_equal(one.iv, two.iv, sizeof one.iv);
+}
+
+static void ticket_of_another_site_is_unknown(void **state)
+{
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(2);
+    struct ticket ticket;
+
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(seal(f, f->a, &ticket), 1);
+    assert_int_equal(unseal(f, f->b, &ticket), 0);
+    assert_int_equal(unseal(f, f->a, &ticket), 1);
+}
+
+static void old_key_opens_and_renews(void **state)
+{
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(1);
+    struct ticket ticket;
+    uint64_t next;
+
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(seal(f, f->a, &ticket), 1);
+    (void)rotate(&keys, LIFE / 4, &next);
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(unseal(f, f->a, &ticket), 2);
+    (void)rotate(&keys, 2 * LIFE, &next);
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(unseal(f, f->a, &ticket), 0);
+}
+
+/* Two processes with the same keys make the same of a ticket. */
+static void workers_share(void **state)
+{
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(2);
+    struct fk_ticket_site *site;
+    struct fk_tickets *other;
+    struct ticket ticket;
+
+    assert_ok(fk_tickets_new(NULL, &other));
+    assert_ok(fk_ticket_site_new(other, "a.example", &site));
+    fk_tickets_set(other, &keys);
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(seal(f, f->a, &ticket), 1);
+    assert_int_equal(unseal(f, site, &ticket), 1);
+    fk_ticket_site_free(site);
+    fk_tickets_free(other);
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+UNIT_MAIN(cmocka_unit_test(new_key_every_quarter), cmocka_unit_test(keys_end_after_their_life),
+          cmocka_unit_test(long_sleep), cmocka_unit_test(transport), WITH(without_keys_no_ticket),
+          WITH(sealed_ticket_opens), WITH(ticket_of_another_site_is_unknown),
+          WITH(old_key_opens_and_renews), WITH(workers_share))
