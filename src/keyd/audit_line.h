@@ -29,4 +29,10 @@ struct fk_audit_event {
 /* Write the line with its newline, no NUL; the number of bytes. Never allocates. */
 size_t fk_audit_line_format(const struct fk_audit_event *event, char dst[FK_AUDIT_LINE_MAX]);
 
+/* What the audit process says to a front, after each batch and when its state changes. */
+struct fk_audit_ack {
+    uint32_t lines;   /* that are in the file, since the last such message */
+    uint32_t failing; /* 1: lines cannot be written at present */
+};
+
 #endif
