@@ -6,14 +6,16 @@
 #include "cli/options.h"
 #include "conf/conf.h"
 #include "edge/conf.h"
+#include "edge/edge.h"
 #include "keyd/conf.h"
+#include "keyd/keyd.h"
 
 #include <stdio.h>
 #include <string.h>
 
 const struct fk_role_kind fk_role_kinds[] = {
-    {"keyd", &fk_keyd_conf_kind},
-    {"edge", &fk_edge_conf_kind},
+    {"keyd", &fk_keyd_conf_kind, fk_keyd_load},
+    {"edge", &fk_edge_conf_kind, fk_edge_load},
 };
 
 /* --- which daemon's --- */
@@ -83,6 +85,21 @@ static void print_errors(const struct fk_conf *conf)
         fprintf(stderr, "%s\n", fk_conf_error(conf, i));
 }
 
+/* The daemon's own check, of files and keys, too, in place of that by the tables. */
+static int check_whole(const struct fk_role_kind *role, const char *path, struct fk_conf **conf)
+{
+    struct fk_bundle *bundle = NULL;
+    int err = fk_bundle_new(&bundle);
+
+    if (err != FK_OK)
+        return err;
+    fk_conf_free(*conf);
+    *conf = NULL;
+    err = role->load(path, bundle, conf);
+    fk_bundle_free(bundle);
+    return err;
+}
+
 int fk_cmd_check(int argc, char **argv)
 {
     static const struct fk_opt options[] = {
@@ -116,6 +133,8 @@ int fk_cmd_check(int argc, char **argv)
         return 2;
     }
     err = fk_role_conf_load(values.conf, values.role, &role, &conf);
+    if (conf != NULL && err == FK_OK)
+        err = check_whole(role, values.conf, &conf);
     if (conf == NULL)
         return fk_command_fail("cannot check", values.conf, err);
     print_errors(conf);

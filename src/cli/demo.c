@@ -98,11 +98,11 @@ static int wait_served(struct fk_demo *demo, uint64_t deadline_us)
     struct fk_demo_view view;
     int err;
 
-    while (fk_demo_openssl(demo, first_version(demo), &view) != FK_OK) {
+    while (fk_demo_handshake(demo, first_version(demo), &view) != FK_OK) {
         if ((err = fk_demo_wait(demo, LOOK_US)) != FK_OK)
             return err;
         if (fk_clock_us() > deadline_us) {
-            fprintf(stderr, "farkey demo: no request succeeds: %s\n", view.failure);
+            fprintf(stderr, "farkey demo: no handshake succeeds: %s\n", view.failure);
             return FK_ERR_TIMEOUT;
         }
     }

@@ -95,9 +95,6 @@ int fk_demo_start_child(struct fk_demo *demo, int which, const char *role, int l
  */
 int fk_demo_wait(struct fk_demo *demo, uint64_t us);
 
-/* Whether a signal has asked to end; waits for nothing. */
-bool fk_demo_interrupted(const struct fk_demo *demo);
-
 /* End all processes, theirs too, and wait until none is left. */
 void fk_demo_procs_fini(struct fk_demo *demo);
 
@@ -135,6 +132,9 @@ bool fk_demo_has_curl(void);
  * as they must be. */
 int fk_demo_curl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret);
 int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret);
+
+/* A handshake alone, by OpenSSL: the origin may speak anything. */
+int fk_demo_handshake(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret);
 
 /* The line with which the user repeats it. */
 void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size);

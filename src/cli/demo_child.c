@@ -19,7 +19,7 @@ static void on_control(struct fk_io *io, unsigned events)
     if (err == FK_OK) {
         err = child->take(child, &msg);
         fk_procmsg_close(&msg);
-        if (err == FK_OK && msg.type == FK_PROC_GO)
+        if (err == FK_OK && msg.type == FK_PROC_GO && (err = fk_proc_drop(NULL)) == FK_OK)
             err = fk_proc_send_fd(fk_io_fd(io), FK_PROC_READY, 0, -1);
     }
     if (err == FK_OK)

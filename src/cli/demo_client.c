@@ -38,6 +38,13 @@ static const struct version_row versions[] = {
     [FK_DEMO_TLS13] = {"TLSv1.3", "--tlsv1.3", "1.3", TLS1_3_VERSION},
 };
 
+/* An origin of the user's may answer with any status. */
+static bool status_ok(const struct fk_demo *demo, int status)
+{
+    return demo->origin != NULL ? status > 0 : status == 200;
+}
+
+/* Protocol and certificate must be as they should. */
 static int judge(struct fk_demo_view *view, const struct version_row *version)
 {
     if (view->failure[0] != '\0')
@@ -48,9 +55,19 @@ static int judge(struct fk_demo_view *view, const struct version_row *version)
     else if (strcmp(view->verified, "ok") != 0)
         snprintf(view->failure, sizeof view->failure, "the certificate is not verified: %s",
                  view->verified);
-    else if (view->status < 200 || view->status > 399)
-        snprintf(view->failure, sizeof view->failure, "the HTTP status is %d", view->status);
     return view->failure[0] == '\0' ? FK_OK : FK_ERR_VERIFY;
+}
+
+/* And so must the answer. */
+static int judge_answer(const struct fk_demo *demo, struct fk_demo_view *view,
+                        const struct version_row *version)
+{
+    int err = judge(view, version);
+
+    if (err != FK_OK || status_ok(demo, view->status))
+        return err;
+    snprintf(view->failure, sizeof view->failure, "the HTTP status is %d", view->status);
+    return FK_ERR_VERIFY;
 }
 
 void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size)
@@ -167,9 +184,17 @@ static void pick(const char *report, const char *prefix, const char *end, char *
     snprintf(dst, size, "%.*s", (int)len, line);
 }
 
+/* The status of what follows "HTTP/1." in an answer: "1 200 OK". */
+static int status_of(const char *text)
+{
+    const char *space = strchr(text, ' ');
+
+    return space == NULL ? 0 : (int)strtol(space, NULL, 10);
+}
+
 static void parse_report(const char *report, struct fk_demo_view *view)
 {
-    char status[8] = "0", connection[128] = "";
+    char status[16] = "", connection[128] = "";
     const char *slash;
 
     pick(report, "* SSL connection using ", NULL, connection, sizeof connection);
@@ -183,8 +208,8 @@ static void parse_report(const char *report, struct fk_demo_view *view)
     pick(report, "*  subject: ", NULL, view->subject, sizeof view->subject);
     pick(report, "*  issuer: ", NULL, view->issuer, sizeof view->issuer);
     pick(report, "*  SSL certificate verify ", ".", view->verified, sizeof view->verified);
-    pick(report, "< HTTP/1.1 ", " ", status, sizeof status);
-    view->status = (int)strtol(status, NULL, 10);
+    pick(report, "< HTTP/1.", NULL, status, sizeof status);
+    view->status = status_of(status);
 }
 
 static void read_body(const char *path, struct fk_demo_view *view)
@@ -224,7 +249,7 @@ int fk_demo_curl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_
     read_body(body_file, ret);
     unlink(body_file);
     free(report);
-    return judge(ret, &versions[version]);
+    return judge_answer(demo, ret, &versions[version]);
 }
 
 /* --- OpenSSL --- */
@@ -294,8 +319,8 @@ static void talk(SSL *ssl, struct fk_demo_view *view)
         len += (size_t)n;
     }
     answer[len] = '\0';
-    if (strncmp(answer, "HTTP/1.1 ", 9) == 0)
-        view->status = (int)strtol(answer + 9, NULL, 10);
+    if (strncmp(answer, "HTTP/1.", 7) == 0)
+        view->status = status_of(answer + 7);
     body = strstr(answer, "\r\n\r\n");
     if (body != NULL)
         snprintf(view->body, sizeof view->body, "%s", body + 4);
@@ -324,26 +349,40 @@ static void fail_tls(struct fk_demo_view *view)
     snprintf(view->failure, sizeof view->failure, "the TLS handshake failed: %s", text);
 }
 
-int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
+/* Handshake, and a request unless `talk_too` is false. */
+static void connect_openssl(const struct fk_demo *demo, const struct version_row *version,
+                            bool talk_too, struct fk_demo_view *view)
 {
-    SSL_CTX *ctx = client_context(demo, versions[version].number);
+    SSL_CTX *ctx = client_context(demo, version->number);
     SSL *ssl = ctx == NULL ? NULL : SSL_new(ctx);
     int fd = dial(demo);
 
-    memset(ret, 0, sizeof *ret);
+    memset(view, 0, sizeof *view);
     ERR_clear_error();
     if (fd < 0) {
-        snprintf(ret->failure, sizeof ret->failure, "cannot connect: %s", strerror(errno));
+        snprintf(view->failure, sizeof view->failure, "cannot connect: %s", strerror(errno));
     } else if (ssl == NULL || SSL_set_fd(ssl, fd) != 1 || SSL_set1_host(ssl, FK_DEMO_NAME) != 1 ||
                SSL_set_tlsext_host_name(ssl, FK_DEMO_NAME) != 1 || SSL_connect(ssl) != 1) {
-        fail_tls(ret);
+        fail_tls(view);
     } else {
-        look(ssl, ret);
-        talk(ssl, ret);
+        look(ssl, view);
+        if (talk_too)
+            talk(ssl, view);
         SSL_shutdown(ssl);
     }
     SSL_free(ssl);
     SSL_CTX_free(ctx);
     fk_close(&fd);
+}
+
+int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
+{
+    connect_openssl(demo, &versions[version], true, ret);
+    return judge_answer(demo, ret, &versions[version]);
+}
+
+int fk_demo_handshake(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
+{
+    connect_openssl(demo, &versions[version], false, ret);
     return judge(ret, &versions[version]);
 }

@@ -170,13 +170,6 @@ static bool take_signal(struct fk_demo *demo)
     return read(demo->signals, &info, sizeof info) == (ssize_t)sizeof info;
 }
 
-bool fk_demo_interrupted(const struct fk_demo *demo)
-{
-    struct pollfd poll_fd = {demo->signals, POLLIN, 0};
-
-    return poll(&poll_fd, 1, 0) > 0;
-}
-
 int fk_demo_wait(struct fk_demo *demo, uint64_t us)
 {
     struct pollfd fds[1 + FK_DEMO_PROCS];

@@ -210,35 +210,38 @@ static void user_of(pid_t pid, char *dst, size_t size)
     fclose(in);
 }
 
-static bool is_signer(const char *name)
-{
-    return strncmp(name, "signer", 6) == 0;
-}
+/* What one daemon's rows are printed with. */
+struct listing {
+    const char *daemon;
+    bool has_key; /* its signers do */
+    const struct inodes *inodes;
+    FILE *out;
+};
 
-static void show_row(const struct row *row, const char *daemon, const struct inodes *inodes,
-                     FILE *out)
+static void show_row(const struct row *row, const struct listing *listing)
 {
+    bool holds = listing->has_key && strncmp(row->name, "signer", 6) == 0;
     char user[64], sockets[32];
-    int n = count_sockets(row->pid, inodes);
+    int n = count_sockets(row->pid, listing->inodes);
 
     if (n >= 0)
         snprintf(sockets, sizeof sockets, "%d", n);
     else
         snprintf(sockets, sizeof sockets, "closed to look");
     user_of(row->pid, user, sizeof user);
-    fprintf(out, "  %-11s %-14s %7d  %-8s  %-15s %s\n", daemon, row->name, (int)row->pid, user,
-            sockets, is_signer(row->name) ? "holds the key" : "");
+    fprintf(listing->out, "  %-11s %-14s %7d  %-8s  %s%s\n", listing->daemon, row->name,
+            (int)row->pid, user, sockets, holds ? "  <- holds the key" : "");
 }
 
-static void show_daemon(pid_t master, const char *daemon, const struct inodes *inodes, FILE *out)
+static void show_daemon(pid_t master, const struct listing *listing)
 {
     struct row rows[ROWS_MAX];
     struct row self = {.pid = master, .name = "master"};
     size_t n = find_children(master, rows);
 
-    show_row(&self, daemon, inodes, out);
+    show_row(&self, listing);
     for (size_t i = 0; i < n; i++)
-        show_row(&rows[i], daemon, inodes, out);
+        show_row(&rows[i], listing);
 }
 
 void fk_demo_show_processes(const struct fk_demo *demo, FILE *out)
@@ -246,6 +249,7 @@ void fk_demo_show_processes(const struct fk_demo *demo, FILE *out)
     static const char *const tables[] = {"/proc/net/tcp",  "/proc/net/tcp6", "/proc/net/udp",
                                          "/proc/net/udp6", "/proc/net/raw",  "/proc/net/raw6"};
     struct inodes *inodes = calloc(1, sizeof *inodes);
+    bool local = demo->mode == FK_DEMO_LOCAL;
 
     if (inodes == NULL)
         return;
@@ -253,8 +257,9 @@ void fk_demo_show_processes(const struct fk_demo *demo, FILE *out)
         read_inodes(tables[i], inodes);
     fprintf(out, "\nWhere the site's private key is\n"
                  "  daemon      process            pid  user      network sockets\n");
-    show_daemon(demo->procs[FK_DEMO_EDGE].pid, "edge", inodes, out);
-    show_daemon(demo->procs[FK_DEMO_KEYD].pid, "key server", inodes, out);
+    show_daemon(demo->procs[FK_DEMO_EDGE].pid, &(struct listing){"edge", local, inodes, out});
+    show_daemon(demo->procs[FK_DEMO_KEYD].pid,
+                &(struct listing){"key server", !local, inodes, out});
     free(inodes);
     if (geteuid() != 0)
         fputs("  (\"closed to look\": the process lets not even its own user look into it;\n"

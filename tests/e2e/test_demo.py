@@ -1,0 +1,284 @@
+"""farkey demo: what it shows, the JSON object, and that it leaves nothing behind."""
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from harness import FARKEY, free_port, run, wait_until
+
+PATIENCE = 120
+
+
+def demo(*words, **options):
+    return run(FARKEY, "demo", *words, timeout=PATIENCE, **options)
+
+
+def parent_of(pid):
+    """The parent of a process; None when there is no such process."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def descendants(pid):
+    """All processes below `pid` that are alive."""
+    parents = {int(entry): parent_of(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+    found, frontier = set(), {pid}
+    while frontier:
+        frontier = {child for child, parent in parents.items() if parent in frontier} - found
+        found |= frontier
+    return found
+
+
+def alive(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+class Pair:
+    """A demonstration that stays."""
+
+    def __init__(self, *words):
+        self.process = subprocess.Popen([FARKEY, "demo", "--stay", "--json", *words], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        self.line = self.process.stdout.readline()
+        if not self.line:
+            raise AssertionError(self.process.stderr.read())
+        self.facts = json.loads(self.line)
+
+    def curl(self, *words):
+        """The answer to the command that the object gives, with more options."""
+        return run("sh", "-c", " ".join([self.facts["command"], "-sS", *words])).stdout
+
+    def end(self, number):
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def pairs():
+    started = []
+
+    def start(*words):
+        started.append(Pair(*words))
+        return started[-1]
+
+    yield start
+    for pair in started:
+        if pair.process.poll() is None:
+            pair.end(signal.SIGTERM)
+        pair.process.stdout.close()
+        pair.process.stderr.close()
+
+
+@pytest.mark.parametrize("kind", ["p256", "rsa2048", "ed25519"])
+def test_shows_both_versions(kind):
+    shown = demo("--key", kind).stdout
+    for version in ["TLSv1.2", "TLSv1.3"]:
+        assert f"protocol     {version}\n" in shown
+    assert shown.count("verified     ok") == 2 and shown.count("HTTP status  200") == 2
+    assert shown.count("certificate  CN=example.com") == 2
+    assert shown.count("Hello from the origin.") == 2
+    assert "holds the key" in shown and "curl --" in shown
+
+
+def test_signer_has_no_network_socket():
+    if os.geteuid() != 0:
+        pytest.skip("only root may look into a process that is not dumpable")
+    shown = demo().stdout
+    row = next(line for line in shown.splitlines() if "holds the key" in line)
+    assert row.split()[:3] == ["key", "server", "signer-0"] and row.split()[5] == "0"
+
+
+def test_mode_decrypt():
+    shown = demo("--mode", "decrypt").stdout
+    assert "protocol     TLSv1.2\n" in shown and "TLSv1.3" not in shown
+    assert "cipher       AES" in shown
+
+
+def test_mode_local():
+    shown = demo("--mode", "local").stdout
+    assert "protocol     TLSv1.2\n" in shown and "protocol     TLSv1.3\n" in shown
+    assert next(line for line in shown.splitlines() if "holds the key" in line).split()[0] == "edge"
+
+
+def test_without_curl():
+    shown = demo(env={"PATH": "/nonexistent"}).stdout
+    assert "curl is not installed" in shown
+    assert "protocol     TLSv1.2\n" in shown and "protocol     TLSv1.3\n" in shown
+
+
+def test_without_root():
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root to become nobody; other cases run without root then")
+    done = run("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", FARKEY, "demo", timeout=PATIENCE,
+               check=False, cwd="/")
+    if "Permission denied" in done.stderr and not done.stdout:
+        pytest.skip("nobody may not enter the build directory")
+    assert done.returncode == 0, done.stderr
+    assert "protocol     TLSv1.3\n" in done.stdout
+
+
+def test_object(pairs):
+    pair = pairs()
+    facts = pair.facts
+    assert pair.line.endswith("}\n")
+    assert list(facts) == ["edge", "keyd", "origin", "name", "dir", "ca", "command"]
+    assert facts["name"] == "example.com"
+    for part in ["edge", "keyd", "origin"]:
+        assert list(facts[part]) == ["address", "pid"]
+        host, port = facts[part]["address"].split(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+        assert alive(facts[part]["pid"])
+    for part in ["edge", "keyd"]:
+        words = pathlib.Path(f"/proc/{facts[part]['pid']}/cmdline").read_bytes().split(b"\0")
+        assert words[1] == part.encode()
+    assert facts["command"].startswith("curl ")
+    assert "Hello from the origin" in pair.curl()
+    assert os.stat(facts["dir"]).st_mode & 0o777 == 0o700
+
+
+def test_serves_openssl(pairs):
+    pair = pairs()
+    for option, name in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")]:
+        shown = run("openssl", "s_client", option, "-connect", pair.facts["edge"]["address"], "-servername",
+                    "example.com", "-CAfile", pair.facts["ca"], "-verify_hostname", "example.com",
+                    "-verify_return_error", "-brief", check=False).stderr
+        assert f"Protocol version: {name}" in shown and "Verification: OK" in shown
+
+
+def test_key_is_a_plain_file_of_the_key_server_only(pairs):
+    facts = pairs("--key", "rsa2048").facts
+    public = run("openssl", "x509", "-noout", "-pubkey", "-in",
+                 next(pathlib.Path(facts["dir"]).rglob("example.com.crt"))).stdout
+    holders, channels = [], []
+    for path in pathlib.Path(facts["dir"]).rglob("*"):
+        if not path.is_file() or "PRIVATE KEY" not in path.read_text(errors="replace"):
+            continue
+        assert path.stat().st_mode & 0o777 == 0o600
+        if run("openssl", "pkey", "-in", path, "-pubout").stdout == public:
+            holders.append(path)
+        elif path.name == "channel.key":
+            channels.append(path)
+    assert len(holders) == 1 and "/keys/" in str(holders[0])
+    assert len(channels) == 2
+    for path in channels:
+        assert "EC" in run("openssl", "pkey", "-in", path, "-noout", "-text_pub").stdout.replace("NIST CURVE", "EC")
+
+
+def test_one_of_each(pairs):
+    facts = pairs().facts
+    roles = []
+    for part in ["edge", "keyd"]:
+        for pid in descendants(facts[part]["pid"]):
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            roles.append(words[2].decode())
+    assert sorted(roles) == ["admin", "admin", "edge-worker", "keyd-audit", "keyd-front", "signer"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_with_all_its_processes(pairs, number):
+    pair = pairs("--rtt", "1ms")
+    everything = descendants(pair.process.pid)
+    assert len(everything) >= 9
+    assert pair.end(number) == 0
+    assert [pid for pid in everything if alive(pid)] == []
+    assert not os.path.exists(pair.facts["dir"])
+
+
+def test_dies_with_all_its_processes(pairs):
+    pair = pairs()
+    everything = descendants(pair.process.pid)
+    assert pair.end(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not [pid for pid in everything if alive(pid)], "all processes have ended")
+    shutil.rmtree(pair.facts["dir"])
+
+
+def test_stays_when_a_daemon_is_killed_or_stopped(pairs):
+    pair = pairs()
+    everything = descendants(pair.process.pid)
+    os.kill(pair.facts["edge"]["pid"], signal.SIGKILL)
+    os.kill(pair.facts["keyd"]["pid"], signal.SIGSTOP)
+    assert "was ended by signal 9" in pair.process.stderr.readline()
+    assert pair.process.poll() is None
+    assert pair.end(signal.SIGTERM) == 0
+    assert [pid for pid in everything if alive(pid)] == []
+
+
+def test_delay(pairs):
+    pair = pairs("--rtt", "300ms")
+    times = pair.curl("-o", "/dev/null", "-w", "'%{time_connect} %{time_appconnect}'").split()
+    assert 0.3 <= float(times[1]) - float(times[0]) < 0.6
+
+
+class Here(http.server.BaseHTTPRequestHandler):
+    """An origin of this test."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"mine\n")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_other_origin(pairs):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"127.0.0.1:{server.server_address[1]}"
+        pair = pairs("--origin", address)
+        assert pair.facts["origin"] == {"address": address, "pid": None}
+        assert pair.curl() == "mine\n"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_origin_that_is_not_http(pairs):
+    """One that says nothing at all: a handshake is enough for the object."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pair = pairs("--origin", f"127.0.0.1:{silent.getsockname()[1]}")
+        assert alive(pair.facts["edge"]["pid"])
+
+
+def test_port(pairs):
+    port = free_port()
+    pair = pairs("--port", str(port))
+    assert pair.facts["edge"]["address"] == f"127.0.0.1:{port}"
+    assert "Hello" in pair.curl()
+
+
+def test_port_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = demo("--port", str(other.getsockname()[1]), check=False)
+    assert done.returncode == 1 and "Address already in use" in done.stderr
+
+
+def test_requests_share_a_connection_and_have_bodies(pairs):
+    pair = pairs()
+    url = pair.facts["command"].split()[-1]
+    shown = pair.curl(url)
+    assert "request 1 on it" in shown and "request 2 on it" in shown
+    assert "body: 100000 bytes" in pair.curl("-X", "POST", "--data-binary", "@-", "<<EOF\n" + "x" * 99999 + "\nEOF\n")
+    assert "request: HEAD" not in pair.curl("-I")
+
+
+def test_usage():
+    for words in [("--key", "rsa512"), ("--origin", "nowhere"), ("--rtt", "20"), ("--port", "70000"),
+                  ("--mode", "decrypt", "--key", "p256"), ("extra",)]:
+        done = demo(*words, check=False)
+        assert done.returncode == 2 and done.stderr
