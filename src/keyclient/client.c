@@ -88,7 +88,7 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
         !copy_text(config->device, &server->texts.device) ||
         !copy_text(config->zone, &server->texts.zone) ||
         (err = fk_table_init(&server->table, config->max_outstanding)) != FK_OK ||
-        (server->has_bind && (err = parse_bind(config->bind, &server->bind)) != FK_OK)) {
+        (config->bind != NULL && (err = parse_bind(config->bind, &server->bind)) != FK_OK)) {
         fk_server_free(server);
         return err;
     }

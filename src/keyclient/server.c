@@ -45,7 +45,9 @@ static void enter(struct fk_keyserver *server, enum fk_server_state state)
 /* The pause is over: try again now, or when somebody needs it. */
 static void backoff_over(struct fk_keyserver *server)
 {
-    if (server->config.idle_us == 0 || server->outstanding > 0) {
+    bool listing_due = server->watch != NULL && !server->list.complete;
+
+    if (server->config.idle_us == 0 || server->outstanding > 0 || listing_due) {
         begin(server);
         return;
     }
@@ -71,10 +73,11 @@ static void disconnect(struct fk_keyserver *server)
 static void check_idle(struct fk_keyserver *server)
 {
     uint64_t idle = fk_clock_us() - server->last_use_us;
+    bool busy = server->outstanding > 0 || server->listing;
 
-    if (server->outstanding > 0 || idle < server->config.idle_us) {
-        fk_timer_start(&server->timer, server->outstanding > 0 ? server->config.idle_us
-                                                               : server->config.idle_us - idle);
+    if (busy || idle < server->config.idle_us) {
+        fk_timer_start(&server->timer,
+                       busy ? server->config.idle_us : server->config.idle_us - idle);
         return;
     }
     fk_log(FK_LOG_DEBUG, "key server is idle, channel closed",

@@ -70,8 +70,8 @@ static bool same_zone(const struct fk_keypool *pool, size_t member)
 /* Own zone only when it has a candidate; within, smooth weighted round robin. */
 static size_t nearest(struct fk_keypool *pool, const size_t *candidates, size_t n)
 {
-    struct fk_keymember *best = NULL;
-    bool zone_only = false;
+    bool zone_only = false, found = false;
+    size_t best = candidates[0];
     int64_t total = 0;
 
     for (size_t i = 0; i < n; i++)
@@ -83,11 +83,12 @@ static size_t nearest(struct fk_keypool *pool, const size_t *candidates, size_t 
             continue;
         member->current += member->server->config.weight;
         total += member->server->config.weight;
-        if (best == NULL || member->current > best->current)
-            best = member;
+        if (!found || member->current > pool->members[best].current)
+            best = candidates[i];
+        found = true;
     }
-    best->current -= total;
-    return (size_t)(best - pool->members);
+    pool->members[best].current -= total;
+    return best;
 }
 
 static choose_fn *const strategies[] = {

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "failmalloc.h"
 #include "loop/sock.h"
 #include "pki.h"
 #include "tls/channel.h"
@@ -637,6 +638,22 @@ static void tampered_record_ends_it(void **state)
     stop(&link);
 }
 
+static void lack_of_memory_ends_it(void **state)
+{
+    struct link link;
+
+    (void)state;
+    establish(&link);
+    assert_ok(fk_buf_append(fk_channel_io_out(link.client.io), "x", 1));
+    fk_channel_io_flush(link.client.io);
+    failmalloc_arm(1);
+    wait_until(&link, link.server.closed);
+    assert_true(failmalloc_disarm());
+    assert_err(link.server.err, FK_ERR_NOMEM);
+    assert_string_equal(fk_channel_io_reason(link.server.io), "out of memory");
+    stop(&link);
+}
+
 /* A reset needs TCP. */
 static void reset_is_a_socket_failure(void **state)
 {
@@ -680,4 +697,5 @@ UNIT_MAIN(cmocka_unit_test(both_ends_know_each_other),
           cmocka_unit_test(owner_may_free_in_its_callback), cmocka_unit_test(close_in_order),
           cmocka_unit_test(truncation_is_told_apart),
           cmocka_unit_test(truncation_within_the_handshake),
-          cmocka_unit_test(tampered_record_ends_it), cmocka_unit_test(reset_is_a_socket_failure))
+          cmocka_unit_test(lack_of_memory_ends_it), cmocka_unit_test(tampered_record_ends_it),
+          cmocka_unit_test(reset_is_a_socket_failure))

@@ -4,8 +4,12 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/writer.h"
+#include "failmalloc.h"
+#include "keyclient/internal.h"
 #include "keyclient/keyclient.h"
-#include "loop/sock.h"
+#include "keypeer.h"
+#include "loop/dns.h"
 #include "pki.h"
 #include "wire/keymsg.h"
 
@@ -17,288 +21,6 @@
 #include <unistd.h>
 
 #define MS UINT64_C(1000)
-
-/* --- a scripted key server over a real socket --- */
-
-enum script {
-    ANSWER,
-    HOLD,   /* keep requests until release() answers them, the last first */
-    SILENT, /* never answer, not even a ping */
-    WRONG_ID,
-    TWICE,
-    HALF_FRAME, /* then close */
-    GARBAGE,
-    BAD_SIGNATURE,
-    SHORT_SIGNATURE,
-    REFUSE, /* with `code` */
-    STRANGE_OPCODE,
-    LATE, /* answer on release() only, pings at once */
-};
-
-struct held {
-    uint32_t id;
-    struct fk_sign13 op;
-};
-
-struct peer {
-    struct fk_loop *loop;
-    SSL_CTX *ctx;
-    struct fk_addr addr;
-    int listener;
-    struct fk_io accept_io;
-    struct fk_channel_io *io;
-    enum script script;
-    uint8_t code;
-    struct held held[256];
-    size_t n_held;
-    unsigned requests, pings, infos, accepted;
-    char sni[64];
-    uint8_t client_ip_len;
-    uint64_t generation;
-    unsigned n_keys; /* listed, two a page */
-};
-
-static SSL_CTX *make_ctx(const char *san, bool server)
-{
-    EVP_PKEY *ca_key = pki_key_slot("P-256", 0), *key = pki_key_slot("P-256", 1);
-    struct pki_cert ca_spec = {.subject = "ca", .key = ca_key, .ca = true};
-    X509 *ca = pki_issue(&ca_spec);
-    struct pki_cert spec = {
-        .subject = "end", .key = key, .issuer = ca, .issuer_key = ca_key, .san = san};
-    X509 *cert = pki_issue(&spec);
-    char *pem[3] = {pki_pem_cert(&cert, 1), pki_pem_key(key), pki_pem_cert(&ca, 1)};
-    struct fk_channel_identity identity = {.certificate = (uint8_t *)pem[0],
-                                           .certificate_len = strlen(pem[0]),
-                                           .key = (uint8_t *)pem[1],
-                                           .key_len = strlen(pem[1]),
-                                           .ca = (uint8_t *)pem[2],
-                                           .ca_len = strlen(pem[2])};
-    SSL_CTX *ctx;
-
-    assert_ok(fk_channel_ctx_new(&identity, server, false, &ctx));
-    X509_free(cert);
-    X509_free(ca);
-    for (size_t i = 0; i < 3; i++)
-        free(pem[i]);
-    return ctx;
-}
-
-static EVP_PKEY *site_key(void)
-{
-    return pki_key_slot("P-256", 2);
-}
-
-static void send_frame(struct peer *peer, uint32_t id, uint8_t opcode, const void *data, size_t len)
-{
-    struct fk_keymsg msg = {.id = id, .opcode = opcode, .payload = fk_item(data, len)};
-
-    assert_ok(fk_keymsg_encode(&msg, false, fk_channel_io_out(peer->io)));
-    fk_channel_io_flush(peer->io);
-}
-
-static size_t sign(const struct fk_sign13 *op, uint8_t *sig, size_t size)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    uint8_t tbs[FK_SIGN13_TBS_MAX];
-    size_t tbs_len, len = size;
-
-    fk_sign13_tbs(op, tbs, &tbs_len);
-    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, site_key(), NULL), 1);
-    assert_int_equal(EVP_DigestSign(ctx, sig, &len, tbs, tbs_len), 1);
-    EVP_MD_CTX_free(ctx);
-    return len;
-}
-
-static void answer(struct peer *peer, uint32_t id, const struct fk_sign13 *op)
-{
-    uint8_t sig[128];
-    size_t len = sign(op, sig, sizeof sig);
-
-    send_frame(peer, id, FK_OP_RESPONSE, sig, len);
-}
-
-static void drop_channel(struct peer *peer)
-{
-    fk_channel_io_free(peer->io);
-    peer->io = NULL;
-    peer->n_held = 0;
-}
-
-static void release(struct peer *peer)
-{
-    while (peer->n_held > 0) {
-        struct held *held = &peer->held[--peer->n_held];
-
-        answer(peer, held->id, &held->op);
-    }
-}
-
-static void half_frame(struct peer *peer)
-{
-    static const uint8_t half[] = {1, 0, 0, 40, 0, 0, 0, 1, 0x11, 0};
-
-    assert_ok(fk_buf_append(fk_channel_io_out(peer->io), half, sizeof half));
-    drop_channel(peer);
-}
-
-static void on_request(struct peer *peer, uint32_t id, const struct fk_sign13 *op)
-{
-    uint8_t sig[128] = {0x30, 6, 2, 1, 1, 2, 1, 1};
-    struct fk_sign13 other = *op;
-
-    peer->requests++;
-    switch (peer->script) {
-    case ANSWER:
-        answer(peer, id, op);
-        return;
-    case HOLD:
-    case LATE:
-        assert_true(peer->n_held < 256);
-        peer->held[peer->n_held++] = (struct held){id, *op};
-        return;
-    case SILENT:
-        return;
-    case WRONG_ID:
-        answer(peer, id + 1000, op);
-        return;
-    case TWICE:
-        answer(peer, id, op);
-        answer(peer, id, op);
-        return;
-    case HALF_FRAME:
-        half_frame(peer);
-        return;
-    case GARBAGE:
-        fk_buf_append(fk_channel_io_out(peer->io), "GET / HTTP/1.1\r\n\r\n", 18);
-        fk_channel_io_flush(peer->io);
-        return;
-    case BAD_SIGNATURE: /* a good one, of something else */
-        other.hash[0] ^= 1;
-        answer(peer, id, &other);
-        return;
-    case SHORT_SIGNATURE:
-        send_frame(peer, id, FK_OP_RESPONSE, sig, 0);
-        return;
-    case REFUSE:
-        send_frame(peer, id, FK_OP_ERROR, &peer->code, 1);
-        return;
-    case STRANGE_OPCODE:
-        send_frame(peer, id, FK_OP_SIGN13, NULL, 0);
-        return;
-    }
-}
-
-static void on_info(struct peer *peer, const struct fk_keymsg *msg)
-{
-    struct fk_info_answer page = {.generation = peer->generation};
-    uint8_t bytes[1024];
-    struct fk_writer writer;
-    uint32_t cursor;
-    size_t mark, len;
-
-    peer->infos++;
-    assert_ok(fk_info_request_decode(msg->payload, &cursor));
-    page.next_cursor = cursor + 2 < peer->n_keys ? cursor + 2 : 0;
-    fk_writer_init(&writer, bytes, sizeof bytes);
-    mark = fk_info_answer_begin(&page, &writer);
-    for (uint32_t i = cursor; i < cursor + 2 && i < peer->n_keys; i++) {
-        static const uint8_t chain[] = {0, 3, 0x30, 1, 0};
-        char name[32];
-        struct fk_info_key key = {.ski = {(uint8_t)i}, .type = FK_KEY_EC, .permissions = 1};
-
-        (void)snprintf(name, sizeof name, "site%u.example", i);
-        fk_reader_init(&key.name, name, strlen(name));
-        fk_reader_init(&key.chain, chain, sizeof chain);
-        fk_info_key_encode(&key, &writer);
-    }
-    fk_writer_end16(&writer, mark);
-    assert_ok(fk_writer_end(&writer, &len));
-    send_frame(peer, msg->id, FK_OP_RESPONSE, bytes, len);
-}
-
-static void on_frame(struct peer *peer, const struct fk_keymsg *msg)
-{
-    uint8_t pong[8];
-    struct fk_writer writer;
-    struct fk_sign13 op;
-
-    if (msg->opcode == FK_OP_PING) {
-        peer->pings++;
-        if (peer->script == SILENT)
-            return;
-        fk_writer_init(&writer, pong, sizeof pong);
-        fk_pong_encode(peer->generation, &writer);
-        send_frame(peer, msg->id, FK_OP_PONG, pong, sizeof pong);
-    } else if (msg->opcode == FK_OP_INFO) {
-        on_info(peer, msg);
-    } else {
-        assert_int_equal(msg->opcode, FK_OP_SIGN13);
-        assert_ok(fk_sign13_decode(msg->payload, &op));
-        assert_int_equal(msg->ski.left, 20);
-        memcpy(peer->sni, msg->sni.next, msg->sni.left);
-        peer->client_ip_len = (uint8_t)msg->client_ip.left;
-        on_request(peer, msg->id, &op);
-    }
-}
-
-static void on_peer_channel(void *owner, enum fk_channel_event event, int err)
-{
-    struct peer *peer = owner;
-    struct fk_frame frame;
-    struct fk_keymsg msg;
-    struct fk_buf *in;
-    size_t used;
-
-    (void)err;
-    fk_loop_stop(peer->loop);
-    if (event == FK_CHANNEL_CLOSED)
-        drop_channel(peer);
-    if (event != FK_CHANNEL_READ)
-        return;
-    in = fk_channel_io_in(peer->io);
-    while (peer->io != NULL &&
-           fk_frame_parse(fk_buf_data(in), fk_buf_len(in), &frame, &used) == FK_OK) {
-        assert_ok(fk_keymsg_decode(&frame, &msg));
-        on_frame(peer, &msg);
-        if (peer->io != NULL)
-            fk_buf_consume(in, used);
-    }
-}
-
-static void on_accept(struct fk_io *io, unsigned events)
-{
-    struct peer *peer = fk_container(io, struct peer, accept_io);
-    struct fk_addr from;
-    int fd;
-
-    (void)events;
-    if (fk_sock_accept(peer->listener, &fd, &from) != FK_OK)
-        return;
-    peer->accepted++;
-    fk_channel_io_free(peer->io);
-    peer->n_held = 0;
-    assert_ok(
-        fk_channel_io_new(peer->loop, peer->ctx, fd, true, NULL, on_peer_channel, peer, &peer->io));
-    fk_loop_stop(peer->loop);
-}
-
-static void peer_listen(struct peer *peer)
-{
-    struct fk_listen_options options = {.backlog = 16};
-
-    assert_ok(fk_sock_listen(&peer->addr, &options, &peer->listener));
-    assert_ok(fk_sock_local(peer->listener, &peer->addr)); /* the same port when it comes back */
-    fk_io_init(&peer->accept_io, peer->loop, peer->listener, on_accept);
-    fk_io_want(&peer->accept_io, FK_IO_READ);
-}
-
-static void peer_down(struct peer *peer)
-{
-    if (peer->listener >= 0)
-        fk_io_want(&peer->accept_io, 0);
-    fk_close(&peer->listener);
-    drop_channel(peer);
-}
 
 /* --- the client under test --- */
 
@@ -319,7 +41,8 @@ struct result {
 struct world {
     struct fk_loop *loop;
     struct fk_timer watchdog;
-    struct peer peers[PEERS];
+    struct keypeer peers[PEERS];
+    struct fk_dns *dns;
     struct fk_keyclient *client;
     struct fk_keyserver *servers[PEERS];
     struct fk_keypool *pool;
@@ -360,7 +83,7 @@ static void world_init(struct world *world)
         world->peers[i].listener = -1;
         world->names[i] = names[i];
         assert_ok(fk_addr_parse("127.0.0.1:0", &world->peers[i].addr));
-        peer_listen(&world->peers[i]);
+        keypeer_listen(&world->peers[i]);
     }
 }
 
@@ -368,12 +91,12 @@ static void world_start(struct world *world, size_t n_servers)
 {
     static const char *const names[] = {"a", "b"};
 
-    world->edge_ctx = make_ctx("URI:farkey:edge:edge1", false);
+    world->edge_ctx = keypeer_ctx("URI:farkey:edge:edge1", false);
     assert_ok(fk_keyclient_new(world->loop, &world->client));
     for (size_t i = 0; i < n_servers; i++) {
         char address[FK_ADDR_TEXT_SIZE];
 
-        world->peers[i].ctx = make_ctx(world->names[i], true);
+        world->peers[i].ctx = keypeer_ctx(world->names[i], true);
         fk_addr_format(&world->peers[i].addr, address);
         world->config.name = names[i];
         world->config.address = address;
@@ -388,8 +111,9 @@ static void world_stop(struct world *world)
 {
     fk_keypool_free(world->pool);
     fk_keyclient_free(world->client);
+    fk_dns_free(world->dns);
     for (size_t i = 0; i < PEERS; i++) {
-        peer_down(&world->peers[i]);
+        keypeer_down(&world->peers[i]);
         SSL_CTX_free(world->peers[i].ctx);
     }
     SSL_CTX_free(world->edge_ctx);
@@ -455,7 +179,7 @@ static int ask(struct world *world, unsigned i)
         .sni = "example.com", .client_ip = {127, 0, 0, 1}, .client_ip_len = 4};
     struct result *result = &world->results[i];
     struct fk_key_request request = {
-        .op = FK_KEY_SIGN13, .public_key = site_key(), .context = &context};
+        .op = FK_KEY_SIGN13, .public_key = keypeer_site_key(), .context = &context};
     struct fk_keyback *back = fk_keypool_back(world->pool);
 
     *result = (struct result){.world = world};
@@ -490,7 +214,7 @@ static void many_at_once_out_of_order(void **state)
         assert_ok(ask(&world, i)); /* before the channel is there */
     wait_until(&world, world.peers[0].n_held == 100);
     assert_int_equal(stats_of(&world, 0).outstanding, 100);
-    release(&world.peers[0]);
+    keypeer_release(&world.peers[0]);
     wait_until(&world, world.finished == 100);
     for (unsigned i = 0; i < 100; i++)
         assert_ok(world.results[i].err);
@@ -516,7 +240,7 @@ static void more_than_the_bound_is_refused(void **state)
         assert_ok(ask(&world, i));
     assert_err(ask(&world, 4), FK_ERR_UNAVAILABLE);
     wait_until(&world, world.peers[0].n_held == 4);
-    release(&world.peers[0]);
+    keypeer_release(&world.peers[0]);
     wait_until(&world, world.finished == 4);
     assert_ok(ask(&world, 4));
     world_stop(&world); /* fails it: cancelled */
@@ -558,6 +282,20 @@ static void repeated_id_is_ignored(void **state)
     world_stop(&world);
 }
 
+static void a_flood_is_swallowed(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.peers[0].script = FLOOD;
+    world_start(&world, 1);
+    ask_and_expect(&world, FK_OK);
+    assert_int_equal(stats_of(&world, 0).failures, FLOODED);
+    assert_true(stats_of(&world, 0).up);
+    world_stop(&world);
+}
+
 static void late_answer_is_dropped(void **state)
 {
     struct world world;
@@ -569,7 +307,7 @@ static void late_answer_is_dropped(void **state)
     world_start(&world, 1);
     wait_up(&world, 1);
     ask_and_expect(&world, FK_ERR_TIMEOUT);
-    release(&world.peers[0]);
+    keypeer_release(&world.peers[0]);
     world.peers[0].script = ANSWER;
     ask_and_expect(&world, FK_OK);
     assert_int_equal(stats_of(&world, 0).failures, 0); /* late is not strange */
@@ -596,8 +334,8 @@ static void never_answering_meets_the_deadline(void **state)
 /* Each script of the first server, and that the second one then answers within the deadline. */
 static void every_failure_goes_to_the_other(void **state)
 {
-    static const enum script scripts[] = {LATE,          HALF_FRAME,      GARBAGE,
-                                          BAD_SIGNATURE, SHORT_SIGNATURE, STRANGE_OPCODE};
+    static const enum keypeer_script scripts[] = {LATE,          HALF_FRAME,      GARBAGE,
+                                                  BAD_SIGNATURE, SHORT_SIGNATURE, STRANGE_OPCODE};
     static const uint8_t codes[] = {FK_KEYERR_DRAINING, FK_KEYERR_RATE, FK_KEYERR_INTERNAL,
                                     FK_KEYERR_KEY_NOT_FOUND};
     size_t n_scripts = sizeof scripts / sizeof scripts[0];
@@ -621,7 +359,7 @@ static void every_failure_goes_to_the_other(void **state)
 static void failures_without_another_are_told(void **state)
 {
     static const struct {
-        enum script script;
+        enum keypeer_script script;
         uint8_t code;
         int err;
     } rows[] = {{BAD_SIGNATURE, 0, FK_ERR_VERIFY},
@@ -726,15 +464,15 @@ static void all_down_then_back(void **state)
     world.pool_config.deadline_us = 250 * MS;
     world_start(&world, 2);
     wait_up(&world, 2);
-    peer_down(&world.peers[0]);
-    peer_down(&world.peers[1]);
+    keypeer_down(&world.peers[0]);
+    keypeer_down(&world.peers[1]);
     wait_ticking(&world, !stats_of(&world, 0).up && !stats_of(&world, 1).up);
     start = fk_clock_us();
     ask_and_expect(&world, FK_ERR_UNAVAILABLE);
     assert_true(world.results[0].at_us - start < 1000 * MS);
     /* The outage is older than a deadline now: no more waiting. */
     wait_ticking(&world, ask(&world, 1) == FK_ERR_UNAVAILABLE);
-    peer_listen(&world.peers[0]);
+    keypeer_listen(&world.peers[0]);
     wait_up(&world, 1);
     ask_and_expect(&world, FK_OK);
     world_stop(&world);
@@ -751,11 +489,11 @@ static void a_short_outage_is_waited_for(void **state)
     wait_up(&world, 1);
     assert_ok(ask(&world, 0));
     wait_until(&world, world.peers[0].n_held == 1);
-    peer_down(&world.peers[0]); /* killed in mid-operation */
+    keypeer_down(&world.peers[0]); /* killed in mid-operation */
     wait_ticking(&world, !stats_of(&world, 0).up);
     assert_ok(ask(&world, 1));
     world.peers[0].script = ANSWER;
-    peer_listen(&world.peers[0]);
+    keypeer_listen(&world.peers[0]);
     wait_until(&world, world.finished == 2);
     assert_ok(world.results[0].err);
     assert_ok(world.results[1].err);
@@ -796,7 +534,7 @@ static void cancelled_is_not_called(void **state)
     assert_ok(ask(&world, 1));
     wait_until(&world, world.peers[0].n_held == 1); /* sent */
     back->ops->cancel(back, world.results[1].ticket);
-    release(&world.peers[0]);
+    keypeer_release(&world.peers[0]);
     world.peers[0].script = ANSWER;
     assert_ok(ask(&world, 2));
     wait_until(&world, world.results[2].done);
@@ -819,7 +557,7 @@ static void retired_server_finishes_first(void **state)
     wait_until(&world, world.peers[0].n_held == 1);
     fk_keyclient_retire_server(world.servers[0]);
     assert_err(ask(&world, 1), FK_ERR_UNAVAILABLE);
-    release(&world.peers[0]);
+    keypeer_release(&world.peers[0]);
     wait_until(&world, world.results[0].done);
     assert_ok(world.results[0].err);
     wait_until(&world, world.peers[0].io == NULL); /* its channel is closed */
@@ -840,6 +578,30 @@ static void channel_on_demand(void **state)
     assert_false(stats_of(&world, 0).up);
     ask_and_expect(&world, FK_OK);
     assert_int_equal(world.peers[0].accepted, 2);
+    world_stop(&world);
+}
+
+/* "localhost" may be ::1 first, where nobody listens: then the next address is tried. */
+static void a_host_name_is_resolved(void **state)
+{
+    char address[FK_ADDR_TEXT_SIZE];
+    struct fk_keyserver *server;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    assert_ok(fk_dns_new(world.loop, NULL, &world.dns));
+    fk_keyclient_set_dns(world.client, world.dns);
+    (void)snprintf(address, sizeof address, "localhost:%u",
+                   (unsigned)fk_addr_port(&world.peers[0].addr));
+    world.config.name = "a";
+    world.config.address = address;
+    assert_ok(fk_keyclient_add_server(world.client, &world.config, world.edge_ctx, &server));
+    fk_keyclient_retire_server(world.servers[0]);
+    world.servers[0] = server;
+    wait_up(&world, 1);
     world_stop(&world);
 }
 
@@ -957,19 +719,130 @@ static void bad_configurations_are_refused(void **state)
     world_stop(&world);
 }
 
-UNIT_MAIN(cmocka_unit_test(many_at_once_out_of_order),
-          cmocka_unit_test(more_than_the_bound_is_refused), cmocka_unit_test(wrong_id_is_ignored),
-          cmocka_unit_test(repeated_id_is_ignored), cmocka_unit_test(late_answer_is_dropped),
-          cmocka_unit_test(never_answering_meets_the_deadline),
-          cmocka_unit_test(every_failure_goes_to_the_other),
-          cmocka_unit_test(failures_without_another_are_told),
-          cmocka_unit_test(denied_asks_only_who_holds_the_key),
-          cmocka_unit_test(listing_follows_the_generation),
-          cmocka_unit_test(denied_goes_to_a_holder), cmocka_unit_test(all_down_then_back),
-          cmocka_unit_test(a_short_outage_is_waited_for),
-          cmocka_unit_test(a_stalled_server_is_found_by_ping),
-          cmocka_unit_test(cancelled_is_not_called),
-          cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
-          cmocka_unit_test(another_name_is_refused),
-          cmocka_unit_test(after_a_bad_signature_all_are_checked),
-          cmocka_unit_test(strategies_spread), cmocka_unit_test(bad_configurations_are_refused))
+static void ids_wrap_and_pass_over_taken_slots(void **state)
+{
+    struct fk_slot *first, *slot;
+    struct fk_table table;
+
+    (void)state;
+    assert_ok(fk_table_init(&table, 100)); /* 256 slots */
+    fk_table_reset(&table);
+    table.next_id = UINT32_MAX - 10;
+    first = fk_table_take(&table, FK_SLOT_PING);
+    assert_int_equal(first->id, UINT32_MAX - 10);
+    for (unsigned i = 0; i < 1000; i++) { /* three times round, and past 0 */
+        slot = fk_table_take(&table, FK_SLOT_INFO);
+        assert_ptr_not_equal(slot, first);
+        assert_ptr_equal(fk_table_find(&table, slot->id), slot);
+        assert_null(fk_table_find(&table, slot->id + 256));
+        slot->kind = i % 2 == 0 ? FK_SLOT_FREE : FK_SLOT_GIVEN_UP;
+    }
+    assert_ptr_equal(fk_table_find(&table, UINT32_MAX - 10), first);
+    for (unsigned i = 0; i < 255; i++)
+        assert_non_null(fk_table_take(&table, FK_SLOT_INFO));
+    assert_null(fk_table_take(&table, FK_SLOT_INFO)); /* full */
+    fk_table_fini(&table);
+}
+
+struct attempt {
+    struct fk_loop *loop;
+    SSL_CTX *ctx;
+};
+
+/* Everything of the key client that allocates at a caller's wish, and back. */
+static int build_and_ask(void *arg)
+{
+    const struct fk_keyserver_config config = {.name = "a",
+                                               .address = "127.0.0.1:1",
+                                               .zone = "z",
+                                               .device = "lo",
+                                               .weight = 1,
+                                               .connect_timeout_us = MS,
+                                               .max_outstanding = 4};
+    const struct fk_keypool_config pool_config = {.deadline_us = MS, .zone = "z"};
+    struct fk_key_request request = {.op = FK_KEY_SIGN13, .public_key = keypeer_site_key()};
+    struct fk_keyserver *server = NULL;
+    struct fk_keyclient *client = NULL;
+    struct fk_key_ticket *ticket = NULL;
+    struct fk_keypool *pool = NULL;
+    struct attempt *attempt = arg;
+    struct fk_keyback *back;
+    struct result result = {0};
+    int err;
+
+    request.u.sign13 = (struct fk_sign13){.scheme = 0x0403, .role = FK_ROLE_SERVER, .hash_len = 32};
+    request.tbs = (const uint8_t *)"x";
+    request.tbs_len = 1;
+    if ((err = fk_keyclient_new(attempt->loop, &client)) != FK_OK ||
+        (err = fk_keyclient_add_server(client, &config, attempt->ctx, &server)) != FK_OK ||
+        (err = fk_keypool_new(client, &pool_config, &server, 1, &pool)) != FK_OK)
+        goto out;
+    back = fk_keypool_back(pool);
+    err = back->ops->submit(back, &request, done, &result, &ticket);
+    if (err == FK_OK)
+        back->ops->cancel(back, ticket);
+out:
+    fk_keypool_free(pool);
+    fk_keyclient_free(client);
+    return err;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    struct attempt attempt = {.ctx = keypeer_ctx("URI:farkey:edge:edge1", false)};
+
+    (void)state;
+    (void)keypeer_site_key();
+    assert_ok(fk_loop_new(&attempt.loop));
+    assert_true(failmalloc_try(build_and_ask, &attempt) >= 9);
+    fk_loop_free(attempt.loop);
+    SSL_CTX_free(attempt.ctx);
+}
+
+static int list_keys(void *arg)
+{
+    const struct fk_reader *keys = arg;
+    struct fk_info_answer page = {.keys = *keys};
+    struct fk_keylist list = {0};
+    int err = fk_keylist_add(&list, &page);
+
+    fk_keylist_clear(&list);
+    return err;
+}
+
+static void listings_survive_lack_of_memory(void **state)
+{
+    struct fk_info_key key = {.type = FK_KEY_EC};
+    struct fk_writer writer;
+    struct fk_reader keys;
+    uint8_t bytes[2048];
+    size_t len;
+
+    (void)state;
+    fk_reader_init(&key.name, "name", 4);
+    fk_reader_init(&key.chain, NULL, 0);
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    for (int i = 0; i < 40; i++)
+        fk_info_key_encode(&key, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    fk_reader_init(&keys, bytes, len);
+    assert_true(failmalloc_try(list_keys, &keys) >= 40);
+}
+
+UNIT_MAIN(
+    cmocka_unit_test(many_at_once_out_of_order), cmocka_unit_test(more_than_the_bound_is_refused),
+    cmocka_unit_test(wrong_id_is_ignored), cmocka_unit_test(repeated_id_is_ignored),
+    cmocka_unit_test(a_flood_is_swallowed), cmocka_unit_test(late_answer_is_dropped),
+    cmocka_unit_test(never_answering_meets_the_deadline),
+    cmocka_unit_test(every_failure_goes_to_the_other),
+    cmocka_unit_test(failures_without_another_are_told),
+    cmocka_unit_test(denied_asks_only_who_holds_the_key),
+    cmocka_unit_test(listing_follows_the_generation), cmocka_unit_test(denied_goes_to_a_holder),
+    cmocka_unit_test(all_down_then_back), cmocka_unit_test(a_short_outage_is_waited_for),
+    cmocka_unit_test(a_stalled_server_is_found_by_ping), cmocka_unit_test(cancelled_is_not_called),
+    cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
+    cmocka_unit_test(a_host_name_is_resolved), cmocka_unit_test(another_name_is_refused),
+    cmocka_unit_test(after_a_bad_signature_all_are_checked), cmocka_unit_test(strategies_spread),
+    cmocka_unit_test(bad_configurations_are_refused),
+    cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
+    cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(listings_survive_lack_of_memory))
