@@ -5,6 +5,9 @@
 #include "cli/demo.h"
 #include "edge/edge.h"
 #include "edge/metrics.h"
+#include "keyd/audit_log.h"
+#include "keyd/keyd.h"
+#include "keyd/metrics.h"
 #include "signer/signer.h"
 
 #include <limits.h>
@@ -16,6 +19,8 @@
 static int admin_main(const char *role, unsigned index)
 {
     static const struct fk_admin_role tables[] = {
+        {"keyd", fk_keyd_metric_table},
+        {"audit", fk_audit_metric_table},
         {"edge", fk_edge_metrics},
         {"signer", fk_signer_metric_table},
         {NULL, NULL},
@@ -49,8 +54,9 @@ struct child_row {
 };
 
 static const struct child_row children[] = {
-    {"admin", admin_main},        {"signer", signer_main},    {"edge-worker", fk_edge_child},
-    {"demo-origin", origin_main}, {"demo-relay", relay_main},
+    {"admin", admin_main},         {"signer", signer_main},        {"keyd-front", fk_keyd_child},
+    {"keyd-audit", fk_keyd_child}, {"edge-worker", fk_edge_child}, {"demo-origin", origin_main},
+    {"demo-relay", relay_main},
 };
 
 static int run_child(int argc, char **argv)
@@ -71,11 +77,13 @@ static const struct fk_command commands[] = {
     {"demo", fk_cmd_demo, "see an edge without a private key at work"},
     {"init", fk_cmd_init, "lay out a CA, an edge and a key server"},
     {"check", fk_cmd_check, "check a configuration"},
+    {"keyd", fk_keyd_main, "hold keys and serve operations with them (foreground)"},
     {"edge", fk_edge_main, "accept clients; the keys are elsewhere (foreground)"},
     {"status", fk_cmd_status, "show what a daemon is doing"},
     {"control", fk_cmd_control, "give a daemon a command"},
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},
     {"ca", fk_cmd_ca, "the private authority: issue, renew, revoke, list"},
+    {"audit", fk_cmd_audit, "verify the log of key operations"},
     {"manual", fk_cmd_manual, NULL},
     {"child", run_child, NULL},
     {NULL, NULL, NULL},
