@@ -123,12 +123,12 @@ static void on_closed(struct fk_front_conn *conn, int err)
     if (conn->edge != NULL) {
         fk_log(FK_LOG_INFO, "channel closed", fk_uint("channel", conn->id),
                fk_str("edge", edge_name(conn)), fk_uint("unanswered", conn->inflight),
-               fk_str("reason", fk_channel_io_reason(conn->io)), fk_error(err));
+               fk_str("detail", fk_channel_io_reason(conn->io)), fk_error(err));
         return;
     }
     fk_front_count(front, FK_KEYD_REFUSED_TLS);
     fk_log_limited(&front->tls_limit, FK_LOG_WARN, "channel handshake failed",
-                   peer_field(conn, text), fk_str("reason", fk_channel_io_reason(conn->io)),
+                   peer_field(conn, text), fk_str("detail", fk_channel_io_reason(conn->io)),
                    fk_error(err));
 }
 
