@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "keyd/audit_log.h"
 #include "keyd/metrics.h"
 #include "loop/notify.h"
 #include "loop/sock.h"
@@ -102,10 +103,11 @@ static int make_shared(struct fk_keyd_master *master)
         (err = fk_metrics_create(fk_keyd_metric_table, FK_KEYD_CHILDREN_MAX,
                                  &master->metrics_fd)) != FK_OK ||
         (err = fk_metrics_open(fk_keyd_metric_table, master->metrics_fd, &master->metrics)) !=
-            FK_OK)
+            FK_OK ||
+        (err = fk_metrics_create(fk_signer_metric_table, FK_KEYD_CHILDREN_MAX,
+                                 &master->signer_metrics_fd)) != FK_OK)
         return err;
-    return fk_metrics_create(fk_signer_metric_table, FK_KEYD_CHILDREN_MAX,
-                             &master->signer_metrics_fd);
+    return fk_metrics_create(fk_audit_metric_table, 1, &master->audit_metrics_fd);
 }
 
 static int start(struct fk_keyd_master *master)
@@ -144,6 +146,7 @@ static void stop(struct fk_keyd_master *master)
     fk_close(&master->quota_fd);
     fk_close(&master->metrics_fd);
     fk_close(&master->signer_metrics_fd);
+    fk_close(&master->audit_metrics_fd);
     fk_close(&master->audit_fd);
     fk_loop_free(master->loop);
 }
@@ -157,6 +160,7 @@ static int run(const char *path, bool verbose)
         .quota_fd = -1,
         .metrics_fd = -1,
         .signer_metrics_fd = -1,
+        .audit_metrics_fd = -1,
         .sockets = {.http = {.fd = -1}, .control = {.fd = -1}},
         .pending_sockets = {.http = {.fd = -1}, .control = {.fd = -1}},
         .started_us = fk_clock_us(),

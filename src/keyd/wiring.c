@@ -184,7 +184,8 @@ static int start_audit(struct fk_keyd_master *master, struct fk_child *child)
 {
     int err;
 
-    if ((err = fk_keyd_audit_send(master, child)) != FK_OK ||
+    if ((err = send_metrics(child, master->audit_metrics_fd, -1, NULL)) != FK_OK ||
+        (err = fk_keyd_audit_send(master, child)) != FK_OK ||
         (err = wire_child(master, child, ALL)) != FK_OK)
         return err;
     return send_go(child, master->current->conf->user);
@@ -192,7 +193,11 @@ static int start_audit(struct fk_keyd_master *master, struct fk_child *child)
 
 static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
 {
-    int err = send_metrics(child, master->metrics_fd, -1, "keyd");
+    int err;
+
+    if ((err = send_metrics(child, master->metrics_fd, -1, "keyd")) == FK_OK &&
+        (err = send_metrics(child, master->signer_metrics_fd, -1, "signer")) == FK_OK)
+        err = send_metrics(child, master->audit_metrics_fd, -1, "keyd-audit");
 
     if (err == FK_OK && master->sockets.http.fd >= 0)
         err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->sockets.http.fd);

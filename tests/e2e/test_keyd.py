@@ -561,3 +561,26 @@ def test_status(keyserver):
     assert {process["role"] for process in status["processes"]} == {"signer", "keyd-front", "keyd-audit", "admin"}
     assert all(process["state"] == "serving" for process in status["processes"])
     assert "error" in control(keyserver.folder / "run/keyd.sock", "dance")
+
+
+def scrape(keyserver, port):
+    text = run("curl", "--silent", "--show-error", "--fail", f"http://127.0.0.1:{port}/metrics").stdout
+    return {name: float(value) for name, value in
+            (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))}
+
+
+def test_metrics(build):
+    port = free_port()
+    keyserver = build(edges=f'admin {{ listen = "127.0.0.1:{port}" }}')
+    with keyserver.edge() as channel:
+        for _ in range(3):
+            channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
+        assert refusal(channel.sign13, ECDSA_SHA256, HASH, sni="other.example") == DENIED
+        metrics = scrape(keyserver, port)
+        assert metrics['farkey_keyd_requests_total{op="sign-1.3"}'] == 4
+        assert metrics['farkey_keyd_results_total{result="ok"}'] >= 3
+        assert metrics['farkey_keyd_results_total{result="denied"}'] == 1
+        assert metrics["farkey_keyd_channels"] == 1
+        assert metrics["farkey_keyd_request_seconds_count"] == 3
+        wait_until(lambda: scrape(keyserver, port)["farkey_audit_lines_total"] >= 4, "the lines are in the log")
+        assert run("curl", "--silent", "--fail", f"http://127.0.0.1:{port}/readyz").returncode == 0
