@@ -22,8 +22,6 @@ static int admin_main(const char *role, unsigned index)
         {"keyd", fk_keyd_metric_table},
         {"audit", fk_audit_metric_table},
         {"edge", fk_edge_metrics},
-        {"keyd", fk_keyd_metric_table},
-        {"keyd-audit", fk_audit_metric_table},
         {"signer", fk_signer_metric_table},
         {NULL, NULL},
     };
@@ -58,8 +56,6 @@ struct child_row {
 static const struct child_row children[] = {
     {"admin", admin_main},         {"signer", signer_main},        {"keyd-front", fk_keyd_child},
     {"keyd-audit", fk_keyd_child}, {"edge-worker", fk_edge_child}, {"demo-origin", origin_main},
-    {"admin", admin_main},         {"signer", signer_main},       {"edge-worker", fk_edge_child},
-    {"keyd-front", fk_keyd_child}, {"keyd-audit", fk_keyd_child}, {"demo-origin", origin_main},
     {"demo-relay", relay_main},
 };
 
@@ -82,7 +78,6 @@ static const struct fk_command commands[] = {
     {"init", fk_cmd_init, "lay out a CA, an edge and a key server"},
     {"check", fk_cmd_check, "check a configuration"},
     {"keyd", fk_keyd_main, "hold keys and serve operations with them (foreground)"},
-    {"keyd", fk_keyd_main, "serve the operations of private keys to edges (foreground)"},
     {"edge", fk_edge_main, "accept clients; the keys are elsewhere (foreground)"},
     {"status", fk_cmd_status, "show what a daemon is doing"},
     {"control", fk_cmd_control, "give a daemon a command"},

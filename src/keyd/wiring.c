@@ -197,7 +197,7 @@ static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
 
     if ((err = send_metrics(child, master->metrics_fd, -1, "keyd")) == FK_OK &&
         (err = send_metrics(child, master->signer_metrics_fd, -1, "signer")) == FK_OK)
-        err = send_metrics(child, master->audit_metrics_fd, -1, "keyd-audit");
+        err = send_metrics(child, master->audit_metrics_fd, -1, "audit");
 
     if (err == FK_OK && master->sockets.http.fd >= 0)
         err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->sockets.http.fd);
