@@ -1,0 +1,109 @@
+/*
+ * signer: what a captured front may send. First byte 0: the rest is the byte stream of a peer.
+ * Else: key, operation, detail and payload of one request, so that keys are found. No result is
+ * longer than its key allows; nothing but a request that is too long ends a peer.
+ */
+#include "check.h"
+
+#include "base/err.h"
+#include "loop/sock.h"
+#include "signer/keyset.h"
+#include "signer/ops.h"
+#include "signer/peer.h"
+
+#include <fcntl.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define KEYS 3
+
+static struct fk_keyset *set;
+static struct fk_ops *ops;
+/* The set's own pointers are in OpenSSL's secure heap, where a leak checker does not look; so would
+ * be those of its random generators, if they were not made before the heap. */
+static EVP_PKEY *seen[KEYS];
+
+static void start(void)
+{
+    EVP_PKEY *keys[KEYS] = {EVP_RSA_gen(2048), EVP_EC_gen("P-256"),
+                            EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")};
+    static const uint8_t secret[32] = {1};
+    struct fk_keyset_builder *builder;
+    uint8_t random[1];
+    int fd;
+
+    CHECK(RAND_bytes(random, 1) == 1 && RAND_priv_bytes(random, 1) == 1);
+    CHECK(fk_keyset_builder_new(&builder) == FK_OK);
+    for (int i = 0; i < KEYS; i++) {
+        struct fk_key_public public;
+
+        CHECK(fk_key_describe(keys[i], &public) == FK_OK);
+        public.permissions = 0xffff;
+        CHECK(fk_keyset_builder_add(builder, &public, keys[i]) == FK_OK);
+        EVP_PKEY_free(keys[i]);
+    }
+    CHECK(fk_keyset_builder_audit(builder, secret) == FK_OK);
+    CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
+    CHECK(fk_keyset_open(fd, &set) == FK_OK);
+    CHECK(fk_ops_new(set, &ops) == FK_OK);
+    for (size_t i = 0; i < KEYS; i++)
+        seen[i] = fk_keyset_at(set, i)->pkey;
+    fk_keyset_builder_free(builder);
+    close(fd);
+}
+
+static void try_request(const uint8_t *data, size_t size)
+{
+    const struct fk_keyset_entry *entry = fk_keyset_at(set, data[0] % KEYS);
+    static const size_t longest[] = {[FK_KEY_RSA] = 256, [FK_KEY_EC] = 72, [FK_KEY_ED25519] = 64};
+    struct fk_signer_request request = {
+        .len = (uint32_t)(size - 3), .op = data[1], .detail = data[2]};
+    uint8_t ret[FK_SIGNER_RESULT_MAX];
+    size_t len = 0;
+
+    CHECK(entry->pkey == seen[data[0] % KEYS]);
+    memcpy(request.ski, entry->public.ski, sizeof request.ski);
+    if (fk_ops_run(ops, &request, data + 3, ret, &len) != FK_OK)
+        return;
+    CHECK(len <= longest[entry->public.type] || request.op >= FK_SIGNER_PING);
+}
+
+static void try_stream(const uint8_t *data, size_t size)
+{
+    struct fk_signer_peer *peer;
+    uint8_t drain[4096];
+    int err = FK_OK, fds[2];
+
+    CHECK(fk_sock_pair(SOCK_STREAM, fds) == FK_OK);
+    CHECK(fk_signer_peer_new(fds[0], FK_PEER_FRONT, 0, &peer) == FK_OK);
+    size = size > 8192 ? 8192 : size; /* what the socket surely takes */
+    CHECK(send(fds[1], data, size, 0) == (ssize_t)size);
+    shutdown(fds[1], SHUT_WR);
+    while (err == FK_OK) {
+        err = fk_signer_peer_turn(peer, ops, NULL, true);
+        while (recv(fds[1], drain, sizeof drain, MSG_DONTWAIT) > 0)
+            ;
+    }
+    CHECK(err == FK_ERR_CLOSED || err == FK_ERR_FORMAT);
+    fk_signer_peer_free(peer);
+    close(fds[1]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (set == NULL)
+        start();
+    if (size == 0)
+        return 0;
+    if (data[0] == 0)
+        try_stream(data + 1, size - 1);
+    else if (size >= 4 && size - 4 <= FK_SIGNER_PAYLOAD_MAX)
+        try_request(data + 1, size - 1);
+    return 0;
+}
