@@ -119,6 +119,14 @@ static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *
     return false;
 }
 
+/* What to tell when nobody is left to ask. */
+static int final_error(const struct fk_key_ticket *ticket)
+{
+    if (ticket->last_err == FK_OK || ticket->last_err == FK_ERR_CLOSED)
+        return FK_ERR_UNAVAILABLE;
+    return ticket->last_err;
+}
+
 /* With a server, or parked; else the error to finish with. */
 static int place(struct fk_key_ticket *ticket)
 {
@@ -128,12 +136,10 @@ static int place(struct fk_key_ticket *ticket)
     if (now >= ticket->deadline_us)
         return ticket->reached ? FK_ERR_TIMEOUT : FK_ERR_UNAVAILABLE;
     if (ticket->attempts >= FK_KEY_ATTEMPTS_MAX)
-        return ticket->last_err;
+        return final_error(ticket);
     if (!place_among(pool, ticket, FK_USABLE_NOW) && !place_among(pool, ticket, FK_USABLE_SOON)) {
         if (!may_park(pool, ticket, now))
-            return ticket->last_err != FK_OK && ticket->last_err != FK_ERR_CLOSED
-                       ? ticket->last_err
-                       : FK_ERR_UNAVAILABLE;
+            return final_error(ticket);
         fk_list_append(&pool->parked, &ticket->server_link);
         ticket->parked = true;
         pool->n_parked++;

@@ -92,7 +92,8 @@ void fk_channel_io_flush(struct fk_channel_io *io);
 
 /*
  * Stop or go on reading: back-pressure by the owner. Reading also stops while `in` is full; an
- * owner that leaves complete messages in it pauses, and goes on when it has room for them.
+ * owner that leaves complete messages in it pauses, and goes on when it has room for them (bytes
+ * that are in `in` already are not announced again).
  */
 void fk_channel_io_pause(struct fk_channel_io *io, bool paused);
 

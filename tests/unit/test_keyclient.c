@@ -518,6 +518,24 @@ static void a_stalled_server_is_found_by_ping(void **state)
     world_stop(&world);
 }
 
+/* The kernel accepts, the process does not: TCP comes up, TLS never does. */
+static void a_hung_server_is_not_waited_for_in_the_handshake(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.config.connect_timeout_us = 50 * MS;
+    world.pool_config.deadline_us = 300 * MS;
+    fk_io_want(&world.peers[0].accept_io, 0);
+    world_start(&world, 1);
+    ask_and_expect(&world, FK_ERR_UNAVAILABLE);
+    fk_io_want(&world.peers[0].accept_io, FK_IO_READ);
+    wait_up(&world, 1);
+    ask_and_expect(&world, FK_OK);
+    world_stop(&world);
+}
+
 static void cancelled_is_not_called(void **state)
 {
     struct fk_keyback *back;
@@ -829,20 +847,24 @@ static void listings_survive_lack_of_memory(void **state)
     assert_true(failmalloc_try(list_keys, &keys) >= 40);
 }
 
-UNIT_MAIN(
-    cmocka_unit_test(many_at_once_out_of_order), cmocka_unit_test(more_than_the_bound_is_refused),
-    cmocka_unit_test(wrong_id_is_ignored), cmocka_unit_test(repeated_id_is_ignored),
-    cmocka_unit_test(a_flood_is_swallowed), cmocka_unit_test(late_answer_is_dropped),
-    cmocka_unit_test(never_answering_meets_the_deadline),
-    cmocka_unit_test(every_failure_goes_to_the_other),
-    cmocka_unit_test(failures_without_another_are_told),
-    cmocka_unit_test(denied_asks_only_who_holds_the_key),
-    cmocka_unit_test(listing_follows_the_generation), cmocka_unit_test(denied_goes_to_a_holder),
-    cmocka_unit_test(all_down_then_back), cmocka_unit_test(a_short_outage_is_waited_for),
-    cmocka_unit_test(a_stalled_server_is_found_by_ping), cmocka_unit_test(cancelled_is_not_called),
-    cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
-    cmocka_unit_test(a_host_name_is_resolved), cmocka_unit_test(another_name_is_refused),
-    cmocka_unit_test(after_a_bad_signature_all_are_checked), cmocka_unit_test(strategies_spread),
-    cmocka_unit_test(bad_configurations_are_refused),
-    cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
-    cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(listings_survive_lack_of_memory))
+UNIT_MAIN(cmocka_unit_test(many_at_once_out_of_order),
+          cmocka_unit_test(more_than_the_bound_is_refused), cmocka_unit_test(wrong_id_is_ignored),
+          cmocka_unit_test(repeated_id_is_ignored), cmocka_unit_test(a_flood_is_swallowed),
+          cmocka_unit_test(late_answer_is_dropped),
+          cmocka_unit_test(never_answering_meets_the_deadline),
+          cmocka_unit_test(every_failure_goes_to_the_other),
+          cmocka_unit_test(failures_without_another_are_told),
+          cmocka_unit_test(denied_asks_only_who_holds_the_key),
+          cmocka_unit_test(listing_follows_the_generation),
+          cmocka_unit_test(denied_goes_to_a_holder), cmocka_unit_test(all_down_then_back),
+          cmocka_unit_test(a_short_outage_is_waited_for),
+          cmocka_unit_test(a_stalled_server_is_found_by_ping),
+          cmocka_unit_test(a_hung_server_is_not_waited_for_in_the_handshake),
+          cmocka_unit_test(cancelled_is_not_called),
+          cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
+          cmocka_unit_test(a_host_name_is_resolved), cmocka_unit_test(another_name_is_refused),
+          cmocka_unit_test(after_a_bad_signature_all_are_checked),
+          cmocka_unit_test(strategies_spread), cmocka_unit_test(bad_configurations_are_refused),
+          cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
+          cmocka_unit_test(every_allocation_may_fail),
+          cmocka_unit_test(listings_survive_lack_of_memory))
