@@ -50,6 +50,7 @@ static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
     if (alpn_len > 0)
         fk_reader_init(&proxy->alpn, alpn, alpn_len);
     proxy->authority = text(conn->sni);
+    proxy->ssl.present = true;
     proxy->ssl.client = FK_PROXY_SSL;
     proxy->ssl.verify = 1; /* no certificate was shown */
     proxy->ssl.version = text(conn->version);

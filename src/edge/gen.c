@@ -206,7 +206,7 @@ static int make_site(struct fk_gen *gen, size_t index, const struct why *why)
             FK_OK)
         return err;
     if (site->conf->mode == FK_MODE_LOCAL)
-        site->back = fk_signer_pool_back(gen->base->signers);
+        site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
         return err;
     return from_server(site) ? FK_OK : install_files(gen, site, why);
@@ -247,8 +247,8 @@ static int load(struct fk_gen *gen, int bundle_fd, const struct why *why)
     return FK_OK;
 }
 
-int fk_gen_new(const struct fk_gen_base *base, int bundle_fd, uint32_t number, struct fk_gen *old,
-               char *reason, size_t reason_size, struct fk_gen **ret)
+int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
+               struct fk_gen *old, char *reason, size_t reason_size, struct fk_gen **ret)
 {
     const struct why why = {reason, reason_size};
     struct fk_gen *gen = calloc(1, sizeof *gen);
@@ -257,10 +257,12 @@ int fk_gen_new(const struct fk_gen_base *base, int bundle_fd, uint32_t number, s
     if (gen == NULL)
         return FK_ERR_NOMEM;
     gen->refs = 1;
-    gen->number = number;
+    gen->number = source->number;
     gen->base = base;
     snprintf(reason, reason_size, "%s", "");
-    if ((err = load(gen, bundle_fd, &why)) == FK_OK && gen->root->keyservers != NULL)
+    if ((err = load(gen, source->bundle_fd, &why)) == FK_OK &&
+        (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
+        gen->root->keyservers != NULL)
         err = fk_keys_new(base->loop, base->dns, gen->root, gen->bundle,
                           old == NULL ? NULL : old->keys, reason, reason_size, &gen->keys);
     if (err == FK_OK)
@@ -295,6 +297,8 @@ void fk_gen_unref(struct fk_gen *gen)
         fk_keypool_free(gen->pools[i]);
     free(gen->pools);
     fk_keys_unref(gen->keys);
+    if (gen->local != NULL)
+        fk_localpool_unref(gen->local);
     fk_conf_free(gen->conf);
     fk_bundle_free(gen->bundle);
     free(gen);

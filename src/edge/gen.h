@@ -7,10 +7,10 @@
 
 #include "edge/conf.h"
 #include "edge/keys.h"
+#include "edge/localkeys.h"
 #include "edge/sites.h"
 #include "edge/tickets.h"
 #include "loop/dns.h"
-#include "signer/client.h"
 
 /* The bundle's entry that holds the path of the configuration's main file. */
 #define FK_GEN_MAIN_FILE ":main"
@@ -23,7 +23,7 @@ struct fk_gen_base {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider */
     struct fk_dns *dns;
     struct fk_tickets *tickets;
-    struct fk_signer_pool *signers;
+    struct fk_localkeys *local;
     /* A site of this generation has got (other) certificates from its key server. */
     void (*on_certificate)(void *arg, struct fk_gen *gen, struct fk_site *site);
     void *arg;
@@ -39,16 +39,24 @@ struct fk_gen {
     const struct fk_edge_limits *limits;
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;
-    struct fk_keys *keys;      /* key servers; NULL: none */
-    struct fk_keypool **pools; /* one a site, NULL for mode local */
+    struct fk_localpool *local; /* signers of this host, for mode local */
+    struct fk_keys *keys;       /* key servers; NULL: none */
+    struct fk_keypool **pools;  /* one a site, NULL for mode local */
+};
+
+/* What the master says about a generation. */
+struct fk_gen_source {
+    int bundle_fd;
+    uint32_t number;
+    uint32_t keys; /* generation of this host's keys */
 };
 
 /*
- * Build generation `number` from a sealed bundle. `old` (NULL: none) gives its channels when it
- * names the same key servers. On failure `reason` tells why.
+ * Build a generation from a sealed bundle. `old` (NULL: none) gives its channels when it names the
+ * same key servers. On failure `reason` tells why.
  */
-int fk_gen_new(const struct fk_gen_base *base, int bundle_fd, uint32_t number, struct fk_gen *old,
-               char *reason, size_t reason_size, struct fk_gen **ret);
+int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
+               struct fk_gen *old, char *reason, size_t reason_size, struct fk_gen **ret);
 
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);

@@ -7,8 +7,8 @@
 #include "edge/cert.h"
 #include "edge/edge.h"
 #include "edge/gen.h"
+#include "edge/keyread.h"
 #include "loop/sock.h"
-#include "signer/keyset.h"
 #include "tls/channel.h"
 
 #include <openssl/evp.h>
@@ -16,88 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A private key of mode local, with what all sites that use it ask of it. */
-struct local_key {
-    struct local_key *next;
-    struct fk_key_public public;
-    EVP_PKEY *pkey;
-};
-
 struct loading {
     struct fk_bundle *bundle;
     struct fk_conf *conf;
     const struct fk_edge_conf *root;
-    struct local_key *keys;
+    struct fk_keyread *keys; /* NULL until the sites are looked at */
+    size_t next_key;         /* the next site's first in it */
 };
-
-/* --- private keys --- */
-
-static void free_keys(struct loading *loading)
-{
-    while (loading->keys != NULL) {
-        struct local_key *key = loading->keys;
-
-        loading->keys = key->next;
-        EVP_PKEY_free(key->pkey); /* OpenSSL wipes private numbers */
-        free(key);
-    }
-}
-
-static uint16_t permissions(const struct fk_edge_site *site)
-{
-    return (uint16_t)(FK_PERM_SIGN13 | FK_PERM_SIGN12 |
-                      (site->rsa_key_exchange ? FK_PERM_DECRYPT : 0));
-}
-
-/* Takes `pkey`. */
-static int keep_key(struct loading *loading, const struct fk_edge_site *site,
-                    const struct fk_key_public *public, EVP_PKEY *pkey)
-{
-    struct local_key *key;
-
-    for (key = loading->keys; key != NULL; key = key->next)
-        if (memcmp(key->public.ski, public->ski, sizeof public->ski) == 0) {
-            key->public.permissions |= permissions(site);
-            EVP_PKEY_free(pkey);
-            return FK_OK;
-        }
-    if ((key = calloc(1, sizeof *key)) == NULL) {
-        EVP_PKEY_free(pkey);
-        return FK_ERR_NOMEM;
-    }
-    key->public = *public;
-    key->public.permissions = permissions(site);
-    snprintf(key->public.name, sizeof key->public.name, "%s", site->block.title);
-    key->pkey = pkey;
-    key->next = loading->keys;
-    loading->keys = key;
-    return FK_OK;
-}
-
-/* Read one key file; its bytes are forgotten at once. */
-static int read_key(struct loading *loading, const struct fk_edge_site *site, const char *path,
-                    uint8_t ret_ski[20])
-{
-    struct fk_key_public public = {0};
-    EVP_PKEY *pkey = NULL;
-    const uint8_t *data;
-    size_t len;
-    int err;
-
-    if ((err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK) {
-        if ((err = fk_key_parse(data, len, NULL, &pkey)) == FK_OK)
-            err = fk_key_describe(pkey, &public);
-        fk_bundle_drop(loading->bundle, path);
-    }
-    if (err != FK_OK) {
-        EVP_PKEY_free(pkey);
-        fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": key %s: %s",
-                         site->block.title, path, fk_err_text(err));
-        return err;
-    }
-    memcpy(ret_ski, public.ski, sizeof public.ski);
-    return keep_key(loading, site, &public, pkey);
-}
 
 /* --- sites --- */
 
@@ -127,17 +52,18 @@ static void match_keys(struct loading *loading, const struct fk_edge_site *site,
                        const struct fk_cert *certs, size_t n_certs)
 {
     bool matched[FK_EDGE_CERTS_MAX] = {false};
-    uint8_t ski[20];
 
     for (size_t i = 0; i < site->key.count; i++) {
+        const struct fk_keyread_key *key = &loading->keys->keys[loading->next_key + i];
         bool found = false;
 
-        if (read_key(loading, site, site->key.items[i], ski) != FK_OK)
-            continue;
         for (size_t j = 0; j < n_certs; j++)
-            if (memcmp(certs[j].ski, ski, sizeof ski) == 0)
+            if (key->err == FK_OK && memcmp(certs[j].ski, key->ski, sizeof key->ski) == 0)
                 matched[j] = found = true;
-        if (!found)
+        if (key->err != FK_OK)
+            fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": key %s: %s",
+                             site->block.title, site->key.items[i], fk_err_text(key->err));
+        else if (!found)
             fk_conf_complain(loading->conf, &site->block.where,
                              "site \"%s\": key %s belongs to none of the certificates",
                              site->block.title, site->key.items[i]);
@@ -168,6 +94,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
     }
     if (site->mode == FK_MODE_LOCAL && count == site->certificate.count)
         match_keys(loading, site, certs, count);
+    loading->next_key += site->key.count;
     while (count > 0)
         fk_cert_fini(&certs[--count]);
 }
@@ -213,7 +140,7 @@ static void check_channel(struct loading *loading)
 
 /* --- all --- */
 
-/* As fk_edge_load(), with the private keys in loading->keys. */
+/* As fk_edge_load(), with what was found of private keys in loading->keys. */
 static int load(struct loading *loading, const char *path)
 {
     int err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf);
@@ -221,6 +148,11 @@ static int load(struct loading *loading, const char *path)
     if (err != FK_OK)
         return err;
     loading->root = fk_conf_root(loading->conf);
+    if ((err = fk_keyread_new(loading->root, &loading->keys)) != FK_OK) {
+        fk_conf_complain(loading->conf, &loading->root->block.where, "cannot read keys: %s",
+                         fk_err_text(err));
+        return err;
+    }
     check_channel(loading);
     for (const struct fk_conf_block *b = loading->root->sites; b != NULL; b = b->next)
         check_site(loading, (const void *)b);
@@ -232,37 +164,9 @@ int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **re
     struct loading loading = {.bundle = bundle};
     int err = load(&loading, path);
 
-    free_keys(&loading);
+    fk_keyread_free(loading.keys);
     if (loading.conf != NULL)
         *ret = loading.conf;
-    return err;
-}
-
-/* The signers' bundle, and a fingerprint to tell whether another one differs. */
-static int seal_keys(const struct loading *loading, struct fk_loaded *loaded)
-{
-    struct fk_keyset_builder *builder;
-    EVP_MD_CTX *md;
-    int err;
-
-    if (loading->keys == NULL)
-        return FK_OK;
-    if ((err = fk_keyset_builder_new(&builder)) != FK_OK)
-        return err;
-    if ((md = EVP_MD_CTX_new()) == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
-        err = FK_ERR_NOMEM;
-    for (const struct local_key *key = loading->keys; err == FK_OK && key != NULL;
-         key = key->next) {
-        err = fk_keyset_builder_add(builder, &key->public, key->pkey);
-        EVP_DigestUpdate(md, key->public.ski, sizeof key->public.ski);
-        EVP_DigestUpdate(md, &key->public.permissions, sizeof key->public.permissions);
-    }
-    if (err == FK_OK)
-        EVP_DigestFinal_ex(md, loaded->keys, NULL);
-    EVP_MD_CTX_free(md);
-    if (err == FK_OK)
-        err = fk_keyset_builder_seal(builder, &loaded->keys_fd);
-    fk_keyset_builder_free(builder);
     return err;
 }
 
@@ -284,12 +188,16 @@ int fk_loaded_new(const char *path, struct fk_loaded **ret)
         return FK_ERR_NOMEM;
     loaded->bundle_fd = loaded->keys_fd = -1;
     if ((err = fk_bundle_new(&loading.bundle)) == FK_OK && (err = load(&loading, path)) == FK_OK &&
-        (err = seal_keys(&loading, loaded)) == FK_OK &&
         (err = fk_bundle_add(loading.bundle, FK_GEN_MAIN_FILE, path, strlen(path))) == FK_OK)
         err = fk_bundle_seal(loading.bundle, &loaded->bundle_fd);
-    if (err != FK_OK)
+    if (err == FK_OK) {
+        loaded->keys_fd = loading.keys->fd;
+        loading.keys->fd = -1; /* moved */
+        memcpy(loaded->keys, loading.keys->fingerprint, sizeof loaded->keys);
+    } else {
         log_errors(loading.conf, path, err);
-    free_keys(&loading);
+    }
+    fk_keyread_free(loading.keys);
     fk_bundle_free(loading.bundle);
     loaded->conf = loading.conf;
     loaded->root = loading.root;

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 /* --- who is who --- */
 
@@ -46,6 +45,15 @@ static bool is_current(const struct fk_master *master, const struct fk_child *ch
         if (master->signers[i] == child)
             return true;
     return false;
+}
+
+/* Workers get a configuration only when the signers of its keys serve. */
+static bool signers_ready(const struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_signers; i++)
+        if (!master->signer_ready[i])
+            return false;
+    return true;
 }
 
 bool fk_master_ready(const struct fk_master *master)
@@ -111,10 +119,16 @@ static int send_tickets(const struct fk_master *master, struct fk_child *child)
 static int send_config(const struct fk_master *master, struct fk_child *child)
 {
     const struct fk_edge_conf *root = master->loaded->root;
+    struct fk_procmsg msg = {.type = FK_PROC_CONFIG,
+                             .arg = master->generation,
+                             .n_fds = 1,
+                             .fds = {master->loaded->bundle_fd}};
     uint32_t index = 0;
     int err;
 
-    err = fk_child_send_fd(child, FK_PROC_CONFIG, master->generation, master->loaded->bundle_fd);
+    msg.len = sizeof master->key_generation;
+    memcpy(msg.data, &master->key_generation, sizeof master->key_generation);
+    err = fk_child_send(child, &msg);
     for (const struct fk_conf_block *b = root->listens; err == FK_OK && b != NULL; b = b->next)
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
@@ -135,7 +149,7 @@ static int start_worker(struct fk_master *master, struct fk_child *child)
     for (unsigned i = 0; i < master->n_signers; i++)
         if ((err = connect_pair(master, child, master->signers[i])) != FK_OK)
             return err;
-    return send_config(master, child);
+    return signers_ready(master) ? send_config(master, child) : FK_OK;
 }
 
 static int start_signer(struct fk_master *master, struct fk_child *child)
@@ -190,6 +204,30 @@ static void worker_ready(struct fk_master *master, struct fk_master_worker *work
     (void)fk_notify_ready();
 }
 
+static void send_config_to_all(struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
+            (void)send_config(master, master->workers[i].child);
+    fk_sockets_prune(master->sockets, master->loaded->root);
+}
+
+/* With the last signer ready, workers can have the configuration that needs them. */
+static void signer_ready(struct fk_master *master, const struct fk_child *child)
+{
+    bool before = signers_ready(master);
+
+    for (unsigned i = 0; i < master->n_signers; i++)
+        if (master->signers[i] == child)
+            master->signer_ready[i] = true;
+    if (before || !signers_ready(master) || master->stopping)
+        return;
+    send_config_to_all(master);
+    for (unsigned i = 0; i < master->n_old_signers; i++)
+        fk_super_retire(master->old_signers[i], FK_EDGE_SIGNER_DRAIN_S);
+    master->n_old_signers = 0;
+}
+
 static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg)
 {
     struct fk_master *master = ctx;
@@ -197,6 +235,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
 
     if (worker != NULL && msg->type == FK_PROC_READY)
         worker_ready(master, worker, msg->arg);
+    else if (msg->type == FK_PROC_READY)
+        signer_ready(master, child);
     else if (worker != NULL && msg->type == FK_PROC_STATUS)
         fk_master_worker_status(master, worker, msg);
     else if (child == master->admin && msg->type == FK_PROC_COMMAND)
@@ -213,13 +253,9 @@ static void on_exit_child(void *ctx, struct fk_child *child, pid_t pid, int stat
     struct fk_master_worker *worker = worker_of(master, child);
     bool left = false;
 
+    (void)pid, (void)status; /* the supervisor logs how a process ended */
     if (worker != NULL)
         worker->ready = 0;
-    if (!gone && !master->stopping)
-        fk_log(FK_LOG_ERROR, "child ended; it is started again",
-               fk_str("role", fk_child_role(child)), fk_int("pid", pid),
-               fk_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0),
-               fk_int("status", WIFEXITED(status) ? WEXITSTATUS(status) : 0));
     if (gone && worker != NULL)
         worker->child = NULL;
     for (unsigned i = 0; i < master->n_workers; i++)
@@ -279,22 +315,29 @@ static int start_signers(struct fk_master *master)
     for (unsigned i = 0; i < count; i++) {
         if ((err = fk_super_add(master->super, "signer", i, NULL, &master->signers[i])) != FK_OK)
             return err;
+        master->signer_ready[i] = false;
         master->n_signers = i + 1;
     }
     return FK_OK;
 }
 
-/* The keys have changed: successors first, then the old ones finish what they have. */
+/* The keys have changed: successors first; the old ones go when those serve. */
 static int replace_signers(struct fk_master *master)
 {
-    struct fk_child *old[FK_EDGE_SIGNERS_MAX];
-    unsigned n_old = master->n_signers;
-
-    memcpy(old, master->signers, sizeof old);
+    /* Successors that never served: keys changed again meanwhile. */
+    if (master->n_old_signers > 0)
+        for (unsigned i = 0; i < master->n_signers; i++)
+            fk_super_retire(master->signers[i], 0);
+    else
+        for (unsigned i = 0; i < master->n_signers; i++)
+            master->old_signers[master->n_old_signers++] = master->signers[i];
     master->n_signers = 0;
-    for (unsigned i = 0; i < n_old; i++)
-        fk_super_retire(old[i], FK_EDGE_SIGNER_DRAIN_S);
-    return master->loaded->keys_fd < 0 ? FK_OK : start_signers(master);
+    if (master->loaded->keys_fd >= 0)
+        return start_signers(master);
+    for (unsigned i = 0; i < master->n_old_signers; i++)
+        fk_super_retire(master->old_signers[i], FK_EDGE_SIGNER_DRAIN_S);
+    master->n_old_signers = 0;
+    return FK_OK;
 }
 
 /* --- reload --- */
@@ -325,10 +368,8 @@ int fk_master_reload(struct fk_master *master)
     fk_log_threshold((enum fk_log_level)loaded->root->log_level);
     if (new_keys && (err = replace_signers(master)) != FK_OK)
         fk_log(FK_LOG_ERROR, "cannot start signers", fk_error(err));
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (fk_child_pid(master->workers[i].child) != 0)
-            (void)send_config(master, master->workers[i].child);
-    fk_sockets_prune(master->sockets, loaded->root);
+    if (signers_ready(master))
+        send_config_to_all(master); /* else when they are: see signer_ready() */
     fk_loaded_free(old);
     rotate_tickets(master);
     fk_log(FK_LOG_INFO, "configuration loaded", fk_uint("generation", master->generation));
@@ -354,6 +395,8 @@ void fk_master_stop(struct fk_master *master)
     for (unsigned i = 0; i < master->n_workers; i++)
         if (master->workers[i].child != NULL)
             fk_super_retire(master->workers[i].child, (unsigned)drain_s);
+    /* The workers have their own; with these open the kernel would go on taking clients. */
+    fk_sockets_close(master->sockets);
 }
 
 static void on_term(struct fk_signal *signal)

@@ -39,6 +39,9 @@ struct fk_master {
     unsigned n_workers, n_signers;
     struct fk_master_worker workers[FK_EDGE_WORKERS_MAX];
     struct fk_child *signers[FK_EDGE_SIGNERS_MAX];
+    bool signer_ready[FK_EDGE_SIGNERS_MAX];
+    struct fk_child *old_signers[FK_EDGE_SIGNERS_MAX]; /* to retire when their successors serve */
+    unsigned n_old_signers;
     struct fk_child *admin;
     struct fk_ticket_keys tickets;
     struct fk_timer ticket_timer;

@@ -47,14 +47,19 @@ static void close_group(const struct fk_sockets *sockets, struct group *group)
     free(group);
 }
 
-void fk_sockets_free(struct fk_sockets *sockets)
+void fk_sockets_close(struct fk_sockets *sockets)
 {
     struct fk_list *item, *temp;
 
-    if (sockets == NULL)
-        return;
     fk_list_each_safe (item, temp, &sockets->groups)
         close_group(sockets, fk_container(item, struct group, link));
+}
+
+void fk_sockets_free(struct fk_sockets *sockets)
+{
+    if (sockets == NULL)
+        return;
+    fk_sockets_close(sockets);
     free(sockets);
 }
 

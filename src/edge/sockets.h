@@ -22,6 +22,9 @@ int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf)
 /* Close what `conf` does not listen on. */
 void fk_sockets_prune(struct fk_sockets *sockets, const struct fk_edge_conf *conf);
 
+/* Close all. */
+void fk_sockets_close(struct fk_sockets *sockets);
+
 /* The socket of a block for a worker, -1 when there is none. */
 int fk_sockets_get(const struct fk_sockets *sockets, const struct fk_edge_listen *listen,
                    unsigned worker);

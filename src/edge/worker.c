@@ -111,12 +111,15 @@ static void drop_next(struct worker *worker)
 
 static void take_config(struct worker *worker, const struct fk_procmsg *msg)
 {
-    char reason[512];
-    int err;
+    struct fk_gen_source source = {.bundle_fd = msg->fds[0], .number = msg->arg};
+    char reason[512] = "";
+    int err = FK_ERR_FORMAT;
 
     drop_next(worker);
-    err = fk_gen_new(&worker->base, msg->fds[0], msg->arg, worker->gen, reason, sizeof reason,
-                     &worker->next);
+    if (msg->len == sizeof source.keys) {
+        memcpy(&source.keys, msg->data, sizeof source.keys);
+        err = fk_gen_new(&worker->base, &source, worker->gen, reason, sizeof reason, &worker->next);
+    }
     if (err == FK_OK)
         err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
     if (err == FK_OK)
@@ -201,7 +204,7 @@ static int take_peer(struct worker *worker, struct fk_procmsg *msg)
         return FK_ERR_FORMAT;
     memcpy(&generation, msg->data, sizeof generation);
     msg->fds[0] = -1; /* moved */
-    return fk_signer_pool_add(worker->base.signers, fd, generation, msg->arg & 0xffff);
+    return fk_localkeys_add(worker->base.local, generation, msg->arg & 0xffff, fd);
 }
 
 static int take_listener(struct worker *worker, struct fk_procmsg *msg)
@@ -301,8 +304,7 @@ static int init_base(struct worker *worker)
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
         (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
         return err;
-    return fk_signer_pool_new(base->loop, FK_EDGE_SIGNER_DEADLINE_US, FK_EDGE_SIGNER_OUTSTANDING,
-                              &base->signers);
+    return fk_localkeys_new(base->loop, &base->local);
 }
 
 static int init(struct worker *worker)
@@ -334,8 +336,7 @@ static void fini(struct worker *worker)
     fk_listeners_free(worker->listeners);
     drop_next(worker);
     fk_gen_unref(worker->gen);
-    if (worker->base.signers != NULL)
-        fk_signer_pool_free(worker->base.signers);
+    fk_localkeys_free(worker->base.local);
     fk_tickets_free(worker->base.tickets);
     fk_dns_free(worker->base.dns);
     fk_admit_free(worker->env.admit);

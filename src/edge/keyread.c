@@ -1,0 +1,261 @@
+/* The process that reads private keys: see keyread.h. */
+#include "edge/keyread.h"
+
+#include "base/err.h"
+#include "loop/proc.h"
+#include "loop/sock.h"
+#include "signer/keyset.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Messages from the reading process: one for each file, then the bundle. */
+enum { MSG_KEY = 1, MSG_BUNDLE };
+
+#define FINGERPRINT_SIZE sizeof(((struct fk_keyread *)0)->fingerprint)
+
+/* A key, with what all sites that use it ask of it. */
+struct key {
+    struct key *next;
+    struct fk_key_public public;
+    EVP_PKEY *pkey;
+};
+
+/* --- the reading process --- */
+
+static uint16_t permissions(const struct fk_edge_site *site)
+{
+    return (uint16_t)(FK_PERM_SIGN13 | FK_PERM_SIGN12 |
+                      (site->rsa_key_exchange ? FK_PERM_DECRYPT : 0));
+}
+
+/* The same key may serve several sites: it is kept once. Takes `pkey`. */
+static int keep(struct key **keys, const struct fk_edge_site *site,
+                const struct fk_key_public *public, EVP_PKEY *pkey)
+{
+    struct key *key;
+
+    for (key = *keys; key != NULL; key = key->next)
+        if (memcmp(key->public.ski, public->ski, sizeof public->ski) == 0) {
+            key->public.permissions |= permissions(site);
+            EVP_PKEY_free(pkey);
+            return FK_OK;
+        }
+    if ((key = calloc(1, sizeof *key)) == NULL) {
+        EVP_PKEY_free(pkey);
+        return FK_ERR_NOMEM;
+    }
+    key->public = *public;
+    key->public.permissions = permissions(site);
+    snprintf(key->public.name, sizeof key->public.name, "%s", site->block.title);
+    key->pkey = pkey;
+    key->next = *keys;
+    *keys = key;
+    return FK_OK;
+}
+
+static int read_file(struct fk_bundle *bundle, const struct fk_edge_site *site, const char *path,
+                     struct key **keys, uint8_t ret_ski[20])
+{
+    struct fk_key_public public = {0};
+    EVP_PKEY *pkey;
+    const uint8_t *data;
+    size_t len;
+    int err;
+
+    if ((err = fk_bundle_read(bundle, path, &data, &len)) != FK_OK ||
+        (err = fk_key_parse(data, len, NULL, &pkey)) != FK_OK)
+        return err;
+    if ((err = fk_key_describe(pkey, &public)) != FK_OK) {
+        EVP_PKEY_free(pkey);
+        return err;
+    }
+    memcpy(ret_ski, public.ski, sizeof public.ski);
+    return keep(keys, site, &public, pkey);
+}
+
+/* Send, waiting for the master to take what was sent before. */
+static int say(int sock, const struct fk_procmsg *msg)
+{
+    struct pollfd ready = {.fd = sock, .events = POLLOUT};
+    int err;
+
+    while ((err = fk_proc_send(sock, msg)) == FK_ERR_AGAIN)
+        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+            return FK_ERR_SYS;
+    return err;
+}
+
+/* Tell what one file holds. */
+static int tell(int sock, struct fk_keyread_key key)
+{
+    struct fk_procmsg msg = {.type = MSG_KEY, .len = sizeof key};
+
+    memcpy(msg.data, &key, sizeof key);
+    return say(sock, &msg);
+}
+
+/* The bundle, with a fingerprint of what is in it. */
+static int make_bundle(const struct key *keys, EVP_MD_CTX *md, struct fk_procmsg *msg)
+{
+    struct fk_keyset_builder *builder;
+    int err = fk_keyset_builder_new(&builder);
+
+    if (err != FK_OK)
+        return err;
+    if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+        err = FK_ERR_CRYPTO;
+    for (; err == FK_OK && keys != NULL; keys = keys->next) {
+        EVP_DigestUpdate(md, keys->public.ski, sizeof keys->public.ski);
+        EVP_DigestUpdate(md, &keys->public.permissions, sizeof keys->public.permissions);
+        err = fk_keyset_builder_add(builder, &keys->public, keys->pkey);
+    }
+    if (err == FK_OK && EVP_DigestFinal_ex(md, msg->data, NULL) != 1)
+        err = FK_ERR_CRYPTO;
+    msg->len = FINGERPRINT_SIZE;
+    if (err == FK_OK && (err = fk_keyset_builder_seal(builder, &msg->fds[0])) == FK_OK)
+        msg->n_fds = 1;
+    fk_keyset_builder_free(builder);
+    return err;
+}
+
+static int send_bundle(int sock, const struct key *keys)
+{
+    struct fk_procmsg msg = {.type = MSG_BUNDLE};
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int err = md == NULL ? FK_ERR_NOMEM : make_bundle(keys, md, &msg);
+
+    EVP_MD_CTX_free(md);
+    if (err == FK_OK)
+        err = say(sock, &msg);
+    fk_procmsg_close(&msg);
+    return err;
+}
+
+/* All of the reading process. Its memory ends with it; what it must not do is go on. */
+static int read_all(const struct fk_edge_conf *conf, int sock)
+{
+    struct fk_bundle *bundle;
+    struct key *keys = NULL;
+    bool ok = true;
+    int err = fk_bundle_new(&bundle);
+
+    for (const struct fk_conf_block *b = conf->sites; err == FK_OK && b != NULL; b = b->next) {
+        const struct fk_edge_site *site = (const void *)b;
+
+        for (size_t i = 0; err == FK_OK && i < site->key.count; i++) {
+            struct fk_keyread_key key = {0};
+
+            key.err = read_file(bundle, site, site->key.items[i], &keys, key.ski);
+            ok = ok && key.err == FK_OK;
+            err = tell(sock, key);
+        }
+    }
+    if (err != FK_OK || !ok)
+        return err;
+    return send_bundle(sock, keys);
+}
+
+/* --- the master --- */
+
+/* What the reading process says, until it ends. */
+static int listen_to(int sock, struct fk_keyread *keyread)
+{
+    struct fk_procmsg msg;
+    size_t got = 0;
+    int err;
+
+    for (;;) {
+        struct pollfd ready = {.fd = sock, .events = POLLIN};
+
+        if ((err = fk_proc_recv(sock, &msg)) == FK_ERR_AGAIN) {
+            (void)poll(&ready, 1, -1);
+            continue;
+        }
+        if (err != FK_OK)
+            break;
+        if (msg.type == MSG_KEY && got < keyread->count && msg.len == sizeof keyread->keys[0]) {
+            memcpy(&keyread->keys[got++], msg.data, sizeof keyread->keys[0]);
+        } else if (msg.type == MSG_BUNDLE && msg.n_fds == 1 && keyread->fd < 0) {
+            keyread->fd = msg.fds[0];
+            memcpy(keyread->fingerprint, msg.data, FINGERPRINT_SIZE);
+            msg.fds[0] = -1; /* moved */
+        }
+        fk_procmsg_close(&msg);
+    }
+    if (err != FK_ERR_CLOSED)
+        return err;
+    return got == keyread->count ? FK_OK : FK_ERR_CLOSED;
+}
+
+static size_t count_keys(const struct fk_edge_conf *conf)
+{
+    size_t count = 0;
+
+    for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next)
+        count += ((const struct fk_edge_site *)(const void *)b)->key.count;
+    return count;
+}
+
+/* Give birth to the reading process, hear it, and see it end. */
+static int run(const struct fk_edge_conf *conf, struct fk_keyread *keyread)
+{
+    int fds[2];
+    pid_t pid;
+    int err;
+
+    /* Blocking: the master waits the milliseconds that this takes. */
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+        return FK_ERR_SYS;
+    if ((pid = fork()) < 0) {
+        fk_close(&fds[0]);
+        fk_close(&fds[1]);
+        return FK_ERR_SYS;
+    }
+    if (pid == 0) {
+        (void)prctl(PR_SET_DUMPABLE, 0);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(read_all(conf, fds[1]) == FK_OK ? 0 : 1);
+    }
+    fk_close(&fds[1]);
+    err = listen_to(fds[0], keyread);
+    fk_close(&fds[0]);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    return err;
+}
+
+int fk_keyread_new(const struct fk_edge_conf *conf, struct fk_keyread **ret)
+{
+    size_t count = count_keys(conf);
+    struct fk_keyread *keyread = calloc(1, sizeof *keyread + count * sizeof keyread->keys[0]);
+    int err;
+
+    if (keyread == NULL)
+        return FK_ERR_NOMEM;
+    keyread->fd = -1;
+    keyread->count = count;
+    if (count > 0 && (err = run(conf, keyread)) != FK_OK) {
+        fk_keyread_free(keyread);
+        return err;
+    }
+    *ret = keyread;
+    return FK_OK;
+}
+
+void fk_keyread_free(struct fk_keyread *keyread)
+{
+    if (keyread == NULL)
+        return;
+    fk_close(&keyread->fd);
+    free(keyread);
+}
