@@ -1,0 +1,271 @@
+"""What happens when something dies, stalls or lies: who saw which error, what went on, how it came back.
+
+Seeds: K11 (channel lost and made anew), K12 (several key servers).
+"""
+import os
+import re
+import signal
+import struct
+import threading
+
+import pytest
+
+import harness
+import liar
+import pair as pairs
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    nginx = pairs.Nginx(tmp_path_factory.mktemp("origin"))
+    yield nginx
+    nginx.stop()
+
+
+@pytest.fixture
+def pair(folder, authority, site_authority, origin):
+    return pairs.Pair(folder, authority, site_authority, origin.port,
+                      site_options="deadline = 1500ms",
+                      server_options="ping_interval = 200ms ping_timeout = 500ms connect_timeout = 500ms")
+
+
+def signal_tree(daemon, number):
+    """All processes of a daemon, its master first."""
+    children = daemon.children()
+    daemon.signal(number)
+    for pid in children:
+        os.kill(pid, number)
+
+
+def refused_by_alert(pair):
+    """A full handshake is refused with internal_error, as an alert and not by a reset or a stall."""
+    status, _, text = pair.get(check=False)
+    assert status == 35, text
+    assert re.search(r"alert internal error", text), text
+    return text
+
+
+def works(pair):
+    status, body, _ = pair.get(check=False)
+    return status == 0 and "hello from the origin" in body
+
+
+def ticket(pair, folder):
+    """A TLS 1.3 session kept in a file, for resuming it later."""
+    path = folder / "session.pem"
+    pair.s_client("-tls1_3", "-sess_out", path)
+    assert path.exists()
+    return path
+
+
+def test_key_server_killed_in_mid_operation(pair, daemons):
+    pair.start(daemons)
+    signers = pair.keyd.children("signer")
+    for pid in signers:
+        os.kill(pid, signal.SIGSTOP)  # the operation is under way and will not end
+    seen = {}
+    client = threading.Thread(target=lambda: seen.update(text=refused_by_alert(pair)))
+    client.start()
+    before = len(pair.edge.log())
+    harness.wait_until(lambda: pair.status("keyd") is not None, "the admin process answers")
+    signal_tree(pair.keyd, signal.SIGKILL)
+    client.join(harness.PATIENCE)
+    assert "text" in seen, pair.edge.log()
+    pair.edge.wait_log(r"keys1", since=before)
+    pair.keyd.process.wait()
+    pair.start_keyd(daemons)
+    harness.wait_until(lambda: works(pair), "handshakes after the key server is back")
+
+
+def test_key_server_stopped(pair, daemons, folder):
+    pair.start(daemons)
+    session = ticket(pair, folder)
+    signal_tree(pair.keyd, signal.SIGSTOP)
+    try:
+        refused_by_alert(pair)
+        # Resumption needs no key server.
+        assert "Reused" in pair.s_client("-tls1_3", "-sess_in", session)
+    finally:
+        signal_tree(pair.keyd, signal.SIGCONT)
+    harness.wait_until(lambda: works(pair), "handshakes after the key server goes on")
+
+
+def test_all_key_servers_gone_and_back(pair, daemons, folder):
+    pair.start(daemons)
+    session = ticket(pair, folder)
+    assert pair.keyd.stop() == 0
+    refused_by_alert(pair)
+    refused_by_alert(pair)
+    assert "Reused" in pair.s_client("-tls1_3", "-sess_in", session)
+    pair.start_keyd(daemons)
+    harness.wait_until(lambda: works(pair), "handshakes after the key server is back")
+
+
+@pytest.fixture
+def lying(pair, daemons):
+    """The pair with a liar as its only key server; tests set liar.lie."""
+    pair.start_keyd(daemons)
+    middle = liar.Liar(pair, pair.keyd_port)
+    pair.servers = {"keys1": middle.port}
+    pair.write_edge()
+    pair.start_edge(daemons)
+    yield pair, middle
+    middle.stop()
+
+
+def test_wrong_signature_is_noticed_at_the_edge(lying):
+    pair, middle = lying
+    middle.lie = lambda frame: [frame[:-1] + bytes([frame[-1] ^ 1])] if liar.is_answer(frame) else [frame]
+    before = len(pair.edge.log())
+    refused_by_alert(pair)
+    pair.edge.wait_log(r"(?i)signature|VERIFY", since=before)
+    middle.lie = lambda frame: [frame]
+    harness.wait_until(lambda: works(pair), "true signatures are accepted again")
+
+
+def test_wrong_signature_fails_over_within_the_deadline(lying, daemons):
+    pair, middle = lying
+    middle.lie = lambda frame: [frame[:-1] + bytes([frame[-1] ^ 1])] if liar.is_answer(frame) else [frame]
+    pair.servers = {"liar": middle.port, "keys1": pair.keyd_port}
+    pair.write_edge()
+    assert pair.edge.stop() == 0
+    pair.start_edge(daemons)
+    for _ in range(6):
+        assert works(pair)
+
+
+@pytest.mark.parametrize("shift", [1, 0x80000000])
+def test_wrong_id(lying, shift):
+    pair, middle = lying
+    middle.lie = lambda frame: ([liar.with_id(frame, liar.frame_id(frame) + shift)]
+                                if liar.is_answer(frame) else [frame])
+    refused_by_alert(pair)
+    middle.lie = lambda frame: [frame]
+    harness.wait_until(lambda: works(pair), "right ids are accepted again")
+
+
+def test_repeated_id(lying):
+    pair, middle = lying
+    middle.lie = lambda frame: [frame, frame, frame]
+    for _ in range(5):
+        assert works(pair)
+
+
+def test_late_answer_is_not_given_to_somebody_else(lying):
+    """An answer that comes after its deadline, together with the next one, is dropped."""
+    pair, middle = lying
+    held = []
+
+    def hold(frame):
+        if liar.is_answer(frame) and not held:
+            held.append(frame)
+            return []
+        return [*held[:1], frame]
+    middle.lie = hold
+    refused_by_alert(pair)
+    assert held
+    assert works(pair)
+
+
+@pytest.mark.parametrize("what", ["garbage", "half", "version", "huge", "error"])
+def test_broken_answers(lying, what):
+    pair, middle = lying
+    broken = {
+        "garbage": lambda frame: [os.urandom(700)],
+        "half": lambda frame: [frame[:len(frame) // 2]],
+        "version": lambda frame: [b"\x02\x00" + frame[2:]],
+        "huge": lambda frame: [frame[:2] + b"\xff\xff" + frame[4:]],
+        "error": lambda frame: [struct.pack(">HHI", 0x0100, 8, liar.frame_id(frame)) + b"\x11\0\x01\xff\x12\0\x01\x08"],
+    }[what]
+    middle.lie = lambda frame: broken(frame) if liar.is_answer(frame) else [frame]
+    refused_by_alert(pair)
+    middle.lie = lambda frame: [frame]
+    harness.wait_until(lambda: works(pair), "the channel is good again")
+
+
+def test_channel_closed_in_mid_answer(lying):
+    pair, middle = lying
+    once = []
+
+    def close(frame):
+        if liar.is_answer(frame) and not once:
+            once.append(True)
+            return None
+        return [frame]
+    middle.lie = close
+    pair.get(check=False)
+    assert once
+    harness.wait_until(lambda: works(pair), "a new channel is made")
+
+
+def test_flood_of_answers_nobody_asked_for(lying):
+    pair, middle = lying
+    middle.lie = lambda frame: [liar.with_id(frame, 0x5A5A0000 + i) for i in range(2000)] + [frame]
+    for _ in range(3):
+        assert works(pair)
+
+
+def test_slow_key_server(pair, daemons):
+    """Slow, but within the deadline: the client waits and is served."""
+    pair.start_keyd(daemons)
+    gate = threading.Event()
+
+    def slowly(frame):
+        if liar.is_answer(frame):
+            gate.wait(0.4)
+        return [frame]
+    middle = liar.Liar(pair, pair.keyd_port, slowly)
+    try:
+        pair.servers = {"keys1": middle.port}
+        pair.write_edge()
+        pair.start_edge(daemons)
+        for _ in range(3):
+            assert works(pair)
+    finally:
+        middle.stop()
+
+
+@pytest.mark.parametrize("role", ["signer", "keyd-front", "keyd-audit"])
+def test_key_server_process_killed(pair, daemons, role):
+    pair.start(daemons)
+    victim = pair.keyd.children(role)[0]
+    before = len(pair.keyd.log())
+    os.kill(victim, signal.SIGKILL)
+    harness.wait_until(lambda: pair.keyd.children(role) not in ([], [victim]), f"a new {role}")
+    harness.wait_until(lambda: works(pair), "handshakes go on")
+    pair.keyd.wait_log(role.replace("keyd-", ""), since=before)
+
+
+def test_edge_worker_killed(pair, daemons):
+    pair.start(daemons)
+    victim = pair.edge.children("edge-worker")[0]
+    os.kill(victim, signal.SIGKILL)
+    harness.wait_until(lambda: pair.edge.children("edge-worker") not in ([], [victim]), "a new worker")
+    harness.wait_until(lambda: works(pair), "handshakes go on")
+
+
+def test_fewer_descriptors_than_clients(pair, daemons):
+    """Out of descriptors the edge refuses or queues, and serves again when some are free."""
+    import resource
+    import socket
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        pair.start(daemons)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    idle = [socket.create_connection(("127.0.0.1", pair.port)) for _ in range(300)]
+    for sock in idle:
+        sock.close()
+    harness.wait_until(lambda: works(pair), "service after descriptors ran out")
+    assert pair.edge.alive()
+
+
+def test_disk_full_stops_operations_by_default(pair, daemons):
+    """The audit log cannot be written: no operation without its line."""
+    log = pair.folder / "keys1" / "audit.log"
+    log.symlink_to("/dev/full")
+    pair.start_keyd(daemons)
+    pair.start_edge(daemons, ready=False)
+    refused_by_alert(pair)
+    harness.wait_until(lambda: re.search(r"(?i)audit", pair.keyd.log()), "the key server says why")
