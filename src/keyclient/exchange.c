@@ -199,7 +199,8 @@ static int ticket_answer(struct fk_keyserver *server, struct fk_slot *slot,
     if (msg->opcode != FK_OP_RESPONSE && msg->opcode != FK_OP_ERROR)
         return FK_ERR_UNEXPECTED;
     *slot = (struct fk_slot){.kind = FK_SLOT_FREE};
-    fk_server_sample(server, fk_clock_us() - ticket->sent_us);
+    server->answered_us = fk_clock_us();
+    fk_server_sample(server, server->answered_us - ticket->sent_us);
     detach(server, ticket);
     if (msg->opcode == FK_OP_ERROR)
         ticket_refused(server, ticket, error_of(msg));

@@ -165,6 +165,7 @@ struct fk_keyserver {
     bool ping_out;
     uint64_t ping_sent_us;
     uint64_t last_use_us;
+    uint64_t answered_us; /* last answer to any request */
 
     struct fk_table table;
     struct fk_list tickets; /* waiting and sent */

@@ -3,9 +3,9 @@
  *
  * A request has one deadline. Within it another server is asked when the channel of the first is
  * lost, when it answers that it cannot, when its signature is bad, or when it has not answered
- * within its own usual time (fk_server_patience(), at most half of the deadline). When no server
- * can be used, a request waits for one to come back, but only while the outage is younger than the
- * deadline: in a long one requests fail at once.
+ * within its own usual time (fk_server_patience(), at most half of the deadline) without being at
+ * work for others. When no server can be used, a request waits for one to come back, but only while
+ * the outage is younger than the deadline: in a long one requests fail at once.
  */
 #include "keyclient/internal.h"
 
@@ -207,6 +207,16 @@ void fk_pool_unpark(struct fk_keypool *pool)
     }
 }
 
+/*
+ * The server is slow but at work: it has answered others since it was given this one. Leaving it
+ * now would double the load when it can be borne least; after half of the deadline it is left.
+ */
+static bool at_work(const struct fk_key_ticket *ticket, uint64_t now)
+{
+    return ticket->sent_us != 0 && ticket->server->answered_us > ticket->sent_us &&
+           now - ticket->sent_us < ticket->pool->deadline_us / 2;
+}
+
 /* The present server had its time, or all time is over. */
 static void on_timer(struct fk_timer *timer)
 {
@@ -214,6 +224,10 @@ static void on_timer(struct fk_timer *timer)
     struct fk_keyserver *server = ticket->server;
     uint64_t now = fk_clock_us();
 
+    if (server != NULL && now < ticket->deadline_us && at_work(ticket, now)) {
+        arm_timer(ticket, now);
+        return;
+    }
     if (server != NULL && ticket->sent_us != 0) {
         server->stats.timeouts++;
         fk_server_sample(server, now - ticket->sent_us);
