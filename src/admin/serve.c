@@ -268,7 +268,9 @@ void fk_serve_start(struct fk_serve *server)
 
 void fk_serve_fini(struct fk_serve *server)
 {
+    struct fk_list *item;
+
     close_listener(server);
-    while (!fk_list_empty(&server->conns))
-        close_conn(fk_container(server->conns.next, struct fk_serve_conn, link));
+    while ((item = fk_list_pop(&server->conns)) != NULL)
+        close_conn(fk_container(item, struct fk_serve_conn, link));
 }

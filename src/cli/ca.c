@@ -262,25 +262,25 @@ static int record(struct fk_ca *ca, const char *label, const X509 *cert)
     return save_index(ca);
 }
 
-int fk_ca_issue(struct fk_ca *ca, const char *label, const char *const *dns, size_t n_dns,
-                EVP_PKEY *public_key, unsigned days, X509 **ret)
+int fk_ca_issue(struct fk_ca *ca, const struct fk_ca_order *order, EVP_PKEY *public_key, X509 **ret)
 {
-    struct fk_pki_subject subject = {.dns = dns, .n_dns = n_dns};
-    enum fk_ca_kind kind = fk_ca_label_kind(label, &subject.common_name);
+    struct fk_pki_subject subject = {.dns = order->dns, .n_dns = order->n_dns};
+    enum fk_ca_kind kind = fk_ca_label_kind(order->label, &subject.common_name);
     X509 *cert = NULL;
     int err;
 
     if (kind != FK_CA_SITE) {
-        subject.uri = label;
+        subject.uri = order->label;
         subject.organization = "Farkey channel";
-    } else if (n_dns == 0) {
+    } else if (order->n_dns == 0) {
         subject.dns = &subject.common_name;
         subject.n_dns = 1;
     }
-    if ((err = fk_pki_leaf_new(&subject, public_key, days, ca->cert, ca->key, &cert)) != FK_OK)
-        return err;
+    err = fk_pki_leaf_new(&subject, public_key, order->days, ca->cert, ca->key, &cert);
     /* Recorded before it is handed out: what is not in the index cannot be revoked by name. */
-    if ((err = record(ca, label, cert)) != FK_OK) {
+    if (err == FK_OK)
+        err = record(ca, order->label, cert);
+    if (err != FK_OK) {
         X509_free(cert);
         return err;
     }
@@ -314,16 +314,26 @@ int fk_ca_find_label(const struct fk_ca *ca, const char *name, const char **ret)
     return FK_OK;
 }
 
-static size_t mark_revoked(struct fk_ca *ca, const char *serial, const char *label)
+static bool has_label(const struct fk_ca_entry *entry, const char *label)
+{
+    return strcmp(entry->label, label) == 0;
+}
+
+static bool has_serial(const struct fk_ca_entry *entry, const char *serial)
+{
+    return strcasecmp(entry->serial, serial) == 0;
+}
+
+static size_t mark_revoked(struct fk_ca *ca,
+                           bool (*match)(const struct fk_ca_entry *entry, const char *text),
+                           const char *text)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < ca->count; i++) {
         struct fk_ca_entry *entry = &ca->entries[i];
-        bool match = serial != NULL ? strcasecmp(entry->serial, serial) == 0
-                                    : strcmp(entry->label, label) == 0;
 
-        if (match && entry->revoked == 0) {
+        if (match(entry, text) && entry->revoked == 0) {
             entry->revoked = time(NULL);
             n++;
         }
@@ -331,10 +341,10 @@ static size_t mark_revoked(struct fk_ca *ca, const char *serial, const char *lab
     return n;
 }
 
-static bool has_serial(const struct fk_ca *ca, const char *text)
+static bool knows_serial(const struct fk_ca *ca, const char *text)
 {
     for (size_t i = 0; i < ca->count; i++)
-        if (strcasecmp(ca->entries[i].serial, text) == 0)
+        if (has_serial(&ca->entries[i], text))
             return true;
     return false;
 }
@@ -345,12 +355,12 @@ int fk_ca_revoke(struct fk_ca *ca, const char *what, size_t *ret_count)
     size_t n;
     int err;
 
-    if (has_serial(ca, what)) {
-        n = mark_revoked(ca, what, NULL);
+    if (knows_serial(ca, what)) {
+        n = mark_revoked(ca, has_serial, what);
     } else {
         if ((err = fk_ca_find_label(ca, what, &label)) != FK_OK)
             return err;
-        n = mark_revoked(ca, NULL, label);
+        n = mark_revoked(ca, has_label, label);
     }
     if ((err = save_index(ca)) != FK_OK || (err = fk_ca_write_crl(ca, FK_CA_CRL_DAYS)) != FK_OK)
         return err;
@@ -377,9 +387,9 @@ static int collect_revoked(const struct fk_ca *ca, struct fk_pki_revoked **ret, 
 int fk_ca_write_crl(struct fk_ca *ca, unsigned days)
 {
     char path[FK_PATH_SIZE];
+    struct fk_pki_crl contents = {.days = days};
     X509_CRL *previous = NULL, *crl = NULL;
     struct fk_pki_revoked *rows = NULL;
-    size_t n = 0;
     int err;
 
     if ((err = fk_path_join(ca->dir, "ca.crl", path)) != FK_OK)
@@ -387,8 +397,11 @@ int fk_ca_write_crl(struct fk_ca *ca, unsigned days)
     err = fk_pem_read_crl(path, &previous);
     if (err != FK_OK && (err != FK_ERR_SYS || errno != ENOENT))
         return err;
-    if ((err = collect_revoked(ca, &rows, &n)) != FK_OK ||
-        (err = fk_pki_crl_new(ca->cert, ca->key, rows, n, previous, days, &crl)) != FK_OK)
+    if ((err = collect_revoked(ca, &rows, &contents.n_revoked)) != FK_OK)
+        goto out;
+    contents.revoked = rows;
+    contents.previous = previous;
+    if ((err = fk_pki_crl_new(&contents, ca->cert, ca->key, &crl)) != FK_OK)
         goto out;
     err = fk_pem_write_crl(path, crl);
 out:

@@ -48,9 +48,17 @@ int fk_ca_label(enum fk_ca_kind kind, const char *name, char ret[FK_CA_LABEL_SIZ
 /* The kind of a label, and the name in it (borrowed). */
 enum fk_ca_kind fk_ca_label_kind(const char *label, const char **ret_name);
 
-/* A certificate for a label and, for a site, more DNS names. Recorded in the index. */
-int fk_ca_issue(struct fk_ca *ca, const char *label, const char *const *dns, size_t n_dns,
-                EVP_PKEY *public_key, unsigned days, X509 **ret);
+/* What to certify. */
+struct fk_ca_order {
+    const char *label;
+    const char *const *dns; /* a site's names; none: its label */
+    size_t n_dns;
+    unsigned days;
+};
+
+/* A certificate for a public key. Recorded in the index. */
+int fk_ca_issue(struct fk_ca *ca, const struct fk_ca_order *order, EVP_PKEY *public_key,
+                X509 **ret);
 
 /*
  * Revoke by serial, by label, or by name where that is not ambiguous, and write a new list.

@@ -215,6 +215,8 @@ static int deliver(const struct fk_ca *ca, const char *label, const struct ca_va
 
 static int issue_label(struct fk_ca *ca, const char *label, const struct ca_values *values)
 {
+    const struct fk_ca_order order = {label, values->dns.items, values->dns.count,
+                                      (unsigned)values->days};
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
     bool is_new = false;
@@ -225,8 +227,7 @@ static int issue_label(struct fk_ca *ca, const char *label, const struct ca_valu
         return err;
     }
     if ((err = fk_dir_make(values->out, 0755)) != FK_OK ||
-        (err = fk_ca_issue(ca, label, values->dns.items, values->dns.count, key,
-                           (unsigned)values->days, &cert)) != FK_OK ||
+        (err = fk_ca_issue(ca, &order, key, &cert)) != FK_OK ||
         (err = deliver(ca, label, values, is_new ? key : NULL, cert)) != FK_OK)
         fk_command_fail("cannot issue for", label, err);
     X509_free(cert);

@@ -347,6 +347,7 @@ int fk_demo_relay_main(unsigned index)
 {
     struct fk_demo_child child;
     struct relay relay = {.count = 0};
+    struct fk_list *item;
     int fd;
 
     if (fk_demo_child_init(&child, "demo-relay", index, take_message, &relay) != FK_OK)
@@ -358,8 +359,8 @@ int fk_demo_relay_main(unsigned index)
     fk_io_init(&relay.clock, relay.loop, fd, on_clock);
     fk_io_want(&relay.clock, FK_IO_READ);
     fk_loop_run(relay.loop);
-    while (!fk_list_empty(&relay.wires))
-        close_wire(fk_container(relay.wires.next, struct wire, link));
+    while ((item = fk_list_pop(&relay.wires)) != NULL)
+        close_wire(fk_container(item, struct wire, link));
     fk_io_want(&relay.listener, 0);
     fk_io_want(&relay.clock, 0);
     fk_close(&fd);

@@ -15,6 +15,9 @@
 #define EDGE_NAME "edge1"
 #define KEYD_NAME "hq"
 
+/* Nobody keeps a demonstration for longer. */
+#define SITE_DAYS 30
+
 /* By the values of --key. */
 static const enum fk_pki_key key_types[] = {FK_PKI_RSA2048, FK_PKI_P256, FK_PKI_ED25519};
 
@@ -65,6 +68,7 @@ static int make_policy(const struct fk_demo *demo, const char *keys)
 
 static int make_site(struct fk_demo *demo)
 {
+    static const struct fk_ca_order order = {.label = FK_DEMO_NAME, .days = SITE_DAYS};
     char ca_dir[FK_PATH_SIZE], keys[FK_PATH_SIZE], cert_file[FK_PATH_SIZE];
     struct fk_ca *ca = NULL;
     EVP_PKEY *key = NULL;
@@ -78,7 +82,7 @@ static int make_site(struct fk_demo *demo)
         (err = fk_ca_open(ca_dir, &ca)) != FK_OK ||
         (err = fk_pki_key_new(key_types[demo->key], &key)) != FK_OK ||
         (err = fk_pem_write_key(demo->key_file, key, false)) != FK_OK ||
-        (err = fk_ca_issue(ca, FK_DEMO_NAME, NULL, 0, key, 30, &cert)) != FK_OK ||
+        (err = fk_ca_issue(ca, &order, key, &cert)) != FK_OK ||
         (err = fk_pem_write_cert(cert_file, cert)) != FK_OK)
         goto out;
     err = make_policy(demo, keys);

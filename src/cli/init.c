@@ -22,6 +22,7 @@
 static int make_identity(struct fk_ca *ca, enum fk_ca_kind kind, const char *name, const char *dir)
 {
     char label[FK_CA_LABEL_SIZE], path[FK_PATH_SIZE];
+    const struct fk_ca_order order = {.label = label, .days = FK_CA_LEAF_DAYS};
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
     int err;
@@ -30,7 +31,7 @@ static int make_identity(struct fk_ca *ca, enum fk_ca_kind kind, const char *nam
         (err = fk_pki_key_new(FK_PKI_P256, &key)) != FK_OK ||
         (err = fk_path_join(dir, "channel.key", path)) != FK_OK ||
         (err = fk_pem_write_key(path, key, false)) != FK_OK ||
-        (err = fk_ca_issue(ca, label, NULL, 0, key, FK_CA_LEAF_DAYS, &cert)) != FK_OK ||
+        (err = fk_ca_issue(ca, &order, key, &cert)) != FK_OK ||
         (err = fk_path_join(dir, "channel.crt", path)) != FK_OK ||
         (err = fk_pem_write_cert(path, cert)) != FK_OK)
         goto out;

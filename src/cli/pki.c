@@ -393,16 +393,15 @@ out:
     return err;
 }
 
-int fk_pki_crl_new(X509 *ca, EVP_PKEY *ca_key, const struct fk_pki_revoked *revoked, size_t n,
-                   const X509_CRL *previous, unsigned days, X509_CRL **ret)
+int fk_pki_crl_new(const struct fk_pki_crl *contents, X509 *ca, EVP_PKEY *ca_key, X509_CRL **ret)
 {
     X509_CRL *crl = X509_CRL_new();
     int err = FK_ERR_NOMEM;
 
-    if (crl == NULL || (err = fill_crl(crl, ca, previous, days)) != FK_OK)
+    if (crl == NULL || (err = fill_crl(crl, ca, contents->previous, contents->days)) != FK_OK)
         goto out;
-    for (size_t i = 0; i < n; i++)
-        if ((err = add_revoked(crl, &revoked[i])) != FK_OK)
+    for (size_t i = 0; i < contents->n_revoked; i++)
+        if ((err = add_revoked(crl, &contents->revoked[i])) != FK_OK)
             goto out;
     if (X509_CRL_sort(crl) != 1 || X509_CRL_sign(crl, ca_key, digest_for(ca_key)) <= 0) {
         err = FK_ERR_CRYPTO;

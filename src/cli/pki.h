@@ -61,12 +61,19 @@ struct fk_pki_revoked {
     time_t when;
 };
 
+/* What a revocation list says. */
+struct fk_pki_crl {
+    const struct fk_pki_revoked *revoked;
+    size_t n_revoked;
+    const X509_CRL *previous; /* NULL: none */
+    unsigned days;            /* until the next one at the latest */
+};
+
 /*
- * A revocation list. Its number (RFC 5280 section 5.2.3) is the present time, or one more than
- * `previous`'s when that is later; `previous` may be NULL. FK_ERR_CRYPTO, FK_ERR_FORMAT.
+ * A revocation list. Its number (RFC 5280 section 5.2.3) is the present time, or one more than the
+ * previous one's when that is later. FK_ERR_CRYPTO, FK_ERR_FORMAT.
  */
-int fk_pki_crl_new(X509 *ca, EVP_PKEY *ca_key, const struct fk_pki_revoked *revoked, size_t n,
-                   const X509_CRL *previous, unsigned days, X509_CRL **ret);
+int fk_pki_crl_new(const struct fk_pki_crl *contents, X509 *ca, EVP_PKEY *ca_key, X509_CRL **ret);
 
 /* The serial as hexadecimal without leading zeros; the caller frees it with OPENSSL_free(). */
 char *fk_pki_serial(const X509 *cert);

@@ -48,11 +48,12 @@ static void join(const char *dir, const char *name, char ret[FK_PATH_SIZE])
 
 static X509 *issue(struct fk_ca *ca, const char *label, unsigned days)
 {
+    const struct fk_ca_order order = {.label = label, .days = days};
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
 
     assert_ok(fk_pki_key_new(FK_PKI_P256, &key));
-    assert_ok(fk_ca_issue(ca, label, NULL, 0, key, days, &cert));
+    assert_ok(fk_ca_issue(ca, &order, key, &cert));
     assert_int_equal(X509_check_private_key(cert, key), 1);
     EVP_PKEY_free(key);
     return cert;
