@@ -26,7 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RELOAD_TIMEOUT_US 30000000
+#define RELOAD_TIMEOUT_US 60000000
 
 struct key_values {
     const char *dir;

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TIMEOUT_US 10000000
+#define TIMEOUT_US 60000000
 
 struct status_values {
     const char *conf;
