@@ -277,6 +277,71 @@ def test_requests_share_a_connection_and_have_bodies(pairs):
     assert "request: HEAD" not in pair.curl("-I")
 
 
+def serial_served(facts):
+    """The serial number of the certificate that the edge serves now."""
+    shown = run("openssl", "s_client", "-connect", facts["edge"]["address"], "-servername", "example.com", "-CAfile",
+                facts["ca"], "-verify_return_error", check=False).stdout
+    return run("openssl", "x509", "-noout", "-serial", input=shown, check=False).stdout
+
+
+def test_key_and_certificate_are_renewed_without_a_restart(pairs, tmp_path):
+    facts = pairs().facts
+    top = pathlib.Path(facts["dir"])
+    keys = top / "hq/keys"
+    before, key = serial_served(facts), (keys / "example.com.key").read_text()
+    everything = descendants(facts["edge"]["pid"])
+    run(FARKEY, "key", "generate", "--dir", keys, "--type", "rsa2048", "example.com")
+    run(FARKEY, "key", "csr", "--dir", keys, "--out", tmp_path / "csr", "example.com")
+    run(FARKEY, "ca", "issue", "--ca", top / "site-ca", "--csr", tmp_path / "csr", "--out", tmp_path, "site",
+        "example.com")
+    assert serial_served(facts) == before
+    done = run(FARKEY, "key", "install", "--dir", keys, "example.com", tmp_path / "example.com.crt")
+    assert "the key server has reloaded" in done.stdout
+    assert (keys / "example.com.key").read_text() != key
+    new = run("openssl", "x509", "-noout", "-serial", "-in", tmp_path / "example.com.crt").stdout
+    wait_until(lambda: serial_served(facts) == new, "the edge serves the new certificate")
+    assert descendants(facts["edge"]["pid"]) == everything
+
+
+def test_status_and_commands(pairs):
+    facts = pairs().facts
+    top = pathlib.Path(facts["dir"])
+    for part, conf in [("edge", top / "edge1/edge.conf"), ("keyd", top / "hq/keyd.conf")]:
+        assert "good configuration" in run(FARKEY, "check", "-c", conf).stdout
+        status = json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)
+        assert status["role"] == part and status["pid"] == facts[part]["pid"] and status["ready"] is True
+        assert f"pid: {facts[part]['pid']}\n" in run(FARKEY, "status", "-c", conf).stdout
+        run(FARKEY, "control", "-c", conf, "reload")
+        after = json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)
+        assert after["generation"] > status["generation"]
+        assert run(FARKEY, "control", "-c", conf, "nonsense", check=False).returncode == 1
+        good = conf.read_text()
+        conf.write_text(good + "nonsense = 1\n")
+        assert run(FARKEY, "control", "-c", conf, "reload", check=False).returncode == 1
+        conf.write_text(good)
+        assert json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)["ready"] is True
+
+
+def test_control_socket_is_for_its_owner(pairs):
+    facts = pairs().facts
+    for part in ["edge1/run/edge.sock", "hq/run/keyd.sock"]:
+        assert os.stat(f"{facts['dir']}/{part}").st_mode & 0o777 == 0o600
+
+
+def test_audit_log_verifies(pairs):
+    pair = pairs()
+    top = pathlib.Path(pair.facts["dir"]) / "hq"
+    for _ in range(3):
+        pair.curl()
+    verify = [FARKEY, "audit", "verify", "--key", top / "audit.key", top / "audit.log"]
+    wait_until(lambda: (top / "audit.log").read_text().count("example.com") >= 3, "lines of three operations")
+    assert "good: " in run(*verify).stdout
+    log = (top / "audit.log").read_text()
+    (top / "changed.log").write_text(log.replace("example.com", "example.net", 1))
+    done = run(*verify[:-1], top / "changed.log", check=False)
+    assert done.returncode == 1 and "changed.log:" in done.stderr
+
+
 def test_usage():
     for words in [("--key", "rsa512"), ("--origin", "nowhere"), ("--rtt", "20"), ("--port", "70000"),
                   ("--mode", "decrypt", "--key", "p256"), ("extra",)]:
