@@ -54,7 +54,8 @@ void fk_rkey_leave(void);
 /*
  * Give up on an operation under way: it is cancelled and counted as failed with `err`; the next
  * SSL_do_handshake() then ends the paused job with a failure. Required before SSL_free() of a
- * connection that is paused.
+ * connection that is paused (SSL_waiting_for_async()), also when the answer has come but the
+ * handshake has not gone on yet: else the job leaks. Without effect when nothing is under way.
  */
 void fk_rkey_abort(struct fk_rkey_session *session, int err);
 
