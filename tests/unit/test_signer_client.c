@@ -111,7 +111,7 @@ static int add_signer(uint32_t generation)
 
 static void submit(int i)
 {
-    char payload[16];
+    char payload[24];
 
     snprintf(payload, sizeof payload, "payload %d", i);
     assert_ok(fk_signer_pool_submit(pool, FK_SIGNER_DIALECT1, (uint16_t)i, ski, payload,
@@ -133,7 +133,7 @@ static struct inbox read_inbox(int fd)
 
     while (n > 0 && at < (size_t)n) {
         struct fk_signer_request *request = &inbox.requests[inbox.count++];
-        char want[16];
+        char want[24];
 
         memcpy(request, bytes + at, sizeof *request);
         snprintf(want, sizeof want, "payload %d", request->detail);
@@ -454,7 +454,7 @@ static void slow_signer_gets_all_requests(void **state)
     turn();
     while (got < CALLS) {
         struct fk_signer_request request;
-        uint8_t payload[16];
+        uint8_t payload[24];
 
         while (recv(fd, &request, sizeof request, MSG_DONTWAIT) == sizeof request) {
             assert_int_equal(recv(fd, payload, request.len, 0), request.len);

@@ -72,7 +72,8 @@ static int run(struct bench *bench, int key, uint16_t op, uint16_t detail, const
     int err;
 
     memcpy(request.ski, skis[key], 20);
-    memcpy(copy, payload, len);
+    if (len > 0)
+        memcpy(copy, payload, len);
     bench->len = 0;
     err = fk_ops_run(bench->ops, &request, copy, bench->ret, &bench->len);
     free(copy);
