@@ -603,6 +603,7 @@ static int start(struct audit *audit)
 
 int fk_audit_main(unsigned index)
 {
+    struct fk_list *item;
     struct audit *audit;
     int status;
 
@@ -615,8 +616,8 @@ int fk_audit_main(unsigned index)
     fk_loop_run(audit->loop);
     status = audit->status;
     audit->draining = false; /* fronts dropped from here on end nothing */
-    while (!fk_list_empty(&audit->fronts))
-        drop_front(fk_container(audit->fronts.next, struct front, link));
+    while ((item = fk_list_pop(&audit->fronts)) != NULL)
+        drop_front(fk_container(item, struct front, link));
     fk_signer_pool_free(audit->pool);
     fk_audit_book_fini(&audit->book);
     fk_metrics_close(audit->metrics);

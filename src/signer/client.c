@@ -140,18 +140,29 @@ static void arm_timer(struct fk_signer_pool *pool)
     fk_timer_start(&pool->timer, first->deadline_us > now ? first->deadline_us - now : 0);
 }
 
+static struct fk_signer_call *pop_expired(struct fk_signer_pool *pool, uint64_t now)
+{
+    struct fk_list *item = fk_list_pop(&pool->calls);
+    struct fk_signer_call *call;
+
+    if (item == NULL)
+        return NULL;
+    call = fk_container(item, struct fk_signer_call, link);
+    if (call->deadline_us <= now)
+        return call;
+    fk_list_prepend(&pool->calls, item);
+    return NULL;
+}
+
 static void timer_fired(struct fk_timer *timer)
 {
     struct fk_signer_pool *pool = fk_container(timer, struct fk_signer_pool, timer);
     uint64_t now = fk_loop_now_us(pool->loop);
+    struct fk_signer_call *call;
     bool alive = true;
 
     pool->alive = &alive;
-    while (!fk_list_empty(&pool->calls)) {
-        struct fk_signer_call *call = fk_container(pool->calls.next, struct fk_signer_call, link);
-
-        if (call->deadline_us > now)
-            break;
+    while ((call = pop_expired(pool, now)) != NULL) {
         finish_call(pool, call, call->signer == NULL ? FK_ERR_UNAVAILABLE : FK_ERR_TIMEOUT, NULL, 0,
                     0);
         if (!alive)
@@ -164,12 +175,13 @@ static void timer_fired(struct fk_timer *timer)
 static void fail_calls(struct fk_defer *defer)
 {
     struct fk_signer_pool *pool = fk_container(defer, struct fk_signer_pool, fail);
+    struct fk_list *item;
     bool alive = true;
 
     pool->alive = &alive;
-    while (!fk_list_empty(&pool->failed)) {
-        finish_call(pool, fk_container(pool->failed.next, struct fk_signer_call, link),
-                    FK_ERR_UNAVAILABLE, NULL, 0, 0);
+    while ((item = fk_list_pop(&pool->failed)) != NULL) {
+        finish_call(pool, fk_container(item, struct fk_signer_call, link), FK_ERR_UNAVAILABLE, NULL,
+                    0, 0);
         if (!alive)
             return;
     }
@@ -215,12 +227,17 @@ static void free_signer(struct signer *signer)
     free(signer);
 }
 
+static void free_signers(struct fk_list *list)
+{
+    struct fk_list *item;
+
+    while ((item = fk_list_pop(list)) != NULL)
+        free_signer(fk_container(item, struct signer, link));
+}
+
 static void tidy_up(struct fk_defer *defer)
 {
-    struct fk_signer_pool *pool = fk_container(defer, struct fk_signer_pool, tidy);
-
-    while (!fk_list_empty(&pool->dead))
-        free_signer(fk_container(pool->dead.next, struct signer, link));
+    free_signers(&fk_container(defer, struct fk_signer_pool, tidy)->dead);
 }
 
 /* Older signers without work are not needed any more. */
@@ -507,8 +524,10 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
 
 static void drop_calls(struct fk_signer_pool *pool, struct fk_list *list)
 {
-    while (!fk_list_empty(list)) {
-        struct fk_signer_call *call = fk_container(list->next, struct fk_signer_call, link);
+    struct fk_list *item;
+
+    while ((item = fk_list_pop(list)) != NULL) {
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
 
         detach_call(pool, call);
         free_call(call);
@@ -523,10 +542,8 @@ void fk_signer_pool_free(struct fk_signer_pool *pool)
         *pool->alive = false;
     drop_calls(pool, &pool->calls);
     drop_calls(pool, &pool->failed);
-    while (!fk_list_empty(&pool->signers))
-        free_signer(fk_container(pool->signers.next, struct signer, link));
-    while (!fk_list_empty(&pool->dead))
-        free_signer(fk_container(pool->dead.next, struct signer, link));
+    free_signers(&pool->signers);
+    free_signers(&pool->dead);
     fk_timer_stop(&pool->timer);
     fk_defer_stop(&pool->flush);
     fk_defer_stop(&pool->fail);
