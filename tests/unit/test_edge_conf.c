@@ -1,0 +1,191 @@
+/* The edge's configuration: defaults, and every mistake that its checks find, word for word. */
+#include "unit.h"
+
+#include "base/err.h"
+#include "edge/conf.h"
+#include "keyclient/keyclient.h"
+
+#define FILE_NAME "/test/edge.conf"
+
+struct loaded {
+    struct fk_bundle *bundle;
+    struct fk_conf *conf;
+    const struct fk_edge_conf *root;
+};
+
+static int load(struct loaded *loaded, const char *text)
+{
+    int err;
+
+    assert_ok(fk_bundle_new(&loaded->bundle));
+    assert_ok(fk_bundle_add(loaded->bundle, FILE_NAME, text, strlen(text)));
+    err = fk_conf_load(&fk_edge_conf_kind, FILE_NAME, loaded->bundle, &loaded->conf);
+    loaded->root = fk_conf_root(loaded->conf);
+    return err;
+}
+
+static void unload(struct loaded *loaded)
+{
+    fk_conf_free(loaded->conf);
+    fk_bundle_free(loaded->bundle);
+}
+
+#define LISTEN  "listen \"*:1\" { }\n"
+#define ORIGIN  " origin = {\"127.0.0.1:1\"} "
+#define LOCAL   " mode = local certificate = {\"c\"} key = {\"k\"} " ORIGIN
+#define SITE    "site \"a.example\" {" LOCAL "}\n"
+#define CHANNEL "channel { certificate = \"c\" key = \"k\" ca = \"ca\" }\n"
+#define SERVER  "keyserver \"hq\" { address = \"10.0.0.1:2407\" }\n"
+
+static void defaults(void **state)
+{
+    const struct fk_edge_site *site;
+    struct loaded l;
+
+    (void)state;
+    assert_ok(load(&l, LISTEN CHANNEL SERVER
+                   "site \"a.example\" { keyservers = {\"hq\"} origin = {\"h.example:80\"} }"));
+    site = (const void *)l.root->sites;
+    assert_int_equal(site->mode, FK_MODE_SIGN);
+    assert_int_equal(site->tls, FK_EDGE_TLS12 | FK_EDGE_TLS13);
+    assert_int_equal(site->strategy, FK_STRATEGY_LEAST_OUTSTANDING);
+    assert_int_equal(site->deadline_us, 3000000);
+    assert_int_equal(site->groups.count, 3);
+    assert_string_equal(site->groups.items[0], "X25519");
+    assert_int_equal(site->origin_connect, FK_ORIGIN_AT_ONCE);
+    assert_false(site->rsa_key_exchange);
+    assert_false(site->is_default);
+    assert_int_equal(fk_edge_site_names(site), 1);
+    assert_string_equal(fk_edge_site_name(site, 0), "a.example");
+    assert_string_equal(fk_edge_keyserver_name((const void *)l.root->keyservers), "hq");
+    assert_string_equal(l.root->control, "/test/run/edge.sock");
+    assert_true(fk_edge_workers(l.root) >= 1);
+    /* Blocks that the file does not have. */
+    assert_true(fk_edge_tickets(l.root)->enabled);
+    assert_int_equal(fk_edge_tickets(l.root)->lifetime_us, 7200000000);
+    assert_int_equal(fk_edge_limits(l.root)->connections, 16384);
+    assert_int_equal(fk_edge_limits(l.root)->buffer, 65536);
+    assert_int_equal(fk_edge_limits(l.root)->handshakes_milli, 0);
+    assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
+    assert_null(l.root->admin);
+    unload(&l);
+}
+
+static void written(void **state)
+{
+    struct loaded l;
+
+    (void)state;
+    assert_ok(load(&l,
+                   "workers = 3 zone = \"west\"\n" LISTEN CHANNEL
+                   "keyserver \"hq\" { address = \"h:1\" identity = \"farkey:keyserver:other\" }\n"
+                   "limits { handshakes = 500/s buffer = 128k }\n"
+                   "tickets { enabled = off }\n"
+                   "admin { }\n" SITE));
+    assert_int_equal(fk_edge_workers(l.root), 3);
+    assert_string_equal(fk_edge_keyserver_name((const void *)l.root->keyservers), "other");
+    assert_int_equal(fk_edge_limits(l.root)->handshakes_milli, 500000);
+    assert_int_equal(fk_edge_limits(l.root)->buffer, 131072);
+    assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
+    assert_false(fk_edge_tickets(l.root)->enabled);
+    assert_string_equal(((const struct fk_edge_admin *)(const void *)l.root->admin)->listen,
+                        "127.0.0.1:9464");
+    unload(&l);
+}
+
+/* Each text is a good configuration but for one mistake. */
+static const struct {
+    const char *text, *complaint;
+} mistakes[] = {
+    {SITE, "no listen block"},
+    {LISTEN, "no site block"},
+    {"listen \"nowhere\" { }\n" SITE, "listen \"nowhere\": not an address"},
+    {"listen \"*:1\" { proxy_from = {\"10.0.0.0/8\"} }\n" SITE, "without proxy_protocol = on"},
+    {"listen \"*:1\" { addresses = {\"10.0.0.1\"} }\n" SITE,
+     "\"10.0.0.1\" is not \"ADDRESS=SITE\""},
+    {"listen \"*:1\" { addresses = {\"x=a.example\"} }\n" SITE, "is not \"ADDRESS=SITE\""},
+    {"listen \"*:1\" { addresses = {\"10.0.0.1=b\"} }\n" SITE, "there is no site \"b\""},
+    {LISTEN SERVER SITE, "there is no channel block"},
+    {LISTEN CHANNEL "keyserver \"hq\" { address = \"h:1\" identity = \"hq\" }\n" SITE,
+     "farkey:keyserver:NAME"},
+    {LISTEN CHANNEL
+     "keyserver \"hq\" { address = \"h:1\" identity = \"farkey:keyserver:\" }\n" SITE,
+     "farkey:keyserver:NAME"},
+    {LISTEN CHANNEL "keyserver \"hq\" { }\n" SITE, "address"},
+    {LISTEN SITE "site \"b\" { names = {\"A.Example\"}" LOCAL "}\n",
+     "the name \"a.example\" is also site \"a.example\"'s"},
+    {LISTEN "site \"a.example\" { default = on" LOCAL "}\nsite \"b.example\" { default = on" LOCAL
+            "}",
+     "default = on is also in site \"a.example\""},
+    {LISTEN "site \"no name\" {" LOCAL "}", "the title is not a DNS name"},
+    {LISTEN "site \"a\" { names = {\"*.*.example\"}" LOCAL "}",
+     "\"*.*.example\" is not a DNS name"},
+    {LISTEN "site \"a\" { names = {\"a_b/c\"}" LOCAL "}", "\"a_b/c\" is not a DNS name"},
+    {LISTEN "site \"a.example\" {" LOCAL "alpn = {\"\"} }", "alpn: names have 1 to 255 bytes"},
+    {LISTEN "site \"a.example\" {" ORIGIN "}", "no key server"},
+    {LISTEN CHANNEL SERVER "site \"a.example\" { keyservers = {\"hr\"}" ORIGIN "}",
+     "there is no keyserver \"hr\""},
+    {LISTEN CHANNEL SERVER "site \"a.example\" { keyservers = {\"hq\"} key = {\"k\"}" ORIGIN "}",
+     "the key is at the key server"},
+    {LISTEN CHANNEL SERVER "site \"a.example\" { keyservers = {\"hq\"}" LOCAL "}",
+     "mode = local asks no key server"},
+    {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"}" ORIGIN "}",
+     "mode = local needs certificate and key files"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = decrypt tls = {\"1.3\"}" ORIGIN "}",
+     "mode = decrypt is TLS 1.2"},
+    {LISTEN "site \"a.example\" { tls = {}" LOCAL "}", "tls names no version"},
+    {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} }", "origin"},
+    {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} "
+            "origin = {\"10.0.0.1\"} }",
+     "origin \"10.0.0.1\" is not an address"},
+    {LISTEN "site \"a.example\" { mode = local certificate = {\"1\", \"2\", \"3\", \"4\"} "
+            "key = {\"k\"}" ORIGIN "}",
+     "more than 3 certificates"},
+    {LISTEN SITE "tickets { lifetime = 10h }\n", "lifetime exceeds three quarters of key_life"},
+    {"workers = 65\n" LISTEN SITE, "workers"},
+    {"workers = many\n" LISTEN SITE, "workers"},
+};
+
+static bool complains(const struct fk_conf *conf, const char *text)
+{
+    for (size_t i = 0; i < fk_conf_error_count(conf); i++)
+        if (strstr(fk_conf_error(conf, i), text) != NULL)
+            return true;
+    return false;
+}
+
+static void every_mistake(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++) {
+        struct loaded l;
+
+        assert_err(load(&l, mistakes[i].text), FK_ERR_CONF);
+        if (!complains(l.conf, mistakes[i].complaint))
+            fail_msg("case %zu: %s", i, fk_conf_error(l.conf, 0));
+        assert_non_null(strstr(fk_conf_error(l.conf, 0), FILE_NAME ":"));
+        unload(&l);
+    }
+}
+
+static void address_map(void **state)
+{
+    const char *name;
+    uint8_t ip[16];
+    size_t len;
+
+    (void)state;
+    assert_ok(fk_edge_address_map("10.0.0.1=a.example", ip, &len, &name));
+    assert_int_equal(len, 4);
+    assert_string_equal(name, "a.example");
+    assert_ok(fk_edge_address_map("2001:db8::1=b", ip, &len, &name));
+    assert_int_equal(len, 16);
+    assert_err(fk_edge_address_map("10.0.0.1", ip, &len, &name), FK_ERR_FORMAT);
+    assert_err(fk_edge_address_map("10.0.0.1=", ip, &len, &name), FK_ERR_FORMAT);
+    assert_err(fk_edge_address_map("=a", ip, &len, &name), FK_ERR_FORMAT);
+    assert_err(fk_edge_address_map("host=a", ip, &len, &name), FK_ERR_FORMAT);
+}
+
+UNIT_MAIN(cmocka_unit_test(defaults), cmocka_unit_test(written), cmocka_unit_test(every_mistake),
+          cmocka_unit_test(address_map))
