@@ -104,8 +104,8 @@
 #define FK_ADMIN_HTTP_CONNS    64
 #define FK_ADMIN_CONTROL_CONNS 16
 /* Microseconds: for a request to come or an answer to go; for the master to answer a scraper, and a
- * command (a reload reads thousands of keys and waits for processes); after which a failed accept is
- * tried again. */
+ * command (a reload reads thousands of keys and waits for processes); after which a failed accept
+ * is tried again. */
 #define FK_ADMIN_PATIENCE_US 30000000
 #define FK_ADMIN_STATUS_US   5000000
 #define FK_ADMIN_COMMAND_US  60000000

@@ -5,27 +5,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Where the reason of a failure is written. */
-struct why {
-    char *text;
-    size_t size;
-};
-
-__attribute__((format(printf, 3, 4))) static int fail(const struct why *why, int err,
-                                                      const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(why->text, why->size, format, args);
-    va_end(args);
-    return err;
-}
 
 /* --- private keys: who uses them --- */
 
@@ -58,20 +39,19 @@ static void free_certs(struct fk_cert *certs, size_t count)
 }
 
 static int install(struct fk_gen *gen, struct fk_site *site, const struct fk_cert *certs,
-                   size_t count, const struct why *why)
+                   size_t count, struct fk_why *why)
 {
-    char reason[256];
-    int err = fk_site_install(site, gen->base->libctx, gen->resumption, certs, count, reason,
-                              sizeof reason);
+    struct fk_why reason = {""};
+    int err = fk_site_install(site, gen->base->libctx, gen->resumption, certs, count, &reason);
 
     if (err == FK_OK)
         return FK_OK;
-    return fail(why, err, "site \"%s\": %s%s%s", site->conf->block.title, fk_err_text(err),
-                reason[0] == '\0' ? "" : ": ", reason);
+    return fk_why_set(why, err, "site \"%s\": %s%s%s", site->conf->block.title, fk_err_text(err),
+                      reason.text[0] == '\0' ? "" : ": ", reason.text);
 }
 
 /* The certificates that the configuration names. */
-static int install_files(struct fk_gen *gen, struct fk_site *site, const struct why *why)
+static int install_files(struct fk_gen *gen, struct fk_site *site, struct fk_why *why)
 {
     const struct fk_conf_list *paths = &site->conf->certificate;
     struct fk_cert certs[FK_EDGE_CERTS_MAX];
@@ -84,8 +64,8 @@ static int install_files(struct fk_gen *gen, struct fk_site *site, const struct 
 
         if ((err = fk_bundle_read(gen->bundle, paths->items[count], &pem, &len)) != FK_OK ||
             (err = fk_cert_from_pem(gen->base->libctx, pem, len, &certs[count])) != FK_OK) {
-            fail(why, err, "site \"%s\": certificate %s: %s", site->conf->block.title,
-                 paths->items[count], fk_err_text(err));
+            fk_why_set(why, err, "site \"%s\": certificate %s: %s", site->conf->block.title,
+                       paths->items[count], fk_err_text(err));
             break;
         }
     }
@@ -153,8 +133,7 @@ static void refresh(struct fk_gen *gen, struct fk_site *site)
 {
     const struct fk_conf_list *servers = &site->conf->keyservers;
     struct found found = {.count = 0};
-    char reason[512];
-    const struct why why = {reason, sizeof reason};
+    struct fk_why why = {""};
     uint8_t print[32];
 
     for (size_t i = 0; i < servers->count && found.count == 0; i++)
@@ -167,7 +146,7 @@ static void refresh(struct fk_gen *gen, struct fk_site *site)
             gen->base->on_certificate(gen->base->arg, gen, site);
         } else {
             fk_log(FK_LOG_ERROR, "certificates of the key server are of no use",
-                   fk_str("why", reason));
+                   fk_str("why", why.text));
         }
     }
     free_certs(found.certs, found.count);
@@ -195,7 +174,7 @@ bool fk_gen_complete(const struct fk_gen *gen)
 
 /* --- a generation --- */
 
-static int make_site(struct fk_gen *gen, size_t index, const struct why *why)
+static int make_site(struct fk_gen *gen, size_t index, struct fk_why *why)
 {
     struct fk_site *site = fk_sites_at(gen->sites, index);
     int err;
@@ -212,7 +191,7 @@ static int make_site(struct fk_gen *gen, size_t index, const struct why *why)
     return from_server(site) ? FK_OK : install_files(gen, site, why);
 }
 
-static int make_sites(struct fk_gen *gen, const struct why *why)
+static int make_sites(struct fk_gen *gen, struct fk_why *why)
 {
     size_t count;
     int err;
@@ -228,7 +207,7 @@ static int make_sites(struct fk_gen *gen, const struct why *why)
     return FK_OK;
 }
 
-static int load(struct fk_gen *gen, int bundle_fd, const struct why *why)
+static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
 {
     const uint8_t *path;
     size_t len;
@@ -239,18 +218,27 @@ static int load(struct fk_gen *gen, int bundle_fd, const struct why *why)
         return err;
     err = fk_conf_load(&fk_edge_conf_kind, (const char *)path, gen->bundle, &gen->conf);
     if (err != FK_OK)
-        return fail(why, err, "%s",
-                    gen->conf == NULL ? fk_err_text(err) : fk_conf_error(gen->conf, 0));
+        return fk_why_set(why, err, "%s",
+                          gen->conf == NULL ? fk_err_text(err) : fk_conf_error(gen->conf, 0));
     gen->root = fk_conf_root(gen->conf);
     gen->limits = fk_edge_limits(gen->root);
     gen->resumption = fk_edge_tickets(gen->root);
     return FK_OK;
 }
 
-int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
-               struct fk_gen *old, char *reason, size_t reason_size, struct fk_gen **ret)
+static int make_keys(struct fk_gen *gen, const struct fk_gen *old, struct fk_why *why)
 {
-    const struct why why = {reason, reason_size};
+    const struct fk_keys_source source = {
+        .loop = gen->base->loop, .dns = gen->base->dns, .conf = gen->root, .bundle = gen->bundle};
+
+    if (gen->root->keyservers == NULL)
+        return FK_OK;
+    return fk_keys_new(&source, old == NULL ? NULL : old->keys, why, &gen->keys);
+}
+
+int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
+               const struct fk_gen *old, struct fk_why *why, struct fk_gen **ret)
+{
     struct fk_gen *gen = calloc(1, sizeof *gen);
     int err;
 
@@ -259,17 +247,11 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     gen->refs = 1;
     gen->number = source->number;
     gen->base = base;
-    snprintf(reason, reason_size, "%s", "");
-    if ((err = load(gen, source->bundle_fd, &why)) == FK_OK &&
+    if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
-        gen->root->keyservers != NULL)
-        err = fk_keys_new(base->loop, base->dns, gen->root, gen->bundle,
-                          old == NULL ? NULL : old->keys, reason, reason_size, &gen->keys);
-    if (err == FK_OK)
-        err = make_sites(gen, &why);
+        (err = make_keys(gen, old, why)) == FK_OK)
+        err = make_sites(gen, why);
     if (err != FK_OK) {
-        if (reason[0] == '\0')
-            snprintf(reason, reason_size, "%s", fk_err_text(err));
         fk_gen_unref(gen);
         return err;
     }

@@ -53,10 +53,10 @@ struct fk_gen_source {
 
 /*
  * Build a generation from a sealed bundle. `old` (NULL: none) gives its channels when it names the
- * same key servers. On failure `reason` tells why.
+ * same key servers. `why` tells what was wrong.
  */
 int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
-               struct fk_gen *old, char *reason, size_t reason_size, struct fk_gen **ret);
+               const struct fk_gen *old, struct fk_why *why, struct fk_gen **ret);
 
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);

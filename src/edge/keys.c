@@ -7,7 +7,6 @@
 #include "tls/channel.h"
 
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,25 +138,23 @@ static int make_server(struct fk_keys *keys, const struct fk_edge_keyserver *blo
     return FK_OK;
 }
 
-static int make_servers(struct fk_keys *keys, const struct fk_edge_conf *conf,
-                        struct fk_bundle *bundle, char *reason, size_t reason_size)
+static int make_servers(struct fk_keys *keys, const struct fk_keys_source *source,
+                        struct fk_why *why)
 {
+    const struct fk_edge_conf *conf = source->conf;
     SSL_CTX *ctx;
-    int err = make_ctx((const void *)conf->channel, bundle, &ctx);
+    int err = make_ctx((const void *)conf->channel, source->bundle, &ctx);
 
-    if (err != FK_OK) {
-        snprintf(reason, reason_size, "channel: %s", fk_err_text(err));
-        return err;
-    }
+    if (err != FK_OK)
+        return fk_why_set(why, err, "channel: %s", fk_err_text(err));
     for (const struct fk_conf_block *b = conf->keyservers; err == FK_OK && b != NULL; b = b->next)
         if ((err = make_server(keys, (const void *)b, ctx)) != FK_OK)
-            snprintf(reason, reason_size, "keyserver \"%s\": %s", b->title, fk_err_text(err));
+            (void)fk_why_set(why, err, "keyserver \"%s\": %s", b->title, fk_err_text(err));
     SSL_CTX_free(ctx);
     return err;
 }
 
-int fk_keys_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_conf *conf,
-                struct fk_bundle *bundle, struct fk_keys *old, char *reason, size_t reason_size,
+int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct fk_why *why,
                 struct fk_keys **ret)
 {
     uint8_t fingerprint[32];
@@ -165,24 +162,22 @@ int fk_keys_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_c
     size_t count = 0;
     int err;
 
-    if ((err = take_fingerprint(conf, bundle, fingerprint)) != FK_OK) {
-        snprintf(reason, reason_size, "channel: cannot read its files: %s", fk_err_text(err));
-        return err;
-    }
+    if ((err = take_fingerprint(source->conf, source->bundle, fingerprint)) != FK_OK)
+        return fk_why_set(why, err, "channel: cannot read its files: %s", fk_err_text(err));
     if (old != NULL && memcmp(old->fingerprint, fingerprint, sizeof fingerprint) == 0) {
         old->refs++;
         *ret = old;
         return FK_OK;
     }
-    for (const struct fk_conf_block *b = conf->keyservers; b != NULL; b = b->next)
+    for (const struct fk_conf_block *b = source->conf->keyservers; b != NULL; b = b->next)
         count++;
     if ((keys = calloc(1, sizeof *keys + count * sizeof keys->items[0])) == NULL)
         return FK_ERR_NOMEM;
     keys->refs = 1;
     memcpy(keys->fingerprint, fingerprint, sizeof fingerprint);
-    if ((err = fk_keyclient_new(loop, &keys->client)) == FK_OK) {
-        fk_keyclient_set_dns(keys->client, dns);
-        err = make_servers(keys, conf, bundle, reason, reason_size);
+    if ((err = fk_keyclient_new(source->loop, &keys->client)) == FK_OK) {
+        fk_keyclient_set_dns(keys->client, source->dns);
+        err = make_servers(keys, source, why);
     }
     if (err != FK_OK) {
         fk_keys_unref(keys);

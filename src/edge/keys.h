@@ -6,19 +6,26 @@
 #define FK_EDGE_KEYS_H
 
 #include "edge/conf.h"
+#include "edge/why.h"
 #include "keyclient/keyclient.h"
 #include "loop/dns.h"
 
 struct fk_keys;
 struct fk_gen;
 
+/* What channels are made from. */
+struct fk_keys_source {
+    struct fk_loop *loop;
+    struct fk_dns *dns;
+    const struct fk_edge_conf *conf;
+    struct fk_bundle *bundle; /* the channel's files are read through it */
+};
+
 /*
- * The channels for `conf`: those of `old` (may be NULL) when nothing about them has changed, else
- * new ones; a reference either way. Files are read through `bundle`. `reason` says what was wrong
- * with them.
+ * The channels for a configuration: those of `old` (may be NULL) when nothing about them has
+ * changed, else new ones; a reference either way. `why` says what was wrong.
  */
-int fk_keys_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_conf *conf,
-                struct fk_bundle *bundle, struct fk_keys *old, char *reason, size_t reason_size,
+int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct fk_why *why,
                 struct fk_keys **ret);
 /* Drop a reference; all pools of its holder must be gone. */
 void fk_keys_unref(struct fk_keys *keys);

@@ -224,7 +224,7 @@ bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, si
 
 int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
                     const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
-                    size_t n_certs, char *reason, size_t reason_size)
+                    size_t n_certs, struct fk_why *why)
 {
     struct fk_tlsctx_config config = {
         .libctx = libctx,
@@ -236,7 +236,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .tickets = site->tickets,
     };
     SSL_CTX *ctx;
-    int err = fk_tlsctx_new(&config, reason, reason_size, &ctx);
+    int err = fk_tlsctx_new(&config, why, &ctx);
 
     if (err != FK_OK)
         return err;

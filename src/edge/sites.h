@@ -10,6 +10,7 @@
 #include "edge/conf.h"
 #include "edge/origin.h"
 #include "edge/tickets.h"
+#include "edge/why.h"
 #include "loop/addr.h"
 #include "tls/keyback.h"
 
@@ -54,10 +55,10 @@ bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, si
 
 /*
  * Give a site certificates: a new TLS context takes the place of the old one, which lives until
- * its sessions end. Errors and `reason` as of fk_tlsctx_new(); the old context then stays.
+ * its sessions end. Errors and `why` as of fk_tlsctx_new(); the old context then stays.
  */
 int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
                     const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
-                    size_t n_certs, char *reason, size_t reason_size);
+                    size_t n_certs, struct fk_why *why);
 
 #endif

@@ -189,14 +189,11 @@ static void set_modes(SSL_CTX *ctx)
     SSL_CTX_set_quiet_shutdown(ctx, 0);
 }
 
-int fk_tlsctx_new(const struct fk_tlsctx_config *config, char *reason, size_t reason_size,
-                  SSL_CTX **ret)
+int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret)
 {
     SSL_CTX *ctx = SSL_CTX_new_ex(config->libctx, NULL, TLS_server_method());
     int err;
 
-    if (reason_size > 0)
-        reason[0] = '\0';
     if (ctx == NULL)
         return FK_ERR_NOMEM;
     set_modes(ctx);
@@ -211,8 +208,8 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, char *reason, size_t re
     *ret = ctx;
     ctx = NULL; /* moved */
 out:
-    if (err == FK_ERR_CRYPTO && reason_size > 0 && ERR_peek_last_error() != 0)
-        ERR_error_string_n(ERR_peek_last_error(), reason, reason_size);
+    if (err == FK_ERR_CRYPTO && ERR_peek_last_error() != 0)
+        ERR_error_string_n(ERR_peek_last_error(), why->text, sizeof why->text);
     ERR_clear_error();
     SSL_CTX_free(ctx);
     return err;

@@ -8,6 +8,7 @@
 #include "edge/cert.h"
 #include "edge/conf.h"
 #include "edge/tickets.h"
+#include "edge/why.h"
 #include "tls/keyback.h"
 
 #include <openssl/ssl.h>
@@ -23,11 +24,7 @@ struct fk_tlsctx_config {
     struct fk_ticket_site *tickets;
 };
 
-/*
- * FK_ERR_CRYPTO with a text of OpenSSL's in `reason` (empty when there is none), FK_ERR_NOMEM,
- * FK_ERR_UNSUPPORTED.
- */
-int fk_tlsctx_new(const struct fk_tlsctx_config *config, char *reason, size_t reason_size,
-                  SSL_CTX **ret);
+/* FK_ERR_CRYPTO with OpenSSL's words in `why`, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */
+int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret);
 
 #endif

@@ -112,20 +112,20 @@ static void drop_next(struct worker *worker)
 static void take_config(struct worker *worker, const struct fk_procmsg *msg)
 {
     struct fk_gen_source source = {.bundle_fd = msg->fds[0], .number = msg->arg};
-    char reason[512] = "";
+    struct fk_why why = {""};
     int err = FK_ERR_FORMAT;
 
     drop_next(worker);
     if (msg->len == sizeof source.keys) {
         memcpy(&source.keys, msg->data, sizeof source.keys);
-        err = fk_gen_new(&worker->base, &source, worker->gen, reason, sizeof reason, &worker->next);
+        err = fk_gen_new(&worker->base, &source, worker->gen, &why, &worker->next);
     }
     if (err == FK_OK)
         err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
     if (err == FK_OK)
         return;
-    fk_log(FK_LOG_ERROR, "configuration refused", fk_str("why", reason), fk_error(err));
-    tell(worker, FK_PROC_FAILED, msg->arg, reason);
+    fk_log(FK_LOG_ERROR, "configuration refused", fk_str("why", why.text), fk_error(err));
+    tell(worker, FK_PROC_FAILED, msg->arg, why.text[0] == '\0' ? fk_err_text(err) : why.text);
     drop_next(worker);
 }
 
