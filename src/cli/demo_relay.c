@@ -26,6 +26,9 @@
 
 #define READ_CHUNK 16384
 
+/* More than that is a busy machine, not the way from the timer to us. */
+#define LATE_MAX_US 500
+
 /* So many bytes at the head of a queue are due at that time; 0 bytes: the end of the stream. */
 struct mark {
     uint64_t due_us;
@@ -60,6 +63,8 @@ struct relay {
     struct fk_io clock; /* timerfd */
     struct fk_addr target;
     uint64_t delay_us;
+    uint64_t armed_us; /* when the clock was asked to wake us */
+    uint64_t late_us;  /* by how much it wakes us later than asked, on average */
     struct fk_list wires;
     unsigned count;
 };
@@ -168,7 +173,7 @@ static int give(struct wire *wire, int i)
 {
     struct pipe *pipe = &wire->pipes[i];
     int fd = fk_io_fd(&wire->ends[1 - i].io);
-    bool end = ripen(pipe, now_us());
+    bool end = ripen(pipe, now_us() + wire->relay->late_us);
     ssize_t n;
 
     if (!wire->ends[1 - i].connected || pipe->ended)
@@ -216,10 +221,21 @@ static void set_clock(struct relay *relay)
         }
     }
     if (first != UINT64_MAX) {
-        when.it_value.tv_sec = (time_t)(first / 1000000);
-        when.it_value.tv_nsec = (long)(first % 1000000) * 1000 + 1;
+        relay->armed_us = first - relay->late_us;
+        when.it_value.tv_sec = (time_t)(relay->armed_us / 1000000);
+        when.it_value.tv_nsec = (long)(relay->armed_us % 1000000) * 1000 + 1;
     }
     timerfd_settime(fk_io_fd(&relay->clock), TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* A sleeping processor takes its time to wake: ask for it earlier by what it took so far. */
+static void learn_lateness(struct relay *relay)
+{
+    uint64_t late = now_us() - relay->armed_us;
+
+    if (late > LATE_MAX_US)
+        late = LATE_MAX_US;
+    relay->late_us = (7 * relay->late_us + late) / 8;
 }
 
 static void on_clock(struct fk_io *io, unsigned events)
@@ -231,6 +247,7 @@ static void on_clock(struct fk_io *io, unsigned events)
     (void)events;
     if (read(fk_io_fd(io), &expired, sizeof expired) != (ssize_t)sizeof expired)
         return;
+    learn_lateness(relay);
     fk_list_each_safe (item, next, &relay->wires)
         work(fk_container(item, struct wire, link));
     set_clock(relay);
