@@ -45,7 +45,7 @@ def verdict(row):
     target = row.get("target")
     if target is None:
         return ""
-    low_is_good, bound = target[0] == "<=", float(target[2:])
+    low_is_good, bound = target[:2] == "<=", float(target[2:])
     return "yes" if (row["value"] <= bound if low_is_good else row["value"] >= bound) else "NO"
 
 
