@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define SAMPLES_MAX (4 * 1024 * 1024)
+#define START_US    10000000 /* for the channel and the list of keys */
 
 struct load;
 
@@ -129,6 +130,8 @@ static void on_tick(struct fk_timer *timer)
     struct load *load = fk_container(timer, struct load, tick);
     uint64_t elapsed = fk_clock_us() - load->begun_us;
 
+    if (load->begun_us == 0)
+        die("no list of keys from the key server", FK_ERR_TIMEOUT);
     if (elapsed >= load->duration_us) {
         if (load->n_spare == load->outstanding_max)
             fk_loop_stop(load->loop);
@@ -182,6 +185,7 @@ static void on_keys(void *arg, struct fk_keyserver *server)
             continue;
         set_request(load, &key);
         load->begun_us = fk_clock_us();
+        fk_timer_stop(&load->tick);
         if (load->rate > 0)
             fk_timer_start(&load->tick, 0);
         while (load->rate == 0 && load->n_spare > 0)
@@ -287,6 +291,7 @@ int main(int argc, char **argv)
     if ((err = fk_loop_new(&load.loop)) != FK_OK)
         die("loop", err);
     fk_timer_init(&load.tick, load.loop, on_tick);
+    fk_timer_start(&load.tick, START_US);
     connect_server(&load, argv[optind], argv[optind + 1], server_name);
     fk_loop_run(load.loop);
     report(&load, fk_clock_us() - load.begun_us);

@@ -23,8 +23,9 @@ def ask(pair, seconds, *options):
     """The key load generator, on the other core, with the demonstration's own edge identity."""
     folder = pathlib.Path(pair.facts["dir"])
     edge = next(folder.glob("**/edge.conf")).parent
+    name = next(folder.glob("**/keyd.conf")).parent.name
     done = subprocess.run(["taskset", "-c", str(measure.OTHER_CORE), servers.BUILD / "bench/keyload", "-d", str(seconds),
-                           *options, str(edge), pair.facts["keyd"]["address"], pair.facts["name"]],
+                           "-s", name, *options, str(edge), pair.facts["keyd"]["address"], pair.facts["name"]],
                           capture_output=True, text=True, check=False)
     if not done.stdout:
         raise RuntimeError(f"keyload failed: {done.stderr}")
