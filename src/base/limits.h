@@ -257,11 +257,6 @@
 /* Work done for one peer before its results are sent and the next peer has its turn, if it has more
  * requests waiting: three RSA-2048 signatures. At 200 us a front is woken for each of them, which
  * costs it 56 us an operation in place of 15. */
-/*
- * Work done for one peer before its results are sent and the next peer has its turn: some RSA
- * signatures, so that a front is not woken for each (measured on one core: 75 % of openssl's rate
- * with 200 us, 86 % with 1 ms). A request that comes alone is answered at once.
- */
 #define FK_SIGNER_QUANTUM_US 1000
 /* Chains whose last checkpoint a signer remembers: restarts of the audit process in its life. */
 #define FK_SIGNER_CHAINS_MAX 64

@@ -43,8 +43,10 @@ static void listener_free(struct fk_front_listener *listener)
 
 static void close_listeners(struct fk_front *front)
 {
-    while (!fk_list_empty(&front->listeners))
-        listener_free(fk_container(front->listeners.next, struct fk_front_listener, link));
+    struct fk_list *item;
+
+    while ((item = fk_list_pop(&front->listeners)) != NULL)
+        listener_free(fk_container(item, struct fk_front_listener, link));
 }
 
 static void listen_again(struct fk_front *front)

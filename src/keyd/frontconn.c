@@ -317,15 +317,12 @@ void fk_front_conn_accept(const struct fk_front_listener *listener, int fd,
 void fk_front_conn_close(struct fk_front_conn *conn)
 {
     struct fk_front *front = conn->front;
+    struct fk_list *item;
 
     /* What the signers are doing is done: each operation still gets its audit line. */
-    while (!fk_list_empty(&conn->requests)) {
-        struct fk_front_request *request =
-            fk_container(conn->requests.next, struct fk_front_request, link);
-
-        request->conn = NULL;
-        fk_list_del(&request->link);
-        fk_list_append(&front->orphans, &request->link);
+    while ((item = fk_list_pop(&conn->requests)) != NULL) {
+        fk_container(item, struct fk_front_request, link)->conn = NULL;
+        fk_list_append(&front->orphans, item);
     }
     if (conn->slot != NULL)
         fk_quota_channel_close(conn->slot, front->options.index);

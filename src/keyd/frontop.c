@@ -235,17 +235,15 @@ static const struct fk_index_key *find_key(const struct fk_index *index, const s
 
 static struct fk_front_request *take_request(struct fk_front *front)
 {
+    struct fk_list *item = fk_list_pop(&front->free_requests);
     struct fk_front_request *request;
 
-    if (fk_list_empty(&front->free_requests)) {
-        if ((request = calloc(1, sizeof *request)) == NULL)
-            return NULL;
-        fk_list_init(&request->link);
-        request->front = front;
-        return request;
-    }
-    request = fk_container(front->free_requests.next, struct fk_front_request, link);
-    fk_list_del(&request->link);
+    if (item != NULL)
+        return fk_container(item, struct fk_front_request, link);
+    if ((request = calloc(1, sizeof *request)) == NULL)
+        return NULL;
+    fk_list_init(&request->link);
+    request->front = front;
     return request;
 }
 
@@ -259,17 +257,11 @@ static void give_request(struct fk_front_request *request)
 
 void fk_front_requests_fini(struct fk_front *front)
 {
-    struct fk_list *lists[] = {&front->free_requests, &front->orphans};
+    struct fk_list *lists[] = {&front->free_requests, &front->orphans}, *item;
 
-    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-        while (!fk_list_empty(lists[i])) {
-            struct fk_front_request *request =
-                fk_container(lists[i]->next, struct fk_front_request, link);
-
-            fk_list_del(&request->link);
-            free(request);
-        }
-    }
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        while ((item = fk_list_pop(lists[i])) != NULL)
+            free(fk_container(item, struct fk_front_request, link));
 }
 
 /* The line of an operation: made from copies, as the channel and the key may be gone by now. */

@@ -35,6 +35,8 @@ static int open_new(const struct fk_keyd_socket *wanted, unsigned mode, int *ret
     struct fk_addr addr;
     int err;
 
+    if (wanted->text == NULL)
+        return FK_ERR_INVAL;
     if ((err = fk_addr_parse(wanted->text, &addr)) != FK_OK)
         return err;
     if (strncmp(wanted->text, "unix:", 5) == 0)
