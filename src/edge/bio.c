@@ -42,9 +42,14 @@ static int bio_read(BIO *bio, char *dst, int len)
         return 0;
     if (fk_buf_len(state->prefix) > 0)
         return read_prefix(state, dst, (size_t)len);
+    if (state->drained) {
+        BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
+        return -1;
+    }
     n = recv(state->fd, dst, (size_t)len, 0);
     if (n < 0)
         return failed(bio, state, BIO_FLAGS_READ);
+    state->drained = n > 0 && n < len; /* an end is found again by the next read */
     if (n == 0)
         state->eof = true;
     state->in += (uint64_t)n;

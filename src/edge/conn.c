@@ -241,6 +241,7 @@ static void on_client(struct fk_io *io, unsigned events)
     struct fk_conn *conn = fk_container(io, struct fk_conn, io);
 
     conn->active_us = fk_loop_now_us(conn->env->loop);
+    conn->bio.drained = false;
     fk_end_notify(&conn->relay.client, events);
     fk_conn_step(conn);
 }

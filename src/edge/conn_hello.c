@@ -17,18 +17,20 @@
 /* Read what is there. FK_ERR_AGAIN, FK_ERR_CLOSED, FK_ERR_LIMIT: the buffer is full. */
 static int receive(struct fk_conn *conn)
 {
-    size_t room = fk_buf_room(&conn->in);
     struct fk_scratch *scratch = &conn->env->scratch;
+    size_t room = fk_buf_room(&conn->in);
     ssize_t n;
 
     if (room == 0)
         return FK_ERR_LIMIT;
-    n = recv(conn->fd, scratch->mem, room < scratch->size ? room : scratch->size, 0);
+    room = room < scratch->size ? room : scratch->size;
+    n = recv(conn->fd, scratch->mem, room, 0);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? FK_ERR_AGAIN : FK_ERR_CLOSED;
     if (n == 0)
         return FK_ERR_CLOSED;
     conn->bio.in += (uint64_t)n;
+    conn->bio.drained = (size_t)n < room;
     return fk_buf_append(&conn->in, scratch->mem, (size_t)n);
 }
 

@@ -223,6 +223,9 @@ static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
     gen->root = fk_conf_root(gen->conf);
     gen->limits = fk_edge_limits(gen->root);
     gen->resumption = fk_edge_tickets(gen->root);
+    if ((err = fk_bundle_read(gen->bundle, FK_GEN_VERBOSE, &path, &len)) != FK_OK)
+        return err;
+    gen->log_level = len > 0 ? FK_LOG_DEBUG : (enum fk_log_level)gen->root->log_level;
     return FK_OK;
 }
 

@@ -5,6 +5,7 @@
 #ifndef FK_EDGE_GEN_H
 #define FK_EDGE_GEN_H
 
+#include "base/log.h"
 #include "edge/conf.h"
 #include "edge/keys.h"
 #include "edge/localkeys.h"
@@ -14,6 +15,8 @@
 
 /* The bundle's entry that holds the path of the configuration's main file. */
 #define FK_GEN_MAIN_FILE ":main"
+/* And one that is not empty when everything is to be logged (-v). */
+#define FK_GEN_VERBOSE ":verbose"
 
 struct fk_gen;
 
@@ -36,6 +39,7 @@ struct fk_gen {
     struct fk_bundle *bundle;
     struct fk_conf *conf;
     const struct fk_edge_conf *root;
+    enum fk_log_level log_level;
     const struct fk_edge_limits *limits;
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;

@@ -178,7 +178,7 @@ static void log_errors(const struct fk_conf *conf, const char *path, int err)
         fk_log(FK_LOG_ERROR, "configuration", fk_str("error", fk_conf_error(conf, i)));
 }
 
-int fk_loaded_new(const char *path, struct fk_loaded **ret)
+int fk_loaded_new(const char *path, bool verbose, struct fk_loaded **ret)
 {
     struct fk_loaded *loaded = calloc(1, sizeof *loaded);
     struct loading loading = {0};
@@ -188,7 +188,8 @@ int fk_loaded_new(const char *path, struct fk_loaded **ret)
         return FK_ERR_NOMEM;
     loaded->bundle_fd = loaded->keys_fd = -1;
     if ((err = fk_bundle_new(&loading.bundle)) == FK_OK && (err = load(&loading, path)) == FK_OK &&
-        (err = fk_bundle_add(loading.bundle, FK_GEN_MAIN_FILE, path, strlen(path))) == FK_OK)
+        (err = fk_bundle_add(loading.bundle, FK_GEN_MAIN_FILE, path, strlen(path))) == FK_OK &&
+        (err = fk_bundle_add(loading.bundle, FK_GEN_VERBOSE, "1", verbose ? 1 : 0)) == FK_OK)
         err = fk_bundle_seal(loading.bundle, &loaded->bundle_fd);
     if (err == FK_OK) {
         loaded->keys_fd = loading.keys->fd;

@@ -18,10 +18,10 @@ struct fk_loaded {
 };
 
 /*
- * Load `path`. Errors are logged, each with file and line; *ret then is not touched. No private key
- * is left in this process's memory, either way.
+ * Load `path`; with `verbose` the workers log everything. Errors are logged, each with file and
+ * line; *ret then is not touched. No private key is left in this process's memory, either way.
  */
-int fk_loaded_new(const char *path, struct fk_loaded **ret);
+int fk_loaded_new(const char *path, bool verbose, struct fk_loaded **ret);
 void fk_loaded_free(struct fk_loaded *loaded);
 
 #endif

@@ -342,6 +342,12 @@ static int replace_signers(struct fk_master *master)
 
 /* --- reload --- */
 
+static void set_log_level(const struct fk_master *master)
+{
+    fk_log_threshold(master->verbose ? FK_LOG_DEBUG
+                                     : (enum fk_log_level)master->loaded->root->log_level);
+}
+
 int fk_master_reload(struct fk_master *master)
 {
     struct fk_loaded *loaded, *old = master->loaded;
@@ -351,7 +357,7 @@ int fk_master_reload(struct fk_master *master)
     if (master->stopping)
         return FK_ERR_DRAINING;
     (void)fk_notify_reloading();
-    if ((err = fk_loaded_new(master->path, &loaded)) != FK_OK ||
+    if ((err = fk_loaded_new(master->path, master->verbose, &loaded)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, loaded->root)) != FK_OK) {
         if (err == FK_ERR_SYS)
             fk_loaded_free(loaded);
@@ -365,7 +371,7 @@ int fk_master_reload(struct fk_master *master)
     new_keys = memcmp(loaded->keys, old->keys, sizeof loaded->keys) != 0;
     master->loaded = loaded;
     master->generation++;
-    fk_log_threshold((enum fk_log_level)loaded->root->log_level);
+    set_log_level(master);
     if (new_keys && (err = replace_signers(master)) != FK_OK)
         fk_log(FK_LOG_ERROR, "cannot start signers", fk_error(err));
     if (signers_ready(master))
@@ -430,9 +436,9 @@ static int start(struct fk_master *master)
 {
     int err;
 
-    if ((err = fk_loaded_new(master->path, &master->loaded)) != FK_OK)
+    if ((err = fk_loaded_new(master->path, master->verbose, &master->loaded)) != FK_OK)
         return err;
-    fk_log_threshold((enum fk_log_level)master->loaded->root->log_level);
+    set_log_level(master);
     master->generation = 1;
     master->n_workers = fk_edge_workers(master->loaded->root);
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
@@ -469,7 +475,7 @@ static void fini(struct fk_master *master)
         fk_loop_free(master->loop);
 }
 
-static int run(const char *path)
+static int run(const char *path, bool verbose)
 {
     struct fk_master *master = calloc(1, sizeof *master);
     int err;
@@ -477,6 +483,7 @@ static int run(const char *path)
     if (master == NULL)
         return 1;
     master->path = path;
+    master->verbose = verbose;
     master->metrics_fd = master->control_fd = master->http_fd = -1;
     master->started_us = fk_clock_us();
     fk_log_role("edge");
@@ -494,10 +501,11 @@ int fk_edge_main(int argc, char **argv)
 {
     char path[PATH_MAX];
     const char *file = NULL;
+    bool verbose = false;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-v") == 0)
-            fk_log_threshold(FK_LOG_DEBUG);
+            verbose = true;
         else if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
             file = argv[++i];
         else
@@ -511,7 +519,7 @@ int fk_edge_main(int argc, char **argv)
         fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", file), fk_errno(errno));
         return 1;
     }
-    return run(path);
+    return run(path, verbose);
 }
 
 int fk_edge_child(const char *role, unsigned index)

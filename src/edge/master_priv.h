@@ -28,6 +28,7 @@ struct fk_master_question {
 
 struct fk_master {
     const char *path;
+    bool verbose; /* -v: everything is logged, whatever log_level says */
     struct fk_loop *loop;
     struct fk_super *super;
     struct fk_loaded *loaded;

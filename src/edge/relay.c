@@ -142,9 +142,9 @@ static const struct fk_end_ops tls_ops = {tls_read, tls_write, tls_finish};
 
 void fk_end_tls(struct fk_end *end, int fd, SSL *ssl)
 {
-    /* ready: the handshake may have read application data along with the client's Finished. */
+    /* The handshake may have read application data along with the client's Finished. */
     *end = (struct fk_end){
-        .ops = &tls_ops, .fd = fd, .ssl = ssl, .read_needs = FK_IO_READ, .ready = true};
+        .ops = &tls_ops, .fd = fd, .ssl = ssl, .read_needs = FK_IO_READ, .ready = tls_pending(ssl)};
 }
 
 /* --- one direction --- */

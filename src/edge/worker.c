@@ -162,7 +162,7 @@ static void apply(struct worker *worker)
     worker->listeners = worker->next_listeners;
     worker->next_listeners = NULL;
     worker->told = false;
-    fk_log_threshold((enum fk_log_level)worker->gen->root->log_level);
+    fk_log_threshold(worker->gen->log_level);
     if (worker->gen->keys != NULL)
         fk_keys_watch(worker->gen->keys, worker->gen);
     fk_gen_unref(old);
