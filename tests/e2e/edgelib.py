@@ -2,6 +2,7 @@
 import contextlib
 import hashlib
 import pathlib
+import select
 import socket
 import ssl
 import struct
@@ -191,6 +192,32 @@ class HalfCloser:
             while data := self._do(self.tls.read, 65536):
                 received += data
         return received
+
+
+def exchange(port, ca, data, name="example.com"):
+    """Send `data` and read as many bytes, both at once, in one thread: SSL objects are not made for two."""
+    received, sent = bytearray(), 0
+    with connect(port, ca, name) as tls:
+        tls.setblocking(False)
+        while len(received) < len(data):
+            want_write = False
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                while more := tls.recv(65536):
+                    received += more
+                break  # the other side has ended
+            try:
+                if sent < len(data):
+                    sent += tls.send(data[sent:sent + 65536])
+                    continue
+            except ssl.SSLWantWriteError:
+                want_write = True
+            except ssl.SSLWantReadError:
+                pass
+            if len(received) == len(data):
+                break
+            ready = select.select([tls], [tls] if want_write else [], [], PATIENCE)
+            assert ready[0] or ready[1], f"nothing moves: {sent} sent, {len(received)} received"
+    return bytes(received)
 
 
 def resident(pid):

@@ -335,14 +335,9 @@ def test_big_transfers_both_ways(daemons, folder, pki, ca, size):
     edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.echo).address)])
     pattern = block(0, 65536)
     data = (pattern * (size // len(pattern) + 1))[:size]
-    received = bytearray()
-    with connect(edge.port, ca) as tls:
-        sender = threading.Thread(target=tls.sendall, args=(data,))
-        sender.start()
-        while len(received) < size:
-            received += tls.recv(65536)
-        sender.join()
-    assert bytes(received) == data
+    received = edgelib.exchange(edge.port, ca, data)
+    assert len(received) == size, edge.daemon.log()[-2000:]
+    assert received == data
 
 
 @pytest.mark.unsanitized
