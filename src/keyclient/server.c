@@ -173,14 +173,14 @@ static void on_channel(void *owner, enum fk_channel_event event, int err);
 
 static void start_tls(struct fk_keyserver *server)
 {
-    int fd = server->fd;
+    const struct fk_channel_setup setup = {
+        .ctx = server->ctx, .fd = server->fd, .cb = on_channel, .owner = server};
     int err;
 
     fk_io_want(&server->connect_io, 0);
     server->fd = -1; /* moved */
-    fk_sock_keepalive(fd, 60);
-    err = fk_channel_io_new(server->client->loop, server->ctx, fd, false, NULL, on_channel, server,
-                            &server->io);
+    fk_sock_keepalive(setup.fd, 60);
+    err = fk_channel_io_new(server->client->loop, &setup, &server->io);
     if (err != FK_OK) {
         attempt_failed(server, err, "cannot start TLS");
         return;

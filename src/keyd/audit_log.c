@@ -211,10 +211,11 @@ static void chain_begun(void *arg, int err, const uint8_t *data, size_t len, uin
 
 static void request_chain(struct audit *audit)
 {
+    const struct fk_signer_ask ask = {.op = FK_SIGNER_AUDIT_START};
+
     if (!audit->serving || audit->book.open || audit->call != NULL)
         return;
-    (void)fk_signer_pool_submit(audit->pool, FK_SIGNER_AUDIT_START, 0, NULL, NULL, 0, chain_begun,
-                                audit, &audit->call);
+    (void)fk_signer_pool_submit(audit->pool, &ask, chain_begun, audit, &audit->call);
 }
 
 static void checkpoint_signed(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
@@ -250,12 +251,13 @@ static void checkpoint_signed(void *arg, int err, const uint8_t *data, size_t le
 static bool request_checkpoint(struct audit *audit)
 {
     uint8_t payload[FK_AUDIT_CHECKPOINT_SIZE];
+    const struct fk_signer_ask ask = {
+        .op = FK_SIGNER_AUDIT_CHECKPOINT, .payload = payload, .len = sizeof payload};
 
     if (!audit->book.open || audit->call != NULL)
         return false;
     fk_audit_chain_checkpoint(&audit->book.chain, payload);
-    if (fk_signer_pool_submit(audit->pool, FK_SIGNER_AUDIT_CHECKPOINT, 0, NULL, payload,
-                              sizeof payload, checkpoint_signed, audit, &audit->call) != FK_OK)
+    if (fk_signer_pool_submit(audit->pool, &ask, checkpoint_signed, audit, &audit->call) != FK_OK)
         return false;
     watch_fronts(audit);
     return true;

@@ -263,7 +263,10 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
 {
     struct fk_front *front = listener->front;
     bool dialect1 = listener->conf->dialect1;
-    SSL_CTX *ctx = dialect1 ? front->set->tls12 : front->set->tls13;
+    struct fk_channel_setup setup = {.ctx = dialect1 ? front->set->tls12 : front->set->tls13,
+                                     .fd = fd,
+                                     .accept = true,
+                                     .cb = on_channel};
     struct fk_front_conn *conn = calloc(1, sizeof *conn);
     int err;
 
@@ -279,7 +282,8 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
     fk_defer_init(&conn->more, front->loop, on_more);
-    err = fk_channel_io_new(front->loop, ctx, fd, true, NULL, on_channel, conn, &conn->io);
+    setup.owner = conn;
+    err = fk_channel_io_new(front->loop, &setup, &conn->io);
     if (err != FK_OK) {
         free(conn);
         return err;

@@ -381,9 +381,12 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
                   struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
-    int err = fk_signer_pool_submit(conn->front->pool, op->signer, msg->opcode, key->public.ski,
-                                    msg->payload.next, msg->payload.left, on_done, request,
-                                    &request->call);
+    const struct fk_signer_ask ask = {.op = op->signer,
+                                      .detail = msg->opcode,
+                                      .ski = key->public.ski,
+                                      .payload = msg->payload.next,
+                                      .len = msg->payload.left};
+    int err = fk_signer_pool_submit(conn->front->pool, &ask, on_done, request, &request->call);
 
     if (err != FK_OK)
         return err;

@@ -254,7 +254,8 @@ static void die_with_master(void)
 
 void fk_proc_child_init(const char *role, unsigned index)
 {
-    static const int ignored[] = {SIGPIPE, SIGINT, SIGQUIT, SIGHUP};
+    /* A signal to the whole process group is the master's business: it tells its children. */
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGQUIT, SIGHUP, SIGTERM};
     static char name[FK_NAME_MAX];
     struct ucred creator = {.pid = 0};
     socklen_t len = sizeof creator;

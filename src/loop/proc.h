@@ -80,7 +80,8 @@ int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_con
 
 /*
  * First thing a child does (it ends when it has no control socket): dies with its parent, closes
- * foreign descriptors, ignores SIGPIPE and the terminal's signals, names itself in the log.
+ * foreign descriptors, ignores SIGPIPE and the signals that a
+ * terminal or a service manager sends to a whole group, names itself in the log.
  */
 void fk_proc_child_init(const char *role, unsigned index);
 

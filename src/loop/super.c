@@ -31,8 +31,8 @@
 enum state {
     STATE_WAITING,  /* no process; the timer starts one, or ends a retired child */
     STATE_RUNNING,  /* the timer rests */
-    STATE_DRAINING, /* told to finish; the timer sends SIGTERM */
-    STATE_ENDING,   /* SIGTERM was sent, or it closed its control; the timer sends SIGKILL */
+    STATE_DRAINING, /* told to finish; its time is running */
+    STATE_ENDING,   /* its time is over, or it closed its control; the timer sends SIGKILL */
     STATE_KILLED    /* SIGKILL was sent; the timer rests */
 };
 
@@ -364,7 +364,6 @@ static void on_timer(struct fk_timer *timer)
             start(child);
         break;
     case STATE_DRAINING:
-        kill(child->pid, SIGTERM);
         set_ending(child);
         break;
     case STATE_ENDING:

@@ -51,8 +51,8 @@ int fk_super_add(struct fk_super *super, const char *role, unsigned index, void 
                  struct fk_child **ret);
 
 /*
- * End one child for good: FK_PROC_DRAIN with `drain_s` now, SIGTERM after `drain_s`, SIGKILL two
- * seconds later. on_exit with `gone` follows, also when it has no process now. Again: a shorter
+ * End one child for good: FK_PROC_DRAIN with `drain_s` now, SIGKILL two seconds after that
+ * time. on_exit with `gone` follows, also when it has no process now. Again: a shorter
  * time only.
  */
 void fk_super_retire(struct fk_child *child, unsigned drain_s);

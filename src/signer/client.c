@@ -601,20 +601,19 @@ static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *r
     return FK_OK;
 }
 
-int fk_signer_pool_submit(struct fk_signer_pool *pool, enum fk_signer_op op, uint16_t detail,
-                          const uint8_t ski[20], const void *payload, size_t len,
+int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
                           fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret)
 {
-    struct fk_signer_request request = {.op = (uint16_t)op, .detail = detail};
+    struct fk_signer_request request = {.op = (uint16_t)ask->op, .detail = ask->detail};
     struct fk_signer_call *call;
     int err;
 
-    if (len > FK_SIGNER_PAYLOAD_MAX)
+    if (ask->len > FK_SIGNER_PAYLOAD_MAX)
         return FK_ERR_INVAL;
-    request.len = (uint32_t)len;
-    if (ski != NULL)
-        memcpy(request.ski, ski, sizeof request.ski);
-    if ((err = submit(pool, &request, payload, &call)) != FK_OK)
+    request.len = (uint32_t)ask->len;
+    if (ask->ski != NULL)
+        memcpy(request.ski, ask->ski, sizeof request.ski);
+    if ((err = submit(pool, &request, ask->payload, &call)) != FK_OK)
         return err;
     call->done = done;
     call->arg = arg;

@@ -30,9 +30,20 @@ typedef void fk_signer_done_cb(void *arg, int err, const uint8_t *data, size_t l
 
 struct fk_signer_call; /* one request under way */
 
-/* FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer at all. */
-int fk_signer_pool_submit(struct fk_signer_pool *pool, enum fk_signer_op op, uint16_t detail,
-                          const uint8_t ski[20], const void *payload, size_t len,
+/* What to ask a signer for. Copied before submit returns. */
+struct fk_signer_ask {
+    enum fk_signer_op op;
+    uint16_t detail;     /* as in struct fk_signer_request */
+    const uint8_t *ski;  /* FK_SKI_SIZE bytes; NULL for operations without a key */
+    const void *payload; /* `len` bytes, FK_SIGNER_PAYLOAD_MAX at most */
+    size_t len;
+};
+
+/*
+ * FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer at all,
+ * FK_ERR_INVAL when the payload is too long.
+ */
+int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
                           fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret);
 void fk_signer_pool_cancel(struct fk_signer_pool *pool, struct fk_signer_call *call);
 

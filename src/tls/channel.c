@@ -251,13 +251,12 @@ static void on_work(struct fk_defer *defer)
     finish_turn(io, &turn);
 }
 
-static int make_ssl(struct fk_channel_io *io, SSL_CTX *ctx, bool accept, const char *sni)
+static int make_ssl(struct fk_channel_io *io, SSL_CTX *ctx, bool accept)
 {
     io->ssl = SSL_new(ctx);
     if (io->ssl == NULL)
         return FK_ERR_NOMEM;
-    if (SSL_set_fd(io->ssl, io->fd) != 1 ||
-        (sni != NULL && SSL_set_tlsext_host_name(io->ssl, sni) != 1))
+    if (SSL_set_fd(io->ssl, io->fd) != 1)
         return FK_ERR_CRYPTO;
     if (accept)
         SSL_set_accept_state(io->ssl);
@@ -266,29 +265,29 @@ static int make_ssl(struct fk_channel_io *io, SSL_CTX *ctx, bool accept, const c
     return FK_OK;
 }
 
-int fk_channel_io_new(struct fk_loop *loop, SSL_CTX *ctx, int fd, bool accept, const char *sni,
-                      fk_channel_cb *cb, void *owner, struct fk_channel_io **ret)
+int fk_channel_io_new(struct fk_loop *loop, const struct fk_channel_setup *setup,
+                      struct fk_channel_io **ret)
 {
     struct fk_channel_io *io = calloc(1, sizeof *io);
-    int err;
+    int fd = setup->fd, err;
 
     if (io == NULL) {
         fk_close(&fd);
         return FK_ERR_NOMEM;
     }
-    *io = (struct fk_channel_io){.loop = loop, .fd = fd, .cb = cb, .owner = owner};
+    *io = (struct fk_channel_io){.loop = loop, .fd = fd, .cb = setup->cb, .owner = setup->owner};
     fk_buf_init(&io->in, FK_CHANNEL_IN_MAX);
     fk_buf_init(&io->out, FK_CHANNEL_OUT_MAX);
     fk_io_init(&io->io, loop, fd, on_io);
     fk_defer_init(&io->work, loop, on_work);
-    err = make_ssl(io, ctx, accept, sni);
+    err = make_ssl(io, setup->ctx, setup->accept);
     if (err != FK_OK) {
         ERR_clear_error();
         fk_channel_io_free(io);
         return err;
     }
     fk_sock_nodelay(fd);
-    io->want_write = !accept; /* the first flight leaves when the loop runs */
+    io->want_write = !setup->accept; /* the first flight leaves when the loop runs */
     update_wants(io);
     *ret = io;
     return FK_OK;

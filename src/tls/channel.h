@@ -76,9 +76,18 @@ enum fk_channel_event {
 
 typedef void fk_channel_cb(void *owner, enum fk_channel_event event, int err);
 
-/* Takes `fd`. `accept`: TLS server side. FK_ERR_NOMEM, FK_ERR_CRYPTO (fd then closed). */
-int fk_channel_io_new(struct fk_loop *loop, SSL_CTX *ctx, int fd, bool accept, const char *sni,
-                      fk_channel_cb *cb, void *owner, struct fk_channel_io **ret);
+/* What a channel is made of. */
+struct fk_channel_setup {
+    SSL_CTX *ctx; /* referenced */
+    int fd;       /* a connected socket; taken, also when making the channel fails */
+    bool accept;  /* this end is the TLS server */
+    fk_channel_cb *cb;
+    void *owner;
+};
+
+/* FK_ERR_NOMEM, FK_ERR_CRYPTO. */
+int fk_channel_io_new(struct fk_loop *loop, const struct fk_channel_setup *setup,
+                      struct fk_channel_io **ret);
 
 /* Close and free at once; no event follows. Sends close_notify when it can. */
 void fk_channel_io_free(struct fk_channel_io *io);

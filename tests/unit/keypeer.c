@@ -237,8 +237,11 @@ static void on_accept(struct fk_io *io, unsigned events)
     peer->accepted++;
     fk_channel_io_free(peer->io);
     peer->n_held = 0;
-    assert_ok(
-        fk_channel_io_new(peer->loop, peer->ctx, fd, true, NULL, on_peer_channel, peer, &peer->io));
+    assert_ok(fk_channel_io_new(
+        peer->loop,
+        &(struct fk_channel_setup){
+            .ctx = peer->ctx, .fd = fd, .accept = true, .cb = on_peer_channel, .owner = peer},
+        &peer->io));
     fk_loop_stop(peer->loop);
 }
 

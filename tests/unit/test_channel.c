@@ -179,8 +179,11 @@ static void start_side(struct link *link, struct side *side, const struct end *e
     side->loop = link->loop;
     side->raw = dup(fd);
     assert_ok(make_ctx(end, server, force, &side->ctx));
-    assert_ok(fk_channel_io_new(link->loop, side->ctx, fd, server, server ? NULL : "hq", on_event,
-                                side, &side->io));
+    assert_ok(fk_channel_io_new(
+        link->loop,
+        &(struct fk_channel_setup){
+            .ctx = side->ctx, .fd = fd, .accept = server, .cb = on_event, .owner = side},
+        &side->io));
 }
 
 static void start_forced(struct link *link, const struct end *server, bool force_server,

@@ -327,7 +327,9 @@ static void connect_edge(struct edge *edge, SSL_CTX *ctx)
     (void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
     assert_ok(fk_addr_parse(text, &addr));
     assert_ok(fk_sock_connect(&addr, NULL, NULL, &fd));
-    assert_ok(fk_channel_io_new(loop, ctx, fd, false, NULL, on_edge, edge, &edge->io));
+    assert_ok(fk_channel_io_new(
+        loop, &(struct fk_channel_setup){.ctx = ctx, .fd = fd, .cb = on_edge, .owner = edge},
+        &edge->io));
     UNTIL(edge->open || edge->closed);
 }
 

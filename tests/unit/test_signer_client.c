@@ -109,13 +109,17 @@ static int add_signer(uint32_t generation)
     return fds[1];
 }
 
+static const struct fk_signer_ask ping = {.op = FK_SIGNER_PING};
+
 static void submit(int i)
 {
     char payload[24];
+    struct fk_signer_ask ask = {
+        .op = FK_SIGNER_DIALECT1, .detail = (uint16_t)i, .ski = ski, .payload = payload};
 
     snprintf(payload, sizeof payload, "payload %d", i);
-    assert_ok(fk_signer_pool_submit(pool, FK_SIGNER_DIALECT1, (uint16_t)i, ski, payload,
-                                    strlen(payload), done, &calls[i], &calls[i].call));
+    ask.len = strlen(payload);
+    assert_ok(fk_signer_pool_submit(pool, &ask, done, &calls[i], &calls[i].call));
 }
 
 /* Requests that a signer has: their details in order; ids kept to answer them. */
@@ -195,27 +199,25 @@ static void no_signer_is_an_error_at_once(void **state)
     struct fk_signer_call *call;
 
     (void)state;
-    assert_err(fk_signer_pool_submit(pool, FK_SIGNER_PING, 0, NULL, NULL, 0, done, NULL, &call),
-               FK_ERR_UNAVAILABLE);
+    assert_err(fk_signer_pool_submit(pool, &ping, done, NULL, &call), FK_ERR_UNAVAILABLE);
     assert_int_equal(fk_signer_pool_outstanding(pool), 0);
 }
 
 static void outstanding_calls_are_bounded(void **state)
 {
+    const struct fk_signer_ask long_ask = {
+        .op = FK_SIGNER_PING, .payload = calls, .len = FK_SIGNER_PAYLOAD_MAX + 1};
     struct fk_signer_call *call;
     int fd = add_signer(1);
 
     (void)state;
     for (int i = 0; i < CALLS; i++)
         submit(i);
-    assert_err(fk_signer_pool_submit(pool, FK_SIGNER_PING, 0, NULL, NULL, 0, done, NULL, &call),
-               FK_ERR_LIMIT);
+    assert_err(fk_signer_pool_submit(pool, &ping, done, NULL, &call), FK_ERR_LIMIT);
     fk_signer_pool_cancel(pool, calls[5].call);
     submit(5);
     assert_int_equal(fk_signer_pool_outstanding(pool), CALLS);
-    assert_err(fk_signer_pool_submit(pool, FK_SIGNER_PING, 0, NULL, calls,
-                                     FK_SIGNER_PAYLOAD_MAX + 1, done, NULL, &call),
-               FK_ERR_INVAL);
+    assert_err(fk_signer_pool_submit(pool, &long_ask, done, NULL, &call), FK_ERR_INVAL);
     close(fd);
 }
 
@@ -276,8 +278,7 @@ static void deadline_ends_a_call(void **state)
     assert_ok(fk_sock_pair(SOCK_STREAM, fds));
     assert_ok(fk_signer_pool_add(quick, fds[0], 1, 0));
     for (int i = 0; i < 3; i++)
-        assert_ok(
-            fk_signer_pool_submit(quick, FK_SIGNER_PING, 0, NULL, NULL, 0, done, &calls[i], &call));
+        assert_ok(fk_signer_pool_submit(quick, &ping, done, &calls[i], &call));
     wait_for(3);
     for (int i = 0; i < 3; i++)
         assert_err(calls[i].err, FK_ERR_TIMEOUT);
@@ -343,8 +344,7 @@ static void without_a_new_signer_they_fail_at_their_deadline(void **state)
     assert_ok(fk_signer_pool_new(loop, 20000, 4, &quick));
     assert_ok(fk_sock_pair(SOCK_STREAM, fds));
     assert_ok(fk_signer_pool_add(quick, fds[0], 1, 0));
-    assert_ok(
-        fk_signer_pool_submit(quick, FK_SIGNER_PING, 0, NULL, NULL, 0, done, &calls[0], &call));
+    assert_ok(fk_signer_pool_submit(quick, &ping, done, &calls[0], &call));
     close(fds[1]);
     wait_for(1);
     assert_err(calls[0].err, FK_ERR_UNAVAILABLE);

@@ -27,7 +27,7 @@ static void child_wait(void)
         ;
 }
 
-/* "steady" does as told; "crash" fails after its last words; "stubborn" ignores all but SIGKILL;
+/* "steady" does as told; "crash" fails after its last words; "stubborn" ends by SIGKILL only;
  * "deaf" reads nothing; "mute" closes its control socket. */
 static int child_main(const char *role, unsigned index)
 {
@@ -38,8 +38,6 @@ static int child_main(const char *role, unsigned index)
     fk_proc_child_init(role, index);
     if (strcmp(role, "crash") == 0)
         return fk_proc_send(FK_PROC_CONTROL_FD, &msg) == FK_OK ? 3 : 4;
-    if (strcmp(role, "stubborn") == 0)
-        signal(SIGTERM, SIG_IGN);
     if (strcmp(role, "mute") == 0)
         close(FK_PROC_CONTROL_FD);
     while (strcmp(role, "deaf") == 0 || strcmp(role, "mute") == 0)
