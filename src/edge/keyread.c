@@ -2,21 +2,13 @@
 #include "edge/keyread.h"
 
 #include "base/err.h"
-#include "loop/proc.h"
+#include "loop/errand.h"
 #include "loop/sock.h"
 #include "signer/keyset.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* Messages from the reading process: one for each file, then the bundle. */
 enum { MSG_KEY = 1, MSG_BUNDLE };
@@ -83,25 +75,13 @@ static int read_file(struct fk_bundle *bundle, const struct fk_edge_site *site, 
     return keep(keys, site, &public, pkey);
 }
 
-/* Send, waiting for the master to take what was sent before. */
-static int say(int sock, const struct fk_procmsg *msg)
-{
-    struct pollfd ready = {.fd = sock, .events = POLLOUT};
-    int err;
-
-    while ((err = fk_proc_send(sock, msg)) == FK_ERR_AGAIN)
-        if (poll(&ready, 1, -1) < 0 && errno != EINTR)
-            return FK_ERR_SYS;
-    return err;
-}
-
 /* Tell what one file holds. */
 static int tell(int sock, struct fk_keyread_key key)
 {
     struct fk_procmsg msg = {.type = MSG_KEY, .len = sizeof key};
 
     memcpy(msg.data, &key, sizeof key);
-    return say(sock, &msg);
+    return fk_errand_say(sock, &msg);
 }
 
 /* The bundle, with a fingerprint of what is in it. */
@@ -136,7 +116,7 @@ static int send_bundle(int sock, const struct key *keys)
 
     EVP_MD_CTX_free(md);
     if (err == FK_OK)
-        err = say(sock, &msg);
+        err = fk_errand_say(sock, &msg);
     fk_procmsg_close(&msg);
     return err;
 }
@@ -167,34 +147,33 @@ static int read_all(const struct fk_edge_conf *conf, int sock)
 
 /* --- the master --- */
 
-/* What the reading process says, until it ends. */
-static int listen_to(int sock, struct fk_keyread *keyread)
+/* The errand: what it works on, and what has come back. */
+struct errand {
+    const struct fk_edge_conf *conf;
+    struct fk_keyread *keyread;
+    size_t got;
+};
+
+static int work(void *arg, int sock)
 {
-    struct fk_procmsg msg;
-    size_t got = 0;
-    int err;
+    const struct errand *errand = arg;
 
-    for (;;) {
-        struct pollfd ready = {.fd = sock, .events = POLLIN};
+    return read_all(errand->conf, sock);
+}
 
-        if ((err = fk_proc_recv(sock, &msg)) == FK_ERR_AGAIN) {
-            (void)poll(&ready, 1, -1);
-            continue;
-        }
-        if (err != FK_OK)
-            break;
-        if (msg.type == MSG_KEY && got < keyread->count && msg.len == sizeof keyread->keys[0]) {
-            memcpy(&keyread->keys[got++], msg.data, sizeof keyread->keys[0]);
-        } else if (msg.type == MSG_BUNDLE && msg.n_fds == 1 && keyread->fd < 0) {
-            keyread->fd = msg.fds[0];
-            memcpy(keyread->fingerprint, msg.data, FINGERPRINT_SIZE);
-            msg.fds[0] = -1; /* moved */
-        }
-        fk_procmsg_close(&msg);
+static void hear(void *arg, struct fk_procmsg *msg)
+{
+    struct errand *errand = arg;
+    struct fk_keyread *keyread = errand->keyread;
+
+    if (msg->type == MSG_KEY && errand->got < keyread->count &&
+        msg->len == sizeof keyread->keys[0]) {
+        memcpy(&keyread->keys[errand->got++], msg->data, sizeof keyread->keys[0]);
+    } else if (msg->type == MSG_BUNDLE && msg->n_fds == 1 && keyread->fd < 0) {
+        keyread->fd = msg->fds[0];
+        memcpy(keyread->fingerprint, msg->data, FINGERPRINT_SIZE);
+        msg->fds[0] = -1; /* moved */
     }
-    if (err != FK_ERR_CLOSED)
-        return err;
-    return got == keyread->count ? FK_OK : FK_ERR_CLOSED;
 }
 
 static size_t count_keys(const struct fk_edge_conf *conf)
@@ -206,32 +185,14 @@ static size_t count_keys(const struct fk_edge_conf *conf)
     return count;
 }
 
-/* Give birth to the reading process, hear it, and see it end. */
 static int run(const struct fk_edge_conf *conf, struct fk_keyread *keyread)
 {
-    int fds[2];
-    pid_t pid;
-    int err;
+    struct errand errand = {.conf = conf, .keyread = keyread};
+    int err = fk_errand_run(work, hear, &errand);
 
-    /* Blocking: the master waits the milliseconds that this takes. */
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
-        return FK_ERR_SYS;
-    if ((pid = fork()) < 0) {
-        fk_close(&fds[0]);
-        fk_close(&fds[1]);
-        return FK_ERR_SYS;
-    }
-    if (pid == 0) {
-        (void)prctl(PR_SET_DUMPABLE, 0);
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(read_all(conf, fds[1]) == FK_OK ? 0 : 1);
-    }
-    fk_close(&fds[1]);
-    err = listen_to(fds[0], keyread);
-    fk_close(&fds[0]);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    return err;
+    if (err != FK_OK)
+        return err;
+    return errand.got == keyread->count ? FK_OK : FK_ERR_CLOSED;
 }
 
 int fk_keyread_new(const struct fk_edge_conf *conf, struct fk_keyread **ret)

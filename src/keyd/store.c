@@ -28,6 +28,7 @@ struct fk_store {
     int keys_fd;
     uint8_t *index;
     size_t index_len;
+    struct fk_index *view; /* the index loaded again: the keys borrow from it. NULL: they own */
 };
 
 /* What one load works with. */
@@ -348,7 +349,7 @@ static int finish(struct load *load, const uint8_t *audit_secret, const struct f
     return fk_keyset_builder_seal(load->builder, &load->store->keys_fd);
 }
 
-int fk_store_load(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
                   const struct fk_store *previous, fk_store_complain *complain, void *arg,
                   struct fk_store **ret)
 {
@@ -381,12 +382,52 @@ void fk_store_free(struct fk_store *store)
 {
     if (store == NULL)
         return;
-    for (size_t i = 0; i < store->n_keys; i++)
+    for (size_t i = 0; store->view == NULL && i < store->n_keys; i++)
         fk_index_key_fini(&store->keys[i].index);
+    fk_index_free(store->view);
     free(store->keys);
     free(store->index);
     fk_close(&store->keys_fd);
     free(store);
+}
+
+int fk_store_from_index(const uint8_t *index, size_t len, struct fk_store **ret)
+{
+    struct fk_store *store = calloc(1, sizeof *store);
+    int err = FK_ERR_NOMEM;
+
+    if (store == NULL)
+        return err;
+    store->keys_fd = -1;
+    if ((store->index = malloc(len)) == NULL)
+        goto out;
+    memcpy(store->index, index, len);
+    store->index_len = len;
+    if ((err = fk_index_load(index, len, &store->view)) != FK_OK)
+        goto out;
+    store->n_keys = fk_index_count(store->view);
+    if ((store->keys = calloc(store->n_keys + 1, sizeof *store->keys)) == NULL) {
+        err = FK_ERR_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < store->n_keys; i++)
+        store->keys[i].index = *fk_index_at(store->view, i);
+    *ret = store;
+    store = NULL; /* moved */
+    err = FK_OK;
+out:
+    fk_store_free(store);
+    return err;
+}
+
+void fk_store_take_keys(struct fk_store *store, int keys_fd)
+{
+    store->keys_fd = keys_fd;
+}
+
+struct fk_store_key *fk_store_key(const struct fk_store *store, size_t i)
+{
+    return &store->keys[i];
 }
 
 int fk_store_keys_fd(const struct fk_store *store)

@@ -3,8 +3,9 @@
  * NAME.crt and NAME.policy. Made whole or not at all: a bad file is reported with its name and the
  * caller keeps the set that it has.
  *
- * This is the only code that reads private keys. They leave it as one sealed memfd for signers; a
- * store that is loaded holds that descriptor and public facts, no key.
+ * This is the only code that reads private keys, in a process of its own that ends with the
+ * reading (store_load.c). They leave it as one sealed memfd for signers; a store that is loaded
+ * holds that descriptor and public facts, no key.
  */
 #ifndef FK_KEYD_STORE_H
 #define FK_KEYD_STORE_H

@@ -27,6 +27,22 @@ void fk_store_say(struct fk_store_report *report, const char *path, const char *
 int fk_store_read_beside(const char *key_path, EVP_PKEY *pkey, struct fk_store_key *key,
                          struct fk_store_report *report);
 
+/*
+ * fk_store_load() in this process: the store it gives has keys of its own making, and the private
+ * keys have been in this process's memory.
+ */
+int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+                  const struct fk_store *previous, fk_store_complain *complain, void *arg,
+                  struct fk_store **ret);
+
+/*
+ * A store of the public facts in an encoded index, without a key bundle yet; its other facts are
+ * for the caller to fill in. As fk_index_load().
+ */
+int fk_store_from_index(const uint8_t *index, size_t len, struct fk_store **ret);
+void fk_store_take_keys(struct fk_store *store, int keys_fd);
+struct fk_store_key *fk_store_key(const struct fk_store *store, size_t i);
+
 /* Give `to` copies of the names of `from`. FK_ERR_NOMEM. */
 int fk_store_copy_names(struct fk_index_key *to, const struct fk_index_key *from);
 

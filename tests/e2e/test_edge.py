@@ -154,7 +154,7 @@ def test_no_sni_by_address(daemons, folder, pki, origin):
 @pytest.mark.parametrize("sent,why", [
     (b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", "HTTP without TLS"),
     (b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00", "not a ClientHello"),
-    (os.urandom(1) + b"\xff" * 64, "")])
+    (b"\xca" + b"\xff" * 64, "")], ids=["http", "handshake", "garbage"])
 def test_not_a_hello(daemons, folder, pki, ca, origin, sent, why):
     edge = Edge(daemons, folder, [main_site(pki, origin.address)])
     with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as sock:
