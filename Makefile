@@ -72,7 +72,9 @@ fuzz: $(FUZZ)/build.ninja
 	@tools/fuzz $(FUZZ) $(FUZZ_SECONDS)
 
 install: build
-	@meson install -C $(BUILD) --no-rebuild
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(BUILD) --quiet
+	@meson install -C $(BUILD) --no-rebuild --quiet
 	@packaging/install "$(DESTDIR)" "$(PREFIX)"
 
 clean:
