@@ -71,13 +71,7 @@ static void free_ssl(struct fk_conn *conn)
 {
     if (conn->ssl == NULL)
         return;
-    /* A paused handshake must be ended before its SSL object goes. */
-    if (conn->setup != NULL && conn->setup->key.waiting) {
-        fk_rkey_abort(&conn->setup->key, FK_ERR_CANCELLED);
-        fk_rkey_enter(&conn->setup->key);
-        (void)SSL_do_handshake(conn->ssl);
-        fk_rkey_leave();
-    }
+    fk_conn_end_handshake(conn, FK_ERR_CANCELLED);
     /* OpenSSL forgets sessions of connections that were not shut down in order. */
     if (conn->secured_us != 0)
         SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);

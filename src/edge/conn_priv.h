@@ -63,6 +63,10 @@ enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn);
 /* What is done when time is over in a state, before the table is asked. */
 void fk_conn_late_handshake(struct fk_conn *conn);
 
+/* End a handshake that is paused for a key, counted as failed with `err`: required before
+ * SSL_free(). Without effect on one that is not paused. */
+void fk_conn_end_handshake(struct fk_conn *conn, int err);
+
 /* The connection takes its next steps: something may have changed. May free it. */
 void fk_conn_step(struct fk_conn *conn);
 

@@ -141,19 +141,25 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
     return fact;
 }
 
-/* Time is over: the paused handshake ends with internal_error, a slow client with nothing. */
-void fk_conn_late_handshake(struct fk_conn *conn)
+/* Asks OpenSSL, not the key's state: a job is paused also when its answer has come already. */
+void fk_conn_end_handshake(struct fk_conn *conn, int err)
 {
-    bool waiting = conn->setup->key.waiting;
-
-    fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
-    conn->reason = waiting ? "key server did not answer in time" : "client too slow";
-    conn->err = FK_ERR_TIMEOUT;
-    if (!waiting)
+    if (conn->setup == NULL || !SSL_waiting_for_async(conn->ssl))
         return;
-    fk_rkey_abort(&conn->setup->key, FK_ERR_TIMEOUT);
+    fk_rkey_abort(&conn->setup->key, err);
     fk_rkey_enter(&conn->setup->key);
     (void)SSL_do_handshake(conn->ssl);
     fk_rkey_leave();
     ERR_clear_error();
+}
+
+/* Time is over: the paused handshake ends with internal_error, a slow client with nothing. */
+void fk_conn_late_handshake(struct fk_conn *conn)
+{
+    bool paused = SSL_waiting_for_async(conn->ssl) == 1;
+
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
+    conn->reason = paused ? "key server did not answer in time" : "client too slow";
+    conn->err = FK_ERR_TIMEOUT;
+    fk_conn_end_handshake(conn, FK_ERR_TIMEOUT);
 }

@@ -541,10 +541,14 @@ static void abort_after_the_answer_fails_too(void **state)
     make_pair(&pair, &kinds[0]);
     pause_server(&pair);
     mem_pump(&pair.back);
+    /* Owners ask this before SSL_free(): the job is paused although nothing is under way. */
+    assert_false(pair.session.waiting);
+    assert_int_equal(SSL_waiting_for_async(pair.server), 1);
     fk_rkey_abort(&pair.session, FK_ERR_CLOSED);
     assert_int_equal(pair.back.cancelled, 0);
     assert_memory_equal(pair.session.data, zero, sizeof zero);
     assert_int_equal(step(&pair, pair.server), SSL_ERROR_SSL);
+    assert_int_equal(SSL_waiting_for_async(pair.server), 0);
     assert_err(pair.session.err, FK_ERR_CLOSED);
     fk_rkey_abort(&pair.session, FK_ERR_INTERNAL); /* nothing under way: no effect */
     assert_err(pair.session.err, FK_ERR_CLOSED);
