@@ -80,7 +80,7 @@ def main():
     print(text)
     results = servers.TOP / "bench/results"
     results.mkdir(exist_ok=True)
-    stem = "latest" if not options.names and not options.quick else "partial.tmp"
+    stem = "latest" if not options.names and not options.quick else "partial"
     (results / f"{stem}.json").write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
     described = "\n".join(f"* {name}: {value}" for name, value in facts.items())
     (results / f"{stem}.md").write_text(f"# Results of make bench\n\n{described}\n\n{text}\n")

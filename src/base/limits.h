@@ -254,10 +254,12 @@
 #define FK_SIGNER_IN_MAX 16384
 /* Results that a peer has not read yet; beyond it no more of its requests are looked at. */
 #define FK_SIGNER_OUT_MAX 32768
-/* Work done for one peer before its results are sent and the next peer has its turn, if it has more
- * requests waiting: three RSA-2048 signatures. At 200 us a front is woken for each of them, which
- * costs it 56 us an operation in place of 15. */
-#define FK_SIGNER_QUANTUM_US 1000
+/* Results are sent when this part (an eighth) of the requests that wait is done: the fewer wait the
+ * sooner, so that a lone request is answered at once and a long queue wakes its front seldom, and no
+ * result is held back for longer than an eighth of the time that its queue takes. */
+#define FK_SIGNER_TURN_PART 8
+/* Longest work for one peer before the next has its turn, but for one operation. */
+#define FK_SIGNER_QUANTUM_US 10000
 /* Chains whose last checkpoint a signer remembers: restarts of the audit process in its life. */
 #define FK_SIGNER_CHAINS_MAX 64
 /* Signers of one pool: one a core, of two generations. */

@@ -112,6 +112,8 @@ static int fill(struct fk_signer_peer *peer)
         peer->in_head = 0;
         peer->in_tail = left;
     }
+    if (left == sizeof peer->in)
+        return FK_OK;
     n = recv(peer->fd, peer->in + left, sizeof peer->in - left, MSG_DONTWAIT);
     if (n == 0)
         return FK_ERR_CLOSED;
@@ -168,6 +170,7 @@ static uint64_t work(struct fk_signer_peer *peer, const struct fk_signer_request
 static int work_for_a_while(struct fk_signer_peer *peer, struct fk_ops *ops,
                             struct fk_metrics *metrics)
 {
+    size_t stop = peer->in_head + (peer->in_tail - peer->in_head) / FK_SIGNER_TURN_PART;
     struct fk_signer_request request;
     uint64_t now, end;
 
@@ -175,11 +178,11 @@ static int work_for_a_while(struct fk_signer_peer *peer, struct fk_ops *ops,
         return FK_OK;
     now = fk_clock_us();
     end = now + FK_SIGNER_QUANTUM_US;
-    while (now < end && has_room(peer) && has_request(peer)) {
+    do {
         if (!peek_head(peer, &request) || request.len > FK_SIGNER_PAYLOAD_MAX)
             return FK_ERR_FORMAT;
         now = work(peer, &request, ops, metrics, now);
-    }
+    } while (now < end && peer->in_head < stop && has_room(peer) && has_request(peer));
     return FK_OK;
 }
 
@@ -211,7 +214,7 @@ int fk_signer_peer_turn(struct fk_signer_peer *peer, struct fk_ops *ops, struct 
 
     if (peer->out_tail > peer->out_head) /* it has not read its last results yet */
         return flush(peer);
-    if (readable && !has_request(peer) && (err = fill(peer)) != FK_OK)
+    if (readable && (err = fill(peer)) != FK_OK)
         return err;
     if ((err = work_for_a_while(peer, ops, metrics)) != FK_OK)
         return err;
