@@ -24,8 +24,8 @@ int fk_audit_sink_attach(struct fk_audit_sink *sink, int fd);
 
 /*
  * Whether operations may go on: false when the policy is to refuse and lines cannot be written
- * (disk full, audit process gone and the queue full). Ask before an operation is handed to a
- * signer; refuse with FK_ERR_UNAVAILABLE.
+ * (disk full, no audit process, or one that is so late that the queue is half full). Ask before an
+ * operation is handed to a signer; refuse with FK_ERR_UNAVAILABLE.
  */
 bool fk_audit_sink_ready(const struct fk_audit_sink *sink);
 

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* "audit log" and a path; a longer one is cut. */
+#define WHAT_SIZE 256
+
 static void log_errors(struct fk_keyd_master *master, const struct fk_keyd_load *load)
 {
     for (size_t i = 0; i < fk_conf_error_count(load->loaded); i++)
@@ -71,7 +74,22 @@ static int check_audit(const struct fk_keyd_load *old, const struct fk_keyd_load
                                                                            : FK_ERR_UNSUPPORTED;
 }
 
-/* What a load needs beside itself: sockets and slots. */
+/* At the start. Without its log a key server that has to keep one does not serve at all. */
+static int open_audit(struct fk_keyd_master *master, const struct fk_keyd_load *load)
+{
+    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(load->conf);
+    char what[WHAT_SIZE];
+    bool changed;
+    int err = fk_keyd_audit_open(master, load->conf, &changed);
+
+    if (err == FK_OK || audit->on_failure != 1)
+        return FK_OK; /* commit() says what is wrong */
+    (void)snprintf(what, sizeof what, "audit log %s", audit->file);
+    fail(master, what, err);
+    return err;
+}
+
+/* What a load needs beside itself: the log, sockets and slots. */
 static int prepare(struct fk_keyd_master *master, struct fk_keyd_load *load)
 {
     const char *what = "";
@@ -81,6 +99,8 @@ static int prepare(struct fk_keyd_master *master, struct fk_keyd_load *load)
         fail(master, "audit: changed; restart the key server for that", err);
         return err;
     }
+    if (master->current == NULL && (err = open_audit(master, load)) != FK_OK)
+        return err;
     if ((err = assign_slots(master, load)) != FK_OK) {
         fail(master, "edge", err);
         return err;

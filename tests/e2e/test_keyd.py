@@ -65,10 +65,13 @@ limits {{ {self.options["limits"]} }}
         if allow is not None:
             (self.folder / "keys" / f"{name}.policy").write_text(f"allow = {{{allow}}}\n")
 
-    def start(self, daemons):
+    def start_unready(self, daemons):
         self.daemon = Daemon(FARKEY, "keyd", "-c", self.folder / "keyd.conf", log=self.folder / "keyd.log")
         daemons.append(self.daemon)
         self.daemon.wait_log("front serves")
+
+    def start(self, daemons):
+        self.start_unready(daemons)
         wait_until(self.serves, "the key server serves")
         return self
 
@@ -502,16 +505,53 @@ def test_stopped_signer_delays_no_longer_than_the_deadline(build):
 
 def test_audit_killed_and_every_operation_is_in_the_log(keyserver):
     (audit,) = keyserver.children("keyd-audit")
+    signed = 0
     with keyserver.edge() as channel:
         for i in range(50):
-            assert signs(channel)
+            signed += signs(channel)
             if i == 25:
                 os.kill(audit, signal.SIGKILL)
                 wait_until(lambda: keyserver.children("keyd-audit") not in ([], [audit]), "a new audit process")
+                wait_until(lambda: signs(channel), "signing again")
+                signed += 1
+    assert signed == 51
     assert keyserver.daemon.stop() == 0
-    lines = [line for line in (keyserver.folder / "audit.log").read_text().splitlines() if "op=sign-1.3" in line]
-    assert len(lines) >= 50
+    lines = [line for line in (keyserver.folder / "audit.log").read_text().splitlines()
+             if "op=sign-1.3" in line and "result=OK" in line]
+    assert len(lines) >= signed
     assert "edge=edge1" in lines[0] and "key=ec.example" in lines[0]
+
+
+def test_no_operation_without_an_audit_process(keyserver):
+    (audit,) = keyserver.children("keyd-audit")
+    with keyserver.edge() as channel:
+        assert signs(channel)
+        keyserver.daemon.signal(signal.SIGSTOP)  # the master cannot start another one
+        try:
+            os.kill(audit, signal.SIGKILL)
+            wait_until(lambda: not signs(channel), "operations are refused")
+            assert not any(signs(channel) for _ in range(20))
+            channel.ping()
+        finally:
+            keyserver.daemon.signal(signal.SIGCONT)
+        wait_until(lambda: signs(channel), "signing again")
+
+
+@pytest.mark.parametrize("policy,status", [("refuse", 1), ("continue", None)])
+def test_start_without_a_log(folder, authority, site_authority, daemons, policy, status):
+    keyserver = Keyserver(folder, authority, site_authority)
+    (folder / "audit.log").mkdir()
+    text = (folder / "keyd.conf").read_text()
+    (folder / "keyd.conf").write_text(text.replace('"audit.key"', f'"audit.key" on_failure = {policy}'))
+    if status is None:
+        keyserver.start_unready(daemons)
+        keyserver.daemon.wait_log("audit log cannot be opened.*Is a directory")
+        with keyserver.edge() as channel:
+            assert signs(channel)
+    else:
+        done = run(FARKEY, "keyd", "-c", folder / "keyd.conf", check=False)
+        assert done.returncode == status
+        assert "audit.log: Is a directory" in done.stderr
 
 
 # --- the end ---
