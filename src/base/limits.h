@@ -157,6 +157,8 @@
 #define FK_EDGE_PUMP_ROUNDS 4
 /* The area through which a worker's bytes pass: 4 full TLS records. */
 #define FK_EDGE_SCRATCH 65536
+/* Sessions in the cache that workers share: 512 bytes each, 512 MiB. */
+#define FK_EDGE_SESSIONS_MAX 1048576
 /* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
 #define FK_EDGE_TICKET_KEYS 5
 

@@ -112,7 +112,8 @@ static const struct fk_conf_option tickets_options[] = {
      .help = "How long a ticket key is accepted. A new one is made every quarter of this time; all "
              "workers share them and they never reach a disk."},
     {"cache", FK_CONF_INT, OPT(fk_edge_tickets, cache), "4096", 0, 1048576,
-     .help = "TLS 1.2 sessions kept by each worker for clients without tickets; 0: none."},
+     .help = "TLS 1.2 sessions kept for clients without tickets, 512 bytes each, by all workers "
+             "together; 0: none. More than at the start needs a restart."},
     {NULL},
 };
 

@@ -179,6 +179,7 @@ static int make_site(struct fk_gen *gen, size_t index, struct fk_why *why)
     struct fk_site *site = fk_sites_at(gen->sites, index);
     int err;
 
+    site->cache = gen->base->cache;
     if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
             FK_OK ||
         (err = fk_origins_new(gen->base->loop, gen->base->dns, site->conf, &site->origins)) !=

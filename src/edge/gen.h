@@ -26,6 +26,7 @@ struct fk_gen_base {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider */
     struct fk_dns *dns;
     struct fk_tickets *tickets;
+    struct fk_sescache *cache; /* NULL: none */
     struct fk_localkeys *local;
     /* A site of this generation has got (other) certificates from its key server. */
     void (*on_certificate)(void *arg, struct fk_gen *gen, struct fk_site *site);

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "edge/edge.h"
 #include "edge/metrics.h"
+#include "edge/sescache.h"
 #include "edge/worker.h"
 #include "loop/notify.h"
 #include "loop/sock.h"
@@ -145,6 +146,9 @@ static int start_worker(struct fk_master *master, struct fk_child *child)
     if ((err = fk_child_send_fd(child, FK_PROC_METRICS, fk_child_index(child),
                                 master->metrics_fd)) != FK_OK ||
         (err = send_tickets(master, child)) != FK_OK)
+        return err;
+    if (master->sessions_fd >= 0 &&
+        (err = fk_child_send_fd(child, FK_PROC_SESSIONS, 0, master->sessions_fd)) != FK_OK)
         return err;
     for (unsigned i = 0; i < master->n_signers; i++)
         if ((err = connect_pair(master, child, master->signers[i])) != FK_OK)
@@ -368,6 +372,9 @@ int fk_master_reload(struct fk_master *master)
     if (fk_edge_workers(loaded->root) != master->n_workers)
         fk_log(FK_LOG_WARN, "a change of workers needs a restart",
                fk_uint("workers", master->n_workers));
+    if (fk_edge_tickets(loaded->root)->cache > master->sessions)
+        fk_log(FK_LOG_WARN, "a larger session cache needs a restart",
+               fk_uint("cache", master->sessions));
     new_keys = memcmp(loaded->keys, old->keys, sizeof loaded->keys) != 0;
     master->loaded = loaded;
     master->generation++;
@@ -448,6 +455,10 @@ static int start(struct fk_master *master)
             FK_OK ||
         (err = fk_metrics_open(fk_edge_metrics, master->metrics_fd, &master->metrics)) != FK_OK)
         return err;
+    master->sessions = fk_edge_tickets(master->loaded->root)->cache;
+    if (master->sessions > 0 &&
+        (err = fk_sescache_create(master->sessions, &master->sessions_fd)) != FK_OK)
+        return err;
     fk_master_admin_init(master);
     if ((err = fk_master_admin_listen(master)) != FK_OK)
         return err;
@@ -466,6 +477,7 @@ static void fini(struct fk_master *master)
         fk_master_admin_fini(master);
     fk_metrics_close(master->metrics);
     fk_close(&master->metrics_fd);
+    fk_close(&master->sessions_fd);
     fk_close(&master->control_fd);
     fk_close(&master->http_fd);
     fk_sockets_free(master->sockets);
@@ -484,7 +496,7 @@ static int run(const char *path, bool verbose)
         return 1;
     master->path = path;
     master->verbose = verbose;
-    master->metrics_fd = master->control_fd = master->http_fd = -1;
+    master->metrics_fd = master->sessions_fd = master->control_fd = master->http_fd = -1;
     master->started_us = fk_clock_us();
     fk_log_role("edge");
     (void)signal(SIGPIPE, SIG_IGN);

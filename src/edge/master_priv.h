@@ -37,6 +37,8 @@ struct fk_master {
     struct fk_sockets *sockets;
     struct fk_metrics *metrics;
     int metrics_fd;
+    int sessions_fd; /* memory of the session cache; -1: none */
+    uint64_t sessions;
     unsigned n_workers, n_signers;
     struct fk_master_worker workers[FK_EDGE_WORKERS_MAX];
     struct fk_child *signers[FK_EDGE_SIGNERS_MAX];

@@ -234,6 +234,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .n_certs = n_certs,
         .back = site->back,
         .tickets = site->tickets,
+        .cache = site->cache,
     };
     SSL_CTX *ctx;
     int err = fk_tlsctx_new(&config, why, &ctx);

@@ -9,6 +9,7 @@
 #include "edge/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
+#include "edge/sescache.h"
 #include "edge/tickets.h"
 #include "edge/why.h"
 #include "loop/addr.h"
@@ -22,6 +23,7 @@ struct fk_site {
     struct fk_list waiting;  /* connections that wait for one: struct fk_conn's site_link */
     struct fk_keyback *back; /* who uses its private keys */
     struct fk_ticket_site *tickets;
+    struct fk_sescache *cache; /* the process's; NULL: none */
     struct fk_origins *origins;
     uint64_t connections; /* so far */
     uint32_t active;

@@ -16,13 +16,16 @@ struct derived {
     uint8_t name[16];
     uint8_t aes[32];
     uint8_t mac[32];
+    uint8_t box[32];
 };
 
-_Static_assert(sizeof(struct derived) == 80, "derived in one piece");
+_Static_assert(sizeof(struct derived) == 112, "derived in one piece");
 
 struct fk_tickets {
     OSSL_LIB_CTX *libctx;
     EVP_CIPHER *cipher;
+    EVP_CIPHER *aead;
+    EVP_CIPHER_CTX *box; /* one for all, used within a call */
     EVP_KDF *kdf;
     struct fk_secret *secret; /* struct fk_ticket_keys */
     uint64_t generation;      /* counts changes */
@@ -117,8 +120,11 @@ int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret)
         return FK_ERR_NOMEM;
     tickets->libctx = libctx;
     tickets->cipher = EVP_CIPHER_fetch(libctx, "AES-256-CBC", NULL);
+    tickets->aead = EVP_CIPHER_fetch(libctx, "AES-256-GCM", NULL);
+    tickets->box = EVP_CIPHER_CTX_new();
     tickets->kdf = EVP_KDF_fetch(libctx, OSSL_KDF_NAME_HKDF, NULL);
-    if (tickets->cipher == NULL || tickets->kdf == NULL ||
+    if (tickets->cipher == NULL || tickets->aead == NULL || tickets->box == NULL ||
+        tickets->kdf == NULL ||
         fk_secret_new(sizeof(struct fk_ticket_keys), &tickets->secret) != FK_OK) {
         fk_tickets_free(tickets);
         return FK_ERR_CRYPTO;
@@ -133,6 +139,8 @@ void fk_tickets_free(struct fk_tickets *tickets)
         return;
     fk_secret_free(tickets->secret);
     EVP_CIPHER_free(tickets->cipher);
+    EVP_CIPHER_free(tickets->aead);
+    EVP_CIPHER_CTX_free(tickets->box);
     EVP_KDF_free(tickets->kdf);
     free(tickets);
 }
@@ -250,4 +258,52 @@ int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], con
         return i == 0 ? 1 : 2;
     }
     return 0;
+}
+
+/* --- boxes --- */
+
+static bool run_box(const struct fk_ticket_site *site, const struct derived *key,
+                    const struct fk_ticket_box *box, int seal)
+{
+    EVP_CIPHER_CTX *ctx = site->tickets->box;
+    uint8_t *tag = box->data + box->len;
+    int n;
+
+    return EVP_CipherInit_ex(ctx, site->tickets->aead, NULL, key->box, box->nonce, seal) == 1 &&
+           EVP_CipherUpdate(ctx, NULL, &n, box->aad, (int)box->aad_len) == 1 &&
+           EVP_CipherUpdate(ctx, box->data, &n, box->data, (int)box->len) == 1 &&
+           (seal || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, FK_TICKET_BOX_TAG, tag) == 1) &&
+           EVP_CipherFinal_ex(ctx, tag, &n) == 1 &&
+           (!seal || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, FK_TICKET_BOX_TAG, tag) == 1);
+}
+
+int fk_ticket_site_lock(struct fk_ticket_site *site, const struct fk_ticket_box *box)
+{
+    bool done;
+
+    if (derive(site) != FK_OK)
+        return FK_ERR_CRYPTO;
+    if (site->count == 0)
+        return FK_ERR_NOT_FOUND;
+    memcpy(box->key, site->keys[0].name, 8);
+    done = RAND_bytes_ex(site->tickets->libctx, box->nonce, 12, 0) == 1 &&
+           run_box(site, &site->keys[0], box, 1);
+    EVP_CIPHER_CTX_reset(site->tickets->box);
+    return done ? FK_OK : FK_ERR_CRYPTO;
+}
+
+int fk_ticket_site_unlock(struct fk_ticket_site *site, const struct fk_ticket_box *box)
+{
+    bool done;
+
+    if (derive(site) != FK_OK)
+        return FK_ERR_CRYPTO;
+    for (size_t i = 0; i < site->count; i++) {
+        if (!fk_equal_ct(box->key, site->keys[i].name, 8))
+            continue;
+        done = run_box(site, &site->keys[i], box, 0);
+        EVP_CIPHER_CTX_reset(site->tickets->box);
+        return done ? FK_OK : FK_ERR_CRYPTO;
+    }
+    return FK_ERR_NOT_FOUND;
 }

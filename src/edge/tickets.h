@@ -70,4 +70,22 @@ int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *
 int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], const uint8_t *iv,
                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
 
+/* Something sealed by this side for itself. */
+#define FK_TICKET_BOX_TAG 16
+struct fk_ticket_box {
+    uint8_t *key;   /* 8 bytes: which key */
+    uint8_t *nonce; /* 12 bytes */
+    uint8_t *data;  /* `len` bytes, in place, with FK_TICKET_BOX_TAG bytes behind them */
+    size_t len;     /* of the plain text */
+    const void *aad;
+    size_t aad_len;
+};
+
+/*
+ * Seal and open with AES-256-GCM, in place; nonces are random. lock() fills `key`, `nonce` and the
+ * tag. FK_ERR_NOT_FOUND (no such key, or none at all), FK_ERR_CRYPTO (also: not authentic).
+ */
+int fk_ticket_site_lock(struct fk_ticket_site *site, const struct fk_ticket_box *box);
+int fk_ticket_site_unlock(struct fk_ticket_site *site, const struct fk_ticket_box *box);
+
 #endif

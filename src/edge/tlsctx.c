@@ -14,6 +14,7 @@
 /* Kept in the context's ex_data: what the callbacks need, freed with the context. */
 struct extra {
     struct fk_ticket_site *tickets;
+    struct fk_sescache *cache;
     size_t alpn_len;
     uint8_t alpn[]; /* wire form: names<u8> in order of preference */
 };
@@ -126,6 +127,7 @@ static int set_extra(SSL_CTX *ctx, const struct fk_tlsctx_config *config)
         extra->alpn_len += 1 + len;
     }
     extra->tickets = config->tickets;
+    extra->cache = config->cache;
     pthread_once(&extra_once, extra_init);
     if (extra_index < 0 || SSL_CTX_set_ex_data(ctx, extra_index, extra) != 1) {
         free(extra);
@@ -134,6 +136,24 @@ static int set_extra(SSL_CTX *ctx, const struct fk_tlsctx_config *config)
     if (extra->alpn_len > 0)
         SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, extra);
     return FK_OK;
+}
+
+/* Only sessions of TLS 1.2 without a ticket have an id that means anything. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+    const struct extra *extra = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), extra_index);
+
+    if (SSL_SESSION_get_protocol_version(session) == TLS1_2_VERSION)
+        (void)fk_sescache_put(extra->cache, extra->tickets, session);
+    return 0; /* not kept as an object */
+}
+
+static SSL_SESSION *find_session(SSL *ssl, const unsigned char *id, int len, int *ret_copy)
+{
+    const struct extra *extra = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), extra_index);
+
+    *ret_copy = 0; /* OpenSSL owns what it gets */
+    return fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
 }
 
 /* Resumption: a session belongs to one site, whatever the client offers it to. */
@@ -147,9 +167,10 @@ static int set_resumption(SSL_CTX *ctx, const struct fk_tlsctx_config *config)
     if (SSL_CTX_set_session_id_context(ctx, id, sizeof id) != 1)
         return FK_ERR_CRYPTO;
     SSL_CTX_set_timeout(ctx, (long)(resumption->lifetime_us / 1000000));
-    if (resumption->cache > 0) {
-        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
-        SSL_CTX_sess_set_cache_size(ctx, (long)resumption->cache);
+    if (resumption->cache > 0 && config->cache != NULL) {
+        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(ctx, keep_session);
+        SSL_CTX_sess_set_get_cb(ctx, find_session);
     } else {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     }

@@ -7,6 +7,7 @@
 
 #include "edge/cert.h"
 #include "edge/conf.h"
+#include "edge/sescache.h"
 #include "edge/tickets.h"
 #include "edge/why.h"
 #include "tls/keyback.h"
@@ -22,6 +23,7 @@ struct fk_tlsctx_config {
     size_t n_certs;
     struct fk_keyback *back;
     struct fk_ticket_site *tickets;
+    struct fk_sescache *cache; /* NULL: none */
 };
 
 /* FK_ERR_CRYPTO with OpenSSL's words in `why`, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */

@@ -238,6 +238,11 @@ static int take_metrics(struct worker *worker, const struct fk_procmsg *msg)
     return err;
 }
 
+static int take_cache(struct worker *worker, const struct fk_procmsg *msg)
+{
+    return fk_sescache_open(msg->fds[0], &worker->base.cache);
+}
+
 static int take_message(struct worker *worker, struct fk_procmsg *msg)
 {
     bool has_fd = msg->n_fds == 1;
@@ -254,6 +259,8 @@ static int take_message(struct worker *worker, struct fk_procmsg *msg)
         return has_fd ? take_peer(worker, msg) : FK_ERR_FORMAT;
     case FK_PROC_METRICS:
         return has_fd && worker->env.metrics == NULL ? take_metrics(worker, msg) : FK_ERR_FORMAT;
+    case FK_PROC_SESSIONS:
+        return has_fd && worker->base.cache == NULL ? take_cache(worker, msg) : FK_ERR_FORMAT;
     case FK_PROC_TICKETS:
         return take_tickets(worker, msg);
     case FK_PROC_GO:
@@ -337,6 +344,7 @@ static void fini(struct worker *worker)
     drop_next(worker);
     fk_gen_unref(worker->gen);
     fk_localkeys_free(worker->base.local);
+    fk_sescache_close(worker->base.cache);
     fk_tickets_free(worker->base.tickets);
     fk_dns_free(worker->base.dns);
     fk_admit_free(worker->env.admit);

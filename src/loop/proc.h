@@ -41,6 +41,7 @@ enum fk_proc_type {
     FK_PROC_ANSWER,  /* m->admin: JSON answer, in data or (larger) in fds[0], a memfd; arg: the
                         command's number */
     FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
+    FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see edge/sescache.h */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */

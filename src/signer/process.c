@@ -155,6 +155,7 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
     case FK_PROC_FAILED:
     case FK_PROC_COMMAND:
     case FK_PROC_ANSWER:
+    case FK_PROC_SESSIONS:
     case FK_PROC_STATUS:
         break;
     }

@@ -282,10 +282,26 @@ def test_ticket_does_not_cross_sites(daemons, folder, pki, ca, origin):
 
 
 def test_session_ids_without_tickets(daemons, folder, pki, ca, origin):
-    edge = Edge(daemons, folder, [main_site(pki, origin.address)])
+    """Any worker resumes what another has made, after the death of that one, too; no other site does."""
+    edge = Edge(daemons, folder, [main_site(pki, origin.address),
+                                  main_site(pki, origin.address, name="b.example.com")], workers=2)
     session = folder / "session"
+
+    def resumes(name="example.com"):
+        return "Reused" in s_client(edge.port, "-tls1_2", "-no_ticket", "-sess_in", session, name=name,
+                                    ca=ca if name == "example.com" else None)
     s_client(edge.port, "-tls1_2", "-no_ticket", "-sess_out", session, ca=ca)
-    assert "Reused" in s_client(edge.port, "-tls1_2", "-no_ticket", "-sess_in", session, ca=ca)
+    assert all(resumes() for _ in range(12))
+    assert not resumes("b.example.com")
+    served = set(re.findall(r"edge-worker-(\d)\[\d+\]: connection .*resumed=\"yes\"", edge.daemon.log()))
+    assert served == {"0", "1"}
+    before = len(edge.daemon.log())
+    for pid in edge.daemon.children("edge-worker"):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: edge.status()["ready"] and len(edge.daemon.children("edge-worker")) == 2,
+               "the workers are back")
+    wait_until(resumes, "the cache outlives the workers")
+    assert len(edge.daemon.log()) > before
 
 
 def test_ticket_keys_end(daemons, folder, pki, ca, origin):
