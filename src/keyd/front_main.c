@@ -182,7 +182,7 @@ static int take_go(struct process *process, const struct fk_procmsg *msg)
     if (process->set == NULL)
         return FK_ERR_UNEXPECTED;
     generation = process->set->generation;
-    fk_log_threshold((enum fk_log_level)process->set->conf->log_level);
+    fk_log_threshold((enum fk_log_level)process->set->log_level);
     if (process->front == NULL) {
         err = enter(process, msg);
     } else {

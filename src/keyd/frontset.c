@@ -2,6 +2,7 @@
 #include "keyd/frontset.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "tls/channel.h"
 
 #include <openssl/evp.h>
@@ -22,6 +23,9 @@ static int load_conf(struct fk_front_set *set)
         return err;
     set->conf = fk_conf_root(set->loaded);
     set->limits = fk_keyd_conf_limits(set->conf);
+    if ((err = fk_bundle_read(set->bundle, FK_KEYD_VERBOSE_PATH, &path, &len)) != FK_OK)
+        return err;
+    set->log_level = len > 0 ? (int)FK_LOG_DEBUG : set->conf->log_level;
     return set->conf->channel != NULL ? FK_OK : FK_ERR_CONF;
 }
 

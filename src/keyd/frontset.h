@@ -13,6 +13,8 @@
 
 /* Under this name the bundle says which file is the configuration. */
 #define FK_KEYD_CONF_PATH "conf"
+/* Under this one, not empty with -v: log everything, whatever log_level says. */
+#define FK_KEYD_VERBOSE_PATH ":verbose"
 
 struct fk_front_set {
     struct fk_bundle *bundle;
@@ -23,6 +25,7 @@ struct fk_front_set {
     struct fk_policy *policy;
     SSL_CTX *tls13;       /* listeners with farkey/1 only */
     SSL_CTX *tls12;       /* listeners with dialect 1 */
+    int log_level;        /* enum fk_log_level */
     uint32_t generation;  /* the master's count of sets */
     uint64_t fingerprint; /* of all contents: what PONG and INFO call the generation */
 };

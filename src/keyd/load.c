@@ -159,7 +159,8 @@ int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **re
 }
 
 /* Put in what is not a file, and freeze all. */
-static int seal(struct fk_bundle *bundle, const char *path, bool frozen, struct fk_keyd_load *load)
+static int seal(struct fk_bundle *bundle, const char *path, bool frozen, bool verbose,
+                struct fk_keyd_load *load)
 {
     size_t len;
     const uint8_t *index = fk_store_index(load->store, &len);
@@ -167,15 +168,17 @@ static int seal(struct fk_bundle *bundle, const char *path, bool frozen, struct 
 
     if (frozen)
         fk_bundle_drop(bundle, FK_INDEX_PATH);
-    else if ((err = fk_bundle_add(bundle, FK_KEYD_CONF_PATH, path, strlen(path))) != FK_OK)
+    else if ((err = fk_bundle_add(bundle, FK_KEYD_CONF_PATH, path, strlen(path))) != FK_OK ||
+             (err = fk_bundle_add(bundle, FK_KEYD_VERBOSE_PATH, "1", verbose ? 1 : 0)) != FK_OK)
         return err;
     if ((err = fk_bundle_add(bundle, FK_INDEX_PATH, index, len)) != FK_OK)
         return err;
     return fk_bundle_seal(bundle, &load->bundle_fd);
 }
 
-int fk_keyd_load_new(const char *path, uint32_t generation, const struct fk_keyd_load *frozen,
-                     const struct fk_keyd_load *previous, struct fk_keyd_load **ret)
+int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
+                     const struct fk_keyd_load *frozen, const struct fk_keyd_load *previous,
+                     struct fk_keyd_load **ret)
 {
     struct fk_keyd_load *load = calloc(1, sizeof *load);
     struct fk_bundle *bundle = NULL;
@@ -192,7 +195,7 @@ int fk_keyd_load_new(const char *path, uint32_t generation, const struct fk_keyd
     err = judge(load->loaded, load_store(load->loaded, load->conf,
                                          previous != NULL ? previous->store : NULL, &load->store));
     if (err == FK_OK)
-        err = seal(bundle, path, frozen != NULL, load);
+        err = seal(bundle, path, frozen != NULL, verbose, load);
 out:
     fk_bundle_free(bundle);
     if (err == FK_OK || (err == FK_ERR_CONF && load->loaded != NULL)) {

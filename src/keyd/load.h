@@ -20,11 +20,12 @@ struct fk_keyd_load {
 /*
  * Load generation `generation` from the file `path`, or, when `frozen` is not NULL, the keys anew
  * under the configuration of `frozen` as it was then. `previous` (may be NULL) is what is served:
- * for retired keys. *ret is given with FK_OK and, for its errors only, with FK_ERR_CONF.
- * FK_ERR_NOMEM, FK_ERR_SYS.
+ * for retired keys; with `verbose` fronts log everything. *ret is given with FK_OK and, for its
+ * errors only, with FK_ERR_CONF. FK_ERR_NOMEM, FK_ERR_SYS.
  */
-int fk_keyd_load_new(const char *path, uint32_t generation, const struct fk_keyd_load *frozen,
-                     const struct fk_keyd_load *previous, struct fk_keyd_load **ret);
+int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
+                     const struct fk_keyd_load *frozen, const struct fk_keyd_load *previous,
+                     struct fk_keyd_load **ret);
 void fk_keyd_load_free(struct fk_keyd_load *load);
 
 #endif

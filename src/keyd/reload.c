@@ -116,8 +116,8 @@ static int begin(struct fk_keyd_master *master, bool full)
 {
     const struct fk_keyd_load *frozen = full ? NULL : master->current;
     struct fk_keyd_load *load = NULL;
-    int err =
-        fk_keyd_load_new(master->path, master->last_generation + 1, frozen, master->current, &load);
+    int err = fk_keyd_load_new(master->path, master->verbose, master->last_generation + 1, frozen,
+                               master->current, &load);
 
     if (err == FK_ERR_CONF)
         log_errors(master, load);

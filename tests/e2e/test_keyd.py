@@ -65,8 +65,8 @@ limits {{ {self.options["limits"]} }}
         if allow is not None:
             (self.folder / "keys" / f"{name}.policy").write_text(f"allow = {{{allow}}}\n")
 
-    def start_unready(self, daemons):
-        self.daemon = Daemon(FARKEY, "keyd", "-c", self.folder / "keyd.conf", log=self.folder / "keyd.log")
+    def start_unready(self, daemons, *options):
+        self.daemon = Daemon(FARKEY, "keyd", "-c", self.folder / "keyd.conf", *options, log=self.folder / "keyd.log")
         daemons.append(self.daemon)
         self.daemon.wait_log("front serves")
 
@@ -452,6 +452,47 @@ def test_reloads_every_moment_lose_no_request(keyserver):
     wait_until(lambda: len(keyserver.children("signer")) == 1, "old signers have ended")
 
 
+def test_revoked_edge_is_cut_off(tmp_path, daemons):
+    """farkey's own authority: revoke, copy the list, SIGHUP."""
+    def farkey(*words):
+        return run(FARKEY, *words)
+
+    farkey("init", "--dir", tmp_path, "edge1", "hq")
+    farkey("ca", "issue", "--ca", tmp_path / "ca", "--out", tmp_path / "edge2", "edge", "edge2")
+    hq, port = tmp_path / "hq", free_port()
+    make_key("p256", hq / "keys/example.com.key")
+    (hq / "keyd.conf").write_text(f"""
+fronts = 1 signers = 1 control = "run/keyd.sock"
+listen "127.0.0.1:{port}" {{ }}
+channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" crl = "ca.crl" }}
+keys "keys" {{ }}
+edge "edge1" {{ keys = {{"*"}} }}
+edge "edge2" {{ keys = {{"*"}} }}
+""")
+    for path in [tmp_path, hq]:
+        path.chmod(0o755)
+    daemon = Daemon(FARKEY, "keyd", "-c", hq / "keyd.conf", log=tmp_path / "keyd.log")
+    daemons.append(daemon)
+    daemon.wait_log("front serves")
+
+    def edge(name):
+        return Channel(("127.0.0.1", port), tmp_path / name / "channel.crt", tmp_path / name / "channel.key",
+                       hq / "ca.crt", identity="farkey:keyserver:hq", timeout=PATIENCE)
+
+    with edge("edge1") as revoked, edge("edge2") as other:
+        revoked.ping()
+        other.ping()
+        farkey("ca", "revoke", "--ca", tmp_path / "ca", "edge1")
+        farkey("ca", "crl", "--ca", tmp_path / "ca", "--out", hq)
+        daemon.signal(signal.SIGHUP)
+        assert revoked.wait_closed() == []
+        other.ping()
+    assert closed_before_service(lambda: edge("edge1"))
+    with edge("edge2") as other:
+        other.ping()
+    assert "revoked" in daemon.log()
+
+
 # --- death of processes ---
 
 def test_front_killed(keyserver):
@@ -583,6 +624,16 @@ def test_bad_configuration_does_not_start(folder, text, reason):
     assert reason in done.stderr
 
 
+def test_verbose_reaches_fronts(folder, authority, site_authority, daemons):
+    keyserver = Keyserver(folder, authority, site_authority)
+    text = (folder / "keyd.conf").read_text()
+    (folder / "keyd.conf").write_text(text.replace("log_level = debug", "log_level = error"))
+    keyserver.start_unready(daemons, "-v")
+    with keyserver.edge() as channel:
+        channel.ping()
+    keyserver.daemon.wait_log(r"info keyd-front-0.*channel open")
+
+
 def test_port_in_use_does_not_start(keyserver):
     (keyserver.folder / "second.conf").write_text(
         (keyserver.folder / "keyd.conf").read_text() + 'control = "run/second.sock"\n')
@@ -623,4 +674,6 @@ def test_metrics(build):
         assert metrics["farkey_keyd_channels"] == 1
         assert metrics["farkey_keyd_request_seconds_count"] == 3
         wait_until(lambda: scrape(keyserver, port)["farkey_audit_lines_total"] >= 4, "the lines are in the log")
+        assert metrics['farkey_signer_operations_total{op="sign-1.3"}'] == 3
+        assert metrics["farkey_signer_keys"] == 4
         assert run("curl", "--silent", "--fail", f"http://127.0.0.1:{port}/readyz").returncode == 0

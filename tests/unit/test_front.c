@@ -213,6 +213,7 @@ static struct fk_front_set *make_set(uint32_t generation, const char *edges, con
     assert_ok(fk_conf_load(&fk_keyd_conf_kind, path, bundle, &conf));
     fk_conf_free(conf);
     assert_ok(fk_bundle_add(bundle, FK_KEYD_CONF_PATH, path, strlen(path)));
+    assert_ok(fk_bundle_add(bundle, FK_KEYD_VERBOSE_PATH, "1", 0));
     for (size_t i = 0; i < 3; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         assert_ok(fk_bundle_read(bundle, path, &data, &len));
