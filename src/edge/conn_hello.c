@@ -151,13 +151,16 @@ enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn)
     enum fk_conn_fact fact;
     struct fk_buf scratch;
     bool look_again;
-    size_t used;
     int err;
 
     fk_buf_init(&scratch, FK_CLIENT_HELLO_MAX);
     do {
-        err = fk_client_hello_parse(fk_buf_data(&conn->in), fk_buf_len(&conn->in), &scratch, &hello,
-                                    &used);
+        /* Parsing before that would be in vain: a client that drips costs a read a byte, no more.
+         */
+        err = fk_buf_len(&conn->in) < conn->hello_needs
+                  ? FK_ERR_AGAIN
+                  : fk_client_hello_parse(fk_buf_data(&conn->in), fk_buf_len(&conn->in), &scratch,
+                                          &hello, &conn->hello_needs);
         if (err == FK_OK)
             fact = accept_hello(conn, &hello);
         else if (err != FK_ERR_AGAIN)

@@ -37,7 +37,8 @@ struct fk_conn {
     struct fk_addr reached; /* len 0 until fk_conn_reached() has asked */
     char *sni;              /* NULL: none */
 
-    struct fk_buf in; /* read before there was an SSL object */
+    struct fk_buf in;   /* read before there was an SSL object */
+    size_t hello_needs; /* bytes in `in` before the ClientHello is worth a look */
     struct fk_bio bio;
     SSL *ssl;
     struct fk_conn_setup *setup;

@@ -256,6 +256,27 @@ def port_of(head):
     return head.split()[4].decode()
 
 
+def test_client_hello_byte_by_byte(daemons, folder, pki, ca, origin):
+    """A client whose segments carry one byte each is served; its hello is parsed when it is whole."""
+    edge = Edge(daemons, folder, [main_site(pki, origin.address)])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context(ca).wrap_bio(incoming, outgoing, server_hostname="example.com")
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                for byte in outgoing.read():
+                    sock.sendall(bytes([byte]))
+                incoming.write(sock.recv(65536))
+        for byte in outgoing.read():
+            sock.sendall(bytes([byte]))
+    assert tls.version() == "TLSv1.3"
+    edge.daemon.wait_log('sni="example.com".*version="TLSv1.3"')
+
+
 # --- resumption ---
 
 def test_tickets_across_workers(daemons, folder, pki, ca, origin):
