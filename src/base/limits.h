@@ -257,8 +257,8 @@
 /* Results that a peer has not read yet; beyond it no more of its requests are looked at. */
 #define FK_SIGNER_OUT_MAX 32768
 /* Results are sent when this part (an eighth) of the requests that wait is done: the fewer wait the
- * sooner, so that a lone request is answered at once and a long queue wakes its front seldom, and no
- * result is held back for longer than an eighth of the time that its queue takes. */
+ * sooner, so that a lone request is answered at once and a long queue wakes its front seldom, and
+ * no result is held back for longer than an eighth of the time that its queue takes. */
 #define FK_SIGNER_TURN_PART 8
 /* Longest work for one peer before the next has its turn, but for one operation. */
 #define FK_SIGNER_QUANTUM_US 10000

@@ -37,8 +37,8 @@ bool fk_signer_peer_busy(const struct fk_signer_peer *peer);
 
 /*
  * One turn: read if `readable`, work off the part FK_SIGNER_TURN_PART of what waits (one request at
- * least), send. FK_OK; FK_ERR_CLOSED when the peer has gone, FK_ERR_FORMAT when what it sends is not
- * requests: the caller frees it.
+ * least), send. FK_OK; FK_ERR_CLOSED when the peer has gone, FK_ERR_FORMAT when what it sends is
+ * not requests: the caller frees it.
  */
 int fk_signer_peer_turn(struct fk_signer_peer *peer, struct fk_ops *ops, struct fk_metrics *metrics,
                         bool readable);
