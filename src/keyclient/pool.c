@@ -283,15 +283,20 @@ static void suspect(struct fk_keyback *back)
 
 static const struct fk_keyback_ops pool_ops = {submit, cancel, suspect};
 
+static void release(struct fk_keypool *pool)
+{
+    free(pool->members);
+    free(pool->zone);
+    free(pool);
+}
+
 static void free_pool(struct fk_keypool *pool)
 {
     for (size_t i = 0; i < pool->n_members; i++)
         fk_list_del(&pool->members[i].link);
     fk_defer_stop(&pool->reap);
     fk_list_del(&pool->link);
-    free(pool->members);
-    free(pool->zone);
-    free(pool);
+    release(pool);
 }
 
 void fk_pool_reap(struct fk_keypool *pool)
@@ -332,7 +337,7 @@ int fk_keypool_new(struct fk_keyclient *client, const struct fk_keypool_config *
     pool->members = calloc(n_servers, sizeof *pool->members);
     pool->zone = config->zone != NULL ? strdup(config->zone) : NULL;
     if (pool->members == NULL || (config->zone != NULL && pool->zone == NULL)) {
-        free_pool(pool);
+        release(pool); /* nothing is linked yet */
         return FK_ERR_NOMEM;
     }
     pool->n_members = n_servers;
