@@ -20,6 +20,7 @@ import handshake
 import keyserver
 import measure
 import memory
+import padding
 import roundtrip
 import servers
 
@@ -29,6 +30,7 @@ BENCHES = {
     "keyserver": keyserver.run,
     "roundtrip": roundtrip.run,
     "memory": memory.run,
+    "padding": padding.run,
 }
 
 
