@@ -16,6 +16,7 @@
 #include "base/writer.h"
 #include "wire/keymsg.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/bn.h>
@@ -376,7 +377,7 @@ int fk_keyset_open(int fd, struct fk_keyset **ret)
     size = (size_t)st.st_size;
     map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
-        return FK_ERR_SYS;
+        return errno == ENOMEM ? FK_ERR_NOMEM : FK_ERR_SYS;
     set = calloc(1, sizeof *set);
     if (set == NULL) {
         err = FK_ERR_NOMEM;

@@ -1,4 +1,5 @@
 /* keyd/index: keys are found by everything that names them, and by nothing else. */
+#include "failmalloc.h"
 #include "unit.h"
 
 #include "base/err.h"
@@ -188,7 +189,32 @@ static void empty_index_has_nothing(void **state)
     free(data);
 }
 
+static int encode_and_load(void *context)
+{
+    struct fk_index_key keys[2];
+    struct fk_index *index;
+    uint8_t *data;
+    size_t len;
+    int err;
+
+    (void)context;
+    fill(keys);
+    if ((err = fk_index_encode(keys, 2, &data, &len)) != FK_OK)
+        return err;
+    if ((err = fk_index_load(data, len, &index)) == FK_OK)
+        fk_index_free(index);
+    free(data);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    (void)state;
+    assert_true(failmalloc_try(encode_and_load, NULL) > 3);
+}
+
 UNIT_MAIN(cmocka_unit_test(survives_the_bundle), cmocka_unit_test(every_prefix_is_truncated),
           cmocka_unit_test(unknown_type_is_refused), cmocka_unit_test(found_by_each_kind),
           cmocka_unit_test(names_have_types_case_and_wildcards),
-          cmocka_unit_test(longest_name_and_longer), cmocka_unit_test(empty_index_has_nothing))
+          cmocka_unit_test(longest_name_and_longer), cmocka_unit_test(empty_index_has_nothing),
+          cmocka_unit_test(every_failed_allocation_is_survived))

@@ -1,4 +1,5 @@
 /* signer/keyset: every form of key file, the public facts of keys, and bundles that lie. */
+#include "failmalloc.h"
 #include "unit.h"
 #include "unit_keys.h"
 
@@ -377,6 +378,47 @@ static void bundles_that_lie_are_refused(void **state)
     EVP_PKEY_free(key);
 }
 
+static int open_bundle(void *context)
+{
+    struct fk_keyset *set;
+    int err = fk_keyset_open(*(const int *)context, &set);
+
+    if (err == FK_OK)
+        fk_keyset_free(set);
+    return err;
+}
+
+static int build_bundle(void *context)
+{
+    const struct fk_keyset_entry *entry = context;
+    static const uint8_t secret[32];
+    struct fk_keyset_builder *builder;
+    int err, fd;
+
+    if ((err = fk_keyset_builder_new(&builder)) != FK_OK)
+        return err;
+    if ((err = fk_keyset_builder_add(builder, &entry->public, entry->pkey)) == FK_OK &&
+        (err = fk_keyset_builder_audit(builder, secret)) == FK_OK &&
+        (err = fk_keyset_builder_seal(builder, &fd)) == FK_OK)
+        close(fd);
+    fk_keyset_builder_free(builder);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    struct fk_keyset *set;
+    uint8_t skis[5][20];
+    int fd = make_bundle(skis, true);
+
+    (void)state;
+    assert_ok(fk_keyset_open(fd, &set)); /* turns the secure heap on, once */
+    assert_true(failmalloc_try(open_bundle, &fd) > 1);
+    assert_true(failmalloc_try(build_bundle, (void *)(uintptr_t)fk_keyset_at(set, 0)) > 1);
+    fk_keyset_free(set);
+    close(fd);
+}
+
 UNIT_MAIN(cmocka_unit_test(every_form_of_key_file_is_read),
           cmocka_unit_test(parameters_before_an_ec_key_are_passed_over),
           cmocka_unit_test(other_keys_are_refused), cmocka_unit_test(broken_files_are_refused),
@@ -387,4 +429,5 @@ UNIT_MAIN(cmocka_unit_test(every_form_of_key_file_is_read),
           cmocka_unit_test(bundle_carries_keys_and_audit_secret),
           cmocka_unit_test(bundle_without_keys_is_fine),
           cmocka_unit_test(same_key_twice_is_refused),
-          cmocka_unit_test(bundles_that_lie_are_refused))
+          cmocka_unit_test(bundles_that_lie_are_refused),
+          cmocka_unit_test(every_failed_allocation_is_survived))

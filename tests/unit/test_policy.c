@@ -1,4 +1,5 @@
 /* keyd/policy and keyd/quota: the matrix of who may do what, and what is counted. */
+#include "failmalloc.h"
 #include "unit.h"
 
 #include "base/err.h"
@@ -263,6 +264,50 @@ static void patterns_choose_keys(void **state)
     free(data);
 }
 
+struct world {
+    const struct fk_keyd_conf *conf;
+    const struct fk_index *index;
+};
+
+static int make_policy(void *context)
+{
+    const struct world *world = context;
+    struct fk_policy *policy;
+    int err = fk_policy_new(world->conf, world->index, quota, &policy);
+
+    if (err == FK_OK)
+        fk_policy_free(policy);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    char title[] = "e", pattern[] = "*", range[] = "10.0.0.0/8";
+    char name[] = "www.a.example.com", other[] = "mail.a.example.com";
+    char *names[] = {name, other};
+    struct fk_index_key key = {.public = {.name = "a.example.com", .type = FK_KEY_EC, .bits = 256},
+                               .names = names,
+                               .n_names = 2};
+    char *items[1] = {pattern}, *ranges[1] = {range};
+    struct fk_keyd_edge_conf edge = {.block = {.title = title},
+                                     .keys = {.items = items, .count = 1},
+                                     .deny_addresses = {.items = ranges, .count = 1}};
+    struct fk_keyd_conf conf = {.edges = &edge.block};
+    struct fk_index *index;
+    struct world world = {.conf = &conf};
+    uint8_t *data;
+    size_t len;
+
+    (void)state;
+    assert_ok(fk_index_encode(&key, 1, &data, &len));
+    assert_ok(fk_index_load(data, len, &index));
+    assert_ok(fk_quota_assign(quota, "farkey:edge:e"));
+    world.index = index;
+    assert_true(failmalloc_try(make_policy, &world) > 2);
+    fk_index_free(index);
+    free(data);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
@@ -272,6 +317,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(rate_is_a_bucket),
         cmocka_unit_test(channels_are_counted_over_fronts),
         cmocka_unit_test(patterns_choose_keys),
+        cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(slots_are_taken_and_given_back),
         cmocka_unit_test(foreign_memory_is_refused),
     };

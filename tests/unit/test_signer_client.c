@@ -1,4 +1,5 @@
 /* signer/client: the pool against signers that answer, lie, stall and die, played by the test. */
+#include "failmalloc.h"
 #include "unit.h"
 
 #include "base/err.h"
@@ -588,6 +589,44 @@ static void backend_encodes_structures(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void never_called(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
+{
+    (void)arg;
+    (void)err;
+    (void)data;
+    (void)len;
+    (void)micros;
+    fail();
+}
+
+static int use_pool(void *context)
+{
+    const struct fk_signer_ask ask = {.op = FK_SIGNER_SIGN13, .payload = "x", .len = 1};
+    struct fk_signer_pool *own;
+    struct fk_signer_call *call;
+    int fds[2], err;
+
+    if ((err = fk_signer_pool_new(context, 1000000, 4, &own)) != FK_OK)
+        return err;
+    assert_ok(fk_sock_pair(SOCK_STREAM, fds));
+    if ((err = fk_signer_pool_add(own, fds[0], 1, 0)) == FK_OK &&
+        (err = fk_signer_pool_submit(own, &ask, never_called, NULL, &call)) == FK_OK)
+        fk_signer_pool_cancel(own, call);
+    fk_signer_pool_free(own);
+    close(fds[1]);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    struct fk_loop *loop_of_its_own;
+
+    (void)state;
+    assert_ok(fk_loop_new(&loop_of_its_own));
+    assert_true(failmalloc_try(use_pool, loop_of_its_own) > 2);
+    fk_loop_free(loop_of_its_own);
+}
+
 UNIT_MAIN(CASE(answers_find_their_calls_in_any_order), CASE(no_signer_is_an_error_at_once),
           CASE(outstanding_calls_are_bounded), CASE(work_goes_to_the_least_busy),
           CASE(cancelled_call_is_never_called_back), CASE(deadline_ends_a_call),
@@ -596,4 +635,5 @@ UNIT_MAIN(CASE(answers_find_their_calls_in_any_order), CASE(no_signer_is_an_erro
           CASE(signer_that_lies_is_left), CASE(answer_nobody_asked_for_ends_a_signer),
           CASE(answer_may_come_byte_by_byte), CASE(slow_signer_gets_all_requests),
           CASE(callback_may_free_the_pool), CASE(callback_of_a_failure_may_free_the_pool),
-          CASE(callback_may_submit), CASE(backend_encodes_structures))
+          CASE(callback_may_submit), CASE(backend_encodes_structures),
+          CASE(every_failed_allocation_is_survived))
