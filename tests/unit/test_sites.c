@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "edge/admit.h"
 #include "edge/sites.h"
+#include "failmalloc.h"
 
 #include <stdio.h>
 
@@ -279,7 +280,37 @@ static void handshakes_a_minute(void **state)
     fk_admit_free(admit);
 }
 
-UNIT_MAIN(cmocka_unit_test(exact_then_wildcard), cmocka_unit_test(longest_name_and_beyond),
+static int make_all(void *context)
+{
+    struct loaded *loaded = context;
+    struct fk_tickets *tickets = NULL; /* not looked at before the first ticket */
+    struct fk_ticket_site *ticket_site = NULL;
+    struct fk_sites *sites = NULL;
+    struct fk_admit *admit = NULL;
+    int err;
+
+    if ((err = fk_sites_new(loaded->root, &sites)) == FK_OK &&
+        (err = fk_ticket_site_new(tickets, "example.com", &ticket_site)) == FK_OK)
+        err = fk_admit_new(&admit);
+    if (err == FK_OK)
+        fk_admit_free(admit);
+    fk_ticket_site_free(ticket_site);
+    fk_sites_free(sites);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    struct loaded l;
+
+    (void)state;
+    load(&l, "listen \"*:1\" { }\n" SITE("example.com", "") SITE("b.example", ""));
+    assert_true(failmalloc_try(make_all, &l) >= 4);
+    unload(&l);
+}
+
+UNIT_MAIN(cmocka_unit_test(every_failed_allocation_is_survived),
+          cmocka_unit_test(exact_then_wildcard), cmocka_unit_test(longest_name_and_beyond),
           cmocka_unit_test(many_names), cmocka_unit_test(choosing),
           cmocka_unit_test(without_default), cmocka_unit_test(connections_of_an_address),
           cmocka_unit_test(ipv6_by_its_64), cmocka_unit_test(handshakes_a_second),
