@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/secret.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -74,7 +75,7 @@ int fk_sescache_open(int fd, struct fk_sescache **ret)
     mem = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mem == MAP_FAILED) {
         free(cache);
-        return FK_ERR_SYS;
+        return errno == ENOMEM ? FK_ERR_NOMEM : FK_ERR_SYS;
     }
     cache->words = mem;
     *ret = cache;

@@ -1,5 +1,6 @@
 /* The shared session cache: what comes back, to whom, and what a damaged slot does. */
 #include "edge/sescache.h"
+#include "failmalloc.h"
 #include "unit.h"
 
 #include "base/err.h"
@@ -237,8 +238,24 @@ static void sizes_are_checked(void **state)
     close(fd);
 }
 
+static int map_again(void *context)
+{
+    const struct fixture *f = context;
+    struct fk_sescache *cache = NULL;
+    int err = fk_sescache_open(f->fd, &cache);
+
+    fk_sescache_close(cache);
+    return err;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+    assert_int_equal(failmalloc_try(map_again, *state), 2);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 UNIT_MAIN(CASE(another_process_finds_it), CASE(another_site_does_not),
           CASE(without_keys_nothing_is_kept), CASE(it_ends_with_its_key),
           CASE(it_ends_with_its_time), CASE(a_session_that_does_not_fit_is_refused),
-          CASE(room_is_bounded), CASE(damage_is_absence), CASE(sizes_are_checked))
+          CASE(room_is_bounded), CASE(every_failed_allocation_is_survived), CASE(damage_is_absence),
+          CASE(sizes_are_checked))
