@@ -354,6 +354,7 @@ static void fini(struct worker *worker)
     fk_io_want(&worker->control, 0);
     OSSL_LIB_CTX_free(worker->base.libctx);
     fk_loop_free(worker->base.loop);
+    fk_metrics_close(worker->env.metrics); /* last: what ends is counted */
 }
 
 int fk_worker_main(unsigned index)

@@ -111,7 +111,7 @@ const struct fk_policy_edge *fk_policy_find(const struct fk_policy *policy, cons
 
 bool fk_policy_has_key(const struct fk_policy_edge *edge, size_t position)
 {
-    return (edge->keys[position / 8] >> (position % 8) & 1U) != 0;
+    return ((unsigned)edge->keys[position / 8] >> (position % 8) & 1U) != 0;
 }
 
 static bool is_serving(const struct fk_policy_ask *ask)

@@ -11,13 +11,16 @@ def pytest_configure(config):
 
 @pytest.fixture
 def daemons():
-    """A list to which a test adds what it starts; all of it is ended afterwards."""
+    """A list to which a test adds what it starts; all of it is ended afterwards.
+
+    A sanitizer's report in one's log fails the test.
+    """
     started = []
     yield started
     for daemon in reversed(started):
-        if daemon.alive():
-            daemon.process.kill()
-            daemon.process.wait()
+        daemon.end()
+    reports = [report for report in (harness.sanitizer_report(daemon.log()) for daemon in started) if report]
+    assert not reports, "\n".join(reports)
 
 
 @pytest.fixture(scope="session")

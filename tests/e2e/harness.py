@@ -111,6 +111,15 @@ def channel_identity(authority, folder, role, name, kind="p256"):
     (folder / "ca.crt").write_bytes(authority.certificate.read_bytes())
 
 
+SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|AddressSanitizer:DEADLYSIGNAL|: runtime error: ")
+
+
+def sanitizer_report(log):
+    """From the first report of ASan, LSan or UBSan in a log on; None without one."""
+    found = SANITIZER_REPORT.search(log)
+    return log[found.start():][:6000] if found else None
+
+
 class Daemon:
     """A running farkey daemon (or any other program) with its log in a file."""
 
@@ -153,6 +162,17 @@ class Daemon:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"did not end on SIGTERM:\n{self.log()[-6000:]}") from None
+
+    def end(self):
+        """End it whatever state it is in. A sanitized one ends in order, or leaks would not be looked for."""
+        if self.alive() and SANITIZED:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+        if self.alive():
+            self.process.kill()
+        self.process.wait()
 
     def children(self, role=None):
         """pids of its `farkey child ROLE` processes."""

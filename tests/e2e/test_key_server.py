@@ -88,7 +88,10 @@ def server(tmp_path_factory):
         path.chmod(0o755)
     server = KeyServer(folder)
     yield server
-    assert server.daemon.stop() == 0
+    status = server.daemon.stop()
+    report = harness.sanitizer_report(server.daemon.log())
+    assert report is None, report
+    assert status == 0
 
 
 @pytest.fixture
