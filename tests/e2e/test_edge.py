@@ -187,7 +187,7 @@ def test_limits(daemons, folder, pki, ca, origin):
 
 
 def test_handshake_rate(daemons, folder, pki, ca, origin):
-    edge = Edge(daemons, folder, [main_site(pki, origin.address), "limits { handshakes = 5/s }"])
+    edge = Edge(daemons, folder, [main_site(pki, origin.address), "limits { handshakes = 1/s }"])
     outcomes = [s_client(edge.port) for _ in range(8)]
     refused = [text for text in outcomes if "alert internal error" in text]
     assert 1 <= len(refused) < 8
