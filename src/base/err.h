@@ -9,42 +9,44 @@
 #define FK_BASE_ERR_H
 
 /* X(name, number, text) */
-#define FK_ERR_LIST(X)                                  \
-    X(NOMEM, 1, "out of memory")                        \
-    X(INVAL, 2, "invalid argument")                     \
-    X(SYS, 3, "system call failed")                     \
-    X(TRUNCATED, 4, "message is truncated")             \
-    X(TRAILING, 5, "unexpected bytes after the end")    \
-    X(FORMAT, 6, "malformed message")                   \
-    X(VERSION, 7, "unsupported version")                \
-    X(LIMIT, 8, "limit exceeded")                       \
-    X(RANGE, 9, "value out of range")                   \
-    X(DUPLICATE, 10, "duplicate")                       \
-    X(NOT_FOUND, 11, "not found")                       \
-    X(KEY_NOT_FOUND, 12, "key not found")               \
-    X(DENIED, 13, "not authorised")                     \
-    X(RATE, 14, "rate limited")                         \
-    X(DRAINING, 15, "draining")                         \
-    X(TIMEOUT, 16, "deadline exceeded")                 \
-    X(CLOSED, 17, "connection closed")                  \
-    X(CRYPTO, 18, "cryptographic operation failed")     \
-    X(VERIFY, 19, "verification failed")                \
-    X(UNSUPPORTED, 20, "not supported")                 \
-    X(AGAIN, 21, "try again")                           \
-    X(INTERNAL, 22, "internal error")                   \
-    X(REPLAY, 23, "replayed request")                   \
-    X(EXPIRED, 24, "expired")                           \
-    X(UNAVAILABLE, 25, "no server available")           \
-    X(UNEXPECTED, 26, "unexpected message")             \
-    X(CANCELLED, 27, "cancelled")                       \
-    X(OPCODE, 28, "unknown operation")                  \
-    X(CONF, 29, "bad configuration")                    \
-    X(PASSPHRASE, 30, "wrong or missing passphrase")    \
-    X(MISMATCH, 31, "key and certificate do not match") \
-    X(TLS, 32, "TLS failure")                           \
-    X(NOT_TLS, 33, "not TLS")                           \
-    X(PLAIN_HTTP, 34, "plain HTTP on a TLS port")       \
-    X(SSLV2, 35, "SSLv2 hello")
+#define FK_ERR_LIST(X)                                                           \
+    X(NOMEM, 1, "out of memory")                                                 \
+    X(INVAL, 2, "invalid argument")                                              \
+    X(SYS, 3, "system call failed")                                              \
+    X(TRUNCATED, 4, "message is truncated")                                      \
+    X(TRAILING, 5, "unexpected bytes after the end")                             \
+    X(FORMAT, 6, "malformed message")                                            \
+    X(VERSION, 7, "unsupported version")                                         \
+    X(LIMIT, 8, "limit exceeded")                                                \
+    X(RANGE, 9, "value out of range")                                            \
+    X(DUPLICATE, 10, "duplicate")                                                \
+    X(NOT_FOUND, 11, "not found")                                                \
+    X(KEY_NOT_FOUND, 12, "key not found")                                        \
+    X(DENIED, 13, "not authorised")                                              \
+    X(RATE, 14, "rate limited")                                                  \
+    X(DRAINING, 15, "draining")                                                  \
+    X(TIMEOUT, 16, "deadline exceeded")                                          \
+    X(CLOSED, 17, "connection closed")                                           \
+    X(CRYPTO, 18, "cryptographic operation failed")                              \
+    X(VERIFY, 19, "verification failed")                                         \
+    X(UNSUPPORTED, 20, "not supported")                                          \
+    X(AGAIN, 21, "try again")                                                    \
+    X(INTERNAL, 22, "internal error")                                            \
+    X(REPLAY, 23, "replayed request")                                            \
+    X(EXPIRED, 24, "expired")                                                    \
+    X(UNAVAILABLE, 25, "no server available")                                    \
+    X(UNEXPECTED, 26, "unexpected message")                                      \
+    X(CANCELLED, 27, "cancelled")                                                \
+    X(OPCODE, 28, "unknown operation")                                           \
+    X(CONF, 29, "bad configuration")                                             \
+    X(PASSPHRASE, 30, "wrong or missing passphrase")                             \
+    X(MISMATCH, 31, "key and certificate do not match")                          \
+    X(TLS, 32, "TLS failure")                                                    \
+    X(NOT_TLS, 33, "not TLS")                                                    \
+    X(PLAIN_HTTP, 34, "plain HTTP on a TLS port")                                \
+    X(SSLV2, 35, "SSLv2 hello")                                                  \
+    X(EXPOSED, 36, "open to other users; chmod 600 it, owner root or this user") \
+    X(EXPOSED_DIR, 37, "every user may write there; chmod o-w it")
 
 enum fk_err {
     FK_OK = 0,

@@ -18,6 +18,7 @@
 #include "base/reader.h"
 #include "base/secret.h"
 #include "base/writer.h"
+#include "conf/exposed.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -40,7 +41,8 @@ static const char magic[16] = "farkey bundle 1";
 struct entry {
     struct entry *chain; /* same bucket */
     enum entry_kind kind;
-    bool owned; /* path, data and the strings of paths are ours, not the mapping's */
+    bool exposed; /* a file that other users may reach, of a live bundle */
+    bool owned;   /* path, data and the strings of paths are ours, not the mapping's */
     char *path;
     uint8_t *data; /* FILE: len bytes and a NUL */
     size_t len;
@@ -233,7 +235,7 @@ static int read_all(int fd, struct fk_buf *buf)
 }
 
 /* Open what may be read as a file: a FIFO or a device could block the master for ever. */
-static int open_regular(const char *path, int *ret_fd)
+static int open_regular(const char *path, int *ret_fd, bool *ret_exposed)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat st;
@@ -251,6 +253,7 @@ static int open_regular(const char *path, int *ret_fd)
         return FK_ERR_SYS;
     }
     *ret_fd = fd;
+    *ret_exposed = fk_secret_is_exposed(&st);
     return FK_OK;
 }
 
@@ -260,7 +263,7 @@ static int load_file(const char *path, struct entry *entry)
     struct fk_buf buf;
     int fd, err, reason;
 
-    if ((err = open_regular(path, &fd)) != FK_OK)
+    if ((err = open_regular(path, &fd, &entry->exposed)) != FK_OK)
         return err;
     fk_buf_init_secret(&buf, (size_t)FK_BUNDLE_FILE_MAX + 1);
     if ((err = read_all(fd, &buf)) == FK_OK) {
@@ -317,6 +320,22 @@ int fk_bundle_read(struct fk_bundle *bundle, const char *path, const uint8_t **r
         return FK_ERR_NOT_FOUND;
     *ret = entry->data;
     *ret_len = entry->len;
+    return FK_OK;
+}
+
+int fk_bundle_read_secret(struct fk_bundle *bundle, const char *path, const uint8_t **ret,
+                          size_t *ret_len)
+{
+    const uint8_t *data;
+    size_t len;
+    int err = fk_bundle_read(bundle, path, &data, &len);
+
+    if (err != FK_OK)
+        return err;
+    if (find_entry(bundle, path, false)->exposed)
+        return FK_ERR_EXPOSED;
+    *ret = data;
+    *ret_len = len;
     return FK_OK;
 }
 

@@ -39,6 +39,13 @@ int fk_bundle_read(struct fk_bundle *bundle, const char *path, const uint8_t **r
                    size_t *ret_len);
 
 /*
+ * The same for a file that holds a secret: FK_ERR_EXPOSED when other users may reach it
+ * (exposed.h). A sealed bundle has been judged when it was made.
+ */
+int fk_bundle_read_secret(struct fk_bundle *bundle, const char *path, const uint8_t **ret,
+                          size_t *ret_len);
+
+/*
  * The paths that match a glob pattern, sorted; borrowed. Recorded as well. No match: 0 paths.
  * FK_ERR_SYS (a directory that cannot be read), FK_ERR_LIMIT, FK_ERR_NOMEM.
  */

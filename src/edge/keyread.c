@@ -64,7 +64,7 @@ static int read_file(struct fk_bundle *bundle, const struct fk_edge_site *site, 
     size_t len;
     int err;
 
-    if ((err = fk_bundle_read(bundle, path, &data, &len)) != FK_OK ||
+    if ((err = fk_bundle_read_secret(bundle, path, &data, &len)) != FK_OK ||
         (err = fk_key_parse(data, len, NULL, &pkey)) != FK_OK)
         return err;
     if ((err = fk_key_describe(pkey, &public)) != FK_OK) {

@@ -105,9 +105,14 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
 static bool channel_file(struct loading *loading, const char *what, const char *path,
                          const uint8_t **ret, size_t *ret_len)
 {
+    const struct fk_edge_channel *channel = (const void *)loading->root->channel;
     int err;
 
-    if (path == NULL || (err = fk_bundle_read(loading->bundle, path, ret, ret_len)) == FK_OK)
+    if (path == NULL)
+        return true;
+    err = path == channel->key ? fk_bundle_read_secret(loading->bundle, path, ret, ret_len)
+                               : fk_bundle_read(loading->bundle, path, ret, ret_len);
+    if (err == FK_OK)
         return true;
     fk_conf_complain(loading->conf, &loading->root->channel->where, "channel: %s %s: %s", what,
                      path, fk_err_text(err));

@@ -22,34 +22,34 @@
 
 /* One file of the channel block through the bundle; complains. */
 static void read_part(struct fk_bundle *bundle, struct fk_conf *conf,
-                      const struct fk_conf_block *block, const char *path, const uint8_t **ret,
-                      size_t *ret_len)
+                      const struct fk_keyd_channel_conf *channel, const char *path,
+                      const uint8_t **ret, size_t *ret_len)
 {
-    int err = fk_bundle_read(bundle, path, ret, ret_len);
+    int err = path == channel->key ? fk_bundle_read_secret(bundle, path, ret, ret_len)
+                                   : fk_bundle_read(bundle, path, ret, ret_len);
 
     if (err != FK_OK)
-        fk_conf_complain(conf, &block->where, "channel: %s: %s", path,
+        fk_conf_complain(conf, &channel->block.where, "channel: %s: %s", path,
                          err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
 }
 
 static void check_channel(struct fk_bundle *bundle, struct fk_conf *conf,
                           const struct fk_keyd_channel_conf *channel)
 {
-    const struct fk_conf_block *block = &channel->block;
     struct fk_channel_identity id = {.crl = NULL};
     size_t errors = fk_conf_error_count(conf);
     SSL_CTX *ctx;
     int err;
 
-    read_part(bundle, conf, block, channel->certificate, &id.certificate, &id.certificate_len);
-    read_part(bundle, conf, block, channel->key, &id.key, &id.key_len);
-    read_part(bundle, conf, block, channel->ca, &id.ca, &id.ca_len);
+    read_part(bundle, conf, channel, channel->certificate, &id.certificate, &id.certificate_len);
+    read_part(bundle, conf, channel, channel->key, &id.key, &id.key_len);
+    read_part(bundle, conf, channel, channel->ca, &id.ca, &id.ca_len);
     if (channel->crl != NULL)
-        read_part(bundle, conf, block, channel->crl, &id.crl, &id.crl_len);
+        read_part(bundle, conf, channel, channel->crl, &id.crl, &id.crl_len);
     if (fk_conf_error_count(conf) > errors)
         return;
     if ((err = fk_channel_ctx_new(&id, true, true, &ctx)) != FK_OK)
-        fk_conf_complain(conf, &block->where,
+        fk_conf_complain(conf, &channel->block.where,
                          "channel: certificate, key, ca and crl do not serve: %s",
                          fk_err_text(err));
     else
@@ -76,6 +76,18 @@ static int read_audit_secret(const char *path, uint8_t ret[AUDIT_SECRET_SIZE])
     return err;
 }
 
+static const char *audit_trouble(int err)
+{
+    switch (err) {
+    case FK_ERR_SYS:
+        return strerror(errno);
+    case FK_ERR_EXPOSED:
+        return fk_err_text(err);
+    default:
+        return "not a secret of 32 bytes; make one with farkey init";
+    }
+}
+
 struct complaint {
     struct fk_conf *conf;
     const struct fk_conf_where *where;
@@ -99,8 +111,7 @@ static int load_store(struct fk_conf *loaded, const struct fk_keyd_conf *conf,
 
     if (audit != NULL && (err = read_audit_secret(audit->key, secret)) != FK_OK) {
         fk_conf_complain(loaded, &audit->block.where, "audit: %s: %s", audit->key,
-                         err == FK_ERR_SYS ? strerror(errno)
-                                           : "not a secret of 32 bytes; make one with farkey init");
+                         audit_trouble(err));
         return FK_ERR_CONF;
     }
     err = fk_store_load(conf, audit != NULL ? secret : NULL, previous, complain_store, &complaint,

@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/secret.h"
+#include "conf/exposed.h"
 #include "keyd/store_priv.h"
 #include "loop/sock.h"
 
@@ -57,9 +57,9 @@ int fk_store_read_secret(const char *path, struct fk_secret **ret, size_t *ret_l
     err = FK_ERR_LIMIT;
     if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > FK_KEYD_FILE_MAX)
         goto out;
-    if ((st.st_mode & S_IROTH) != 0)
-        fk_log(FK_LOG_WARN, "secret file is readable by every user; chmod 600 it",
-               fk_str("file", path));
+    err = FK_ERR_EXPOSED;
+    if (fk_secret_is_exposed(&st))
+        goto out;
     if ((err = fk_secret_new((size_t)st.st_size + 1, &secret)) != FK_OK)
         goto out;
     err = FK_ERR_SYS;
@@ -223,6 +223,11 @@ static int load_directory(struct load *load, const struct fk_keyd_keys_conf *con
     }
     if (access(directory, R_OK | X_OK) != 0) {
         fk_store_say(&load->report, directory, strerror(errno));
+        return FK_OK;
+    }
+    if ((err = fk_secret_check_directory(directory)) != FK_OK) {
+        fk_store_say(&load->report, directory,
+                     err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
         return FK_OK;
     }
     if (conf->passphrase_file != NULL &&

@@ -1,7 +1,9 @@
 """farkey edge with keys in its own signer, judged by curl, openssl, gnutls-cli and Python's ssl."""
 import contextlib
 import os
+import pathlib
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -594,6 +596,24 @@ def test_no_private_key_in_master_and_workers(daemons, folder, pki, ca, origin):
         for chunk in memory_of(pid):
             for part in secrets:
                 assert part not in chunk, f"a private key in process {pid}"
+
+
+def test_secret_open_to_others_is_refused(folder, pki, ca, origin):
+    key = pathlib.Path(shutil.copy(pki / "p256.key", folder / "open.key"))
+    channel = pathlib.Path(shutil.copy(pki / "p256.key", folder / "channel.key"))
+    shutil.copy(pki / "p256.crt", folder / "channel.crt")
+    shutil.copy(pki / "p256.crt", folder / "ca.crt")
+    conf = folder / "edge.conf"
+    conf.write_text(f'listen "127.0.0.1:{free_port()}" {{ }}\n'
+                    'channel { certificate = "channel.crt" key = "channel.key" ca = "ca.crt" }\n'
+                    + site("example.com", [pki / "p256.crt"], [key], [origin.address]))
+    key.chmod(0o604)
+    channel.chmod(0o644)
+    for command in ("check", conf), ("edge", "-c", conf):
+        done = run(os.environ.get("FARKEY", edgelib.FARKEY), *command, check=False)
+        assert done.returncode == 1
+        assert re.search(r"open\.key.*chmod 600 it", done.stderr), done.stderr
+        assert re.search(r"channel\.key.*chmod 600 it", done.stderr), done.stderr
 
 
 def test_combined_file_is_refused(daemons, folder, pki, origin):

@@ -2,6 +2,8 @@
 import contextlib
 import hashlib
 import os
+import re
+import shutil
 import signal
 import socket
 import ssl
@@ -413,10 +415,14 @@ def test_replaced_key_is_served_on_for_a_while(build):
     (lambda k: (k.folder / "keys/ec.example.crt").write_bytes((k.folder / "keys/other.example.crt").read_bytes()),
      r"ec\.example\.crt"),
     (lambda k: (k.folder / "keys/ec.example.policy").write_text("allow = {everything}\n"), r"ec\.example\.policy"),
-    (lambda k: (k.folder / "keys/copy.key").write_bytes((k.folder / "keys/ec.example.key").read_bytes()),
+    (lambda k: shutil.copy(k.folder / "keys/ec.example.key", k.folder / "keys/copy.key"),
      r"copy\.key|ec\.example\.key"),
     (lambda k: (k.folder / "keyd.conf").write_text("nonsense = 1\n"), r"keyd\.conf:1"),
     (lambda k: (k.folder / "channel.crt").unlink(), r"channel\.crt"),
+    (lambda k: (k.folder / "keys/ec.example.key").chmod(0o644), r"keys/ec\.example\.key.*chmod 600 it"),
+    (lambda k: (k.folder / "channel.key").chmod(0o604), r"channel\.key.*chmod 600 it"),
+    (lambda k: (k.folder / "audit.key").chmod(0o620), r"audit\.key.*chmod 600 it"),
+    (lambda k: (k.folder / "keys").chmod(0o777), r"keys.*chmod o-w it"),
 ])
 def test_bad_reload_keeps_the_old_set(keyserver, spoil, reason):
     before = generation(keyserver)
@@ -429,6 +435,16 @@ def test_bad_reload_keeps_the_old_set(keyserver, spoil, reason):
         channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
     with keyserver.edge() as channel:
         channel.ping()
+
+
+@pytest.mark.parametrize("name", ["keys/ec.example.key", "channel.key", "audit.key"])
+def test_secret_open_to_others_is_refused_at_the_start(keyserver, name):
+    keyserver.daemon.stop()
+    (keyserver.folder / name).chmod(0o644)
+    for command in ("check", keyserver.folder / "keyd.conf"), ("keyd", "-c", keyserver.folder / "keyd.conf"):
+        done = run(FARKEY, *command, check=False)
+        assert done.returncode == 1
+        assert re.search(rf"{re.escape(name)}.*chmod 600 it", done.stderr)
 
 
 def test_reload_takes_rights_away(keyserver):

@@ -171,6 +171,27 @@ static void sealed_descriptor_cannot_be_changed(void **state)
     close(fd);
 }
 
+static void exposed_secret_is_refused(void **state)
+{
+    struct fk_bundle *bundle;
+    const uint8_t *data;
+    size_t len;
+
+    (void)state;
+    put_file("a", "KEYBYTES", 8);
+    put_file("b", "KEYBYTES", 8);
+    assert_int_equal(chmod("a", 0604), 0);
+    assert_int_equal(chmod("b", 0640), 0);
+    assert_ok(fk_bundle_new(&bundle));
+    assert_err(fk_bundle_read_secret(bundle, "a", &data, &len), FK_ERR_EXPOSED);
+    assert_int_equal(chmod("a", 0600), 0); /* judged by what it was when it was read */
+    assert_err(fk_bundle_read_secret(bundle, "a", &data, &len), FK_ERR_EXPOSED);
+    assert_ok(fk_bundle_read_secret(bundle, "b", &data, &len));
+    assert_int_equal(len, 8);
+    assert_err(fk_bundle_read_secret(bundle, "c", &data, &len), FK_ERR_NOT_FOUND);
+    fk_bundle_free(bundle);
+}
+
 static void dropped_file_is_not_sealed(void **state)
 {
     struct fk_bundle *bundle, *sealed;
@@ -394,8 +415,8 @@ static void every_failed_allocation_is_survived(void **state)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, enter_scratch, leave_scratch)
 
 UNIT_MAIN(CASE(files_are_frozen_when_first_read), CASE(sealed_bundle_holds_files_globs_and_misses),
-          CASE(sealed_descriptor_cannot_be_changed), CASE(dropped_file_is_not_sealed),
-          CASE(what_is_no_regular_file_is_refused), CASE(limits_hold),
-          CASE(number_of_entries_is_bounded), CASE(unsealed_descriptors_are_refused),
-          CASE(every_prefix_and_any_tail_is_refused), CASE(changed_bytes_do_no_harm),
-          CASE(every_failed_allocation_is_survived))
+          CASE(sealed_descriptor_cannot_be_changed), CASE(exposed_secret_is_refused),
+          CASE(dropped_file_is_not_sealed), CASE(what_is_no_regular_file_is_refused),
+          CASE(limits_hold), CASE(number_of_entries_is_bounded),
+          CASE(unsealed_descriptors_are_refused), CASE(every_prefix_and_any_tail_is_refused),
+          CASE(changed_bytes_do_no_harm), CASE(every_failed_allocation_is_survived))

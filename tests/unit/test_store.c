@@ -245,6 +245,42 @@ static void empty_key_is_named(void **state)
     assert_refused("empty.key", "not a regular file");
 }
 
+/* A secret of another user, or one that others may reach, is as good as lost: not served. */
+static void exposed_files_are_named(void **state)
+{
+    static const mode_t modes[] = {0604, 0602, 0601, 0620, 0610, 0644};
+    struct fk_store *store;
+    char path[160];
+
+    (void)state;
+    put_key("site", "P-256", 0);
+    (void)snprintf(path, sizeof path, "%s/site.key", folder);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        assert_int_equal(chmod(path, modes[i]), 0);
+        assert_refused("site.key", "chmod 600 it");
+    }
+    assert_int_equal(chmod(path, 0640), 0); /* the group may read */
+    assert_ok(load(&store));
+    fk_store_free(store);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(path, 12345, 0), 0);
+        assert_refused("site.key", "owner root or this user");
+    }
+}
+
+static void directory_open_to_all_is_named(void **state)
+{
+    struct fk_store *store;
+
+    (void)state;
+    put_key("site", "P-256", 0);
+    assert_int_equal(chmod(folder, 0777), 0);
+    assert_refused(strrchr(folder, '/') + 1, "every user may write");
+    assert_int_equal(chmod(folder, 01777), 0);
+    assert_ok(load(&store));
+    fk_store_free(store);
+}
+
 static void foreign_certificate_is_named(void **state)
 {
     (void)state;
@@ -438,6 +474,7 @@ static void key_put_back_is_not_retired(void **state)
 UNIT_MAIN(CASE(every_type_is_served), CASE(names_come_from_file_certificate_and_policy),
           CASE(key_alone_is_enough), CASE(empty_directory_is_no_error),
           CASE(expired_certificate_is_served), CASE(bad_key_is_named), CASE(empty_key_is_named),
+          CASE(exposed_files_are_named), CASE(directory_open_to_all_is_named),
           CASE(foreign_certificate_is_named), CASE(text_as_certificate_is_named),
           CASE(certificate_cut_short_is_named), CASE(bad_policy_is_named_with_its_line),
           CASE(range_as_address_is_named), CASE(same_key_twice_is_named),
