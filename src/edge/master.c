@@ -15,6 +15,7 @@
 #include "edge/sescache.h"
 #include "edge/worker.h"
 #include "loop/notify.h"
+#include "loop/sandbox.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -500,7 +501,7 @@ static int run(const char *path, bool verbose)
     master->started_us = fk_clock_us();
     fk_log_role("edge");
     (void)signal(SIGPIPE, SIG_IGN);
-    if ((err = start(master)) == FK_OK)
+    if ((err = fk_sandbox_master()) == FK_OK && (err = start(master)) == FK_OK)
         fk_loop_run(master->loop);
     else
         fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", path), fk_error(err));

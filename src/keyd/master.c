@@ -14,6 +14,7 @@
 #include "keyd/audit_log.h"
 #include "keyd/metrics.h"
 #include "loop/notify.h"
+#include "loop/sandbox.h"
 #include "loop/sock.h"
 #include "signer/signer.h"
 
@@ -165,8 +166,10 @@ static int run(const char *path, bool verbose)
         .pending_sockets = {.http = {.fd = -1}, .control = {.fd = -1}},
         .started_us = fk_clock_us(),
     };
-    int err = start(&master);
+    int err = fk_sandbox_master();
 
+    if (err == FK_OK)
+        err = start(&master);
     if (err == FK_OK) {
         fk_loop_run(master.loop);
         if (master.status == 0)

@@ -410,14 +410,24 @@ static bool drop_capabilities(void)
     return capng_apply(CAPNG_SELECT_CAPS) == 0;
 }
 
-int fk_sandbox_enter(enum fk_sandbox profile)
+int fk_sandbox_master(void)
 {
     static const struct rlimit no_core = {0, 0};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
+        setrlimit(RLIMIT_CORE, &no_core) != 0)
+        return FK_ERR_SYS;
+    return FK_OK;
+}
+
+int fk_sandbox_enter(enum fk_sandbox profile)
+{
     bool landlocked;
     int err;
 
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
-        setrlimit(RLIMIT_CORE, &no_core) != 0 || !drop_capabilities())
+    if ((err = fk_sandbox_master()) != FK_OK)
+        return err;
+    if (!drop_capabilities())
         return FK_ERR_SYS;
     err = enter_landlock(profile, &landlocked);
     if (err != FK_OK)

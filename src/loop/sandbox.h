@@ -24,4 +24,11 @@ enum fk_sandbox {
  */
 int fk_sandbox_enter(enum fk_sandbox profile);
 
+/*
+ * What a master gives up before it reads its configuration: no new privileges, not dumpable, no
+ * core; inherited by the key reader. It must start children, bind and read files: no more than
+ * that. FK_ERR_SYS.
+ */
+int fk_sandbox_master(void);
+
 #endif

@@ -9,8 +9,13 @@
 
 #include <sys/prctl.h>
 
+int fk_sandbox_master(void)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? FK_OK : FK_ERR_SYS;
+}
+
 int fk_sandbox_enter(enum fk_sandbox profile)
 {
     (void)profile;
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? FK_OK : FK_ERR_SYS;
+    return fk_sandbox_master();
 }

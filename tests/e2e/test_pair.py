@@ -146,6 +146,9 @@ def test_signer_has_no_network_and_no_file(folder, authority, site_authority, or
             assert not target.startswith("/") or target in ("/dev/null", "/dev/pts/0") or target.endswith(".log") \
                 or target.startswith("/memfd:"), target
     assert sockets_of(pair.keyd.children("keyd-front")[0]) & network
+    for pid in (pair.keyd.pid, pair.edge.pid):
+        assert "NoNewPrivs:\t1" in pathlib.Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"Max core file size +0 +0 ", pathlib.Path(f"/proc/{pid}/limits").read_text())
 
 
 @pytest.mark.unsanitized

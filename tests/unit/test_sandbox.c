@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
@@ -545,6 +546,37 @@ static void no_core_is_left(void **state)
     assert_int_equal(outcome(&probe, FK_SANDBOX_SIGNER, false), 0);
 }
 
+/* Still able to start a child, as root or not: the program itself is executed anew. */
+static int be_master(void)
+{
+    static char name[] = "test_sandbox", pattern[] = "no such case";
+    char *const argv[] = {name, pattern, NULL};
+    int err, status;
+    pid_t pid;
+
+    if (fk_sandbox_master() != FK_OK || check_attributes() != 0)
+        return 70;
+    if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+        return 71;
+    err = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, NULL);
+    return err != 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ? 72 : 0;
+}
+
+static void master_is_closed_and_starts_children(void **state)
+{
+    int status;
+
+    (void)state;
+    for (int as_nobody = 0; as_nobody < 2; as_nobody++) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            _exit(as_nobody && fk_proc_drop(NULL) != FK_OK ? 73 : be_master());
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 static int abort_now(void)
 {
     abort();
@@ -560,10 +592,12 @@ static void abort_is_seen_as_such(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest cases[] = {
-        cmocka_unit_test(profiles_hold_as_they_are), cmocka_unit_test(profiles_hold_for_nobody),
-        cmocka_unit_test(only_a_worker_binds), cmocka_unit_test(no_core_is_left),
-        cmocka_unit_test(abort_is_seen_as_such)};
+    const struct CMUnitTest cases[] = {cmocka_unit_test(profiles_hold_as_they_are),
+                                       cmocka_unit_test(profiles_hold_for_nobody),
+                                       cmocka_unit_test(only_a_worker_binds),
+                                       cmocka_unit_test(no_core_is_left),
+                                       cmocka_unit_test(master_is_closed_and_starts_children),
+                                       cmocka_unit_test(abort_is_seen_as_such)};
 
     if (relaxed) {
         print_message("skipped: this build's sandbox is relaxed for leak checks\n");
