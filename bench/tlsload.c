@@ -134,6 +134,8 @@ static void conn_established(struct load *load, struct conn *conn)
         load->resumed++;
     if (load->hold) {
         load->finished++;
+        /* Tickets that come later are not read: the connection is idle from here on. */
+        conn_watch(load, conn, 0, EPOLL_CTL_DEL);
         if (load->started < load->total)
             conn_start(load, conn + load->concurrency);
         return;
