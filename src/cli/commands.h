@@ -3,6 +3,8 @@
 #ifndef FK_CLI_COMMANDS_H
 #define FK_CLI_COMMANDS_H
 
+int fk_cmd_keyd(int argc, char **argv);
+int fk_cmd_edge(int argc, char **argv);
 int fk_cmd_init(int argc, char **argv);
 int fk_cmd_ca(int argc, char **argv);
 int fk_cmd_key(int argc, char **argv);

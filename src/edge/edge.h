@@ -4,8 +4,11 @@
 
 #include "conf/conf.h"
 
-/* `farkey edge -c FILE [-v]`: the master, in the foreground. Returns the exit status. */
-int fk_edge_main(int argc, char **argv);
+#include <stdbool.h>
+
+/* `farkey edge`: the master, in the foreground; `file`: its configuration, `verbose`: log at level
+ * debug. Returns the exit status. */
+int fk_edge_main(const char *file, bool verbose);
 
 /* `farkey child edge-worker INDEX`: a child of it. Returns the exit status. */
 int fk_edge_child(const char *role, unsigned index);

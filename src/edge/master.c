@@ -510,24 +510,10 @@ static int run(const char *path, bool verbose)
     return err == FK_OK ? 0 : 1;
 }
 
-int fk_edge_main(int argc, char **argv)
+int fk_edge_main(const char *file, bool verbose)
 {
     char path[PATH_MAX];
-    const char *file = NULL;
-    bool verbose = false;
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-v") == 0)
-            verbose = true;
-        else if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
-            file = argv[++i];
-        else
-            file = NULL, i = argc;
-    }
-    if (file == NULL) {
-        fputs("usage: farkey edge -c FILE [-v]\n", stderr);
-        return 2;
-    }
     if (realpath(file, path) == NULL) {
         fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", file), fk_errno(errno));
         return 1;

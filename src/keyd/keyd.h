@@ -12,8 +12,11 @@
 
 #include "conf/conf.h"
 
-/* `farkey keyd -c FILE [-v]`: the master, in the foreground. Returns the exit status. */
-int fk_keyd_main(int argc, char **argv);
+#include <stdbool.h>
+
+/* `farkey keyd`: the master, in the foreground; `path`: its configuration, `verbose`: log at level
+ * debug. Returns the exit status. */
+int fk_keyd_main(const char *path, bool verbose);
 
 /* `farkey child ROLE INDEX` for "keyd-front" and "keyd-audit"; its exit status. */
 int fk_keyd_child(const char *role, unsigned index);

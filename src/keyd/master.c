@@ -183,25 +183,8 @@ static int run(const char *path, bool verbose)
     return master.status;
 }
 
-int fk_keyd_main(int argc, char **argv)
+int fk_keyd_main(const char *path, bool verbose)
 {
-    const char *path = NULL;
-    bool verbose = false, wrong = false;
-    int option;
-
-    optind = 1;
-    while ((option = getopt(argc, argv, "c:v")) != -1) {
-        if (option == 'c')
-            path = optarg;
-        else if (option == 'v')
-            verbose = true;
-        else
-            wrong = true;
-    }
-    if (path == NULL || wrong || optind != argc) {
-        (void)fprintf(stderr, "usage: farkey keyd -c FILE [-v]\n");
-        return 2;
-    }
     fk_log_role("keyd");
     if (verbose)
         fk_log_threshold(FK_LOG_DEBUG);

@@ -224,6 +224,13 @@ def test_usage(tmp_path):
     for words in [("help",), ("ca", "help"), ("key", "--help"), ("init", "--help"), ("ca", "issue", "--help"),
                   ("check", "--help"), ("status", "--help")]:
         assert "usage: farkey" in farkey(*words).stdout
+    for daemon in "keyd", "edge":
+        text = farkey(daemon, "--help").stdout
+        assert text.startswith(f"usage: farkey {daemon} ") and "-c, --conf FILE" in text and "-v, " in text
+        for words in [("--bogus",), ("-c",), (), ("-c", "x", "extra")]:
+            said = refused(daemon, *words, status=2)
+            assert said.startswith(f"farkey {daemon}: "), said
+        assert refused(daemon, "--bogus", status=2).count("\n") == 1
     for words in [(), ("nonsense",), ("ca",), ("ca", "nonsense"), ("init", "--nonsense"), ("init", "a"),
                   ("key", "generate", "--type", "dsa", "x"), ("ca", "issue", "--days", "0", "edge", "x")]:
         refused(*words, status=2)
