@@ -21,13 +21,13 @@
 
 static void log_refusal(const struct fk_conn *conn)
 {
-    struct fk_log_limit *limit = &conn->env->refused;
+    struct fk_log_limit *limit = &conn->env->failures[conn->failure];
     char peer[FK_ADDR_TEXT_SIZE];
 
     fk_addr_format(&conn->peer, peer);
     fk_log_limited(limit, FK_LOG_WARN, "connection refused", fk_uint("connection", conn->id),
                    fk_str("client", peer), fk_str("sni", conn->sni), fk_str("why", conn->reason),
-                   fk_error(conn->err));
+                   fk_str("err", fk_err_name(conn->err)));
 }
 
 static void log_access(const struct fk_conn *conn)
@@ -266,6 +266,7 @@ static void on_timer(struct fk_timer *timer)
         return;
     switch (conn->state) {
     case FK_CONN_WAIT:
+        conn->failure = FK_CLASS_KEY;
         (void)fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "no certificate", FK_ERR_UNAVAILABLE);
         break;
     case FK_CONN_HANDSHAKE:
@@ -299,8 +300,9 @@ static void turned_away(struct fk_conn_env *env, const struct fk_addr *peer, int
     char text[FK_ADDR_TEXT_SIZE];
 
     fk_addr_format(peer, text);
-    fk_log_limited(&env->refused, FK_LOG_WARN, "connection refused", fk_str("client", text),
-                   fk_str("why", "too many connections of this address"), fk_error(err));
+    fk_log_limited(&env->failures[FK_CLASS_LIMIT], FK_LOG_WARN, "connection refused",
+                   fk_str("client", text), fk_str("why", "too many connections of this address"),
+                   fk_str("err", fk_err_name(err)));
     fk_metric_add(env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
     fk_close(&fd);
 }

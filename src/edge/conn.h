@@ -11,6 +11,17 @@
 #include "edge/relay.h"
 #include "loop/metrics.h"
 
+/* Kinds of failure, each with a bound of its own on its log lines: junk, which anybody can send,
+ * must not hide that the key server or an origin fails. */
+enum fk_conn_class {
+    FK_CLASS_HELLO,  /* not TLS, no acceptable ClientHello, no such site */
+    FK_CLASS_LIMIT,  /* by address or rate */
+    FK_CLASS_TLS,    /* the handshake failed between the client and us */
+    FK_CLASS_KEY,    /* no key operation or no certificate from the key's holder */
+    FK_CLASS_ORIGIN, /* no origin could be reached */
+    FK_CLASS_COUNT,
+};
+
 /* What the connections of a worker share. */
 struct fk_conn_env {
     struct fk_loop *loop;
@@ -19,7 +30,7 @@ struct fk_conn_env {
     struct fk_scratch scratch;
     struct fk_list conns;
     uint64_t next_id;
-    struct fk_log_limit refused; /* bounds the log lines that clients can cause */
+    struct fk_log_limit failures[FK_CLASS_COUNT]; /* bound the log lines that clients can cause */
     /* A connection has ended: for draining, and to accept again after a limit. */
     void (*on_end)(struct fk_conn_env *env);
 };

@@ -66,6 +66,7 @@ static enum fk_conn_fact take_proxy(struct fk_conn *conn, const struct fk_proxy 
     if (err == FK_OK)
         return FK_FACT_PROXY_READ;
     fk_metric_add(conn->env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
+    conn->failure = FK_CLASS_LIMIT;
     return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many connections of this address",
                           err);
 }
@@ -140,6 +141,7 @@ static enum fk_conn_fact accept_hello(struct fk_conn *conn, const struct fk_clie
     err = fk_admit_handshake(conn->env->admit, conn->gen->limits, fk_loop_now_us(conn->env->loop));
     if (err != FK_OK) {
         fk_metric_add(metrics, FK_EDGE_LIMITED_RATE, 1);
+        conn->failure = FK_CLASS_LIMIT;
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many handshakes", err);
     }
     return conn->site->ctx == NULL ? FK_FACT_NO_CERTIFICATE : FK_FACT_HELLO_READ;

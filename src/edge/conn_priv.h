@@ -52,6 +52,7 @@ struct fk_conn {
     bool resumed;
     const char *reason; /* why it ended, NULL: in order */
     int err;
+    enum fk_conn_class failure; /* what kind that reason is, once there is one */
 };
 
 /* What each state does when something has happened; the fact it found, or FK_FACT_NONE. */

@@ -104,7 +104,7 @@ static void origin_failed(struct fk_conn *conn, int err)
     fk_metric_add(conn->env->metrics, FK_EDGE_ORIGIN_FAILED, 1);
     conn->reason = "no origin could be reached";
     conn->err = err;
-    fk_log_limited(&conn->env->refused, FK_LOG_WARN, "no origin could be reached",
+    fk_log_limited(&conn->env->failures[FK_CLASS_ORIGIN], FK_LOG_WARN, "no origin could be reached",
                    fk_uint("connection", conn->id), fk_str("site", conn->site->conf->block.title),
                    fk_error(err));
 }

@@ -29,6 +29,7 @@ static int begin(struct fk_conn *conn)
 {
     BIO *bio;
 
+    conn->failure = FK_CLASS_TLS; /* unless it turns out otherwise */
     if ((conn->setup = calloc(1, sizeof *conn->setup)) == NULL)
         return FK_ERR_NOMEM;
     conn->setup->conn = conn;
@@ -70,6 +71,7 @@ static void succeeded(struct fk_conn *conn)
 static enum fk_conn_fact key_failed(struct fk_conn *conn)
 {
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_KEY, 1);
+    conn->failure = FK_CLASS_KEY;
     conn->reason = "private key operation failed";
     conn->err = conn->setup->key.err;
     return FK_FACT_REFUSED;
@@ -161,5 +163,7 @@ void fk_conn_late_handshake(struct fk_conn *conn)
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
     conn->reason = paused ? "key server did not answer in time" : "client too slow";
     conn->err = FK_ERR_TIMEOUT;
+    if (paused)
+        conn->failure = FK_CLASS_KEY;
     fk_conn_end_handshake(conn, FK_ERR_TIMEOUT);
 }

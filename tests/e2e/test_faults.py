@@ -5,6 +5,7 @@ Seeds: K11 (channel lost and made anew), K12 (several key servers).
 import os
 import re
 import signal
+import socket
 import struct
 import threading
 
@@ -99,6 +100,29 @@ def test_all_key_servers_gone_and_back(pair, daemons, folder):
     assert "Reused" in pair.s_client("-tls1_3", "-sess_in", session)
     pair.start_keyd(daemons)
     harness.wait_until(lambda: works(pair), "handshakes after the key server is back")
+
+
+def send_junk(port, over):
+    """What is not TLS, connection after connection, until `over` is set."""
+    while not over.is_set():
+        with socket.create_connection(("127.0.0.1", port), harness.PATIENCE) as sock:
+            sock.sendall(b"junk" * 16)
+            sock.recv(100)
+
+
+def test_junk_does_not_hide_key_failures(pair, daemons):
+    pair.start(daemons)
+    assert pair.keyd.stop() == 0
+    over = threading.Event()
+    flood = threading.Thread(target=send_junk, args=(pair.port, over))
+    flood.start()
+    try:
+        pair.edge.wait_log('why="not TLS".*repeated=[1-9]')  # this kind is over its bound
+        refused_by_alert(pair)
+        pair.edge.wait_log('connection refused.*why="private key operation failed"')
+    finally:
+        over.set()
+        flood.join()
 
 
 @pytest.fixture
