@@ -176,6 +176,5 @@ enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn)
 
 enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn)
 {
-    conn->wants = 0;
-    return conn->site->ctx == NULL ? FK_FACT_NONE : FK_FACT_CERTIFICATE;
+    return conn->site->ctx == NULL ? fk_conn_watch(conn) : FK_FACT_CERTIFICATE;
 }

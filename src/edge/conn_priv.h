@@ -62,6 +62,9 @@ enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn);
 
+/* For states that wait for others than the client: FK_FACT_LOST when it has left. */
+enum fk_conn_fact fk_conn_watch(struct fk_conn *conn);
+
 /* What is done when time is over in a state, before the table is asked. */
 void fk_conn_late_handshake(struct fk_conn *conn);
 

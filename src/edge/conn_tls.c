@@ -5,9 +5,11 @@
 #include "edge/conn_priv.h"
 #include "edge/metrics.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 static void on_wake(struct fk_rkey_session *session)
 {
@@ -100,6 +102,21 @@ static enum fk_conn_fact lost(struct fk_conn *conn)
     return fk_conn_lose(conn, "client left during the handshake", FK_ERR_CLOSED);
 }
 
+/*
+ * While others are waited for, the socket is watched for the client's end only. What it sends stays
+ * there for OpenSSL, and ends the watch: the event would come again and again.
+ */
+enum fk_conn_fact fk_conn_watch(struct fk_conn *conn)
+{
+    char byte;
+    ssize_t n = recv(conn->fd, &byte, 1, MSG_PEEK);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        return lost(conn);
+    conn->wants = n > 0 ? 0 : FK_IO_READ;
+    return FK_FACT_NONE;
+}
+
 static enum fk_conn_fact failed(struct fk_conn *conn, int result)
 {
     switch (SSL_get_error(conn->ssl, result)) {
@@ -110,7 +127,7 @@ static enum fk_conn_fact failed(struct fk_conn *conn, int result)
         conn->wants = FK_IO_WRITE;
         return FK_FACT_NONE;
     case SSL_ERROR_WANT_ASYNC:
-        conn->wants = 0;
+        conn->wants = FK_IO_READ; /* see fk_conn_watch() */
         return FK_FACT_NONE;
     case SSL_ERROR_SYSCALL:
         return lost(conn);
@@ -129,7 +146,7 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
     if (conn->ssl == NULL && begin(conn) != FK_OK)
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", FK_ERR_NOMEM);
     if (conn->setup->key.waiting)
-        return FK_FACT_NONE; /* only its answer moves the handshake */
+        return fk_conn_watch(conn); /* only its answer moves the handshake */
     ERR_clear_error();
     fk_rkey_enter(&conn->setup->key);
     result = SSL_do_handshake(conn->ssl);

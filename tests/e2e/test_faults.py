@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import threading
 
@@ -100,6 +101,23 @@ def test_all_key_servers_gone_and_back(pair, daemons, folder):
     assert "Reused" in pair.s_client("-tls1_3", "-sess_in", session)
     pair.start_keyd(daemons)
     harness.wait_until(lambda: works(pair), "handshakes after the key server is back")
+
+
+def test_client_leaves_while_the_key_server_is_stopped(pair, daemons):
+    pair.start(daemons)
+    signal_tree(pair.keyd, signal.SIGSTOP)
+    try:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="example.com")
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        with socket.create_connection(("127.0.0.1", pair.port), harness.PATIENCE) as sock:
+            sock.sendall(outgoing.read())
+        # Noticed before the deadline of the key operation, which would have been the reason else.
+        pair.edge.wait_log('why="client left during the handshake"')
+        harness.wait_until(lambda: pair.status("edge")["counters"]["connections"] == 0, "the connection is gone")
+    finally:
+        signal_tree(pair.keyd, signal.SIGCONT)
 
 
 def send_junk(port, over):
