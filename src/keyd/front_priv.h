@@ -11,6 +11,12 @@
 #include "tls/channel.h"
 #include "wire/keymsg.h"
 
+/* What one front keeps of an edge for all its channels. It outlives them: an edge that connects
+ * anew again and again is still the same edge. */
+struct fk_front_account {
+    struct fk_log_limit opened, closed; /* bound its lines about channels */
+};
+
 struct fk_front {
     struct fk_loop *loop;
     struct fk_front_options options;
@@ -30,6 +36,7 @@ struct fk_front {
     bool draining;
     uint64_t day; /* since 1970, renewed by the tick */
     struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit;
+    struct fk_front_account accounts[FK_KEYD_EDGES_MAX]; /* by the number of the edge's slot */
 };
 
 /* A listening socket and the block that it was made from. */
@@ -52,7 +59,8 @@ struct fk_front_conn {
     struct fk_addr peer;
     const struct fk_policy_edge *edge; /* NULL until the handshake is done; of front->set */
     char identity[FK_IDENTITY_SIZE];
-    struct fk_quota_slot *slot; /* where this channel is counted, NULL: nowhere yet */
+    struct fk_quota_slot *slot;       /* where this channel is counted, NULL: nowhere yet */
+    struct fk_front_account *account; /* of the edge, NULL until it is known */
     enum fk_key_dialect dialect;
     bool dialect1_allowed; /* by the listener */
     bool stalled;          /* frames may wait in the queue, reading is paused */

@@ -59,6 +59,8 @@ static int identify(struct fk_front_conn *conn, enum fk_keyd_metric *ret_metric)
     conn->edge = fk_policy_find(conn->front->set->policy, conn->identity);
     if (conn->edge == NULL)
         return FK_ERR_NOT_FOUND;
+    conn->account =
+        &conn->front->accounts[fk_quota_number(conn->front->options.quota, conn->edge->slot)];
     /* A new revocation list may have come during the handshake. */
     if (conn->generation != conn->front->set->generation && !still_valid(conn))
         return FK_ERR_VERIFY;
@@ -110,8 +112,9 @@ static void on_open(struct fk_front_conn *conn)
     front->n_handshaking--;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_front_count(front, FK_KEYD_CONNECTIONS);
-    fk_log(FK_LOG_INFO, "channel open", fk_uint("channel", conn->id), peer_field(conn, text),
-           fk_str("edge", edge_name(conn)), fk_uint("dialect", (uint64_t)conn->dialect));
+    fk_log_limited(&conn->account->opened, FK_LOG_INFO, "channel open",
+                   fk_uint("channel", conn->id), peer_field(conn, text),
+                   fk_str("edge", edge_name(conn)), fk_uint("dialect", (uint64_t)conn->dialect));
 }
 
 static void on_closed(struct fk_front_conn *conn, int err)
@@ -121,9 +124,10 @@ static void on_closed(struct fk_front_conn *conn, int err)
 
     conn->doomed = true;
     if (conn->edge != NULL) {
-        fk_log(FK_LOG_INFO, "channel closed", fk_uint("channel", conn->id),
-               fk_str("edge", edge_name(conn)), fk_uint("unanswered", conn->inflight),
-               fk_str("detail", fk_channel_io_reason(conn->io)), fk_error(err));
+        fk_log_limited(&conn->account->closed, FK_LOG_INFO, "channel closed",
+                       fk_uint("channel", conn->id), fk_str("edge", edge_name(conn)),
+                       fk_uint("unanswered", conn->inflight),
+                       fk_str("detail", fk_channel_io_reason(conn->io)), fk_error(err));
         return;
     }
     fk_front_count(front, FK_KEYD_REFUSED_TLS);
@@ -396,8 +400,8 @@ bool fk_front_conn_recheck(struct fk_front_conn *conn)
     if (conn->edge != NULL &&
         fk_addr_permitted(&conn->peer, &conn->edge->allow, &conn->edge->deny) && still_valid(conn))
         return true;
-    fk_log(FK_LOG_WARN, "channel closed: no longer allowed", fk_uint("channel", conn->id),
-           fk_str("identity", conn->identity));
+    fk_log_limited(&conn->account->closed, FK_LOG_WARN, "channel closed: no longer allowed",
+                   fk_uint("channel", conn->id), fk_str("identity", conn->identity));
     return false;
 }
 
@@ -408,8 +412,9 @@ void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg)
     int err = fk_keymsg_encode(msg, conn->dialect == FK_DIALECT_1, out);
 
     if (err != FK_OK) {
-        fk_log(FK_LOG_ERROR, "answer not sent, closing", fk_uint("channel", conn->id),
-               fk_str("edge", edge_name(conn)), fk_error(err));
+        fk_log_limited(&conn->front->error_limit, FK_LOG_ERROR, "answer not sent, closing",
+                       fk_uint("channel", conn->id), fk_str("edge", edge_name(conn)),
+                       fk_error(err));
         conn->doomed = true;
         return;
     }

@@ -82,6 +82,11 @@ struct fk_quota_slot *fk_quota_find(struct fk_quota *quota, const char *identity
     return NULL;
 }
 
+size_t fk_quota_number(const struct fk_quota *quota, const struct fk_quota_slot *slot)
+{
+    return (size_t)(slot - quota->slots);
+}
+
 int fk_quota_assign(struct fk_quota *quota, const char *identity)
 {
     struct fk_quota_slot *slot;

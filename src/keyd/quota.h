@@ -33,6 +33,8 @@ void fk_quota_bury(struct fk_quota *quota, unsigned front);
 
 /* Front: the slot of an identity, NULL when it has none. Valid while mapped. */
 struct fk_quota_slot *fk_quota_find(struct fk_quota *quota, const char *identity);
+/* Its number, below FK_KEYD_EDGES_MAX. */
+size_t fk_quota_number(const struct fk_quota *quota, const struct fk_quota_slot *slot);
 
 /*
  * Take one operation at `now_us` (monotonic) from a bucket that fills with `rate_milli` thousandths

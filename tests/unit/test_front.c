@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "keyd/front.h"
 #include "loop/sock.h"
@@ -607,6 +608,41 @@ static void change_of_sets_keeps_or_ends_channels(void **state)
     end();
 }
 
+/* The lines of one edge that comes and goes without end are bounded. */
+static void channels_of_an_edge_do_not_flood_the_log(void **state)
+{
+    char path[128], text[65536];
+    size_t lines = 0;
+    ssize_t len;
+    int fd;
+
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/log", folder);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
+    fk_log_fd(fd);
+    begin("");
+    fk_log_threshold(FK_LOG_INFO);
+    for (int i = 0; i < 6 * FK_LOG_BURST; i++) {
+        struct edge edge;
+
+        connect_edge(&edge, client_ctx);
+        hang_up(&edge);
+        UNTIL(fk_front_channels(front) == 0);
+    }
+    fk_log_threshold(FK_LOG_ERROR);
+    fk_log_fd(2);
+    end();
+    len = pread(fd, text, sizeof text - 1, 0);
+    assert_true(len > 0);
+    text[len] = '\0';
+    for (const char *at = text; (at = strstr(at, "channel ")) != NULL; at++)
+        lines++;
+    assert_in_range(lines, 2, 6 * FK_LOG_BURST);
+    (void)close(fd);
+    (void)unlink(path);
+}
+
 /* Pages of INFO: every key that the edge may use, once, with its chain; no retired one. */
 static void info_comes_in_pages(void **state)
 {
@@ -651,6 +687,7 @@ int main(int argc, char **argv)
         CASE(draining_answers_then_closes),
         CASE(change_of_sets_keeps_or_ends_channels),
         CASE(info_comes_in_pages),
+        CASE(channels_of_an_edge_do_not_flood_the_log),
     };
 
     if (argc > 1)
