@@ -23,7 +23,8 @@ struct ask {
     const struct fk_keymsg *msg;
     uint16_t permission;
     unsigned types;        /* of key */
-    struct fk_reader hash; /* for the audit line */
+    struct fk_reader hash; /* for the audit line; of `bytes` or of the message */
+    uint8_t bytes[48];
 };
 
 struct op {
@@ -41,7 +42,6 @@ struct op {
 
 static int parse_sign13(struct ask *ask)
 {
-    static uint8_t hash[48]; /* one loop: read before the next message is parsed */
     struct fk_sign13 op;
     int err;
 
@@ -49,21 +49,20 @@ static int parse_sign13(struct ask *ask)
         return err;
     if (op.role == FK_ROLE_CLIENT)
         ask->permission = FK_PERM_CLIENT;
-    memcpy(hash, op.hash, op.hash_len);
-    ask->hash = fk_item(hash, op.hash_len);
+    memcpy(ask->bytes, op.hash, op.hash_len);
+    ask->hash = fk_item(ask->bytes, op.hash_len);
     return FK_OK;
 }
 
 static int parse_sign12(struct ask *ask)
 {
-    static uint8_t random[32];
     struct fk_sign12 op;
     int err;
 
     if ((err = fk_sign12_decode(ask->msg->payload, &op)) != FK_OK)
         return err;
-    memcpy(random, op.client_random, sizeof random);
-    ask->hash = fk_item(random, sizeof random);
+    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
     return FK_OK;
 }
 
