@@ -38,8 +38,9 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
 void fk_front_free(struct fk_front *front);
 
 /*
- * Serve another set (taken). Channels stay, unless their edge is no longer known or their
- * certificate no longer valid. Listeners of the old set are closed: those of the new follow.
+ * Serve another set (taken). Channels stay if the new set would admit them: listener (by address
+ * and device), its dialect and ranges, edge and its ranges, certificate. Listeners of the old set
+ * are closed: those of the new follow.
  */
 void fk_front_use(struct fk_front *front, struct fk_front_set *set);
 

@@ -57,16 +57,16 @@ struct fk_front_conn {
     uint64_t id;
     uint32_t generation; /* of the set that its TLS was made from */
     struct fk_addr peer;
-    const struct fk_policy_edge *edge; /* NULL until the handshake is done; of front->set */
+    const struct fk_keyd_listen_conf *listen; /* where it came in; of front->set */
+    const struct fk_policy_edge *edge;        /* NULL until the handshake is done; of front->set */
     char identity[FK_IDENTITY_SIZE];
     struct fk_quota_slot *slot;       /* where this channel is counted, NULL: nowhere yet */
     struct fk_front_account *account; /* of the edge, NULL until it is known */
     enum fk_key_dialect dialect;
-    bool dialect1_allowed; /* by the listener */
-    bool stalled;          /* frames may wait in the queue, reading is paused */
-    bool doomed;           /* to be closed when the stack has unwound */
-    bool partial;          /* the beginning of a frame waits for its rest */
-    struct fk_defer more;  /* goes on with frames that were left for fairness */
+    bool stalled;         /* frames may wait in the queue, reading is paused */
+    bool doomed;          /* to be closed when the stack has unwound */
+    bool partial;         /* the beginning of a frame waits for its rest */
+    struct fk_defer more; /* goes on with frames that were left for fairness */
     struct fk_list requests;
     size_t inflight;
     uint64_t since_us;     /* of the connection, then of the last whole frame */

@@ -87,7 +87,7 @@ static int choose_dialect(struct fk_front_conn *conn)
     SSL_get0_alpn_selected(ssl, &alpn, &len);
     if (len == 0) {
         conn->dialect = FK_DIALECT_1;
-        return conn->dialect1_allowed ? FK_OK : FK_ERR_UNSUPPORTED;
+        return conn->listen->dialect1 ? FK_OK : FK_ERR_UNSUPPORTED;
     }
     conn->dialect = FK_DIALECT_2;
     return SSL_version(ssl) >= TLS1_3_VERSION ? FK_OK : FK_ERR_VERSION;
@@ -282,7 +282,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     conn->peer = *peer;
     conn->id = front->last_conn + 1;
     conn->generation = front->set->generation;
-    conn->dialect1_allowed = dialect1;
+    conn->listen = listener->conf;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
     fk_defer_init(&conn->more, front->loop, on_more);
@@ -392,15 +392,61 @@ bool fk_front_conn_expired(struct fk_front_conn *conn, uint64_t now)
     return true;
 }
 
-bool fk_front_conn_recheck(struct fk_front_conn *conn)
+/* The block of the present set that stands for one of the old: same address, same device. */
+static const struct fk_keyd_listen_conf *find_listen(const struct fk_front_set *set,
+                                                     const struct fk_keyd_listen_conf *old)
+{
+    const char *device = old->device != NULL ? old->device : "";
+
+    for (const struct fk_conf_block *at = set->conf->listens; at != NULL; at = at->next) {
+        const struct fk_keyd_listen_conf *listen = (const void *)at;
+
+        if (strcmp(at->title, old->block.title) == 0 &&
+            strcmp(listen->device != NULL ? listen->device : "", device) == 0)
+            return listen;
+    }
+    return NULL;
+}
+
+/* Without memory for the ranges: no. */
+static bool listen_permits(const struct fk_keyd_listen_conf *listen, const struct fk_addr *peer)
+{
+    struct fk_ranges allow = {.items = NULL}, deny = {.items = NULL};
+    bool permitted = fk_keyd_conf_ranges(&listen->allow, &allow) == FK_OK &&
+                     fk_keyd_conf_ranges(&listen->deny, &deny) == FK_OK &&
+                     fk_addr_permitted(peer, &allow, &deny);
+
+    free(allow.items);
+    free(deny.items);
+    return permitted;
+}
+
+/* Whether the listener that took it would take it now. */
+static bool recheck_listen(struct fk_front_conn *conn)
+{
+    conn->listen = find_listen(conn->front->set, conn->listen);
+    return conn->listen != NULL && listen_permits(conn->listen, &conn->peer);
+}
+
+/* Whether its edge is still one and may still come like this. */
+static bool recheck_edge(struct fk_front_conn *conn)
 {
     if (conn->edge == NULL) /* in its handshake: that is judged by the new set when it ends */
         return true;
     conn->edge = fk_policy_find(conn->front->set->policy, conn->identity);
-    if (conn->edge != NULL &&
-        fk_addr_permitted(&conn->peer, &conn->edge->allow, &conn->edge->deny) && still_valid(conn))
+    return conn->edge != NULL && (conn->dialect != FK_DIALECT_1 || conn->listen->dialect1) &&
+           fk_addr_permitted(&conn->peer, &conn->edge->allow, &conn->edge->deny) &&
+           still_valid(conn);
+}
+
+bool fk_front_conn_recheck(struct fk_front_conn *conn)
+{
+    struct fk_log_limit *limit =
+        conn->account != NULL ? &conn->account->closed : &conn->front->tls_limit;
+
+    if (recheck_listen(conn) && recheck_edge(conn))
         return true;
-    fk_log_limited(&conn->account->closed, FK_LOG_WARN, "channel closed: no longer allowed",
+    fk_log_limited(limit, FK_LOG_WARN, "channel closed: no longer allowed",
                    fk_uint("channel", conn->id), fk_str("identity", conn->identity));
     return false;
 }

@@ -27,7 +27,8 @@ static struct fk_loop *loop;
 static struct fk_timer watchdog;
 static struct fk_quota *quota;
 static struct fk_front *front;
-static SSL_CTX *client_ctx, *stranger_ctx;
+static SSL_CTX *client_ctx, *stranger_ctx, *dialect1_ctx;
+static const char *listen_block = "listen \"127.0.0.1:1\" { }"; /* of the next set */
 static char folder[64];
 static uint16_t port;
 static bool drained;
@@ -204,10 +205,10 @@ static struct fk_front_set *make_set(uint32_t generation, const char *edges, con
 
     (void)snprintf(
         text, sizeof text,
-        "listen \"127.0.0.1:1\" { }\nkeys \"keys\" { }\nlog_level = error\n"
+        "%s\nkeys \"keys\" { }\nlog_level = error\n"
         "channel { certificate = \"channel.crt\" key = \"channel.key\" ca = \"ca.crt\" }\n"
         "%s\nlimits { %s }\n",
-        edges, limits);
+        listen_block, edges, limits);
     put("keyd.conf", text);
     (void)snprintf(path, sizeof path, "%s/keyd.conf", folder);
     assert_ok(fk_bundle_new(&bundle));
@@ -270,6 +271,8 @@ static void make_identities(void)
 
     SSL_CTX_free(make_client(key, ca, ca_key, "URI:farkey:keyserver:s"));
     client_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
+    dialect1_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
+    assert_int_equal(SSL_CTX_set_alpn_protos(dialect1_ctx, NULL, 0), 0);
     stranger_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:unknown");
     X509_free(ca);
 }
@@ -387,6 +390,7 @@ static int teardown(void **state)
     }
     SSL_CTX_free(client_ctx);
     SSL_CTX_free(stranger_ctx);
+    SSL_CTX_free(dialect1_ctx);
     fk_quota_close(quota);
     fk_loop_free(loop);
     return rmdir(folder);
@@ -643,6 +647,70 @@ static void channels_of_an_edge_do_not_flood_the_log(void **state)
     (void)unlink(path);
 }
 
+/* What the listener admitted is judged again by the listener of the new set. */
+static void change_of_a_listener_ends_what_it_would_not_take(void **state)
+{
+    static const struct {
+        const char *before, *after;
+        bool stays1, stays2; /* channels of dialect 1 and 2 */
+    } rows[] = {
+        {"dialect1 = on", "dialect1 = on", true, true},
+        {"dialect1 = on", "dialect1 = off", false, true},
+        {"dialect1 = on", "dialect1 = on deny = {\"127.0.0.0/8\"}", false, false},
+        {"dialect1 = on", "dialect1 = on allow = {\"192.0.2.0/24\"}", false, false},
+        {"dialect1 = on", "dialect1 = on device = \"vpn0\"", false, false},
+        {"dialect1 = on", NULL, false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *usual = listen_block;
+        struct edge one, two;
+        char text[128];
+
+        (void)snprintf(text, sizeof text, "listen \"127.0.0.1:1\" { %s }", rows[i].before);
+        listen_block = text;
+        begin("");
+        connect_edge(&one, dialect1_ctx);
+        connect_edge(&two, client_ctx);
+        UNTIL(fk_front_channels(front) == 2 && one.open && two.open);
+        settle();
+        (void)snprintf(text, sizeof text, "listen \"127.0.0.1:%d\" { %s }",
+                       rows[i].after != NULL ? 1 : 2, rows[i].after != NULL ? rows[i].after : "");
+        fk_front_use(front, make_set(2, EDGES, ""));
+        assert_int_equal(fk_front_channels(front), rows[i].stays1 + rows[i].stays2);
+        UNTIL(one.closed == !rows[i].stays1 && two.closed == !rows[i].stays2);
+        hang_up(&one);
+        hang_up(&two);
+        end();
+        listen_block = usual;
+    }
+}
+
+/* Judged by the new set even before it is known who comes. */
+static void change_of_a_listener_ends_handshakes(void **state)
+{
+    const char *usual = listen_block;
+    struct fk_addr addr;
+    char text[32];
+    int fd;
+
+    (void)state;
+    begin("");
+    (void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
+    assert_ok(fk_addr_parse(text, &addr));
+    assert_ok(fk_sock_connect(&addr, NULL, NULL, &fd));
+    UNTIL(fk_front_channels(front) == 1);
+    fk_front_use(front, make_set(2, EDGES, ""));
+    assert_int_equal(fk_front_channels(front), 1);
+    listen_block = "listen \"127.0.0.1:2\" { }";
+    fk_front_use(front, make_set(3, EDGES, ""));
+    assert_int_equal(fk_front_channels(front), 0);
+    listen_block = usual;
+    (void)close(fd);
+    end();
+}
+
 /* Pages of INFO: every key that the edge may use, once, with its chain; no retired one. */
 static void info_comes_in_pages(void **state)
 {
@@ -687,6 +755,8 @@ int main(int argc, char **argv)
         CASE(draining_answers_then_closes),
         CASE(change_of_sets_keeps_or_ends_channels),
         CASE(info_comes_in_pages),
+        CASE(change_of_a_listener_ends_what_it_would_not_take),
+        CASE(change_of_a_listener_ends_handshakes),
         CASE(channels_of_an_edge_do_not_flood_the_log),
     };
 
