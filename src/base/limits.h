@@ -206,6 +206,11 @@
 /* Connections accepted, and frames of one channel handled, before others get their turn. */
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256
+/* PING and INFO of one edge at one front: a second, and at once. An edge's workers together read
+ * the list of all keys that a key server can have in less; without a bound the copying of
+ * certificates would take the front from other edges. */
+#define FK_KEYD_TALK_RATE  1000
+#define FK_KEYD_TALK_BURST 20000
 /* A changed key directory is read when nothing changed in it for so long, or in spite of changes
  * after the second time: a key and its certificate are written one after the other. */
 #define FK_KEYD_SETTLE_US     300000

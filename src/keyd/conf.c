@@ -46,6 +46,11 @@ static const struct fk_conf_name count_names[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name half_names[] = {
+    {"half", 0, "half of what limits allow the front: one edge leaves room for others"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name failure_names[] = {
     {"refuse", 1, "no operation without its line in the log"},
     {"continue", 0, "go on and count the lines that are lost"},
@@ -250,6 +255,15 @@ static const struct fk_conf_option edge_options[] = {
      .fallback = "256",
      .max = 65536,
      .help = "Channels of the edge at one time, over all fronts."},
+    {.name = "outstanding",
+     .type = FK_CONF_INT,
+     .offset = EDGE(outstanding),
+     .fallback = "half",
+     .min = 1,
+     .max = FK_KEYD_OUTSTANDING_MAX,
+     .names = half_names,
+     .help = "Requests of the edge under way in one front, over all its channels; the front reads "
+             "no further until some are answered."},
     {.name = "addresses",
      .type = FK_CONF_RANGES,
      .offset = EDGE(addresses),

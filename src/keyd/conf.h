@@ -35,6 +35,7 @@ struct fk_keyd_edge_conf {
     uint64_t burst;       /* operations */
     uint64_t quota;       /* operations a day (UTC), 0: no bound */
     uint64_t connections; /* 0: no bound but the front's */
+    uint64_t outstanding; /* requests under way in one front, 0: half of the front's */
     struct fk_conf_list addresses, deny_addresses;
 };
 

@@ -15,6 +15,8 @@
  * anew again and again is still the same edge. */
 struct fk_front_account {
     struct fk_log_limit opened, closed; /* bound its lines about channels */
+    size_t outstanding;                 /* its requests with the signers */
+    uint64_t talk_us; /* PING and INFO: when their bucket would be full again, see may_talk() */
 };
 
 struct fk_front {
@@ -81,7 +83,8 @@ struct fk_front_conn {
 struct fk_front_request {
     struct fk_list link;
     struct fk_front *front;
-    struct fk_front_conn *conn; /* NULL: the channel is gone, only the audit line is due */
+    struct fk_front_conn *conn;       /* NULL: the channel is gone, only the audit line is due */
+    struct fk_front_account *account; /* where it is counted while it is with the signers */
     struct fk_signer_call *call;
     uint64_t started_us;
     uint32_t id;

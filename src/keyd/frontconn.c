@@ -156,12 +156,23 @@ static void handle_frame(struct fk_front_conn *conn, const struct fk_frame *fram
     fk_front_conn_send_error(conn, frame->id, err == FK_ERR_VERSION ? err : FK_ERR_FORMAT);
 }
 
-/* Whether another request may be taken: bounds what one channel, and all together, hold. */
+/* What one edge may have under way: not the whole front, unless the operator says so. */
+static size_t edge_bound(const struct fk_front_conn *conn)
+{
+    uint64_t bound = conn->edge->outstanding;
+
+    if (bound == 0)
+        bound = (conn->front->set->limits->outstanding + 1) / 2;
+    return (size_t)bound;
+}
+
+/* Whether another request may be taken: bounds what a channel, an edge, and all together, hold. */
 static bool has_room(const struct fk_front_conn *conn)
 {
     const struct fk_keyd_limits_conf *limits = conn->front->set->limits;
 
     return conn->inflight < limits->channel_outstanding &&
+           conn->account->outstanding < edge_bound(conn) &&
            conn->front->outstanding < limits->outstanding &&
            fk_buf_len(fk_channel_io_out(conn->io)) < limits->output;
 }

@@ -301,6 +301,7 @@ static void on_done(void *arg, int err, const uint8_t *data, size_t len, uint32_
     fk_front_count_result(front, err);
     fk_metric_observe(front->options.metrics, FK_KEYD_SECONDS, took);
     front->outstanding--;
+    request->account->outstanding--;
     give_request(request);
     if (front->some_stalled)
         fk_defer_start(&front->resume);
@@ -392,6 +393,8 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
     fk_list_append(&conn->requests, &request->link);
     conn->inflight++;
     conn->front->outstanding++;
+    request->account = conn->account;
+    request->account->outstanding++;
     return FK_OK;
 }
 
@@ -447,6 +450,19 @@ static int check_form(const struct op *op, struct ask *ask)
     return op->parse(ask);
 }
 
+/* Take one PING or INFO from the edge's bucket (as fk_quota_rate(), of this front only). */
+static bool may_talk(struct fk_front_conn *conn)
+{
+    const uint64_t cost = 1000000 / FK_KEYD_TALK_RATE;
+    uint64_t now = fk_loop_now_us(conn->front->loop);
+    uint64_t start = conn->account->talk_us > now ? conn->account->talk_us : now;
+
+    if (start - now > cost * (FK_KEYD_TALK_BURST - 1))
+        return false;
+    conn->account->talk_us = start + cost;
+    return true;
+}
+
 void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
@@ -458,11 +474,13 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         fk_front_count(conn->front, FK_KEYD_OP_OTHER);
     } else {
         fk_front_count(conn->front, op->metric);
-        if (op->answer != NULL) {
+        if (op->answer != NULL && may_talk(conn)) {
             op->answer(conn, msg);
             return;
         }
-        if (check_form(op, &ask) != FK_OK)
+        if (op->answer != NULL)
+            err = FK_ERR_RATE;
+        else if (check_form(op, &ask) != FK_OK)
             err = FK_ERR_FORMAT;
     }
     if (err == FK_OK) {
@@ -470,7 +488,7 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         return;
     }
     fk_front_count_result(conn->front, err);
-    fk_log_limited(&conn->front->error_limit, FK_LOG_WARN, "bad request",
+    fk_log_limited(&conn->front->error_limit, FK_LOG_WARN, "request not taken",
                    fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
                    fk_uint("opcode", msg->opcode), fk_error(err));
     fk_front_conn_send_error(conn, msg->id, err);

@@ -53,6 +53,7 @@ static int load_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index
     edge->burst = conf->burst;
     edge->quota = conf->quota;
     edge->connections = conf->connections;
+    edge->outstanding = conf->outstanding;
     if ((edge->slot = fk_quota_find(quota, edge->identity)) == NULL)
         return FK_ERR_NOT_FOUND;
     if ((err = fk_keyd_conf_ranges(&conf->addresses, &edge->allow)) != FK_OK ||

@@ -13,7 +13,7 @@ struct fk_policy_edge {
     char name[64];
     char identity[FK_IDENTITY_SIZE];
     uint16_t permissions; /* FK_PERM_* */
-    uint64_t rate, burst, quota, connections;
+    uint64_t rate, burst, quota, connections, outstanding;
     struct fk_ranges allow, deny;
     uint8_t *keys;              /* a bit for each position in the index */
     struct fk_quota_slot *slot; /* shared with the other fronts */

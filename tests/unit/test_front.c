@@ -13,6 +13,7 @@
 #include "wire/keyop.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,7 +28,7 @@ static struct fk_loop *loop;
 static struct fk_timer watchdog;
 static struct fk_quota *quota;
 static struct fk_front *front;
-static SSL_CTX *client_ctx, *stranger_ctx, *dialect1_ctx;
+static SSL_CTX *client_ctx, *other_ctx, *stranger_ctx, *dialect1_ctx;
 static const char *listen_block = "listen \"127.0.0.1:1\" { }"; /* of the next set */
 static char folder[64];
 static uint16_t port;
@@ -228,7 +229,9 @@ static struct fk_front_set *make_set(uint32_t generation, const char *edges, con
     return set;
 }
 
-#define EDGES "edge \"e\" { keys = {\"k0\",\"k1\",\"k2\",\"k3\",\"k4\",\"k5\",\"k6\"} }"
+#define EDGE(name, more) \
+    "edge \"" name "\" { keys = {\"k0\",\"k1\",\"k2\",\"k3\",\"k4\",\"k5\",\"k6\"} " more " }\n"
+#define EDGES EDGE("e", "outstanding = 65536")
 
 static SSL_CTX *make_client(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key, const char *san)
 {
@@ -273,6 +276,7 @@ static void make_identities(void)
     client_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
     dialect1_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
     assert_int_equal(SSL_CTX_set_alpn_protos(dialect1_ctx, NULL, 0), 0);
+    other_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:f");
     stranger_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:unknown");
     X509_free(ca);
 }
@@ -305,15 +309,20 @@ static void add_signer(unsigned index)
     signer_fd = fds[1];
 }
 
-static void begin(const char *limits)
+static void begin_with(const char *edges, const char *limits)
 {
     struct fk_front_options options = {.quota = quota, .drained = on_drained};
 
     drained = false;
     n_asked = 0;
-    assert_ok(fk_front_new(loop, &options, make_set(1, EDGES, limits), &front));
+    assert_ok(fk_front_new(loop, &options, make_set(1, edges, limits), &front));
     listen_on();
     add_signer(0);
+}
+
+static void begin(const char *limits)
+{
+    begin_with(EDGES, limits);
 }
 
 static void end(void)
@@ -368,6 +377,7 @@ static int setup(void **state)
 
     (void)state;
     fk_log_threshold(FK_LOG_ERROR);
+    (void)signal(SIGPIPE, SIG_IGN); /* as in every child of a master */
     (void)snprintf(folder, sizeof folder, "/tmp/test_front_XXXXXX");
     if (mkdtemp(folder) == NULL || fk_loop_new(&loop) != FK_OK || fk_quota_create(&fd) != FK_OK ||
         fk_quota_open(fd, &quota) != FK_OK)
@@ -375,6 +385,7 @@ static int setup(void **state)
     (void)close(fd);
     fk_timer_init(&watchdog, loop, on_watchdog);
     make_identities();
+    assert_ok(fk_quota_assign(quota, "farkey:edge:f"));
     return fk_quota_assign(quota, "farkey:edge:e");
 }
 
@@ -390,6 +401,7 @@ static int teardown(void **state)
     }
     SSL_CTX_free(client_ctx);
     SSL_CTX_free(stranger_ctx);
+    SSL_CTX_free(other_ctx);
     SSL_CTX_free(dialect1_ctx);
     fk_quota_close(quota);
     fk_loop_free(loop);
@@ -510,6 +522,89 @@ static void bound_of_the_front_is_shared(void **state)
     UNTIL(one.n_answers == 4 && two.n_answers == 1);
     hang_up(&one);
     hang_up(&two);
+    end();
+}
+
+/* However many channels it opens, an edge leaves others their part of the front. */
+static void edge_leaves_room_for_others(void **state)
+{
+    static const struct {
+        const char *edges;
+        size_t bound;
+    } rows[] = {
+        {EDGE("e", "") EDGE("f", ""), 4},
+        {EDGE("e", "outstanding = 3") EDGE("f", ""), 3},
+    };
+
+    (void)state;
+    for (size_t row = 0; row < 2; row++) {
+        struct edge one, two, other;
+        size_t bound = rows[row].bound;
+
+        begin_with(rows[row].edges, "outstanding = 8");
+        connect_edge(&one, client_ctx);
+        connect_edge(&two, client_ctx);
+        connect_edge(&other, other_ctx);
+        for (uint32_t i = 0; i < 8; i++) {
+            ask(&one, i, 0, FK_ROLE_SERVER);
+            ask(&two, i, 0, FK_ROLE_SERVER);
+        }
+        UNTIL(n_asked == bound);
+        settle();
+        assert_int_equal(n_asked, bound);
+        ask(&other, 9, 0, FK_ROLE_SERVER);
+        UNTIL(n_asked == bound + 1);
+        hang_up(&one); /* its requests count until they are answered */
+        settle();
+        for (size_t i = 0; i < n_asked; i++) {
+            answer(i, FK_OK, "s", 1);
+            settle();
+        }
+        UNTIL(two.n_answers == 8 && other.n_answers == 1);
+        hang_up(&two);
+        hang_up(&other);
+        end();
+    }
+}
+
+static void send_pings(struct edge *edge, uint32_t count)
+{
+    struct fk_keymsg msg = {.opcode = FK_OP_PING};
+
+    while (count-- > 0)
+        assert_ok(fk_keymsg_encode(&msg, false, fk_channel_io_out(edge->io)));
+    fk_channel_io_flush(edge->io);
+}
+
+/* PING and INFO have a bound of their own, for an edge and not for its channels. */
+static void talk_of_an_edge_is_bounded(void **state)
+{
+    static struct edge one, two, other;
+    uint32_t sent;
+
+    (void)state;
+    begin_with(EDGE("e", "") EDGE("f", ""), "");
+    connect_edge(&one, client_ctx);
+    connect_edge(&other, other_ctx);
+    for (sent = 0; sent < 100 * FK_KEYD_TALK_BURST; sent += 60) {
+        one.n_answers = 0;
+        send_pings(&one, 60);
+        UNTIL(one.n_answers == 60);
+        if (one.answers[59].opcode == FK_OP_ERROR)
+            break;
+    }
+    assert_in_range(sent, FK_KEYD_TALK_BURST - 60, 100 * FK_KEYD_TALK_BURST - 1);
+    assert_int_equal(one.answers[59].payload[0], FK_KEYERR_RATE);
+    hang_up(&one);
+    connect_edge(&two, client_ctx); /* another channel, the same bucket: it has next to nothing */
+    send_pings(&two, 60);
+    send_pings(&other, 1);
+    UNTIL(two.n_answers == 60 && other.n_answers == 1);
+    assert_int_equal(other.answers[0].opcode, FK_OP_PONG);
+    ask(&two, 1, 0, FK_ROLE_SERVER); /* key operations are counted elsewhere */
+    UNTIL(n_asked == 1);
+    hang_up(&two);
+    hang_up(&other);
     end();
 }
 
@@ -749,6 +844,8 @@ int main(int argc, char **argv)
         CASE(signers_errors_are_passed_on),
         CASE(bound_of_a_channel_holds_back),
         CASE(bound_of_the_front_is_shared),
+        CASE(edge_leaves_room_for_others),
+        CASE(talk_of_an_edge_is_bounded),
         CASE(answer_to_a_channel_that_is_gone),
         CASE(front_may_end_with_requests_under_way),
         CASE(stranger_is_closed),

@@ -92,7 +92,8 @@ static void edges_have_identities_and_rights(void **state)
         load(MINIMAL "edge \"e1\" { keys = {\"*\"} }\n"
                      "edge \"e2\" { identity = \"farkey:edge:other\" keys = {\"a\", \"b\"}\n"
                      "  allow = {sign, decrypt, client, digest, dialect1_decrypt} rate = 500/s\n"
-                     "  burst = 7 quota = 1000 connections = 3 addresses = {\"10.0.0.0/8\"} }\n");
+                     "  burst = 7 quota = 1000 connections = 3 outstanding = 9 addresses = "
+                     "{\"10.0.0.0/8\"} }\n");
     const struct fk_keyd_edge_conf *edge = (const void *)loaded.root->edges;
     struct fk_ranges ranges;
     char identity[64];
@@ -109,6 +110,7 @@ static void edges_have_identities_and_rights(void **state)
     assert_int_equal(edge->allow, 0x3f);
     assert_int_equal(edge->rate, 500000);
     assert_int_equal(edge->burst, 7);
+    assert_int_equal(edge->outstanding, 9);
     assert_int_equal(edge->quota, 1000);
     assert_int_equal(edge->connections, 3);
     assert_int_equal(edge->keys.count, 2);
