@@ -267,7 +267,8 @@
 #define FK_SIGNER_TURN_PART 8
 /* Longest work for one peer before the next has its turn, but for one operation. */
 #define FK_SIGNER_QUANTUM_US 10000
-/* Chains whose last checkpoint a signer remembers: restarts of the audit process in its life. */
+/* Chains whose last checkpoint a signer remembers, the youngest: restarts of the audit process in
+ * its life. Older ones get no checkpoint any more. */
 #define FK_SIGNER_CHAINS_MAX 64
 /* Signers of one pool: one a core, of two generations. */
 #define FK_SIGNER_POOL_MAX 256

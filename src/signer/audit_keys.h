@@ -9,7 +9,8 @@
 #include <openssl/evp.h>
 #include <stdint.h>
 
-#define FK_AUDIT_ID_SIZE  16 /* a chain's id: microseconds u64 | random 8 */
+/* A chain's id: milliseconds u48 | random 4 | tag 6, which only holders of the secret can make. */
+#define FK_AUDIT_ID_SIZE  16
 #define FK_AUDIT_KEY_SIZE 32
 #define FK_AUDIT_MAC_SIZE 32
 #define FK_AUDIT_SIG_SIZE 64
@@ -20,6 +21,12 @@
 #define FK_AUDIT_CHECKPOINT_ANSWER (8 + FK_AUDIT_SIG_SIZE)
 /* The answer to FK_SIGNER_AUDIT_START: chain id | first MAC key. */
 #define FK_AUDIT_START_ANSWER (FK_AUDIT_ID_SIZE + FK_AUDIT_KEY_SIZE)
+
+/* A new chain's id, of the time `wall_us`. FK_ERR_CRYPTO. */
+int fk_audit_id_new(const uint8_t secret[32], uint64_t wall_us, uint8_t ret[FK_AUDIT_ID_SIZE]);
+/* FK_ERR_VERIFY: not made by fk_audit_id_new(). *ret_ms: when it was. FK_ERR_CRYPTO. */
+int fk_audit_id_check(const uint8_t secret[32], const uint8_t id[FK_AUDIT_ID_SIZE],
+                      uint64_t *ret_ms);
 
 /* The first MAC key of a chain. FK_ERR_CRYPTO. */
 int fk_audit_chain_key(const uint8_t secret[32], const uint8_t id[FK_AUDIT_ID_SIZE],

@@ -34,6 +34,7 @@ struct fk_key_state {
 
 struct fk_chain_state {
     uint8_t id[16];
+    uint64_t ms; /* when it began */
     uint64_t lines;
 };
 
@@ -47,7 +48,8 @@ struct fk_ops {
     BN_CTX *bn_ctx;
     EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
     struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
-    size_t n_chains; /* ever recorded; the table is a ring */
+    size_t n_chains;
+    uint64_t forgotten_ms; /* the youngest chain that had to leave the table */
 };
 
 /* A call of an operation: what it works on and where its result goes. */

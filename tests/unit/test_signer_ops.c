@@ -1,6 +1,8 @@
 /* signer/ops: what a signer does, for whom, with which key; what it refuses and with which error.
  */
 #include "unit.h"
+
+#include "base/limits.h"
 #include "unit_keys.h"
 
 #include "base/text.h"
@@ -876,9 +878,45 @@ static void each_chain_begins_once(void **state)
     close_bench(&bench);
 }
 
+static void begin_chain(struct bench *bench, uint8_t ret[FK_AUDIT_ID_SIZE])
+{
+    assert_ok(run(bench, 0, FK_SIGNER_AUDIT_START, 0, NULL, 0));
+    memcpy(ret, bench->ret, FK_AUDIT_ID_SIZE);
+}
+
+/* Only ids that a signer made count, and none of them in numbers makes another be forgotten. */
+static void chains_are_not_forgotten_on_request(void **state)
+{
+    uint8_t mine[FK_AUDIT_CHECKPOINT_SIZE] = {0}, other[FK_AUDIT_CHECKPOINT_SIZE] = {0};
+    struct bench bench, second;
+
+    (void)state;
+    open_bench(&bench, 0);
+    begin_chain(&bench, mine);
+    mine[FK_AUDIT_ID_SIZE + 7] = 9; /* lines */
+    assert_ok(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, mine, sizeof mine));
+    for (size_t bit = 0; bit < 8 * FK_AUDIT_ID_SIZE; bit++) {
+        memcpy(other, mine, sizeof other);
+        other[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        assert_err(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, other, sizeof other),
+                   FK_ERR_VERIFY);
+    }
+    mine[FK_AUDIT_ID_SIZE + 7] = 8;
+    assert_err(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, mine, sizeof mine), FK_ERR_REPLAY);
+    for (size_t i = 0; i < 2 * FK_SIGNER_CHAINS_MAX; i++) {
+        begin_chain(&bench, other);
+        (void)run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, other, sizeof other);
+    }
+    assert_err(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, mine, sizeof mine), FK_ERR_REPLAY);
+    open_bench(&second, 0); /* a signer takes the chains of the others */
+    assert_ok(run(&second, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, mine, sizeof mine));
+    close_bench(&second);
+    close_bench(&bench);
+}
+
 static void checkpoints_are_signed_and_never_go_back(void **state)
 {
-    uint8_t payload[FK_AUDIT_CHECKPOINT_SIZE + 1] = {1, 2, 3}, tbs[FK_AUDIT_TBS_SIZE];
+    uint8_t payload[FK_AUDIT_CHECKPOINT_SIZE + 1] = {0}, tbs[FK_AUDIT_TBS_SIZE];
     struct bench bench;
     struct fk_reader reader;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -887,6 +925,7 @@ static void checkpoints_are_signed_and_never_go_back(void **state)
 
     (void)state;
     open_bench(&bench, 0);
+    begin_chain(&bench, payload);
     payload[FK_AUDIT_ID_SIZE + 7] = 9; /* lines */
     assert_ok(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, payload, FK_AUDIT_CHECKPOINT_SIZE));
     assert_int_equal(bench.len, FK_AUDIT_CHECKPOINT_ANSWER);
@@ -901,7 +940,7 @@ static void checkpoints_are_signed_and_never_go_back(void **state)
     payload[FK_AUDIT_ID_SIZE + 7] = 8;
     assert_err(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, payload, FK_AUDIT_CHECKPOINT_SIZE),
                FK_ERR_REPLAY);
-    payload[0] = 77; /* another chain may be shorter */
+    begin_chain(&bench, payload); /* another chain may be shorter */
     assert_ok(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, payload, FK_AUDIT_CHECKPOINT_SIZE));
     for (size_t i = 0; i < FK_AUDIT_CHECKPOINT_SIZE; i++)
         assert_err(run(&bench, 0, FK_SIGNER_AUDIT_CHECKPOINT, 0, payload, i), FK_ERR_TRUNCATED);
@@ -930,4 +969,5 @@ UNIT_MAIN(cmocka_unit_test(sign13_with_every_key_and_scheme),
           cmocka_unit_test(ciphertext_has_the_modulus_length),
           cmocka_unit_test(dialect1_decrypt_answers_with_a_block_always),
           cmocka_unit_test(each_chain_begins_once),
+          cmocka_unit_test(chains_are_not_forgotten_on_request),
           cmocka_unit_test(checkpoints_are_signed_and_never_go_back))
