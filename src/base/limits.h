@@ -85,6 +85,8 @@
 #define FK_VERIFY_FIRST   16
 #define FK_VERIFY_ONE_IN  64
 #define FK_VERIFY_SUSPECT 256
+/* Any client can complain: how often at most, in a pool, that makes all signatures be checked. */
+#define FK_VERIFY_COMPLAINT_US (60 * (uint64_t)1000000)
 /* Keys of one key server's listing, and their bytes with certificates: a large hoster's. */
 #define FK_KEYLIST_KEYS_MAX  100000
 #define FK_KEYLIST_BYTES_MAX (256 * 1024 * 1024)

@@ -227,7 +227,8 @@ struct fk_keypool {
     char *zone;
     struct fk_keymember *members;
     size_t n_members;
-    size_t cursor; /* of the strategies */
+    size_t cursor;         /* of the strategies */
+    uint64_t suspected_us; /* the last complaint of a client that was heeded, 0: none */
     struct fk_list tickets;
     struct fk_list parked;
     size_t n_parked;

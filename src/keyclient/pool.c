@@ -275,7 +275,11 @@ static void cancel(struct fk_keyback *back, struct fk_key_ticket *ticket)
 static void suspect(struct fk_keyback *back)
 {
     struct fk_keypool *pool = fk_container(back, struct fk_keypool, back);
+    uint64_t now = fk_clock_us();
 
+    if (pool->suspected_us != 0 && now - pool->suspected_us < FK_VERIFY_COMPLAINT_US)
+        return;
+    pool->suspected_us = now;
     for (size_t i = 0; i < pool->n_members; i++)
         if (pool->members[i].server != NULL)
             fk_verify_suspect(&pool->members[i].server->verify);

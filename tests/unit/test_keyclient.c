@@ -666,6 +666,30 @@ static void after_a_bad_signature_all_are_checked(void **state)
     world_stop(&world);
 }
 
+/* Any client can complain, as often as it likes: within a minute only once counts. */
+static void complaints_are_bounded(void **state)
+{
+    struct fk_verify *verify;
+    struct fk_keyback *back;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    back = fk_keypool_back(world.pool);
+    verify = &world.pool->members[0].server->verify;
+    back->ops->suspect(back);
+    assert_int_equal(verify->all_left, FK_VERIFY_SUSPECT);
+    verify->all_left = 3;
+    back->ops->suspect(back);
+    assert_int_equal(verify->all_left, 3);
+    world.pool->suspected_us -= FK_VERIFY_COMPLAINT_US;
+    back->ops->suspect(back);
+    assert_int_equal(verify->all_left, FK_VERIFY_SUSPECT);
+    world_stop(&world);
+}
+
 static void strategies_spread(void **state)
 {
     static const struct {
@@ -866,7 +890,8 @@ UNIT_MAIN(cmocka_unit_test(many_at_once_out_of_order),
           cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
           cmocka_unit_test(a_host_name_is_resolved), cmocka_unit_test(another_name_is_refused),
           cmocka_unit_test(after_a_bad_signature_all_are_checked),
-          cmocka_unit_test(strategies_spread), cmocka_unit_test(bad_configurations_are_refused),
+          cmocka_unit_test(complaints_are_bounded), cmocka_unit_test(strategies_spread),
+          cmocka_unit_test(bad_configurations_are_refused),
           cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
           cmocka_unit_test(every_allocation_may_fail),
           cmocka_unit_test(listings_survive_lack_of_memory))
