@@ -161,7 +161,7 @@ static void open_bench(struct bench *bench, uint16_t scheme)
 {
     struct fk_key_public public = {.permissions = FK_PERM_SIGN13};
     struct fk_keyset_builder *builder;
-    int fd, fds[2];
+    int fd = -1, fds[2];
 
     need(fk_keyset_builder_new(&builder) == FK_OK &&
              fk_keyset_builder_add(builder, &public, bench->key) == FK_OK &&

@@ -19,7 +19,7 @@
 
 #define SCRATCH 512 /* bytes below the stack pointer's red zone that the path is written to */
 
-static void die(const char *what)
+__attribute__((noreturn)) static void die(const char *what)
 {
     fprintf(stderr, "inject: %s: %s\n", what, strerror(errno));
     exit(1);

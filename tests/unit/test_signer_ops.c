@@ -168,7 +168,7 @@ static void sign13_with_every_key_and_scheme(void **state)
     open_bench(&bench, UNIT_PERM_ALL);
     for (size_t s = 0; s < N_SCHEMES; s++)
         for (int k = 0; k < KEYS; k++)
-            for (int role = FK_ROLE_SERVER; role <= FK_ROLE_CLIENT; role++)
+            for (enum fk_key_role role = FK_ROLE_SERVER; role <= FK_ROLE_CLIENT; role++)
                 for (size_t hash = 32; hash <= 48; hash += 16) {
                     size_t len = payload13(schemes[s].id, role, hash, payload);
                     int err = run(&bench, k, FK_SIGNER_SIGN13, 0, payload, len);
