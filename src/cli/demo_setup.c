@@ -177,6 +177,7 @@ static int write_edge(const struct fk_demo *demo)
                       "}\n"
                       "limits {\n"
                       "    drain_timeout = 1s\n"
+                      "    connections_per_address = 0\n"
                       "}\n",
                       demo->edge_port.number, keyd, site_lines[demo->mode], demo->origin_address);
 }

@@ -142,9 +142,11 @@ static const struct fk_conf_kind tickets_kind = {
 static const struct fk_conf_option limits_options[] = {
     {"connections", FK_CONF_INT, OPT(fk_edge_limits, connections), "16384", 1, 10000000,
      .help = "Client connections of one worker at once; beyond, it stops accepting."},
-    {"connections_per_address", FK_CONF_INT, OPT(fk_edge_limits, connections_per_address), "0", 0,
-     1000000,
-     .help = "Connections of one client address (IPv6: one /64) to one worker; 0: no bound."},
+    {"connections_per_address", FK_CONF_INT, OPT(fk_edge_limits, connections_per_address), "1024",
+     0, 1000000,
+     .help =
+         "Connections of one client address (IPv6: one /64) to one worker; 0: no bound, for those "
+         "behind a balancer that hides addresses."},
     {"handshakes", FK_CONF_RATE, OPT(fk_edge_limits, handshakes_milli), "0",
      .help = "New handshakes of one worker, such as 500/s, before any cryptography; 0: no bound."},
     {"handshake_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, handshake_us), "10s", 10000,
