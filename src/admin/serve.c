@@ -14,10 +14,31 @@
 
 /* --- closing --- */
 
+/* The connection without a request that has waited for longest; NULL: all are at work. */
+static struct fk_serve_conn *find_idle(const struct fk_serve *server)
+{
+    struct fk_serve_conn *oldest = NULL;
+    struct fk_list *at;
+
+    fk_list_each (at, &server->conns) {
+        struct fk_serve_conn *conn = fk_container(at, struct fk_serve_conn, link);
+
+        if (conn->state == FK_SERVE_READING && (oldest == NULL || conn->idle_us < oldest->idle_us))
+            oldest = conn;
+    }
+    return oldest;
+}
+
+/* Whether one more is wanted. With `evict` one above the bound is accepted for a moment. */
+static bool has_place(const struct fk_serve *server)
+{
+    return server->count < server->protocol->max ||
+           (server->protocol->evict && find_idle(server) != NULL);
+}
+
 static void listen_again(struct fk_serve *server)
 {
-    if (server->started && fk_io_fd(&server->listener) >= 0 &&
-        server->count < server->protocol->max)
+    if (server->started && fk_io_fd(&server->listener) >= 0 && has_place(server))
         fk_io_want(&server->listener, FK_IO_READ);
 }
 
@@ -44,6 +65,7 @@ static void close_conn(struct fk_serve_conn *conn)
 static void set_state(struct fk_serve_conn *conn, enum fk_serve_state state)
 {
     conn->state = state;
+    conn->idle_us = fk_loop_now_us(conn->server->loop);
     fk_timer_start(&conn->timer, state == FK_SERVE_ASKING ? conn->server->protocol->asking
                                                           : conn->server->protocol->patience);
 }
@@ -114,11 +136,14 @@ static int write_some(struct fk_serve_conn *conn)
 
 static void on_readable(struct fk_serve_conn *conn)
 {
+    bool first = fk_buf_len(&conn->in) == 0;
     int err = read_some(conn);
 
-    if (err == FK_OK)
+    if (err == FK_OK) {
+        if (first && conn->server->protocol->first != 0)
+            fk_timer_start(&conn->timer, conn->server->protocol->patience);
         advance(conn);
-    else if (err != FK_ERR_AGAIN)
+    } else if (err != FK_ERR_AGAIN)
         close_conn(conn);
 }
 
@@ -134,6 +159,7 @@ static void on_writable(struct fk_serve_conn *conn)
     }
     set_state(conn, FK_SERVE_READING);
     advance(conn);
+    listen_again(conn->server); /* it is one to evict now */
 }
 
 static void on_io(struct fk_io *io, unsigned events)
@@ -189,6 +215,8 @@ static int open_conn(struct fk_serve *server, int fd, const struct fk_addr *peer
     if (protocol->opened != NULL)
         protocol->opened(conn);
     set_state(conn, FK_SERVE_READING);
+    if (protocol->first != 0)
+        fk_timer_start(&conn->timer, protocol->first);
     advance(conn);
     return FK_OK;
 }
@@ -209,6 +237,8 @@ static void on_listener(struct fk_io *io, unsigned events)
         fk_close(&fd);
         return;
     }
+    if (err == FK_OK && server->count >= server->protocol->max && find_idle(server) != NULL)
+        close_conn(find_idle(server));
     if (err == FK_OK && (err = open_conn(server, fd, &peer)) != FK_OK)
         fk_close(&fd);
     if (err != FK_OK) {
@@ -216,7 +246,7 @@ static void on_listener(struct fk_io *io, unsigned events)
         fk_log_limited(&server->limit, FK_LOG_WARN, "cannot accept", fk_error(err));
         fk_io_want(io, 0);
         fk_timer_start(&server->retry, FK_SERVE_RETRY_US);
-    } else if (server->count >= server->protocol->max) {
+    } else if (!has_place(server)) {
         fk_io_want(io, 0);
     }
 }

@@ -27,7 +27,9 @@ struct fk_serve_protocol {
     unsigned max;      /* connections at once */
     bool same_owner;   /* UNIX socket: peers of the server's owner and of root only */
     uint64_t patience; /* microseconds for a request to come, or an answer to go */
-    uint64_t asking;   /* for an answer to be found elsewhere */
+    uint64_t first;    /* for a new connection's first byte; 0: `patience` */
+    bool evict; /* full: a new connection takes the place of the one that is idle for longest */
+    uint64_t asking; /* for an answer to be found elsewhere */
     /* Both may be NULL. */
     void (*opened)(struct fk_serve_conn *conn);
     void (*closing)(struct fk_serve_conn *conn);
@@ -66,6 +68,7 @@ struct fk_serve_conn {
     enum fk_serve_state state;
     struct fk_io io;
     struct fk_timer timer;
+    uint64_t idle_us; /* since when it is in its state */
     struct fk_buf in;
     struct fk_buf out;
     struct fk_addr peer;

@@ -109,9 +109,11 @@
  * command (a reload reads thousands of keys and waits for processes); after which a failed accept
  * is tried again. */
 #define FK_ADMIN_PATIENCE_US 30000000
-#define FK_ADMIN_STATUS_US   5000000
-#define FK_ADMIN_COMMAND_US  60000000
-#define FK_SERVE_RETRY_US    100000
+/* For the first byte on the control socket: who connects there has a command to give. */
+#define FK_ADMIN_FIRST_US   5000000
+#define FK_ADMIN_STATUS_US  5000000
+#define FK_ADMIN_COMMAND_US 60000000
+#define FK_SERVE_RETRY_US   100000
 
 /* --- edge --- */
 

@@ -438,6 +438,46 @@ static void late_answers_are_dropped(void **state)
     close(fd);
 }
 
+/* Whoever holds all places without a word cannot keep a command out. */
+static void idle_connections_make_room_for_commands(void **state)
+{
+    const struct world *w = *state;
+    int fds[FK_ADMIN_CONTROL_CONNS], busy, fd;
+    char reply[4096];
+
+    busy = dial(&w->control);
+    say(busy, "{\"command\":\"status\"}\n");
+    expect_command(w, "status", "{}");
+    hear(busy, reply, sizeof reply, "{}\n");
+    for (size_t i = 0; i < FK_ADMIN_CONTROL_CONNS; i++)
+        fds[i] = dial(&w->control);
+    assert_int_equal(hear(busy, reply, sizeof reply, NULL), 0); /* idle for longest */
+    fd = dial(&w->control);
+    say(fd, "{\"command\":\"reload\"}\n");
+    expect_command(w, "reload", "{}");
+    hear(fd, reply, sizeof reply, "{}\n");
+    assert_int_equal(hear(fds[0], reply, sizeof reply, NULL), 0);
+    say(fds[FK_ADMIN_CONTROL_CONNS - 1], "{\"command\":\"status\"}\n"); /* the youngest stayed */
+    expect_command(w, "status", "{}");
+    hear(fds[FK_ADMIN_CONTROL_CONNS - 1], reply, sizeof reply, "{}\n");
+    for (size_t i = 0; i < FK_ADMIN_CONTROL_CONNS; i++)
+        close(fds[i]);
+    close(busy);
+    close(fd);
+}
+
+/* Nor can it stay without a word: hear() waits for longer than FK_ADMIN_FIRST_US, and for less than
+ * FK_ADMIN_PATIENCE_US. */
+static void silent_connections_end_soon(void **state)
+{
+    const struct world *w = *state;
+    int fd = dial(&w->control);
+    char reply[64];
+
+    assert_int_equal(hear(fd, reply, sizeof reply, NULL), 0);
+    close(fd);
+}
+
 static void closed_while_asking(void **state)
 {
     const struct world *w = *state;
@@ -507,5 +547,6 @@ UNIT_MAIN(CASE(metrics_are_printed), CASE(head_has_no_body), CASE(other_requests
           CASE(too_many_connections_wait), CASE(commands_reach_the_master),
           CASE(large_answers_come_whole), CASE(bad_lines_are_answered),
           CASE(long_line_ends_the_connection), CASE(late_answers_are_dropped),
-          CASE(closed_while_asking), cmocka_unit_test(lines_are_strict),
+          CASE(closed_while_asking), CASE(idle_connections_make_room_for_commands),
+          CASE(silent_connections_end_soon), cmocka_unit_test(lines_are_strict),
           cmocka_unit_test(every_prefix_of_a_line_is_malformed))
