@@ -140,7 +140,10 @@ def authority_pair(tmp_path):
                 for answer in answers:
                     for i in range(len(answer)):
                         peer.sendall(answer[i:i + 1])
-                peer.recv(65536)
+                # Closing with requests unread would reset the connection and lose the answers.
+                socket.socket.shutdown(peer, socket.SHUT_WR)
+                while peer.recv(65536):
+                    pass
 
         threads.append(threading.Thread(target=run))
         threads[-1].start()
