@@ -41,7 +41,8 @@ struct load {
     struct fk_loop *loop;
     struct fk_keyserver *server;
     struct fk_keypool *pool;
-    struct fk_timer tick;
+    struct fk_timer start;  /* gives up when there is no list of keys */
+    struct fk_defer pacing; /* at a fixed rate: runs in each pass of the loop */
     struct fk_key_request request;
     uint8_t tbs[FK_SIGN13_TBS_MAX];
     struct call *calls;  /* outstanding_max of them */
@@ -83,7 +84,7 @@ static void report(struct load *load, uint64_t elapsed_us)
         fprintf(stderr, "keyload: last failure: %s\n", fk_err_text(load->last_err));
 }
 
-static void ask(struct load *load);
+static void ask(struct load *load, uint64_t due_us);
 
 static void done(void *arg, int err, const uint8_t *data, size_t len)
 {
@@ -108,15 +109,16 @@ static void done(void *arg, int err, const uint8_t *data, size_t len)
         return;
     }
     if (load->rate == 0)
-        ask(load);
+        ask(load, now);
 }
 
-static void ask(struct load *load)
+/* Ask once. `due_us` is when it should have been: a late request is part of what is measured. */
+static void ask(struct load *load, uint64_t due_us)
 {
     struct call *call = load->spare[--load->n_spare];
     int err;
 
-    call->started_us = fk_clock_us();
+    call->started_us = due_us;
     err = fk_keypool_back(load->pool)
               ->ops->submit(fk_keypool_back(load->pool), &load->request, done, call, &call->ticket);
     if (err != FK_OK)
@@ -124,22 +126,29 @@ static void ask(struct load *load)
     load->asked++;
 }
 
-/* Ask as often as the rate says that it should have been by now. */
-static void on_tick(struct fk_timer *timer)
+static void give_up(struct fk_timer *timer)
 {
-    struct load *load = fk_container(timer, struct load, tick);
-    uint64_t elapsed = fk_clock_us() - load->begun_us;
+    (void)timer;
+    die("no list of keys from the key server", FK_ERR_TIMEOUT);
+}
 
-    if (load->begun_us == 0)
-        die("no list of keys from the key server", FK_ERR_TIMEOUT);
-    if (elapsed >= load->duration_us) {
+/*
+ * Ask for what is due by now, evenly spaced. Spins: a timer of the loop fires a millisecond late,
+ * and the requests of a millisecond at once are another load than the same number one by one.
+ */
+static void keep_pace(struct fk_defer *defer)
+{
+    struct load *load = fk_container(defer, struct load, pacing);
+    uint64_t now = fk_clock_us(), due;
+
+    if (now - load->begun_us >= load->duration_us) {
         if (load->n_spare == load->outstanding_max)
             fk_loop_stop(load->loop);
-        return;
+        return; /* the last answer stops the loop */
     }
-    while (load->asked < elapsed * load->rate / 1000000 && load->n_spare > 0)
-        ask(load);
-    fk_timer_start(timer, 200);
+    while (load->n_spare > 0 && (due = load->begun_us + load->asked * 1000000 / load->rate) <= now)
+        ask(load, due);
+    fk_defer_start(defer);
 }
 
 static void set_request(struct load *load, const struct fk_info_key *key)
@@ -185,11 +194,11 @@ static void on_keys(void *arg, struct fk_keyserver *server)
             continue;
         set_request(load, &key);
         load->begun_us = fk_clock_us();
-        fk_timer_stop(&load->tick);
+        fk_timer_stop(&load->start);
         if (load->rate > 0)
-            fk_timer_start(&load->tick, 0);
+            fk_defer_start(&load->pacing);
         while (load->rate == 0 && load->n_spare > 0)
-            ask(load);
+            ask(load, load->begun_us);
         return;
     }
     die(load->name, FK_ERR_KEY_NOT_FOUND);
@@ -290,8 +299,9 @@ int main(int argc, char **argv)
     }
     if ((err = fk_loop_new(&load.loop)) != FK_OK)
         die("loop", err);
-    fk_timer_init(&load.tick, load.loop, on_tick);
-    fk_timer_start(&load.tick, START_US);
+    fk_timer_init(&load.start, load.loop, give_up);
+    fk_timer_start(&load.start, START_US);
+    fk_defer_init(&load.pacing, load.loop, keep_pace);
     connect_server(&load, argv[optind], argv[optind + 1], server_name);
     fk_loop_run(load.loop);
     report(&load, fk_clock_us() - load.begun_us);

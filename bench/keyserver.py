@@ -41,7 +41,7 @@ def one(key, target, rounds, seconds):
     try:
         measure.pin(measure.tree(pair.facts["keyd"]["pid"]), measure.SERVER_CORE)
         measure.pin(pair.pids, measure.OTHER_CORE)
-        ratios, rates, tails = [], [], []
+        ratios, rates, tails, slowest = [], [], [], []
         ask(pair, 1)
         for _ in range(rounds):
             bare = openssl_speed(key, seconds)
@@ -50,6 +50,7 @@ def one(key, target, rounds, seconds):
             rates.append(rate)
             loaded = ask(pair, seconds, "-r", str(int(rate * 0.7)))
             tails.append(loaded["p99_us"] / loaded["median_us"])
+            slowest.append(loaded["p99_us"])
     finally:
         pair.stop()
         origin.stop()
@@ -57,13 +58,14 @@ def one(key, target, rounds, seconds):
         {"what": f"key server on one core, {key}: signs / openssl speed", "value": measure.median(ratios),
          "target": target, "detail": f"{measure.median(rates):.0f} signs a second"},
         {"what": f"key server at 70 % load, {key}: p99 / median", "value": measure.median(tails),
-         "target": "<=5", "detail": ""},
+         "target": "<=5", "detail": f"p99 {measure.median(slowest):.0f} us; rounds {min(tails):.1f} to {max(tails):.1f}"},
     ]
 
 
 def run(folder, quick):
     del folder
-    rounds, seconds = (3, 2) if quick else (5, 4)
+    # Many short rounds: 70 % means little when the machine's own speed has changed since the rate was measured.
+    rounds, seconds = (5, 1) if quick else (15, 1)
     if not os.access(servers.BUILD / "bench/keyload", os.X_OK):
         raise RuntimeError("bench/keyload is not built")
     return one("rsa2048", ">=0.88", rounds, seconds) + one("p256", ">=0.55", rounds, seconds)
