@@ -285,6 +285,9 @@
 #define FK_AUDIT_SINK_MAX (1024 * 1024)
 /* Bytes read from one front at once, and lines chained before a write. */
 #define FK_AUDIT_BATCH 65536
+/* How long lines may gather between two batches: far below what anybody waits for, and at a
+ * thousand operations a second already half of the writes. */
+#define FK_AUDIT_REST_US 2000
 /* Fronts of one audit process: one a core, of two generations. */
 #define FK_AUDIT_PEERS_MAX 256
 

@@ -3,7 +3,8 @@
  *
  * Fronts are read only while their lines can be written: a chain is begun, no checkpoint is being
  * signed (it covers all lines before it), and the file takes bytes. What is not read waits in the
- * fronts' queues, whose bound makes them refuse operations.
+ * fronts' queues, whose bound makes them refuse operations. After each batch the fronts rest for a
+ * moment: under load lines come one by one, and this process would run once for each of them.
  */
 #include "keyd/audit_log.h"
 
@@ -51,6 +52,9 @@ struct audit {
     struct fk_loop *loop;
     struct fk_io control;
     struct fk_timer tick;
+    struct fk_defer batch_end; /* all fronts that had lines were read */
+    struct fk_timer rest;      /* active: the fronts rest */
+    bool behind;               /* some front had more lines than are read at once */
     struct fk_signer_pool *pool;
     struct fk_signer_call *call; /* START or CHECKPOINT under way */
     uint32_t n_signers;          /* ever: the newest one is asked */
@@ -88,7 +92,8 @@ struct front {
 
 static bool may_read(const struct audit *audit)
 {
-    return audit->serving && audit->book.open && audit->call == NULL && !audit->failing;
+    return audit->serving && audit->book.open && audit->call == NULL && !audit->failing &&
+           !fk_timer_active(&audit->rest);
 }
 
 static void watch_front(struct front *front)
@@ -151,6 +156,21 @@ static void set_failing(struct audit *audit, bool failing)
     watch_fronts(audit);
 }
 
+static void begin_rest(struct fk_defer *defer)
+{
+    struct audit *audit = fk_container(defer, struct audit, batch_end);
+
+    if (!audit->behind)
+        fk_timer_start(&audit->rest, FK_AUDIT_REST_US);
+    audit->behind = false;
+    watch_fronts(audit);
+}
+
+static void end_rest(struct fk_timer *timer)
+{
+    watch_fronts(fk_container(timer, struct audit, rest));
+}
+
 static int flush_book(struct audit *audit)
 {
     int err;
@@ -164,7 +184,8 @@ static int flush_book(struct audit *audit)
     return err;
 }
 
-/* The master keeps the head beside the log: only what is in the file may be in it. */
+/* The master keeps the head beside the log: only what is in the file may be in it. Called once a
+ * second, not at each checkpoint: the master writes and renames a file. */
 static void report_head(struct audit *audit)
 {
     struct fk_procmsg msg = {.type = FK_PROC_STATUS};
@@ -240,7 +261,6 @@ static void checkpoint_signed(void *arg, int err, const uint8_t *data, size_t le
     else
         fk_log_limited(&limit, FK_LOG_ERROR, "audit checkpoint not signed", fk_error(err));
     (void)flush_book(audit);
-    report_head(audit);
     if (audit->final)
         finish(audit, 0);
     else
@@ -339,6 +359,8 @@ static int read_front(struct front *front)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? FK_OK : FK_ERR_CLOSED;
     front->len += (size_t)n;
+    if ((size_t)n == room)
+        front->audit->behind = true;
     if ((err = take_and_write(front)) != FK_OK)
         return err;
     return n == 0 ? FK_ERR_CLOSED : FK_OK;
@@ -352,8 +374,10 @@ static void front_ready(struct fk_io *io, unsigned events)
 
     if ((events & FK_IO_WRITE) != 0)
         err = send_ack(front);
-    if (err == FK_OK && (events & FK_IO_READ) != 0 && may_read(audit))
+    if (err == FK_OK && (events & FK_IO_READ) != 0 && may_read(audit)) {
         err = read_front(front);
+        fk_defer_start(&audit->batch_end);
+    }
     if (err != FK_OK) {
         if (err != FK_ERR_CLOSED)
             fk_log(FK_LOG_ERROR, "front closed: not lines of the audit log",
@@ -599,6 +623,8 @@ static int start(struct audit *audit)
         (err = fk_signer_pool_new(audit->loop, SIGNER_US, 4, &audit->pool)) != FK_OK)
         return err;
     fk_timer_init(&audit->tick, audit->loop, ticked);
+    fk_defer_init(&audit->batch_end, audit->loop, begin_rest);
+    fk_timer_init(&audit->rest, audit->loop, end_rest);
     fk_io_init(&audit->control, audit->loop, FK_PROC_CONTROL_FD, control_ready);
     fk_io_want(&audit->control, FK_IO_READ);
     return FK_OK;
