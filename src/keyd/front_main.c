@@ -260,6 +260,7 @@ int fk_front_main(unsigned index)
     int status;
 
     fk_proc_child_init("keyd-front", index);
+    fk_proc_give_way();
     process = calloc(1, sizeof *process);
     if (process == NULL || fk_loop_new(&process->loop) != FK_OK)
         return 1;

@@ -17,6 +17,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -275,6 +276,13 @@ void fk_proc_child_init(const char *role, unsigned index)
     fcntl(FK_PROC_CONTROL_FD, F_SETFD, FD_CLOEXEC);
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         signal(ignored[i], SIG_IGN);
+}
+
+void fk_proc_give_way(void)
+{
+    const struct sched_param none = {0};
+
+    (void)sched_setscheduler(0, SCHED_BATCH, &none); /* a matter of speed only */
 }
 
 /* --- privileges --- */

@@ -86,6 +86,13 @@ int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_con
  */
 void fk_proc_child_init(const char *role, unsigned index);
 
+/*
+ * Being woken, do not take the core from who runs on it. For processes that feed each other: one of
+ * them that gives way collects work while the other runs, and both handle several pieces at a time
+ * (sched(7), SCHED_BATCH).
+ */
+void fk_proc_give_way(void);
+
 /* Give up root for good: groups, gid, uid, verified. No effect when not root. `user` may be NULL:
  * "nobody". FK_ERR_NOT_FOUND, FK_ERR_SYS. */
 int fk_proc_drop(const char *user);

@@ -260,6 +260,7 @@ int fk_signer_main(unsigned index)
     int status;
 
     fk_proc_child_init("signer", index);
+    fk_proc_give_way();
     lock_memory();
     signer = calloc(1, sizeof *signer);
     if (signer == NULL)

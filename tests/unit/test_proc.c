@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -226,7 +227,7 @@ static int child_report(void)
 }
 
 /* Roles of the child: "report", "drop" (as nobody), "wait" (for ever), "nested" (a master that is
- * killed: its child must die too). */
+ * killed: its child must die too), "way" (gives way to others). */
 static int child_main(const char *role, unsigned index)
 {
     struct fk_procmsg msg;
@@ -236,6 +237,10 @@ static int child_main(const char *role, unsigned index)
     fk_proc_child_init(role, index);
     if (strcmp(role, "drop") == 0 && fk_proc_drop(NULL) != FK_OK)
         return 4;
+    if (strcmp(role, "way") == 0) {
+        fk_proc_give_way();
+        return sched_getscheduler(0) == SCHED_BATCH ? 0 : 7;
+    }
     if (strcmp(role, "unknown") == 0)
         return fk_proc_drop("no-such-user-here") == FK_ERR_NOT_FOUND ? 0 : 5;
     if (strcmp(role, "nested") == 0) {
@@ -353,6 +358,17 @@ static void dropping_root_is_complete_and_keeps_the_death_signal(void **state)
     fk_close(&control);
 }
 
+static void a_child_can_give_way(void **state)
+{
+    int control;
+    pid_t pid;
+
+    (void)state;
+    assert_ok(fk_proc_spawn("way", 0, &pid, &control));
+    assert_exit(pid, 0);
+    fk_close(&control);
+}
+
 static void unknown_user_is_an_error_for_root(void **state)
 {
     int control;
@@ -382,6 +398,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(signals_to_the_group_do_not_end_a_child),
         cmocka_unit_test(child_dies_with_its_master),
         cmocka_unit_test(dropping_root_is_complete_and_keeps_the_death_signal),
+        cmocka_unit_test(a_child_can_give_way),
         cmocka_unit_test(unknown_user_is_an_error_for_root)};
 
     if (argc == 4 && strcmp(argv[1], "child") == 0)
