@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tls/channel_conf.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -26,20 +27,20 @@ static const struct fk_conf_name log_levels[] = {
 /* --- channel --- */
 
 static const struct fk_conf_option channel_options[] = {
-    {"certificate", FK_CONF_PATH, OPT(fk_edge_channel, certificate), .required = true,
+    {"certificate", FK_CONF_PATH, OPT(fk_channel_conf, certificate), .required = true,
      .help = "This edge's certificate for the channel (PEM, leaf first)."},
-    {"key", FK_CONF_PATH, OPT(fk_edge_channel, key), .required = true,
+    {"key", FK_CONF_PATH, OPT(fk_channel_conf, key), .required = true,
      .help = "Its private key: the edge's own identity, not a key of any site."},
-    {"ca", FK_CONF_PATH, OPT(fk_edge_channel, ca), .required = true,
+    {"ca", FK_CONF_PATH, OPT(fk_channel_conf, ca), .required = true,
      .help = "The private CA of the channel. Key servers are trusted under no other."},
-    {"crl", FK_CONF_PATH, OPT(fk_edge_channel, crl),
+    {"crl", FK_CONF_PATH, OPT(fk_channel_conf, crl),
      .help = "Revocation list of that CA. When given, it must be there and current."},
     {NULL},
 };
 
 static const struct fk_conf_kind channel_kind = {
     .name = "channel",
-    .size = sizeof(struct fk_edge_channel),
+    .size = sizeof(struct fk_channel_conf),
     .once = true,
     .list_offset = OPT(fk_edge_conf, channel),
     .options = channel_options,

@@ -28,11 +28,6 @@ struct fk_edge_listen {
     uint64_t defer_accept_us;
 };
 
-struct fk_edge_channel {
-    struct fk_conf_block block;
-    char *certificate, *key, *ca, *crl;
-};
-
 struct fk_edge_keyserver {
     struct fk_conf_block block; /* title: its name */
     char *address, *identity, *bind, *device, *zone;
@@ -104,7 +99,7 @@ struct fk_edge_conf {
     int log_level;
     bool access_log;
     struct fk_conf_block *listens;    /* struct fk_edge_listen */
-    struct fk_conf_block *channel;    /* struct fk_edge_channel, at most one */
+    struct fk_conf_block *channel;    /* struct fk_channel_conf, at most one */
     struct fk_conf_block *keyservers; /* struct fk_edge_keyserver */
     struct fk_conf_block *sites;      /* struct fk_edge_site */
     struct fk_conf_block *tickets;    /* struct fk_edge_tickets; NULL: see fk_edge_tickets() */

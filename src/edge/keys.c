@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "edge/gen.h"
-#include "tls/channel.h"
+#include "tls/channel_conf.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -63,7 +63,7 @@ static void add_server(EVP_MD_CTX *md, const struct fk_edge_keyserver *server)
 static int take_fingerprint(const struct fk_edge_conf *conf, struct fk_bundle *bundle,
                             uint8_t ret[32])
 {
-    const struct fk_edge_channel *channel = (const void *)conf->channel;
+    const struct fk_channel_conf *channel = (const void *)conf->channel;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     int err = FK_OK;
 
@@ -84,20 +84,12 @@ static int take_fingerprint(const struct fk_edge_conf *conf, struct fk_bundle *b
 
 /* --- making them --- */
 
-static int make_ctx(const struct fk_edge_channel *channel, struct fk_bundle *bundle, SSL_CTX **ret)
+static int make_ctx(const struct fk_channel_conf *channel, struct fk_bundle *bundle, SSL_CTX **ret)
 {
-    struct fk_channel_identity id = {0};
-    int err;
+    struct fk_channel_identity id;
+    int err = fk_channel_conf_read(channel, bundle, &id);
 
-    if ((err = fk_bundle_read(bundle, channel->certificate, &id.certificate,
-                              &id.certificate_len)) != FK_OK ||
-        (err = fk_bundle_read(bundle, channel->key, &id.key, &id.key_len)) != FK_OK ||
-        (err = fk_bundle_read(bundle, channel->ca, &id.ca, &id.ca_len)) != FK_OK)
-        return err;
-    if (channel->crl != NULL &&
-        (err = fk_bundle_read(bundle, channel->crl, &id.crl, &id.crl_len)) != FK_OK)
-        return err;
-    return fk_channel_ctx_new(&id, false, false, ret);
+    return err != FK_OK ? err : fk_channel_ctx_new(&id, false, false, ret);
 }
 
 static void on_listing(void *arg, struct fk_keyserver *server)

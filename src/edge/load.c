@@ -9,7 +9,7 @@
 #include "edge/gen.h"
 #include "edge/keyread.h"
 #include "loop/sock.h"
-#include "tls/channel.h"
+#include "tls/channel_conf.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -101,46 +101,12 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
 
 /* --- channel --- */
 
-/* One file of the channel; NULL when it is not named. False after a complaint. */
-static bool channel_file(struct loading *loading, const char *what, const char *path,
-                         const uint8_t **ret, size_t *ret_len)
-{
-    const struct fk_edge_channel *channel = (const void *)loading->root->channel;
-    int err;
-
-    if (path == NULL)
-        return true;
-    err = path == channel->key ? fk_bundle_read_secret(loading->bundle, path, ret, ret_len)
-                               : fk_bundle_read(loading->bundle, path, ret, ret_len);
-    if (err == FK_OK)
-        return true;
-    fk_conf_complain(loading->conf, &loading->root->channel->where, "channel: %s %s: %s", what,
-                     path, fk_err_text(err));
-    return false;
-}
-
 static void check_channel(struct loading *loading)
 {
-    const struct fk_edge_channel *channel = (const void *)loading->root->channel;
-    struct fk_channel_identity id = {0};
-    SSL_CTX *ctx;
-    bool ok;
-    int err;
+    const struct fk_channel_conf *channel = (const void *)loading->root->channel;
 
-    if (channel == NULL)
-        return;
-    ok = channel_file(loading, "certificate", channel->certificate, &id.certificate,
-                      &id.certificate_len);
-    ok = channel_file(loading, "key", channel->key, &id.key, &id.key_len) && ok;
-    ok = channel_file(loading, "ca", channel->ca, &id.ca, &id.ca_len) && ok;
-    ok = channel_file(loading, "crl", channel->crl, &id.crl, &id.crl_len) && ok;
-    if (!ok)
-        return;
-    if ((err = fk_channel_ctx_new(&id, false, false, &ctx)) == FK_OK)
-        SSL_CTX_free(ctx);
-    else
-        fk_conf_complain(loading->conf, &channel->block.where,
-                         "channel: certificate, key or ca: %s", fk_err_text(err));
+    if (channel != NULL)
+        fk_channel_conf_check(channel, loading->bundle, loading->conf, false, false);
 }
 
 /* --- all --- */

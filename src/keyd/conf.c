@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tls/channel_conf.h"
 #include "wire/keyop.h"
 
 #include <stdio.h>
@@ -16,7 +17,7 @@
 
 #define ROOT(member)   offsetof(struct fk_keyd_conf, member)
 #define LISTEN(member) offsetof(struct fk_keyd_listen_conf, member)
-#define CHAN(member)   offsetof(struct fk_keyd_channel_conf, member)
+#define CHAN(member)   offsetof(struct fk_channel_conf, member)
 #define KEYS(member)   offsetof(struct fk_keyd_keys_conf, member)
 #define EDGE(member)   offsetof(struct fk_keyd_edge_conf, member)
 #define AUDIT(member)  offsetof(struct fk_keyd_audit_conf, member)
@@ -419,7 +420,7 @@ static const struct fk_conf_kind listen_kind = {
 
 static const struct fk_conf_kind channel_kind = {
     .name = "channel",
-    .size = sizeof(struct fk_keyd_channel_conf),
+    .size = sizeof(struct fk_channel_conf),
     .once = true,
     .list_offset = ROOT(channel),
     .options = channel_options,

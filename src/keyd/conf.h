@@ -15,11 +15,6 @@ struct fk_keyd_listen_conf {
     char *device;
 };
 
-struct fk_keyd_channel_conf {
-    struct fk_conf_block block;
-    char *certificate, *key, *ca, *crl;
-};
-
 struct fk_keyd_keys_conf {
     struct fk_conf_block block; /* title: the directory, as written */
     char *passphrase_file;
@@ -89,9 +84,9 @@ struct fk_key_policy_conf {
 extern const struct fk_conf_kind fk_key_policy_conf_kind;
 
 /* The typed first block of a list, or NULL. */
-static inline const struct fk_keyd_channel_conf *fk_keyd_conf_channel(const struct fk_keyd_conf *c)
+static inline const struct fk_channel_conf *fk_keyd_conf_channel(const struct fk_keyd_conf *c)
 {
-    return (const struct fk_keyd_channel_conf *)(const void *)c->channel;
+    return (const struct fk_channel_conf *)(const void *)c->channel;
 }
 
 static inline const struct fk_keyd_audit_conf *fk_keyd_conf_audit(const struct fk_keyd_conf *c)

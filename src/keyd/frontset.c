@@ -3,7 +3,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "tls/channel.h"
+#include "tls/channel_conf.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -42,18 +42,11 @@ static int load_index(struct fk_front_set *set)
 
 static int make_contexts(struct fk_front_set *set)
 {
-    const struct fk_keyd_channel_conf *channel = fk_keyd_conf_channel(set->conf);
-    struct fk_channel_identity id = {.crl = NULL};
-    struct fk_bundle *bundle = set->bundle;
+    const struct fk_channel_conf *channel = fk_keyd_conf_channel(set->conf);
+    struct fk_channel_identity id;
     int err;
 
-    if ((err = fk_bundle_read(bundle, channel->certificate, &id.certificate,
-                              &id.certificate_len)) != FK_OK ||
-        (err = fk_bundle_read(bundle, channel->key, &id.key, &id.key_len)) != FK_OK ||
-        (err = fk_bundle_read(bundle, channel->ca, &id.ca, &id.ca_len)) != FK_OK)
-        return err;
-    if (channel->crl != NULL &&
-        (err = fk_bundle_read(bundle, channel->crl, &id.crl, &id.crl_len)) != FK_OK)
+    if ((err = fk_channel_conf_read(channel, set->bundle, &id)) != FK_OK)
         return err;
     if ((err = fk_channel_ctx_new(&id, true, false, &set->tls13)) != FK_OK)
         return err;

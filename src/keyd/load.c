@@ -12,49 +12,13 @@
 #include "keyd/keyd.h"
 #include "keyd/quota.h"
 #include "loop/sock.h"
-#include "tls/channel.h"
+#include "tls/channel_conf.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define AUDIT_SECRET_SIZE 32
-
-/* One file of the channel block through the bundle; complains. */
-static void read_part(struct fk_bundle *bundle, struct fk_conf *conf,
-                      const struct fk_keyd_channel_conf *channel, const char *path,
-                      const uint8_t **ret, size_t *ret_len)
-{
-    int err = path == channel->key ? fk_bundle_read_secret(bundle, path, ret, ret_len)
-                                   : fk_bundle_read(bundle, path, ret, ret_len);
-
-    if (err != FK_OK)
-        fk_conf_complain(conf, &channel->block.where, "channel: %s: %s", path,
-                         err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
-}
-
-static void check_channel(struct fk_bundle *bundle, struct fk_conf *conf,
-                          const struct fk_keyd_channel_conf *channel)
-{
-    struct fk_channel_identity id = {.crl = NULL};
-    size_t errors = fk_conf_error_count(conf);
-    SSL_CTX *ctx;
-    int err;
-
-    read_part(bundle, conf, channel, channel->certificate, &id.certificate, &id.certificate_len);
-    read_part(bundle, conf, channel, channel->key, &id.key, &id.key_len);
-    read_part(bundle, conf, channel, channel->ca, &id.ca, &id.ca_len);
-    if (channel->crl != NULL)
-        read_part(bundle, conf, channel, channel->crl, &id.crl, &id.crl_len);
-    if (fk_conf_error_count(conf) > errors)
-        return;
-    if ((err = fk_channel_ctx_new(&id, true, true, &ctx)) != FK_OK)
-        fk_conf_complain(conf, &channel->block.where,
-                         "channel: certificate, key, ca and crl do not serve: %s",
-                         fk_err_text(err));
-    else
-        SSL_CTX_free(ctx);
-}
 
 /* 32 bytes, as they are or as 64 hexadecimal digits on a line. */
 static int read_audit_secret(const char *path, uint8_t ret[AUDIT_SECRET_SIZE])
@@ -144,7 +108,7 @@ static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf 
         return err;
     conf = fk_conf_root(*ret);
     check_edges(*ret, conf);
-    check_channel(bundle, *ret, fk_keyd_conf_channel(conf));
+    fk_channel_conf_check(fk_keyd_conf_channel(conf), bundle, *ret, true, true);
     return FK_OK; /* complaints are looked at after those of the keys */
 }
 

@@ -1,0 +1,31 @@
+/*
+ * The `channel` block of both daemons' configurations: the files of an end's identity. The options'
+ * tables, with their help, are each daemon's own.
+ */
+#ifndef FK_TLS_CHANNEL_CONF_H
+#define FK_TLS_CHANNEL_CONF_H
+
+#include "conf/bundle.h"
+#include "conf/conf.h"
+#include "tls/channel.h"
+
+struct fk_channel_conf {
+    struct fk_conf_block block;
+    char *certificate, *key, *ca, *crl; /* paths; `crl` may be NULL */
+};
+
+/*
+ * Read the files through a bundle. *ret borrows from the bundle. Errors as fk_bundle_read_secret()
+ * for the key, fk_bundle_read() for the others.
+ */
+int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
+                         struct fk_channel_identity *ret);
+
+/*
+ * For a master: read them, make the context that fk_channel_ctx_new() would make for its children,
+ * and complain about all that is wrong with them.
+ */
+void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
+                           struct fk_conf *conf, bool server, bool allow_tls12);
+
+#endif
