@@ -12,27 +12,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int encode_payload(const struct fk_key_request *request, struct fk_writer *out,
-                          uint8_t *ret_opcode, uint16_t *ret_scheme)
+/* How an operation is named on the wire, and the scheme that its signature must have. */
+static void name_operation(const struct fk_key_request *request, struct fk_key_ticket *ticket)
 {
     switch (request->op) {
     case FK_KEY_SIGN13:
-        fk_sign13_encode(&request->u.sign13, out);
-        *ret_opcode = FK_OP_SIGN13;
-        *ret_scheme = request->u.sign13.scheme;
-        return FK_OK;
+        ticket->opcode = FK_OP_SIGN13;
+        ticket->scheme = request->u.sign13.scheme;
+        break;
     case FK_KEY_SIGN12:
-        fk_sign12_encode(&request->u.sign12, out);
-        *ret_opcode = FK_OP_SIGN12;
-        *ret_scheme = request->u.sign12.scheme;
-        return FK_OK;
+        ticket->opcode = FK_OP_SIGN12;
+        ticket->scheme = request->u.sign12.scheme;
+        break;
     case FK_KEY_DECRYPT:
-        fk_decrypt_encode(&request->u.decrypt, out);
-        *ret_opcode = FK_OP_DECRYPT;
-        *ret_scheme = 0;
-        return FK_OK;
+        ticket->opcode = FK_OP_DECRYPT;
+        break;
     }
-    return FK_ERR_INVAL;
 }
 
 static void copy_context(struct fk_key_ticket *ticket, const struct fk_key_context *context)
@@ -55,12 +50,10 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
     uint8_t payload[FK_KEY_PAYLOAD_MAX];
     struct fk_writer writer;
     size_t payload_len;
-    uint16_t scheme = 0;
-    uint8_t opcode = 0;
     int err;
 
     fk_writer_init(&writer, payload, sizeof payload);
-    if ((err = encode_payload(request, &writer, &opcode, &scheme)) != FK_OK ||
+    if ((err = fk_key_request_encode(request, &writer)) != FK_OK ||
         (err = fk_writer_end(&writer, &payload_len)) != FK_OK)
         return err;
     if (sni_len > FK_HOST_MAX || tbs_len > FK_KEY_PAYLOAD_MAX)
@@ -71,8 +64,7 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
     ticket->pool = pool;
     ticket->done = done;
     ticket->arg = arg;
-    ticket->opcode = opcode;
-    ticket->scheme = scheme;
+    name_operation(request, ticket);
     ticket->public_key = request->public_key;
     memcpy(ticket->ski, request->ski, sizeof ticket->ski);
     copy_context(ticket, context);

@@ -634,29 +634,12 @@ uint32_t fk_signer_pool_outstanding(const struct fk_signer_pool *pool)
 
 /* --- the pool as a back-end of remote keys --- */
 
-static int encode_request(const struct fk_key_request *request, struct fk_writer *out,
-                          uint16_t *ret_op)
-{
-    switch (request->op) {
-    case FK_KEY_SIGN13:
-        fk_sign13_encode(&request->u.sign13, out);
-        *ret_op = FK_SIGNER_SIGN13;
-        return FK_OK;
-    case FK_KEY_SIGN12:
-        fk_sign12_encode(&request->u.sign12, out);
-        *ret_op = FK_SIGNER_SIGN12;
-        return FK_OK;
-    case FK_KEY_DECRYPT:
-        fk_decrypt_encode(&request->u.decrypt, out);
-        *ret_op = FK_SIGNER_DECRYPT;
-        return FK_OK;
-    }
-    return FK_ERR_INVAL;
-}
-
 static int back_submit(struct fk_keyback *back, const struct fk_key_request *key_request,
                        fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
+    static const uint16_t ops[] = {[FK_KEY_SIGN13] = FK_SIGNER_SIGN13,
+                                   [FK_KEY_SIGN12] = FK_SIGNER_SIGN12,
+                                   [FK_KEY_DECRYPT] = FK_SIGNER_DECRYPT};
     struct fk_signer_pool *pool = fk_container(back, struct fk_signer_pool, back);
     struct fk_signer_request request = {0};
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
@@ -666,9 +649,10 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
     int err;
 
     fk_writer_init(&writer, payload, sizeof payload);
-    if ((err = encode_request(key_request, &writer, &request.op)) != FK_OK ||
+    if ((err = fk_key_request_encode(key_request, &writer)) != FK_OK ||
         (err = fk_writer_end(&writer, &len)) != FK_OK)
         return err;
+    request.op = ops[key_request->op];
     request.len = (uint32_t)len;
     memcpy(request.ski, key_request->ski, sizeof request.ski);
     if ((err = submit(pool, &request, payload, &call)) != FK_OK)

@@ -41,6 +41,12 @@ struct fk_key_request {
 };
 
 /*
+ * Write an operation's payload, the same structure to key servers and to signers (wire/keyop.h).
+ * FK_ERR_INVAL: no such operation.
+ */
+int fk_key_request_encode(const struct fk_key_request *request, struct fk_writer *out);
+
+/*
  * Called once, never from within submit or cancel. `err` FK_OK: data is the signature (DER for
  * ECDSA) or the 48-byte premaster, valid during the call. Else why: FK_ERR_TIMEOUT,
  * FK_ERR_UNAVAILABLE, FK_ERR_DENIED, FK_ERR_RATE, FK_ERR_KEY_NOT_FOUND, FK_ERR_VERIFY, ...
