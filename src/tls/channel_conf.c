@@ -66,8 +66,7 @@ void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bund
     for (size_t i = 0; i < PARTS; i++)
         if ((err = read_part(channel, bundle, &parts[i])) != FK_OK)
             fk_conf_complain(conf, &channel->block.where, "channel: %s %s: %s", parts[i].what,
-                             parts[i].path,
-                             err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+                             parts[i].path, err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
     if (fk_conf_error_count(conf) > before)
         return;
     if ((err = fk_channel_ctx_new(&id, server, allow_tls12, &ctx)) == FK_OK)
