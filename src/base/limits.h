@@ -14,6 +14,10 @@
 #define FK_BUF_KEEP 4096
 /* Largest secret: an encrypted PKCS#8 RSA-4096 key in PEM is below 4 KiB; room for a bundle. */
 #define FK_SECRET_MAX (1024 * 1024)
+/* A chunk of an arena: some hundred connections' keys between two fences. */
+#define FK_ARENA_CHUNK 65536
+/* Largest slot: a chunk still holds a dozen. */
+#define FK_ARENA_SLOT_MAX 4096
 /* One log line: longer ones are cut, so that a peer cannot fill the disk with one request. */
 #define FK_LOG_LINE_MAX 2048
 /* Lines a second of one kind that a peer can provoke: enough to see, too few to fill a disk. */

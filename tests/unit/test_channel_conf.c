@@ -137,10 +137,8 @@ static void each_missing_file_is_named(void **state)
     assert_int_equal(remove("crl"), 0);
     check(fixture);
     assert_int_equal(fk_conf_error_count(fixture->conf), 2);
-    assert_string_equal(fk_conf_error(fixture->conf, 0),
-                        "conf:7: channel: ca ca: not found");
-    assert_string_equal(fk_conf_error(fixture->conf, 1),
-                        "conf:7: channel: crl crl: not found");
+    assert_string_equal(fk_conf_error(fixture->conf, 0), "conf:7: channel: ca ca: not found");
+    assert_string_equal(fk_conf_error(fixture->conf, 1), "conf:7: channel: crl crl: not found");
     assert_err(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id), FK_ERR_NOT_FOUND);
     assert_int_equal(id.ca_len, 77); /* untouched */
 }
