@@ -3,7 +3,8 @@
  *
  * A struct fk_secret costs pages of its own: right for a private key, wrong for the keys of ten
  * thousand connections. An arena hands out slots of chunks that are each one struct fk_secret:
- * locked, not dumped, fenced, unreadable after fork. Between the slots of a chunk there is no fence.
+ * locked, not dumped, fenced, unreadable after fork. Between the slots of a chunk there is no
+ * fence.
  */
 #ifndef FK_BASE_ARENA_H
 #define FK_BASE_ARENA_H

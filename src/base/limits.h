@@ -283,6 +283,14 @@
 /* Requests of a pool that wait for answers, ceiling of the option: ids have 16 bits of slot. */
 #define FK_SIGNER_CALLS_MAX 65536
 
+/* --- record engine --- */
+
+/* Handshake messages after the handshake, gathered: a NewSessionTicket with a large ticket. */
+#define FK_RECORD_HANDSHAKE_MAX 32768
+/* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
+ */
+#define FK_RECORD_IDLE_MAX 32
+
 /* --- audit log --- */
 
 /* Lines a front keeps until the audit process has them: some 5,000 operations. */

@@ -153,4 +153,5 @@ static void each_allocation_may_fail(void **state)
 
 UNIT_MAIN(cmocka_unit_test(sizes_are_bounded), cmocka_unit_test(slots_do_not_overlap),
           cmocka_unit_test(a_slot_is_zero_when_taken_again), cmocka_unit_test(the_bound_holds),
-          cmocka_unit_test(holes_are_used_and_chunks_given_back), cmocka_unit_test(each_allocation_may_fail))
+          cmocka_unit_test(holes_are_used_and_chunks_given_back),
+          cmocka_unit_test(each_allocation_may_fail))

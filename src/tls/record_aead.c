@@ -1,0 +1,256 @@
+/*
+ * Records under AEADs: TLS 1.3 (RFC 8446 section 5.2), TLS 1.2 with GCM (RFC 5288) and with
+ * ChaCha20-Poly1305 (RFC 7905). No nonce is used twice: it is made of the sequence number, which
+ * only grows, and a direction's last number is never used.
+ */
+#include "tls/record_priv.h"
+
+#include "base/err.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+#define TAG       16
+#define NONCE     12
+#define EXPLICIT  8 /* bytes of a nonce that travel: TLS 1.2, GCM */
+#define AAD12_LEN 13
+#define AAD_MAX   13
+
+static bool is_tls13(const struct fk_record *record)
+{
+    return record->keys->suite->version == FK_TLS13;
+}
+
+/* Bytes between header and ciphertext. */
+static size_t explicit_len(const struct fk_record *record)
+{
+    const struct fk_suite *suite = record->keys->suite;
+
+    return suite->protection == FK_PROTECT_GCM && suite->version == FK_TLS12 ? EXPLICIT : 0;
+}
+
+size_t fk_record_prefix(const struct fk_record *record)
+{
+    return FK_RECORD_HEAD + explicit_len(record);
+}
+
+size_t fk_record_overhead(const struct fk_record *record)
+{
+    return fk_record_prefix(record) + TAG + (is_tls13(record) ? 1 : 0);
+}
+
+/* --- what a cipher is fed --- */
+
+static void put_u16(uint8_t *at, size_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static void put_u64(uint8_t *at, uint64_t value)
+{
+    for (int i = 7; i >= 0; i--, value >>= 8)
+        at[i] = (uint8_t)value;
+}
+
+/* `number`: the sequence number, or what the peer sent in its place (GCM in TLS 1.2). */
+static void make_nonce(const struct fk_record *record, const struct fk_traffic_keys *keys,
+                       const uint8_t number[8], uint8_t ret[NONCE])
+{
+    size_t fixed = record->keys->suite->iv_len;
+
+    memcpy(ret, keys->iv, fixed);
+    if (fixed < NONCE) {
+        memcpy(ret + fixed, number, EXPLICIT);
+        return;
+    }
+    for (size_t i = 0; i < 8; i++)
+        ret[NONCE - 8 + i] ^= number[i];
+}
+
+/* TLS 1.3: the header as it is on the wire; TLS 1.2: number, type, version, length of content. */
+static size_t make_aad(const struct fk_record *record, const uint8_t number[8],
+                       const uint8_t head[FK_RECORD_HEAD], size_t len, uint8_t ret[AAD_MAX])
+{
+    if (is_tls13(record)) {
+        memcpy(ret, head, FK_RECORD_HEAD);
+        return FK_RECORD_HEAD;
+    }
+    memcpy(ret, number, 8);
+    memcpy(ret + 8, head, 3);
+    put_u16(ret + 11, len);
+    return AAD12_LEN;
+}
+
+/* A direction's context, made when it is needed. NULL: no memory. */
+static EVP_CIPHER_CTX *get_ctx(const struct fk_record *record, struct fk_record_half *half,
+                               int encrypt)
+{
+    const EVP_CIPHER *cipher;
+    EVP_CIPHER_CTX *ctx;
+
+    if (half->ctx != NULL)
+        return half->ctx;
+    cipher = fk_suite_cipher(record->keys->suite);
+    ctx = cipher == NULL ? NULL : EVP_CIPHER_CTX_new();
+    if (ctx == NULL || EVP_CipherInit_ex(ctx, cipher, NULL, half->keys->key, NULL, encrypt) != 1) {
+        EVP_CIPHER_CTX_free(ctx);
+        return NULL;
+    }
+    return half->ctx = ctx;
+}
+
+static bool start(EVP_CIPHER_CTX *ctx, const uint8_t nonce[NONCE], const uint8_t *aad,
+                  size_t aad_len)
+{
+    int len;
+
+    return ctx != NULL && EVP_CipherInit_ex(ctx, NULL, NULL, NULL, nonce, -1) == 1 &&
+           EVP_CipherUpdate(ctx, NULL, &len, aad, (int)aad_len) == 1;
+}
+
+/* --- sealing --- */
+
+static bool encrypt_bytes(EVP_CIPHER_CTX *ctx, const uint8_t *bytes, size_t len, uint8_t **at)
+{
+    int done;
+
+    if (len > 0 && EVP_EncryptUpdate(ctx, *at, &done, bytes, (int)len) != 1)
+        return false;
+    *at += len;
+    return true;
+}
+
+static bool encrypt_pieces(EVP_CIPHER_CTX *ctx, struct fk_pieces *pieces, size_t len, uint8_t **at)
+{
+    while (len > 0) {
+        const struct iovec *piece = pieces->first;
+        size_t part = piece->iov_len - pieces->done;
+
+        if (part > len)
+            part = len;
+        if (!encrypt_bytes(ctx, (const uint8_t *)piece->iov_base + pieces->done, part, at))
+            return false;
+        len -= part;
+        pieces->done += part;
+        if (pieces->done == piece->iov_len) {
+            pieces->first++;
+            pieces->done = 0;
+        }
+    }
+    return true;
+}
+
+static bool in_place(const struct fk_pieces *pieces, size_t len, const uint8_t *at)
+{
+    return len > 0 && (const uint8_t *)pieces->first->iov_base + pieces->done == at &&
+           pieces->first->iov_len - pieces->done == len;
+}
+
+/* In place the type is put behind the content, where the tag's room is, and both are one piece. */
+static bool encrypt_content(const struct fk_record *record, EVP_CIPHER_CTX *ctx, uint8_t type,
+                            struct fk_pieces *pieces, size_t len, uint8_t **at)
+{
+    if (!is_tls13(record))
+        return encrypt_pieces(ctx, pieces, len, at);
+    if (!in_place(pieces, len, *at))
+        return encrypt_pieces(ctx, pieces, len, at) && encrypt_bytes(ctx, &type, 1, at);
+    (*at)[len] = type;
+    return encrypt_bytes(ctx, *at, len + 1, at);
+}
+
+int fk_record_encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
+                      uint8_t *out, size_t *ret_len)
+{
+    struct fk_traffic_keys *keys = record->write.keys;
+    size_t before = explicit_len(record), total = fk_record_overhead(record) + len, aad_len;
+    uint8_t number[8], nonce[NONCE], aad[AAD_MAX], *at = out + fk_record_prefix(record);
+    EVP_CIPHER_CTX *ctx = get_ctx(record, &record->write, 1);
+    int last;
+
+    if (keys->seq == UINT64_MAX)
+        return FK_ERR_CRYPTO;
+    put_u64(number, keys->seq);
+    make_nonce(record, keys, number, nonce);
+    out[0] = is_tls13(record) ? FK_CONTENT_APPLICATION : type;
+    put_u16(out + 1, FK_TLS12);
+    put_u16(out + 3, total - FK_RECORD_HEAD);
+    memcpy(out + FK_RECORD_HEAD, number, before);
+    aad_len = make_aad(record, number, out, len, aad);
+    if (!start(ctx, nonce, aad, aad_len) || !encrypt_content(record, ctx, type, pieces, len, &at) ||
+        EVP_EncryptFinal_ex(ctx, at, &last) != 1 ||
+        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG, at) != 1) {
+        ERR_clear_error();
+        return FK_ERR_CRYPTO;
+    }
+    keys->seq++;
+    *ret_len = total;
+    return FK_OK;
+}
+
+/* --- opening --- */
+
+/* TLSInnerPlaintext: content, type, zeros. RFC 8446 section 5.4. */
+static int unpad(struct fk_cryptogram *gram)
+{
+    size_t len = gram->len;
+
+    if (len > FK_RECORD_PLAIN_MAX + 1)
+        return FK_ERR_LIMIT;
+    while (len > 0 && gram->body[len - 1] == 0)
+        len--;
+    if (len == 0)
+        return FK_ERR_UNEXPECTED;
+    gram->type = gram->body[len - 1];
+    gram->len = len - 1;
+    return FK_OK;
+}
+
+/* The tag is right: what is in the record counts. */
+static int accept(const struct fk_record *record, struct fk_cryptogram *gram)
+{
+    if (is_tls13(record))
+        return unpad(gram);
+    return gram->len > FK_RECORD_PLAIN_MAX ? FK_ERR_LIMIT : FK_OK;
+}
+
+/* Decrypt the body, which has its tag at its end, in place. */
+static int decrypt_body(struct fk_record *record, const uint8_t number[8],
+                        const uint8_t nonce_number[8], struct fk_cryptogram *gram)
+{
+    EVP_CIPHER_CTX *ctx = get_ctx(record, &record->read, 0);
+    uint8_t nonce[NONCE], aad[AAD_MAX];
+    size_t aad_len;
+    int len, last;
+
+    gram->len -= TAG;
+    make_nonce(record, record->read.keys, nonce_number, nonce);
+    aad_len = make_aad(record, number, gram->head, gram->len, aad);
+    if (!start(ctx, nonce, aad, aad_len) ||
+        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG, gram->body + gram->len) != 1 ||
+        EVP_DecryptUpdate(ctx, gram->body, &len, gram->body, (int)gram->len) != 1)
+        return FK_ERR_CRYPTO;
+    return EVP_DecryptFinal_ex(ctx, gram->body + len, &last) == 1 ? FK_OK : FK_ERR_VERIFY;
+}
+
+int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
+{
+    size_t before = explicit_len(record);
+    uint8_t number[8], nonce_number[8];
+    int err;
+
+    if (record->read.keys->seq == UINT64_MAX)
+        return FK_ERR_LIMIT;
+    if (gram->len < before + TAG)
+        return FK_ERR_VERIFY; /* RFC 8446 section 5.2: too short for its tag is a bad tag */
+    put_u64(number, record->read.keys->seq);
+    memcpy(nonce_number, before > 0 ? gram->body : number, sizeof nonce_number);
+    gram->body += before;
+    gram->len -= before;
+    err = decrypt_body(record, number, nonce_number, gram);
+    ERR_clear_error();
+    if (err != FK_OK)
+        return err;
+    record->read.keys->seq++;
+    return accept(record, gram);
+}

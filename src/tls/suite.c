@@ -1,0 +1,66 @@
+/* The table of suites: see suite.h. Numbers from the IANA registry, in its order. */
+#include "tls/suite.h"
+
+#include <pthread.h>
+
+/* RFC 8446 section 5.5: 2^24.5 full-size records; renewed at half of it. */
+#define GCM_RECORDS 11863283
+
+#define GCM(number, tls, bits, fixed, hash_name, hash_bytes)                       \
+    {                                                                              \
+        .id = (number), .version = (tls), .protection = FK_PROTECT_GCM,            \
+        .cipher = "AES-" #bits "-GCM", .hash = (hash_name), .key_len = (bits) / 8, \
+        .iv_len = (fixed), .hash_len = (hash_bytes),                               \
+        .rekey_after = (tls) == FK_TLS13 ? GCM_RECORDS : 0                         \
+    }
+#define GCM128(number) GCM(number, FK_TLS12, 128, 4, "SHA256", 32)
+#define GCM256(number) GCM(number, FK_TLS12, 256, 4, "SHA384", 48)
+
+#define CHACHA(number, tls)                                                           \
+    {                                                                                 \
+        .id = (number), .version = (tls), .protection = FK_PROTECT_CHACHA,            \
+        .cipher = "ChaCha20-Poly1305", .hash = "SHA256", .key_len = 32, .iv_len = 12, \
+        .hash_len = 32                                                                \
+    }
+
+static const struct fk_suite suites[] = {
+    GCM128(0x009c),                               /* TLS_RSA_WITH_AES_128_GCM_SHA256 */
+    GCM256(0x009d),                               /* TLS_RSA_WITH_AES_256_GCM_SHA384 */
+    GCM128(0x009e),                               /* TLS_DHE_RSA_WITH_AES_128_GCM_SHA256 */
+    GCM256(0x009f),                               /* TLS_DHE_RSA_WITH_AES_256_GCM_SHA384 */
+    GCM(0x1301, FK_TLS13, 128, 12, "SHA256", 32), /* TLS_AES_128_GCM_SHA256 */
+    GCM(0x1302, FK_TLS13, 256, 12, "SHA384", 48), /* TLS_AES_256_GCM_SHA384 */
+    CHACHA(0x1303, FK_TLS13),                     /* TLS_CHACHA20_POLY1305_SHA256 */
+    GCM128(0xc02b),                               /* TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 */
+    GCM256(0xc02c),                               /* TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 */
+    GCM128(0xc02f),                               /* TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 */
+    GCM256(0xc030),                               /* TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 */
+    CHACHA(0xcca8, FK_TLS12),                     /* TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 */
+    CHACHA(0xcca9, FK_TLS12), /* TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 */
+    CHACHA(0xccaa, FK_TLS12), /* TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256 */
+};
+
+#define COUNT (sizeof suites / sizeof suites[0])
+
+static EVP_CIPHER *ciphers[COUNT];
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+
+static void fetch(void)
+{
+    for (size_t i = 0; i < COUNT; i++)
+        ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
+}
+
+const struct fk_suite *fk_suite_find(uint16_t id)
+{
+    for (size_t i = 0; i < COUNT; i++)
+        if (suites[i].id == id)
+            return &suites[i];
+    return NULL;
+}
+
+const EVP_CIPHER *fk_suite_cipher(const struct fk_suite *suite)
+{
+    pthread_once(&fetched, fetch);
+    return ciphers[suite - suites];
+}
