@@ -21,6 +21,7 @@ import keyserver
 import measure
 import memory
 import padding
+import record
 import roundtrip
 import servers
 
@@ -31,6 +32,7 @@ BENCHES = {
     "roundtrip": roundtrip.run,
     "memory": memory.run,
     "padding": padding.run,
+    "record": record.run,
 }
 
 
@@ -52,10 +54,10 @@ def verdict(row):
 
 
 def table(rows):
-    lines = [f"| {'what':<58} | {'value':>9} | {'wanted':>8} | {'met':>3} | detail |",
-             f"|{'-' * 60}|{'-' * 10}:|{'-' * 9}:|{'-' * 5}|--------|"]
+    lines = [f"| {'what':<76} | {'value':>9} | {'wanted':>8} | {'met':>3} | detail |",
+             f"|{'-' * 78}|{'-' * 10}:|{'-' * 9}:|{'-' * 5}|--------|"]
     for row in rows:
-        lines.append(f"| {row['what']:<58} | {row['value']:>9.3f} | {row.get('target', ''):>8} | "
+        lines.append(f"| {row['what']:<76} | {row['value']:>9.3f} | {row.get('target', ''):>8} | "
                      f"{verdict(row):>3} | {row.get('detail', '')} |")
     return "\n".join(lines)
 
