@@ -247,10 +247,10 @@ int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
     memcpy(nonce_number, before > 0 ? gram->body : number, sizeof nonce_number);
     gram->body += before;
     gram->len -= before;
-    err = decrypt_body(record, number, nonce_number, gram);
-    ERR_clear_error();
-    if (err != FK_OK)
+    if ((err = decrypt_body(record, number, nonce_number, gram)) != FK_OK) {
+        ERR_clear_error();
         return err;
+    }
     record->read.keys->seq++;
     return accept(record, gram);
 }
