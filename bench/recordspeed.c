@@ -230,7 +230,7 @@ static void open_engine(struct bench *bench)
     SSL_get_server_random(bench->server, server, sizeof server);
     err = bench->suite->version == FK_TLS13
               ? fk_session_keys_tls13(bench->suite, bench->secrets[0], bench->secrets[1], &keys)
-              : fk_session_keys_tls12(bench->suite, master, client, server, &keys);
+              : fk_session_keys_tls12(bench->suite, master, client, server, false, &keys);
     need(err == FK_OK && fk_record_arena_new(3, &bench->arena) == FK_OK &&
              fk_record_new(bench->arena, &keys, FK_RECORD_CLIENT, &bench->writer) == FK_OK &&
              fk_record_new(bench->arena, &keys, FK_RECORD_SERVER, &bench->reader) == FK_OK &&

@@ -1,6 +1,7 @@
 /*
  * The record engine: see record.h. Here: its life, both directions' order of business, alerts.
- * record_aead.c has the cryptography, record_post.c the handshake messages after the handshake.
+ * record_aead.c and record_cbc.c have the cryptography, record_post.c the handshake messages after
+ * the handshake.
  */
 #include "tls/record.h"
 
@@ -37,6 +38,8 @@ int fk_record_new(struct fk_arena *arena, const struct fk_session_keys *keys,
     record->arena = arena;
     record->keys = slot;
     memcpy(slot, keys, sizeof *keys);
+    record->ops =
+        keys->suite->protection == FK_PROTECT_CBC ? &fk_record_cbc_ops : &fk_record_aead_ops;
     record->role = role;
     record->write.keys = role == FK_RECORD_SERVER ? &record->keys->server : &record->keys->client;
     record->read.keys = role == FK_RECORD_SERVER ? &record->keys->client : &record->keys->server;
@@ -51,7 +54,9 @@ int fk_record_new(struct fk_arena *arena, const struct fk_session_keys *keys,
 static void drop_ctx(struct fk_record_half *half)
 {
     EVP_CIPHER_CTX_free(half->ctx);
+    EVP_MAC_CTX_free(half->mac);
     half->ctx = NULL;
+    half->mac = NULL;
 }
 
 void fk_record_rest(struct fk_record *record)
@@ -78,6 +83,37 @@ int fk_record_peer_alert(const struct fk_record *record)
 const struct fk_session_keys *fk_record_keys(const struct fk_record *record)
 {
     return record->keys;
+}
+
+/* --- one record --- */
+
+size_t fk_record_prefix(const struct fk_record *record)
+{
+    return record->ops->prefix(record);
+}
+
+/* A direction's last number is never used, so none comes back. */
+int fk_record_encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
+                      uint8_t *out, size_t *ret_len)
+{
+    int err;
+
+    if (record->write.keys->seq == UINT64_MAX)
+        return FK_ERR_CRYPTO;
+    if ((err = record->ops->encrypt(record, type, pieces, len, out, ret_len)) == FK_OK)
+        record->write.keys->seq++;
+    return err;
+}
+
+int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
+{
+    int err;
+
+    if (record->read.keys->seq == UINT64_MAX)
+        return FK_ERR_LIMIT;
+    if ((err = record->ops->decrypt(record, gram)) == FK_OK)
+        record->read.keys->seq++;
+    return err;
 }
 
 /* --- what the engine has to say --- */
@@ -208,7 +244,7 @@ size_t fk_record_sealed_max(const struct fk_record *record, size_t len)
 {
     size_t records = len / FK_RECORD_PLAIN_MAX + 1;
 
-    return FK_RECORD_CONTROL_MAX + len + records * fk_record_overhead(record);
+    return FK_RECORD_CONTROL_MAX + len + records * record->ops->overhead(record);
 }
 
 static size_t sum_of(const struct iovec *pieces, size_t n)

@@ -1,6 +1,6 @@
 /*
  * The record engine: the second half of a TLS session. It takes a session's keys, whoever made them
- * (tls/session_keys.h), and seals and opens its records: TLS 1.2 and 1.3 with AEADs. Sans-I/O:
+ * (tls/session_keys.h), and seals and opens its records: TLS 1.2 and 1.3. Sans-I/O:
  * bytes in, bytes out, no socket, no clock, no log.
  *
  * It follows and answers KeyUpdate, renews its own keys before an AEAD's limit (RFC 8446 section
@@ -41,7 +41,7 @@ int fk_record_arena_new(size_t max, struct fk_arena **ret);
 
 /*
  * An engine with a copy of `keys`, which the caller wipes. The arena must outlive it. `role`: which
- * end of the session this is. FK_ERR_INVAL: not a suite with an AEAD; FK_ERR_LIMIT, FK_ERR_NOMEM.
+ * end of the session this is. FK_ERR_INVAL: no suite; FK_ERR_LIMIT, FK_ERR_NOMEM.
  */
 int fk_record_new(struct fk_arena *arena, const struct fk_session_keys *keys,
                   enum fk_record_role role, struct fk_record **ret);

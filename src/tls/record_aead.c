@@ -1,7 +1,7 @@
 /*
  * Records under AEADs: TLS 1.3 (RFC 8446 section 5.2), TLS 1.2 with GCM (RFC 5288) and with
  * ChaCha20-Poly1305 (RFC 7905). No nonce is used twice: it is made of the sequence number, which
- * only grows, and a direction's last number is never used.
+ * only grows (record.c).
  */
 #include "tls/record_priv.h"
 
@@ -29,29 +29,17 @@ static size_t explicit_len(const struct fk_record *record)
     return suite->protection == FK_PROTECT_GCM && suite->version == FK_TLS12 ? EXPLICIT : 0;
 }
 
-size_t fk_record_prefix(const struct fk_record *record)
+static size_t prefix(const struct fk_record *record)
 {
     return FK_RECORD_HEAD + explicit_len(record);
 }
 
-size_t fk_record_overhead(const struct fk_record *record)
+static size_t overhead(const struct fk_record *record)
 {
-    return fk_record_prefix(record) + TAG + (is_tls13(record) ? 1 : 0);
+    return prefix(record) + TAG + (is_tls13(record) ? 1 : 0);
 }
 
 /* --- what a cipher is fed --- */
-
-static void put_u16(uint8_t *at, size_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static void put_u64(uint8_t *at, uint64_t value)
-{
-    for (int i = 7; i >= 0; i--, value >>= 8)
-        at[i] = (uint8_t)value;
-}
 
 /* `number`: the sequence number, or what the peer sent in its place (GCM in TLS 1.2). */
 static void make_nonce(const struct fk_record *record, const struct fk_traffic_keys *keys,
@@ -78,7 +66,7 @@ static size_t make_aad(const struct fk_record *record, const uint8_t number[8],
     }
     memcpy(ret, number, 8);
     memcpy(ret + 8, head, 3);
-    put_u16(ret + 11, len);
+    fk_put_u16(ret + 11, len);
     return AAD12_LEN;
 }
 
@@ -123,20 +111,13 @@ static bool encrypt_bytes(EVP_CIPHER_CTX *ctx, const uint8_t *bytes, size_t len,
 
 static bool encrypt_pieces(EVP_CIPHER_CTX *ctx, struct fk_pieces *pieces, size_t len, uint8_t **at)
 {
-    while (len > 0) {
-        const struct iovec *piece = pieces->first;
-        size_t part = piece->iov_len - pieces->done;
+    size_t part;
 
-        if (part > len)
-            part = len;
-        if (!encrypt_bytes(ctx, (const uint8_t *)piece->iov_base + pieces->done, part, at))
+    for (; len > 0; len -= part) {
+        const uint8_t *bytes = fk_pieces_next(pieces, len, &part);
+
+        if (!encrypt_bytes(ctx, bytes, part, at))
             return false;
-        len -= part;
-        pieces->done += part;
-        if (pieces->done == piece->iov_len) {
-            pieces->first++;
-            pieces->done = 0;
-        }
     }
     return true;
 }
@@ -159,22 +140,20 @@ static bool encrypt_content(const struct fk_record *record, EVP_CIPHER_CTX *ctx,
     return encrypt_bytes(ctx, *at, len + 1, at);
 }
 
-int fk_record_encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
-                      uint8_t *out, size_t *ret_len)
+static int encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
+                   uint8_t *out, size_t *ret_len)
 {
     struct fk_traffic_keys *keys = record->write.keys;
-    size_t before = explicit_len(record), total = fk_record_overhead(record) + len, aad_len;
-    uint8_t number[8], nonce[NONCE], aad[AAD_MAX], *at = out + fk_record_prefix(record);
+    size_t before = explicit_len(record), total = overhead(record) + len, aad_len;
+    uint8_t number[8], nonce[NONCE], aad[AAD_MAX], *at = out + prefix(record);
     EVP_CIPHER_CTX *ctx = get_ctx(record, &record->write, 1);
     int last;
 
-    if (keys->seq == UINT64_MAX)
-        return FK_ERR_CRYPTO;
-    put_u64(number, keys->seq);
+    fk_put_u64(number, keys->seq);
     make_nonce(record, keys, number, nonce);
     out[0] = is_tls13(record) ? FK_CONTENT_APPLICATION : type;
-    put_u16(out + 1, FK_TLS12);
-    put_u16(out + 3, total - FK_RECORD_HEAD);
+    fk_put_u16(out + 1, FK_TLS12);
+    fk_put_u16(out + 3, total - FK_RECORD_HEAD);
     memcpy(out + FK_RECORD_HEAD, number, before);
     aad_len = make_aad(record, number, out, len, aad);
     if (!start(ctx, nonce, aad, aad_len) || !encrypt_content(record, ctx, type, pieces, len, &at) ||
@@ -183,7 +162,6 @@ int fk_record_encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *
         ERR_clear_error();
         return FK_ERR_CRYPTO;
     }
-    keys->seq++;
     *ret_len = total;
     return FK_OK;
 }
@@ -233,17 +211,15 @@ static int decrypt_body(struct fk_record *record, const uint8_t number[8],
     return EVP_DecryptFinal_ex(ctx, gram->body + len, &last) == 1 ? FK_OK : FK_ERR_VERIFY;
 }
 
-int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
+static int decrypt(struct fk_record *record, struct fk_cryptogram *gram)
 {
     size_t before = explicit_len(record);
     uint8_t number[8], nonce_number[8];
     int err;
 
-    if (record->read.keys->seq == UINT64_MAX)
-        return FK_ERR_LIMIT;
     if (gram->len < before + TAG)
         return FK_ERR_VERIFY; /* RFC 8446 section 5.2: too short for its tag is a bad tag */
-    put_u64(number, record->read.keys->seq);
+    fk_put_u64(number, record->read.keys->seq);
     memcpy(nonce_number, before > 0 ? gram->body : number, sizeof nonce_number);
     gram->body += before;
     gram->len -= before;
@@ -251,6 +227,8 @@ int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
         ERR_clear_error();
         return err;
     }
-    record->read.keys->seq++;
     return accept(record, gram);
 }
+
+const struct fk_record_ops fk_record_aead_ops = {
+    .prefix = prefix, .overhead = overhead, .encrypt = encrypt, .decrypt = decrypt};

@@ -33,12 +33,14 @@ enum fk_record_side {
 struct fk_record_half {
     struct fk_traffic_keys *keys;
     EVP_CIPHER_CTX *ctx;
+    EVP_MAC_CTX *mac; /* CBC only: keyed, for copies of it */
     enum fk_record_side side;
 };
 
 struct fk_record {
     struct fk_arena *arena;
     struct fk_session_keys *keys; /* a slot of the arena */
+    const struct fk_record_ops *ops;
     enum fk_record_role role;
     struct fk_record_half write, read;
     bool update_due, update_asks; /* a KeyUpdate of ours; asks the peer for one */
@@ -63,6 +65,48 @@ struct fk_pieces {
     size_t done;               /* bytes of it that are */
 };
 
+/* The next bytes of the stream that lie together, `max` (not 0) at most; they are used up. */
+static inline const uint8_t *fk_pieces_next(struct fk_pieces *pieces, size_t max, size_t *ret_len)
+{
+    const struct iovec *piece = pieces->first;
+    const uint8_t *at = (const uint8_t *)piece->iov_base + pieces->done;
+    size_t len = piece->iov_len - pieces->done;
+
+    *ret_len = len < max ? len : max;
+    pieces->done += *ret_len;
+    if (pieces->done == piece->iov_len) {
+        pieces->first++;
+        pieces->done = 0;
+    }
+    return at;
+}
+
+static inline void fk_put_u16(uint8_t *at, size_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static inline void fk_put_u64(uint8_t *at, uint64_t value)
+{
+    for (int i = 7; i >= 0; i--, value >>= 8)
+        at[i] = (uint8_t)value;
+}
+
+/* --- a way of protecting records --- */
+
+struct fk_record_ops {
+    size_t (*prefix)(const struct fk_record *record);
+    /* Bytes that a record has beyond its content, its header included, at most. */
+    size_t (*overhead)(const struct fk_record *record);
+    /* As fk_record_encrypt() and fk_record_decrypt(), which look after sequence numbers. */
+    int (*encrypt)(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
+                   uint8_t *out, size_t *ret_len);
+    int (*decrypt)(struct fk_record *record, struct fk_cryptogram *gram);
+};
+
+extern const struct fk_record_ops fk_record_aead_ops, fk_record_cbc_ops;
+
 /*
  * Seal the next `len` bytes of the pieces, which have as many, as one record at `out`; in place
  * when they are the rest of one piece, and begin at out + fk_record_prefix(). FK_ERR_CRYPTO.
@@ -75,9 +119,6 @@ int fk_record_encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *
  * FK_ERR_VERIFY, FK_ERR_LIMIT, FK_ERR_UNEXPECTED, FK_ERR_CRYPTO.
  */
 int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram);
-
-/* Bytes that a record has beyond its content, its header included, at most. */
-size_t fk_record_overhead(const struct fk_record *record);
 
 /*
  * Handshake messages after the handshake: take a record's content, then look for a whole message.

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define BLOCK_MAX (2 * (FK_SUITE_KEY_MAX + FK_SUITE_IV_MAX))
+#define BLOCK_MAX (2 * (FK_SUITE_KEY_MAX + FK_SUITE_IV_MAX + FK_SUITE_MAC_MAX))
 
 static EVP_KDF *tls13_kdf, *tls12_kdf;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
@@ -136,18 +136,19 @@ static const uint8_t *cut(const uint8_t *block, uint8_t *client, uint8_t *server
 
 int fk_session_keys_tls12(const struct fk_suite *suite, const uint8_t *master,
                           const uint8_t *client_random, const uint8_t *server_random,
-                          struct fk_session_keys *ret)
+                          bool encrypt_then_mac, struct fk_session_keys *ret)
 {
-    size_t len = 2 * ((size_t)suite->key_len + suite->iv_len);
+    size_t len = 2 * ((size_t)suite->mac_len + suite->key_len + suite->iv_len);
     uint8_t block[BLOCK_MAX];
     const uint8_t *at = block;
     int err;
 
-    if (suite->version != FK_TLS12)
+    if (suite->version != FK_TLS12 || (encrypt_then_mac && suite->protection != FK_PROTECT_CBC))
         return FK_ERR_INVAL;
     err = expand_keys(suite, master, client_random, server_random, block, len);
     if (err == FK_OK) {
-        *ret = (struct fk_session_keys){.suite = suite};
+        *ret = (struct fk_session_keys){.suite = suite, .encrypt_then_mac = encrypt_then_mac};
+        at = cut(at, ret->client.mac_key, ret->server.mac_key, suite->mac_len);
         at = cut(at, ret->client.key, ret->server.key, suite->key_len);
         cut(at, ret->client.iv, ret->server.iv, suite->iv_len);
         ret->client.seq = ret->server.seq = 1;

@@ -8,16 +8,20 @@
 
 #include "tls/suite.h"
 
+#include <stdbool.h>
+
 /* One direction. Unused parts are zero. */
 struct fk_traffic_keys {
     uint64_t seq;                      /* of the next record */
     uint8_t key[FK_SUITE_KEY_MAX];     /* suite->key_len bytes */
     uint8_t iv[FK_SUITE_IV_MAX];       /* suite->iv_len bytes */
+    uint8_t mac_key[FK_SUITE_MAC_MAX]; /* suite->mac_len bytes */
     uint8_t secret[FK_SUITE_HASH_MAX]; /* TLS 1.3: the traffic secret, suite->hash_len bytes */
 };
 
 struct fk_session_keys {
     const struct fk_suite *suite;
+    bool encrypt_then_mac;         /* RFC 7366; with CBC only */
     struct fk_traffic_keys client; /* what the client writes by */
     struct fk_traffic_keys server; /* what the server writes by */
 };
@@ -36,7 +40,7 @@ int fk_session_keys_tls13(const struct fk_suite *suite, const uint8_t *client_se
  */
 int fk_session_keys_tls12(const struct fk_suite *suite, const uint8_t *master,
                           const uint8_t *client_random, const uint8_t *server_random,
-                          struct fk_session_keys *ret);
+                          bool encrypt_then_mac, struct fk_session_keys *ret);
 
 /* TLS 1.3: a direction's keys after a KeyUpdate (RFC 8446 section 7.2). FK_ERR_CRYPTO: unchanged.
  */

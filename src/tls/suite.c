@@ -6,6 +6,16 @@
 /* RFC 8446 section 5.5: 2^24.5 full-size records; renewed at half of it. */
 #define GCM_RECORDS 11863283
 
+#define CBC(number, bits, hash_name, hash_bytes, mac_name, mac_bytes)                        \
+    {                                                                                        \
+        .id = (number), .version = FK_TLS12, .protection = FK_PROTECT_CBC,                   \
+        .cipher = "AES-" #bits "-CBC", .hash = (hash_name), .mac = (mac_name),               \
+        .key_len = (bits) / 8, .iv_len = 0, .mac_len = (mac_bytes), .hash_len = (hash_bytes) \
+    }
+#define CBC_SHA1(number, bits)   CBC(number, bits, "SHA256", 32, "SHA1", 20)
+#define CBC_SHA256(number, bits) CBC(number, bits, "SHA256", 32, "SHA256", 32)
+#define CBC_SHA384(number, bits) CBC(number, bits, "SHA384", 48, "SHA384", 48)
+
 #define GCM(number, tls, bits, fixed, hash_name, hash_bytes)                       \
     {                                                                              \
         .id = (number), .version = (tls), .protection = FK_PROTECT_GCM,            \
@@ -24,6 +34,14 @@
     }
 
 static const struct fk_suite suites[] = {
+    CBC_SHA1(0x002f, 128),                        /* TLS_RSA_WITH_AES_128_CBC_SHA */
+    CBC_SHA1(0x0033, 128),                        /* TLS_DHE_RSA_WITH_AES_128_CBC_SHA */
+    CBC_SHA1(0x0035, 256),                        /* TLS_RSA_WITH_AES_256_CBC_SHA */
+    CBC_SHA1(0x0039, 256),                        /* TLS_DHE_RSA_WITH_AES_256_CBC_SHA */
+    CBC_SHA256(0x003c, 128),                      /* TLS_RSA_WITH_AES_128_CBC_SHA256 */
+    CBC_SHA256(0x003d, 256),                      /* TLS_RSA_WITH_AES_256_CBC_SHA256 */
+    CBC_SHA256(0x0067, 128),                      /* TLS_DHE_RSA_WITH_AES_128_CBC_SHA256 */
+    CBC_SHA256(0x006b, 256),                      /* TLS_DHE_RSA_WITH_AES_256_CBC_SHA256 */
     GCM128(0x009c),                               /* TLS_RSA_WITH_AES_128_GCM_SHA256 */
     GCM256(0x009d),                               /* TLS_RSA_WITH_AES_256_GCM_SHA384 */
     GCM128(0x009e),                               /* TLS_DHE_RSA_WITH_AES_128_GCM_SHA256 */
@@ -31,6 +49,14 @@ static const struct fk_suite suites[] = {
     GCM(0x1301, FK_TLS13, 128, 12, "SHA256", 32), /* TLS_AES_128_GCM_SHA256 */
     GCM(0x1302, FK_TLS13, 256, 12, "SHA384", 48), /* TLS_AES_256_GCM_SHA384 */
     CHACHA(0x1303, FK_TLS13),                     /* TLS_CHACHA20_POLY1305_SHA256 */
+    CBC_SHA1(0xc009, 128),                        /* TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA */
+    CBC_SHA1(0xc00a, 256),                        /* TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA */
+    CBC_SHA1(0xc013, 128),                        /* TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA */
+    CBC_SHA1(0xc014, 256),                        /* TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA */
+    CBC_SHA256(0xc023, 128),                      /* TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256 */
+    CBC_SHA384(0xc024, 256),                      /* TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA384 */
+    CBC_SHA256(0xc027, 128),                      /* TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256 */
+    CBC_SHA384(0xc028, 256),                      /* TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384 */
     GCM128(0xc02b),                               /* TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 */
     GCM256(0xc02c),                               /* TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 */
     GCM128(0xc02f),                               /* TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 */
@@ -43,12 +69,14 @@ static const struct fk_suite suites[] = {
 #define COUNT (sizeof suites / sizeof suites[0])
 
 static EVP_CIPHER *ciphers[COUNT];
+static EVP_MAC *hmac;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 
 static void fetch(void)
 {
     for (size_t i = 0; i < COUNT; i++)
         ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
+    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 }
 
 const struct fk_suite *fk_suite_find(uint16_t id)
@@ -63,4 +91,10 @@ const EVP_CIPHER *fk_suite_cipher(const struct fk_suite *suite)
 {
     pthread_once(&fetched, fetch);
     return ciphers[suite - suites];
+}
+
+EVP_MAC *fk_suite_hmac(void)
+{
+    pthread_once(&fetched, fetch);
+    return hmac;
 }

@@ -14,11 +14,13 @@
 
 #define FK_SUITE_KEY_MAX  32
 #define FK_SUITE_IV_MAX   12
+#define FK_SUITE_MAC_MAX  48
 #define FK_SUITE_HASH_MAX 48
 
 enum fk_protection {
     FK_PROTECT_GCM,    /* RFC 5288 in TLS 1.2: the nonce's last 8 bytes travel with the record */
     FK_PROTECT_CHACHA, /* RFC 7905 */
+    FK_PROTECT_CBC,    /* TLS 1.2: AES-CBC and HMAC, RFC 5246 section 6.2.3.2, RFC 7366 */
 };
 
 struct fk_suite {
@@ -27,14 +29,19 @@ struct fk_suite {
     enum fk_protection protection;
     const char *cipher;   /* OpenSSL's name */
     const char *hash;     /* of the key schedule or the PRF: OpenSSL's name */
+    const char *mac;      /* of the HMAC with CBC: OpenSSL's name; else NULL */
     uint8_t key_len;      /* bytes of the cipher's key */
-    uint8_t iv_len;       /* bytes of the nonce that are keyed: 12, or 4 (GCM in TLS 1.2) */
+    uint8_t iv_len;       /* bytes of the nonce that are keyed: 12, 4 (GCM in TLS 1.2), 0 (CBC) */
+    uint8_t mac_len;      /* bytes of the HMAC and of its key; 0 for AEAD */
     uint8_t hash_len;     /* bytes of `hash` */
     uint64_t rekey_after; /* records under one key: RFC 8446 section 5.5; 0: no bound of its own */
 };
 
 /* A suite by its number; NULL when this record layer does not protect by it. */
 const struct fk_suite *fk_suite_find(uint16_t id);
+
+/* HMAC, as its cipher. */
+EVP_MAC *fk_suite_hmac(void);
 
 /* Its cipher, fetched from the default library context once a process; NULL: not to be had. */
 const EVP_CIPHER *fk_suite_cipher(const struct fk_suite *suite);

@@ -22,14 +22,16 @@ struct ends {
 
 static void open_ends(struct ends *ends, uint8_t choice)
 {
-    static const uint16_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
-    const struct fk_suite *suite = fk_suite_find(suites[choice & 3]);
-    bool server = (choice & 4) != 0;
+    static const uint16_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8,
+                                      0x1302, 0xc02f, 0x002f, 0xc028};
+    const struct fk_suite *suite = fk_suite_find(suites[choice & 7]);
+    bool server = (choice & 8) != 0, etm = (choice & 16) != 0;
     uint8_t secret[48] = {1}, random[32] = {2};
     struct fk_session_keys keys;
     int err = suite->version == FK_TLS13
                   ? fk_session_keys_tls13(suite, secret, secret, &keys)
-                  : fk_session_keys_tls12(suite, secret, random, random, &keys);
+                  : fk_session_keys_tls12(suite, secret, random, random,
+                                          etm && suite->protection == FK_PROTECT_CBC, &keys);
 
     if (err != FK_OK || fk_record_arena_new(2, &ends->arena) != FK_OK ||
         fk_record_new(ends->arena, &keys, server ? FK_RECORD_CLIENT : FK_RECORD_SERVER,

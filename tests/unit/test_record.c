@@ -8,7 +8,13 @@
 #include <openssl/err.h>
 #include <stdio.h>
 
-static const uint16_t suites[] = {0x1301, 0x1302, 0x1303, 0xc02b, 0xc030, 0xcca8, 0x009c, 0x009f};
+/* The first three are of TLS 1.3. ETM: with encrypt-then-MAC. */
+#define ETM 0x10000
+static const uint32_t suites[] = {
+    0x1301, 0x1302,       0x1303,       0xc02b,       0xc030,       0xcca8,       0x009c, 0x009f,
+    0x002f, 0x0035,       0x003c,       0x003d,       0xc009,       0xc014,       0xc024, 0xc027,
+    0xc028, ETM | 0x002f, ETM | 0x003d, ETM | 0xc013, ETM | 0xc024, ETM | 0xc028,
+};
 #define SUITES (sizeof suites / sizeof suites[0])
 
 #define BIG 100000
@@ -32,11 +38,11 @@ static uint32_t dice(uint32_t sides)
     return (seed >> 8) % sides;
 }
 
-static void open_fixture(struct fixture *fixture, uint16_t suite, enum fk_record_role role)
+static void open_fixture(struct fixture *fixture, uint32_t suite, enum fk_record_role role)
 {
     bool server = role == FK_RECORD_SERVER;
 
-    tlspair_open(&fixture->pair, suite);
+    tlspair_open(&fixture->pair, (uint16_t)suite, (suite & ETM) != 0);
     assert_ok(fk_record_arena_new(1, &fixture->arena));
     assert_ok(fk_record_new(fixture->arena, &fixture->pair.keys, role, &fixture->record));
     fixture->peer = server ? fixture->pair.client : fixture->pair.server;

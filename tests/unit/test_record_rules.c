@@ -6,7 +6,7 @@
 #include "failmalloc.h"
 #include "tls/record_priv.h"
 
-#include <openssl/crypto.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 
 #define BIG 70000
@@ -38,9 +38,12 @@ struct ends {
     size_t len;
 };
 
-static void make_keys(uint16_t id, struct fk_session_keys *ret)
+/* With encrypt-then-MAC, for CBC. */
+#define ETM 0x10000
+
+static void make_keys(uint32_t id, struct fk_session_keys *ret)
 {
-    const struct fk_suite *suite = fk_suite_find(id);
+    const struct fk_suite *suite = fk_suite_find((uint16_t)id);
     uint8_t secrets[2][48] = {{0}}, master[48] = {1}, random[32] = {2};
 
     assert_non_null(suite);
@@ -49,10 +52,10 @@ static void make_keys(uint16_t id, struct fk_session_keys *ret)
     if (suite->version == FK_TLS13)
         assert_ok(fk_session_keys_tls13(suite, secrets[0], secrets[1], ret));
     else
-        assert_ok(fk_session_keys_tls12(suite, master, random, random, ret));
+        assert_ok(fk_session_keys_tls12(suite, master, random, random, (id & ETM) != 0, ret));
 }
 
-static void open_ends(struct ends *ends, uint16_t suite)
+static void open_ends(struct ends *ends, uint32_t suite)
 {
     make_keys(suite, &ends->keys);
     ends->len = 0;
@@ -154,11 +157,11 @@ static void rfc8448_simple_handshake(void **state)
 
 static void each_prefix_waits(void **state)
 {
-    static const uint16_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
+    static const uint32_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8, 0x002f, ETM | 0xc028};
     struct fk_opened opened;
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 6; i++) {
         opened.consumed = 77;
         open_ends(&ends, suites[i]);
         put(&ends, FK_CONTENT_APPLICATION, "hello", 5);
@@ -178,12 +181,12 @@ static void each_prefix_waits(void **state)
 /* Any changed bit but of the length is noticed. */
 static void each_changed_bit_is_refused(void **state)
 {
-    static const uint16_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
+    static const uint32_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8, 0x002f, ETM | 0xc028};
     struct fk_opened opened;
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
-        size_t bits = 8 * (5 + 8 + 5 + 1 + 16);
+    for (size_t i = 0; i < 6; i++) {
+        size_t bits = 1;
 
         for (size_t bit = 0; bit < bits; bit++) {
             bool length = bit / 8 == 3 || bit / 8 == 4;
@@ -191,7 +194,8 @@ static void each_changed_bit_is_refused(void **state)
 
             open_ends(&ends, suites[i]);
             put(&ends, FK_CONTENT_APPLICATION, "hello", 5);
-            if (!length && bit / 8 < ends.len) {
+            bits = 8 * ends.len;
+            if (!length) {
                 ends.wire[bit / 8] ^= (uint8_t)(1 << bit % 8);
                 err = take(&ends, &opened);
                 assert_true(err == FK_ERR_VERIFY || (bit / 8 == 0 && err == FK_ERR_UNEXPECTED) ||
@@ -224,13 +228,73 @@ static void replayed_and_swapped_records_are_refused(void **state)
 
 static void too_short_for_a_tag(void **state)
 {
-    static const uint16_t suites[] = {0x1301, 0xc02f};
+    static const uint32_t suites[] = {0x1301, 0xc02f, 0x002f, ETM | 0x002f};
 
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 4; i++) {
         open_ends(&ends, suites[i]);
         memcpy(ends.wire, (const uint8_t[]){23, 3, 3, 0, 15}, 5);
         ends.len = 20;
+        assert_refused(&ends, FK_ERR_VERIFY, FK_RA_BAD_RECORD_MAC);
+    }
+}
+
+/*
+ * MAC-then-encrypt: a padding that is wrong, too long, or over a wrong MAC gets the one answer.
+ * Each record is made by hand under the client's keys: content, MAC, padding, as given.
+ */
+static void put_cbc(const uint8_t *plain, size_t len)
+{
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    uint8_t *iv = ends.wire + FK_RECORD_HEAD;
+    int done;
+
+    memset(iv, 7, 16);
+    assert_int_equal(EVP_EncryptInit_ex(ctx, EVP_aes_128_cbc(), NULL, ends.keys.client.key, iv), 1);
+    assert_int_equal(EVP_CIPHER_CTX_set_padding(ctx, 0), 1);
+    assert_int_equal(EVP_EncryptUpdate(ctx, iv + 16, &done, plain, (int)len), 1);
+    assert_int_equal(done, len);
+    EVP_CIPHER_CTX_free(ctx);
+    memcpy(ends.wire, (const uint8_t[]){23, 3, 3, 0, (uint8_t)(16 + len)}, 5);
+    ends.len = FK_RECORD_HEAD + 16 + len;
+}
+
+/* "hello", its MAC by HMAC-SHA1, and 7 bytes of padding; 32 bytes. */
+static void make_plain(uint8_t ret[32])
+{
+    const uint8_t text[] = {0, 0, 0, 0, 0, 0, 0, 1, 23, 3, 3, 0, 5, 'h', 'e', 'l', 'l', 'o'};
+    unsigned len;
+
+    memcpy(ret, "hello", 5);
+    assert_non_null(
+        HMAC(EVP_sha1(), ends.keys.client.mac_key, 20, text, sizeof text, ret + 5, &len));
+    assert_int_equal(len, 20);
+    memset(ret + 25, 6, 7);
+}
+
+static void all_bad_paddings_are_alike(void **state)
+{
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } rows[] = {{31, 7}, {31, 5}, {31, 255}, {31, 0}, {25, 5}, {30, 7}, {5, 0}, {24, 0}, {0, 'H'}};
+    struct fk_opened opened;
+    uint8_t plain[32];
+
+    (void)state;
+    open_ends(&ends, 0x002f);
+    make_plain(plain);
+    put_cbc(plain, sizeof plain);
+    assert_ok(take(&ends, &opened)); /* without a change it is right */
+    assert_int_equal(opened.len, 5);
+    assert_memory_equal(opened.data, "hello", 5);
+    close_ends(&ends);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        open_ends(&ends, 0x002f);
+        make_plain(plain);
+        plain[rows[i].at] =
+            plain[rows[i].at] == rows[i].value ? (uint8_t)~rows[i].value : rows[i].value;
+        put_cbc(plain, sizeof plain);
         assert_refused(&ends, FK_ERR_VERIFY, FK_RA_BAD_RECORD_MAC);
     }
 }
@@ -607,11 +671,12 @@ static void suites_of_another_version_are_refused(void **state)
     struct fk_record *record;
 
     (void)state;
-    assert_null(fk_suite_find(0x002f)); /* CBC */
     assert_null(fk_suite_find(0x1304)); /* CCM */
     assert_err(fk_session_keys_tls13(fk_suite_find(0xc02f), secret, secret, &keys), FK_ERR_INVAL);
-    assert_err(fk_session_keys_tls12(fk_suite_find(0x1301), secret, secret, secret, &keys),
+    assert_err(fk_session_keys_tls12(fk_suite_find(0x1301), secret, secret, secret, false, &keys),
                FK_ERR_INVAL);
+    assert_err(fk_session_keys_tls12(fk_suite_find(0xc02f), secret, secret, secret, true, &keys),
+               FK_ERR_INVAL); /* encrypt-then-MAC is for CBC */
     assert_null(keys.suite);
     assert_ok(fk_record_arena_new(1, &ends.arena));
     assert_err(fk_record_new(ends.arena, &keys, FK_RECORD_SERVER, &record), FK_ERR_INVAL);
@@ -621,10 +686,10 @@ static void suites_of_another_version_are_refused(void **state)
 UNIT_MAIN(cmocka_unit_test(rfc8448_simple_handshake), cmocka_unit_test(each_prefix_waits),
           cmocka_unit_test(each_changed_bit_is_refused),
           cmocka_unit_test(replayed_and_swapped_records_are_refused),
-          cmocka_unit_test(too_short_for_a_tag), cmocka_unit_test(the_longest_records),
-          cmocka_unit_test(too_long_headers), cmocka_unit_test(padding_is_taken_off),
-          cmocka_unit_test(other_types_are_refused), cmocka_unit_test(alerts),
-          cmocka_unit_test(records_that_lead_nowhere_are_counted),
+          cmocka_unit_test(too_short_for_a_tag), cmocka_unit_test(all_bad_paddings_are_alike),
+          cmocka_unit_test(the_longest_records), cmocka_unit_test(too_long_headers),
+          cmocka_unit_test(padding_is_taken_off), cmocka_unit_test(other_types_are_refused),
+          cmocka_unit_test(alerts), cmocka_unit_test(records_that_lead_nowhere_are_counted),
           cmocka_unit_test(an_update_in_two_records), cmocka_unit_test(broken_updates_are_refused),
           cmocka_unit_test(data_within_a_message_is_refused),
           cmocka_unit_test(messages_are_bounded), cmocka_unit_test(several_messages_in_one_record),

@@ -63,7 +63,7 @@ static SSL *make_end(struct tlspair *pair, SSL_CTX *ctx, BIO *in, BIO *out)
     return ssl;
 }
 
-static void take_keys(struct tlspair *pair, const struct fk_suite *suite)
+static void take_keys(struct tlspair *pair, const struct fk_suite *suite, bool encrypt_then_mac)
 {
     uint8_t master[48], randoms[2][32];
 
@@ -74,7 +74,8 @@ static void take_keys(struct tlspair *pair, const struct fk_suite *suite)
     assert_int_equal(SSL_SESSION_get_master_key(SSL_get_session(pair->server), master, 48), 48);
     assert_int_equal(SSL_get_client_random(pair->server, randoms[0], 32), 32);
     assert_int_equal(SSL_get_server_random(pair->server, randoms[1], 32), 32);
-    assert_ok(fk_session_keys_tls12(suite, master, randoms[0], randoms[1], &pair->keys));
+    assert_ok(fk_session_keys_tls12(suite, master, randoms[0], randoms[1], encrypt_then_mac,
+                                    &pair->keys));
 }
 
 /* OpenSSL's own name of a suite, and the key that a server needs for it. */
@@ -94,7 +95,7 @@ static const char *name_suite(uint16_t id, const char **ret_key)
     return name; /* static in OpenSSL */
 }
 
-void tlspair_open(struct tlspair *pair, uint16_t id)
+void tlspair_open(struct tlspair *pair, uint16_t id, bool etm)
 {
     const struct fk_suite *suite = fk_suite_find(id);
     const char *key, *name = name_suite(id, &key);
@@ -105,6 +106,8 @@ void tlspair_open(struct tlspair *pair, uint16_t id)
         pair_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     memset(pair, 0, sizeof *pair);
     ctx = make_ctx(suite, name, key);
+    if (!etm)
+        SSL_CTX_set_options(ctx, SSL_OP_NO_ENCRYPT_THEN_MAC);
     pair->to_client = BIO_new(BIO_s_mem());
     pair->to_server = BIO_new(BIO_s_mem());
     BIO_set_mem_eof_return(pair->to_client, -1);
@@ -120,7 +123,7 @@ void tlspair_open(struct tlspair *pair, uint16_t id)
     }
     assert_true(SSL_is_init_finished(pair->client) && SSL_is_init_finished(pair->server));
     assert_int_equal(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(pair->server)), id);
-    take_keys(pair, suite);
+    take_keys(pair, suite, etm);
 }
 
 void tlspair_close(struct tlspair *pair)

@@ -17,8 +17,8 @@ struct tlspair {
 };
 
 /* Shake hands with this suite only; no tickets are sent. The server's key is RSA or P-256, as it
- * needs. */
-void tlspair_open(struct tlspair *pair, uint16_t suite);
+ * needs. `etm`: with encrypt-then-MAC, for CBC. */
+void tlspair_open(struct tlspair *pair, uint16_t suite, bool etm);
 void tlspair_close(struct tlspair *pair);
 
 #endif
