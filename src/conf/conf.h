@@ -133,6 +133,13 @@ struct fk_conf_where fk_conf_option_where(const struct fk_conf *conf,
 /* Whether option `name` was written in the block, not defaulted. */
 bool fk_conf_is_set(const struct fk_conf_block *block, const char *name);
 
+/*
+ * Give a text option without a fallback the default that holds on this host, a copy of `value`; no
+ * effect where it was written. FK_ERR_NOMEM.
+ */
+int fk_conf_set_default(struct fk_conf *conf, struct fk_conf_block *block, const char *name,
+                        const char *value);
+
 /* The effective configuration, defaults included, in its own language. */
 void fk_conf_print(const struct fk_conf *conf, FILE *out);
 

@@ -209,6 +209,21 @@ bool fk_conf_is_set(const struct fk_conf_block *block, const char *name)
     return (block->set >> option_index(block, name) & 1) != 0;
 }
 
+int fk_conf_set_default(struct fk_conf *conf, struct fk_conf_block *block, const char *name,
+                        const char *value)
+{
+    const struct fk_conf_option *option = &block->kind->options[option_index(block, name)];
+    char *copy;
+
+    assert(option->type == FK_CONF_STRING && option->fallback == NULL);
+    if (fk_conf_is_set(block, name))
+        return FK_OK;
+    if ((copy = fk_conf_copy(conf, value, strlen(value))) == NULL)
+        return FK_ERR_NOMEM;
+    *(char **)(void *)((char *)block + option->offset) = copy;
+    return FK_OK;
+}
+
 struct fk_conf_where fk_conf_option_where(const struct fk_conf *conf,
                                           const struct fk_conf_block *block, const char *name)
 {

@@ -199,8 +199,12 @@ static const struct fk_conf_name worker_words[] = {
 static const struct fk_conf_option root_options[] = {
     {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
      .names = worker_words, .help = "Worker processes. A change needs a restart."},
-    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), "nobody",
-     .help = "Whom workers become when the edge was started as root."},
+    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user),
+     .help = "Whom workers and the admin process become when the edge was started as root. "
+             "Default: farkey, or nobody on a host without that account."},
+    {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user),
+     .help = "Whom the signers of mode local become. Default: farkey-signer, or nobody on a host "
+             "without that account."},
     {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
      .help = "Where this edge is, for strategy nearest."},
     {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/edge.sock",

@@ -94,8 +94,9 @@ struct fk_edge_admin {
 
 struct fk_edge_conf {
     struct fk_conf_block block;
-    uint64_t workers; /* 0: auto */
-    char *user, *zone, *control;
+    uint64_t workers;         /* 0: auto */
+    char *user, *signer_user; /* NULL when not written, but in the master: see edge/load.h */
+    char *zone, *control;
     int log_level;
     bool access_log;
     struct fk_conf_block *listens;    /* struct fk_edge_listen */

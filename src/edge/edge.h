@@ -16,7 +16,8 @@ int fk_edge_child(const char *role, unsigned index);
 /*
  * Load and check a whole configuration, certificates and keys included, reading through `bundle`:
  * what the master serves, and what `farkey check` runs. Private keys of mode `local` are read,
- * compared with their certificates and dropped from the bundle again. As fk_conf_load() otherwise.
+ * compared with their certificates and dropped from the bundle again. `user` and `signer_user` have
+ * this host's defaults. As fk_conf_load() otherwise.
  */
 int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
 

@@ -8,6 +8,7 @@
 #include "edge/edge.h"
 #include "edge/gen.h"
 #include "edge/keyread.h"
+#include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 
@@ -111,12 +112,24 @@ static void check_channel(struct loading *loading)
 
 /* --- all --- */
 
+/* Children are told the users' names: they see no account. */
+static int set_users(struct fk_conf *conf)
+{
+    int err =
+        fk_conf_set_default(conf, fk_conf_root(conf), "user", fk_proc_default_user(FK_PROC_USER));
+
+    return err != FK_OK ? err
+                        : fk_conf_set_default(conf, fk_conf_root(conf), "signer_user",
+                                              fk_proc_default_user(FK_PROC_SIGNER_USER));
+}
+
 /* As fk_edge_load(), with what was found of private keys in loading->keys. */
 static int load(struct loading *loading, const char *path)
 {
-    int err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf);
+    int err;
 
-    if (err != FK_OK)
+    if ((err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf)) != FK_OK ||
+        (err = set_users(loading->conf)) != FK_OK)
         return err;
     loading->root = fk_conf_root(loading->conf);
     if ((err = fk_keyread_new(loading->root, &loading->keys)) != FK_OK) {

@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 struct fk_loaded {
-    struct fk_conf *conf; /* never NULL in a loaded one */
-    const struct fk_edge_conf *root;
-    int bundle_fd;    /* for workers: no private key of a site in it */
-    int keys_fd;      /* for signers; -1: no site has its key here */
-    uint8_t keys[32]; /* fingerprint of what is in keys_fd */
+    struct fk_conf *conf;            /* never NULL in a loaded one */
+    const struct fk_edge_conf *root; /* `user` and `signer_user` say which, written or not */
+    int bundle_fd;                   /* for workers: no private key of a site in it */
+    int keys_fd;                     /* for signers; -1: no site has its key here */
+    uint8_t keys[32];                /* fingerprint of what is in keys_fd */
 };
 
 /*

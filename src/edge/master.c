@@ -94,12 +94,11 @@ static int connect_pair(struct fk_master *master, struct fk_child *worker, struc
     return err;
 }
 
-static int send_go(const struct fk_master *master, struct fk_child *child)
+static int send_go(struct fk_child *child, const char *user)
 {
     struct fk_procmsg msg = {.type = FK_PROC_GO};
-    const char *user = master->loaded->root->user;
 
-    if (user != NULL && strlen(user) <= FK_NAME_MAX) {
+    if (strlen(user) <= FK_NAME_MAX) {
         msg.len = strlen(user);
         memcpy(msg.data, user, msg.len);
     }
@@ -135,7 +134,7 @@ static int send_config(const struct fk_master *master, struct fk_child *child)
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
             fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
-    return err == FK_OK ? send_go(master, child) : err;
+    return err == FK_OK ? send_go(child, master->loaded->root->user) : err;
 }
 
 static int start_worker(struct fk_master *master, struct fk_child *child)
@@ -166,7 +165,7 @@ static int start_signer(struct fk_master *master, struct fk_child *child)
     err = fk_child_send_fd(child, FK_PROC_KEYS, master->key_generation, master->loaded->keys_fd);
     for (unsigned i = 0; err == FK_OK && i < master->n_workers; i++)
         err = connect_pair(master, master->workers[i].child, child);
-    return err == FK_OK ? send_go(master, child) : err;
+    return err == FK_OK ? send_go(child, master->loaded->root->signer_user) : err;
 }
 
 static int start_admin(struct fk_master *master, struct fk_child *child)
@@ -183,7 +182,7 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
     if (master->http_fd >= 0 &&
         (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->http_fd)) != FK_OK)
         return err;
-    return send_go(master, child);
+    return send_go(child, master->loaded->root->user);
 }
 
 static int on_start(void *ctx, struct fk_child *child)

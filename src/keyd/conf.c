@@ -495,13 +495,13 @@ static const struct fk_conf_option root_options[] = {
     {.name = "user",
      .type = FK_CONF_STRING,
      .offset = ROOT(user),
-     .fallback = "nobody",
-     .help = "User of fronts, audit and admin process when started as root."},
+     .help = "User of fronts, audit and admin process when started as root. Default: farkey, or "
+             "nobody on a host without that account."},
     {.name = "signer_user",
      .type = FK_CONF_STRING,
      .offset = ROOT(signer_user),
-     .fallback = "nobody",
-     .help = "User of the signers when started as root; best one of its own."},
+     .help = "User of the signers when started as root; best one of its own. Default: "
+             "farkey-signer, or nobody on a host without that account."},
     {.name = "control",
      .type = FK_CONF_PATH,
      .offset = ROOT(control),

@@ -63,7 +63,7 @@ struct fk_keyd_limits_conf {
 struct fk_keyd_conf {
     struct fk_conf_block block;
     uint64_t fronts, signers; /* 0: by the number of processors */
-    char *user, *signer_user;
+    char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
     int log_level; /* enum fk_log_level */
     struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin, *limits;

@@ -23,7 +23,8 @@ int fk_keyd_child(const char *role, unsigned index);
 
 /*
  * Load and check a whole configuration, certificates and keys included, reading through `bundle`:
- * what the master serves, and what `farkey check` runs. As fk_conf_load().
+ * what the master serves, and what `farkey check` runs. `user` and `signer_user` have this host's
+ * defaults. As fk_conf_load().
  */
 int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
 

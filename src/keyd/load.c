@@ -11,6 +11,7 @@
 #include "keyd/frontset.h"
 #include "keyd/keyd.h"
 #include "keyd/quota.h"
+#include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 
@@ -98,13 +99,25 @@ static void check_edges(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
     }
 }
 
+/* Children are told the users' names: they see no account. */
+static int set_users(struct fk_conf *loaded)
+{
+    int err = fk_conf_set_default(loaded, fk_conf_root(loaded), "user",
+                                  fk_proc_default_user(FK_PROC_USER));
+
+    return err != FK_OK ? err
+                        : fk_conf_set_default(loaded, fk_conf_root(loaded), "signer_user",
+                                              fk_proc_default_user(FK_PROC_SIGNER_USER));
+}
+
 /* Everything but keys; *ret as with fk_conf_load(). */
 static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
 {
     const struct fk_keyd_conf *conf;
     int err;
 
-    if ((err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret)) != FK_OK)
+    if ((err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret)) != FK_OK ||
+        (err = set_users(*ret)) != FK_OK)
         return err;
     conf = fk_conf_root(*ret);
     check_edges(*ret, conf);

@@ -12,7 +12,7 @@
 struct fk_keyd_load {
     uint32_t generation;
     struct fk_conf *loaded;
-    const struct fk_keyd_conf *conf;
+    const struct fk_keyd_conf *conf; /* `user` and `signer_user` say which, written or not */
     struct fk_store *store;
     int bundle_fd; /* sealed, for fronts */
 };

@@ -8,10 +8,12 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "loop/notify.h"
+#include "loop/proc.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* "audit log" and a path; a longer one is cut. */
 #define WHAT_SIZE 256
@@ -139,9 +141,21 @@ static int begin(struct fk_keyd_master *master, bool full)
     return FK_OK;
 }
 
+/* Of one uid, only the sandbox keeps a front that was taken over from reaching signers. */
+static void warn_of_shared_user(const struct fk_keyd_conf *conf)
+{
+    if (geteuid() == 0 && fk_proc_same_user(conf->user, conf->signer_user))
+        fk_log(FK_LOG_WARN, "signers share a uid with fronts; give them one of their own",
+               fk_str("user", conf->user), fk_str("signer_user", conf->signer_user));
+}
+
 int fk_keyd_first_load(struct fk_keyd_master *master)
 {
-    return begin(master, true);
+    int err = begin(master, true);
+
+    if (err == FK_OK)
+        warn_of_shared_user(master->pending->conf);
+    return err;
 }
 
 static void finish(struct fk_keyd_master *master)

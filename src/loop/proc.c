@@ -292,12 +292,28 @@ static int look_up(const char *user, uid_t *ret_uid, gid_t *ret_gid)
     struct passwd *entry;
 
     errno = 0;
-    entry = getpwnam(user == NULL ? "nobody" : user);
+    entry = getpwnam(user == NULL || user[0] == '\0' ? "nobody" : user);
     if (entry == NULL)
         return errno == 0 || errno == ENOENT ? FK_ERR_NOT_FOUND : FK_ERR_SYS;
     *ret_uid = entry->pw_uid;
     *ret_gid = entry->pw_gid;
     return FK_OK;
+}
+
+const char *fk_proc_default_user(const char *account)
+{
+    uid_t uid;
+    gid_t gid;
+
+    return look_up(account, &uid, &gid) == FK_OK ? account : "nobody";
+}
+
+bool fk_proc_same_user(const char *a, const char *b)
+{
+    uid_t uid_a, uid_b;
+    gid_t gid;
+
+    return look_up(a, &uid_a, &gid) == FK_OK && look_up(b, &uid_b, &gid) == FK_OK && uid_a == uid_b;
 }
 
 /* True when nothing of the old identity is left and there is no way back. */

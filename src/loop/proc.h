@@ -11,6 +11,7 @@
 
 #include "loop/loop.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -93,8 +94,21 @@ void fk_proc_child_init(const char *role, unsigned index);
  */
 void fk_proc_give_way(void);
 
-/* Give up root for good: groups, gid, uid, verified. No effect when not root. `user` may be NULL:
- * "nobody". FK_ERR_NOT_FOUND, FK_ERR_SYS. */
+/* Give up root for good: groups, gid, uid, verified. No effect when not root. `user` may be NULL or
+ * empty: "nobody". FK_ERR_NOT_FOUND, FK_ERR_SYS. */
 int fk_proc_drop(const char *user);
+
+/* The accounts that packaging makes: of processes that peers reach, and of those with keys. */
+#define FK_PROC_USER        "farkey"
+#define FK_PROC_SIGNER_USER "farkey-signer"
+
+/*
+ * Whom to become by default: `account` when this host has it, else "nobody". Asks the host's files,
+ * so it is for a master, or before the sandbox.
+ */
+const char *fk_proc_default_user(const char *account);
+
+/* Whether two users, as for fk_proc_drop(), are one uid; false when one is unknown. */
+bool fk_proc_same_user(const char *a, const char *b);
 
 #endif

@@ -176,6 +176,31 @@ static void print_shows_what_is_in_force(void **state)
     sample_unload(&input);
 }
 
+/* What the host decides is shown as a default, and gives way to what is written. */
+static void default_of_the_host_is_in_force(void **state)
+{
+    struct sample input;
+    struct top *top;
+    char *text;
+
+    (void)state;
+    sample_load_good(&input, "");
+    top = fk_conf_root(input.conf);
+    assert_null(top->user);
+    assert_ok(fk_conf_set_default(input.conf, &top->block, "user", "farkey"));
+    assert_string_equal(top->user, "farkey");
+    text = printed(input.conf);
+    assert_non_null(strstr(text, "user = \"farkey\"  # default\n"));
+    free(text);
+    sample_unload(&input);
+
+    sample_load_good(&input, "user = root");
+    top = fk_conf_root(input.conf);
+    assert_ok(fk_conf_set_default(input.conf, &top->block, "user", "farkey"));
+    assert_string_equal(top->user, "root");
+    sample_unload(&input);
+}
+
 static void strip_default_marks(char *text)
 {
     static const char comment[] = "  # default";
@@ -316,6 +341,8 @@ static int load_rich(void *context)
         (err = fk_bundle_add(bundle, "/c", context, strlen(context))) == FK_OK &&
         (err = fk_bundle_add(bundle, "/d", rich, strlen(rich))) == FK_OK)
         err = fk_conf_load(&sample_kind, "/c", bundle, &conf);
+    if (err == FK_OK)
+        err = fk_conf_set_default(conf, fk_conf_root(conf), "user", "farkey");
     if (err == FK_ERR_CONF)
         err = FK_OK; /* mistakes are expected here */
     fk_conf_free(conf);
@@ -341,6 +368,7 @@ UNIT_MAIN(cmocka_unit_test(values_of_every_type_are_read),
           cmocka_unit_test(blocks_keep_the_order_of_the_file),
           cmocka_unit_test(many_sites_load_in_reasonable_time),
           cmocka_unit_test(print_shows_what_is_in_force),
+          cmocka_unit_test(default_of_the_host_is_in_force),
           cmocka_unit_test(what_is_printed_reads_back_the_same),
           cmocka_unit_test(rates_read_back_the_same),
           cmocka_unit_test(child_loads_the_same_from_the_sealed_bundle),

@@ -385,6 +385,23 @@ static void unknown_user_is_an_error_for_root(void **state)
     fk_close(&control);
 }
 
+static void default_user_is_nobody_without_the_account(void **state)
+{
+    (void)state;
+    assert_string_equal(fk_proc_default_user("root"), "root");
+    assert_string_equal(fk_proc_default_user("no-such-user-here"), "nobody");
+}
+
+static void users_are_compared_by_uid(void **state)
+{
+    (void)state;
+    assert_true(fk_proc_same_user("root", "root"));
+    assert_true(fk_proc_same_user("nobody", NULL));
+    assert_true(fk_proc_same_user("", "nobody"));
+    assert_false(fk_proc_same_user("root", "nobody"));
+    assert_false(fk_proc_same_user("no-such-user-here", "no-such-user-here"));
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
@@ -399,7 +416,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(child_dies_with_its_master),
         cmocka_unit_test(dropping_root_is_complete_and_keeps_the_death_signal),
         cmocka_unit_test(a_child_can_give_way),
-        cmocka_unit_test(unknown_user_is_an_error_for_root)};
+        cmocka_unit_test(unknown_user_is_an_error_for_root),
+        cmocka_unit_test(default_user_is_nobody_without_the_account),
+        cmocka_unit_test(users_are_compared_by_uid)};
 
     if (argc == 4 && strcmp(argv[1], "child") == 0)
         return child_main(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
