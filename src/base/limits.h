@@ -169,6 +169,9 @@
 #define FK_EDGE_SESSIONS_MAX 1048576
 /* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
 #define FK_EDGE_TICKET_KEYS 5
+/* Sites whose derived ticket keys share one secret: 5 locked pages. One a site would take three
+ * mappings each, of the 65,530 that a process may have. At most 64: bits of a word. */
+#define FK_EDGE_TICKET_SLAB 32
 
 /* --- loop --- */
 

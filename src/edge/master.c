@@ -110,7 +110,7 @@ static int send_tickets(const struct fk_master *master, struct fk_child *child)
     struct fk_procmsg msg = {.type = FK_PROC_TICKETS};
     int err;
 
-    msg.len = fk_ticket_keys_encode(&master->tickets, msg.data);
+    msg.len = fk_ticket_keys_encode((const void *)fk_secret_bytes(master->tickets), msg.data);
     err = fk_child_send(child, &msg);
     fk_wipe(&msg, sizeof msg);
     return err;
@@ -289,7 +289,8 @@ static void rotate_tickets(struct fk_master *master)
     uint64_t life = fk_edge_tickets(master->loaded->root)->key_life_us;
     uint64_t next = FK_EDGE_TICKET_RETRY_US;
     bool changed = false;
-    int err = fk_ticket_keys_rotate(&master->tickets, life, fk_clock_us(), &changed, &next);
+    int err = fk_ticket_keys_rotate((void *)fk_secret_data(master->tickets), life, fk_clock_us(),
+                                    &changed, &next);
 
     if (err != FK_OK)
         fk_log(FK_LOG_ERROR, "no new ticket key", fk_error(err));
@@ -449,6 +450,7 @@ static int start(struct fk_master *master)
     master->generation = 1;
     master->n_workers = fk_edge_workers(master->loaded->root);
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
+        (err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, master->loaded->root)) != FK_OK ||
         (err = fk_metrics_create(fk_edge_metrics, master->n_workers, &master->metrics_fd)) !=
@@ -482,7 +484,7 @@ static void fini(struct fk_master *master)
     fk_close(&master->http_fd);
     fk_sockets_free(master->sockets);
     fk_loaded_free(master->loaded);
-    fk_wipe(&master->tickets, sizeof master->tickets);
+    fk_secret_free(master->tickets);
     if (master->loop != NULL)
         fk_loop_free(master->loop);
 }

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "base/secret.h"
 #include "edge/load.h"
 #include "edge/sockets.h"
 #include "edge/tickets.h"
@@ -46,7 +47,7 @@ struct fk_master {
     struct fk_child *old_signers[FK_EDGE_SIGNERS_MAX]; /* to retire when their successors serve */
     unsigned n_old_signers;
     struct fk_child *admin;
-    struct fk_ticket_keys tickets;
+    struct fk_secret *tickets; /* struct fk_ticket_keys */
     struct fk_timer ticket_timer;
     struct fk_signal hup, term, intr;
     int control_fd, http_fd; /* the admin process's listeners */

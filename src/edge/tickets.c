@@ -2,6 +2,7 @@
 #include "edge/tickets.h"
 
 #include "base/err.h"
+#include "base/list.h"
 #include "base/reader.h"
 #include "base/secret.h"
 #include "base/writer.h"
@@ -21,6 +22,16 @@ struct derived {
 
 _Static_assert(sizeof(struct derived) == 112, "derived in one piece");
 
+/* Room for the derived keys of some sites in one secret. Lives while a site has a place in it. */
+struct slab {
+    struct fk_list link;
+    struct fk_secret *secret; /* struct derived [FK_EDGE_TICKET_SLAB][FK_EDGE_TICKET_KEYS] */
+    uint64_t used;            /* bit i: place i is a site's */
+};
+
+#define PLACE_SIZE (FK_EDGE_TICKET_KEYS * sizeof(struct derived))
+#define ALL_PLACES (UINT64_MAX >> (64 - FK_EDGE_TICKET_SLAB))
+
 struct fk_tickets {
     OSSL_LIB_CTX *libctx;
     EVP_CIPHER *cipher;
@@ -29,14 +40,16 @@ struct fk_tickets {
     EVP_KDF *kdf;
     struct fk_secret *secret; /* struct fk_ticket_keys */
     uint64_t generation;      /* counts changes */
+    struct fk_list slabs;
 };
 
 struct fk_ticket_site {
     struct fk_tickets *tickets;
     uint64_t generation; /* of the keys that `keys` were derived from */
     size_t count;
-    struct derived keys[FK_EDGE_TICKET_KEYS];
-    char name[]; /* the site's */
+    struct slab *slab;
+    struct derived *keys; /* FK_EDGE_TICKET_KEYS, in the slab */
+    char name[];          /* the site's */
 };
 
 /* --- master --- */
@@ -118,6 +131,7 @@ int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret)
 
     if (tickets == NULL)
         return FK_ERR_NOMEM;
+    fk_list_init(&tickets->slabs);
     tickets->libctx = libctx;
     tickets->cipher = EVP_CIPHER_fetch(libctx, "AES-256-CBC", NULL);
     tickets->aead = EVP_CIPHER_fetch(libctx, "AES-256-GCM", NULL);
@@ -151,15 +165,82 @@ void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *key
     tickets->generation++;
 }
 
+/* --- places for derived keys --- */
+
+static int make_slab(struct fk_tickets *tickets, struct slab **ret)
+{
+    struct slab *slab = calloc(1, sizeof *slab);
+    int err;
+
+    if (slab == NULL)
+        return FK_ERR_NOMEM;
+    if ((err = fk_secret_new(FK_EDGE_TICKET_SLAB * PLACE_SIZE, &slab->secret)) != FK_OK) {
+        free(slab);
+        return err;
+    }
+    fk_list_prepend(&tickets->slabs, &slab->link); /* found first by those that follow */
+    *ret = slab;
+    return FK_OK;
+}
+
+static struct slab *find_slab(const struct fk_tickets *tickets)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &tickets->slabs) {
+        struct slab *slab = fk_container(item, struct slab, link);
+
+        if (slab->used != ALL_PLACES)
+            return slab;
+    }
+    return NULL;
+}
+
+static int take_place(struct fk_ticket_site *site)
+{
+    struct slab *slab = find_slab(site->tickets);
+    unsigned place;
+    int err;
+
+    if (slab == NULL && (err = make_slab(site->tickets, &slab)) != FK_OK)
+        return err;
+    place = (unsigned)__builtin_ctzll(~slab->used);
+    slab->used |= UINT64_C(1) << place;
+    site->slab = slab;
+    site->keys = (struct derived *)(void *)(fk_secret_data(slab->secret) + place * PLACE_SIZE);
+    return FK_OK;
+}
+
+static void give_place_back(struct fk_ticket_site *site)
+{
+    struct slab *slab = site->slab;
+    size_t at = (size_t)((uint8_t *)site->keys - fk_secret_data(slab->secret));
+
+    fk_wipe(site->keys, PLACE_SIZE);
+    slab->used &= ~(UINT64_C(1) << at / PLACE_SIZE);
+    if (slab->used != 0)
+        return;
+    fk_list_del(&slab->link);
+    fk_secret_free(slab->secret);
+    free(slab);
+}
+
+/* --- a site --- */
+
 int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret)
 {
     size_t len = strlen(name) + 1;
     struct fk_ticket_site *site = calloc(1, sizeof *site + len);
+    int err;
 
     if (site == NULL)
         return FK_ERR_NOMEM;
     site->tickets = tickets;
     memcpy(site->name, name, len);
+    if ((err = take_place(site)) != FK_OK) {
+        free(site);
+        return err;
+    }
     *ret = site;
     return FK_OK;
 }
@@ -168,7 +249,7 @@ void fk_ticket_site_free(struct fk_ticket_site *site)
 {
     if (site == NULL)
         return;
-    fk_wipe(site->keys, sizeof site->keys);
+    give_place_back(site);
     free(site);
 }
 

@@ -56,7 +56,8 @@ void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *key
 
 struct fk_ticket_site; /* one site's derived keys */
 
-/* `name` sets the site apart: its title. `tickets` must outlive it. */
+/* `name` sets the site apart: its title. `tickets` must outlive it. FK_ERR_NOMEM: also when memory
+ * for its keys cannot be locked; a handshake needs no more of it. */
 int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret);
 void fk_ticket_site_free(struct fk_ticket_site *site); /* wipes */
 

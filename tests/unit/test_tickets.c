@@ -5,6 +5,7 @@
 #include "edge/tickets.h"
 
 #include <openssl/core_names.h>
+#include <stdio.h>
 
 #define LIFE 4000000ULL
 
@@ -250,9 +251,76 @@ static void workers_share(void **state)
     fk_tickets_free(other);
 }
 
+/* More sites than share a secret, in changing number: each keeps its own keys. */
+static void many_sites_keep_their_keys(void **state)
+{
+    enum { SITES = 3 * FK_EDGE_TICKET_SLAB + 1 };
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(FK_EDGE_TICKET_KEYS);
+    struct fk_ticket_site *sites[SITES];
+    struct ticket tickets[SITES];
+    char name[16];
+
+    fk_tickets_set(f->tickets, &keys);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < SITES; i++) {
+            if (round > 0 && i % (round + 1) == 0)
+                continue; /* kept from the round before */
+            snprintf(name, sizeof name, "%u.example", i);
+            assert_ok(fk_ticket_site_new(f->tickets, name, &sites[i]));
+            assert_int_equal(seal(f, sites[i], &tickets[i]), 1);
+        }
+        for (unsigned i = 0; i < SITES; i++) {
+            assert_int_equal(unseal(f, sites[i], &tickets[i]), 1);
+            assert_int_equal(unseal(f, sites[i], &tickets[(i + 1) % SITES]), 0);
+        }
+        for (unsigned i = 0; i < SITES; i++)
+            if (round == 2 || i % (round + 2) != 0)
+                fk_ticket_site_free(sites[i]);
+    }
+}
+
+static size_t mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    size_t count = 0;
+    int c;
+
+    assert_non_null(maps);
+    while ((c = fgetc(maps)) != EOF)
+        count += c == '\n';
+    fclose(maps);
+    return count;
+}
+
+/* Derived keys are in guarded memory, which comes and goes with the sites and not with tickets. */
+static void sites_share_mappings(void **state)
+{
+    enum { SITES = 10 * FK_EDGE_TICKET_SLAB };
+    struct fixture *f = *state;
+    struct fk_ticket_keys keys = some_keys(2);
+    struct fk_ticket_site *sites[SITES];
+    size_t before = mappings(), with_sites;
+    struct ticket ticket;
+
+    fk_tickets_set(f->tickets, &keys);
+    for (unsigned i = 0; i < SITES; i++)
+        assert_ok(fk_ticket_site_new(f->tickets, "many.example", &sites[i]));
+    with_sites = mappings();
+    assert_true(with_sites >= before + 10);
+    assert_true(with_sites <= before + 40);
+    for (unsigned i = 0; i < SITES; i++)
+        assert_int_equal(seal(f, sites[i], &ticket), 1);
+    assert_true(mappings() <= with_sites + 4);
+    for (unsigned i = 0; i < SITES; i++)
+        fk_ticket_site_free(sites[i]);
+    assert_true(mappings() <= before + 8);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 UNIT_MAIN(cmocka_unit_test(new_key_every_quarter), cmocka_unit_test(keys_end_after_their_life),
           cmocka_unit_test(long_sleep), cmocka_unit_test(transport), WITH(without_keys_no_ticket),
           WITH(sealed_ticket_opens), WITH(ticket_of_another_site_is_unknown),
-          WITH(old_key_opens_and_renews), WITH(workers_share))
+          WITH(old_key_opens_and_renews), WITH(workers_share), WITH(many_sites_keep_their_keys),
+          WITH(sites_share_mappings))
