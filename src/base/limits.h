@@ -136,7 +136,8 @@
 /* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
  * 16 bytes and more. Smaller records are an attack on patience. */
 #define FK_EDGE_HELLO_BUFFER (4096 + 16384 + 5 * 1024)
-/* After an alert the client has this long to read it and to close. */
+/* After an alert, or an answer whose origin reads no more, the client has this long to read it and
+ * to close. */
 #define FK_EDGE_LINGER_US 2000000
 /* Clients accepted in one turn of the loop: others wait no longer than that takes. */
 #define FK_EDGE_ACCEPT_BATCH 32

@@ -127,7 +127,8 @@ enum fk_conn_fact fk_conn_refuse(struct fk_conn *conn, enum fk_alert alert, cons
     return FK_FACT_REFUSED;
 }
 
-/* The alert is on its way: closing with unread bytes would reset the connection and lose it. */
+/* The last bytes are on their way: closing over unread ones would reset the connection and lose
+ * them. */
 static enum fk_conn_fact run_closing(struct fk_conn *conn)
 {
     ssize_t n;
@@ -180,6 +181,7 @@ static uint64_t limit_us(const struct fk_conn *conn, enum fk_conn_limit limit)
 static void enter(struct fk_conn *conn, enum fk_conn_state state)
 {
     enum fk_conn_limit before = fk_conn_limit_of(conn->state);
+    bool refused = state == FK_CONN_CLOSING && conn->state < FK_CONN_RELAY;
     enum fk_conn_limit limit = fk_conn_limit_of(state);
 
     conn->state = state;
@@ -193,10 +195,10 @@ static void enter(struct fk_conn *conn, enum fk_conn_state state)
         free_setup(conn);
         fk_conn_relay_begin(conn);
     }
-    if (state == FK_CONN_CLOSING) {
+    if (refused)
         log_refusal(conn);
+    if (state == FK_CONN_CLOSING)
         (void)shutdown(conn->fd, SHUT_WR);
-    }
 }
 
 /* Where a fact leads. Returns false when the connection is gone. */

@@ -192,6 +192,8 @@ enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
     conn->origin_wants = fk_relay_origin_wants(&conn->relay);
     if (state == FK_RELAY_DONE)
         return FK_FACT_BOTH_ENDED;
+    if (state == FK_RELAY_CUT)
+        return FK_FACT_ORIGIN_GONE;
     if (state == FK_RELAY_HALF && conn->state == FK_CONN_RELAY)
         return FK_FACT_ONE_ENDED;
     return FK_FACT_NONE;

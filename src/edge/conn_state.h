@@ -13,7 +13,7 @@
     X(HANDSHAKE, "handshake") /* OpenSSL is at work, or the key server */ \
     X(RELAY, "relay")         /* bytes both ways */                       \
     X(HALF, "half")           /* one side has ended */                    \
-    X(CLOSING, "closing")     /* an alert is on its way to the client */  \
+    X(CLOSING, "closing")     /* last bytes on their way to the client */ \
     X(DEAD, "dead")           /* everything is freed */
 
 enum fk_conn_state {
@@ -32,6 +32,7 @@ enum fk_conn_state {
     X(SECURED, "handshake done")            \
     X(ONE_ENDED, "one side ended")          \
     X(BOTH_ENDED, "both sides ended")       \
+    X(ORIGIN_GONE, "sent, origin gone")     \
     X(REFUSED, "alert sent")                \
     X(TIMEOUT, "time is over")              \
     X(LOST, "connection lost")

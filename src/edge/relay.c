@@ -153,6 +153,7 @@ void fk_end_tls(struct fk_end *end, int fd, SSL *ssl)
 static void break_flow(struct fk_flow *flow)
 {
     fk_buf_fini(&flow->buf);
+    flow->cut = !flow->ended;
     flow->ended = true;
     flow->finished = true;
 }
@@ -292,7 +293,7 @@ int fk_relay_pump(struct fk_relay *relay, const struct fk_scratch *scratch,
         return err;
     *ret_again = again;
     if (relay->up.finished && relay->down.finished)
-        *ret_state = FK_RELAY_DONE;
+        *ret_state = relay->up.cut && !relay->down.cut ? FK_RELAY_CUT : FK_RELAY_DONE;
     else if (relay->up.ended || relay->down.ended)
         *ret_state = FK_RELAY_HALF;
     else

@@ -51,6 +51,7 @@ struct fk_flow {
     struct fk_buf buf;
     bool ended;    /* the source has ended, or the sink is broken: nothing more is read */
     bool finished; /* the sink was told */
+    bool cut;      /* the sink broke before the source ended: what it still sends is not read */
     uint64_t bytes;
 };
 
@@ -73,6 +74,7 @@ enum fk_relay_state {
     FK_RELAY_OPEN,
     FK_RELAY_HALF, /* one side has ended */
     FK_RELAY_DONE, /* both have, and everything was delivered */
+    FK_RELAY_CUT,  /* the same, but the client has not ended: the origin takes no more */
 };
 
 /*

@@ -1,11 +1,13 @@
 """An edge with sites, origins and clients for the end-to-end tests of the edge."""
 import contextlib
+import fcntl
 import hashlib
 import pathlib
 import select
 import socket
 import ssl
 import struct
+import termios
 import threading
 
 from harness import FARKEY, PATIENCE, Daemon, control, free_port, run, wait_until
@@ -84,6 +86,22 @@ def block(start, size):
     first, last = start // 32, (start + size + 31) // 32
     data = b"".join(hashlib.sha256(struct.pack(">Q", i)).digest() for i in range(first, last))
     return data[start - first * 32:][:size]
+
+
+def unacknowledged(sock):
+    """Bytes in a socket's send queue that the other side's kernel does not have yet (SIOCOUTQ)."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def answer_and_leave(body):
+    """An origin that answers the first bytes with `body` and closes at once, whatever comes then."""
+    def serve(sock):
+        sock.recv(1)
+        sock.sendall(body)
+        sock.shutdown(socket.SHUT_WR)
+        # Closing over unread bytes resets: the answer must be in the edge's kernel before.
+        wait_until(lambda: unacknowledged(sock) == 0, "the edge has the answer")
+    return serve
 
 
 class Edge:
@@ -217,6 +235,26 @@ def exchange(port, ca, data, name="example.com"):
                 break
             ready = select.select([tls], [tls] if want_write else [], [], PATIENCE)
             assert ready[0] or ready[1], f"nothing moves: {sent} sent, {len(received)} received"
+    return bytes(received)
+
+
+def push_then_read(port, ca, size, name="example.com"):
+    """Send `size` bytes and only then read, as one that uploads and is answered early.
+
+    Returns what came before close_notify; an end without it, or a reset, is an exception.
+    """
+    strict = context(ca)
+    strict.options &= ~(1 << 7)  # SSL_OP_IGNORE_UNEXPECTED_EOF, which Python turns on
+    received = bytearray()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)  # most of the answer waits at the edge
+    sock.settimeout(PATIENCE)
+    sock.connect(("127.0.0.1", port))
+    with strict.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False) as tls:
+        for _ in range(size // 65536):
+            tls.sendall(bytes(65536))
+        while data := tls.recv(65536):
+            received += data
     return bytes(received)
 
 

@@ -421,6 +421,26 @@ def test_origin_reset_is_seen(daemons, folder, pki, ca):
     edge.daemon.wait_log('end="connection broken"')
 
 
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_answer_outlives_an_origin_that_does_not_read(daemons, folder, pki, ca, size):
+    """Closing over what the client still sends would reset the connection and take the answer along."""
+    body = block(0, size)
+    edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.answer_and_leave(body)).address)])
+    # More than all sockets on the way hold: the edge reads on when there is no origin any more.
+    assert edgelib.push_then_read(edge.port, ca, 64 * 1024 * 1024) == body
+    edge.daemon.wait_log(f'down={size} .*end="closed"')
+    assert "connection refused" not in edge.daemon.log()
+
+
+def test_sending_for_ever_is_not_listened_to_for_ever(daemons, folder, pki, ca):
+    """What is sent after the answer is read for a bounded time only."""
+    edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.answer_and_leave(b"no")).address)])
+    with connect(edge.port, ca) as tls, pytest.raises((ssl.SSLEOFError, OSError)):
+        while True:
+            tls.sendall(bytes(16384))
+    edge.daemon.wait_log('down=2 .*end="closed"')
+
+
 def test_idle_timeout(daemons, folder, pki, ca):
     edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.echo).address),
                                   "limits { idle_timeout = 400ms }"])

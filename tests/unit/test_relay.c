@@ -263,6 +263,24 @@ static void receiver_is_gone(void **state)
     expect_end(f->client);
     assert_true(f->relay.up.ended);
     assert_null(f->relay.up.buf.mem);
+    assert_int_equal(at, FK_RELAY_CUT); /* the client may go on */
+}
+
+/* The client had ended before the origin was there, and it is not: nothing goes on. */
+static void receiver_is_gone_after_the_end(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at = FK_RELAY_OPEN;
+
+    memset(&f->relay.origin, 0, sizeof f->relay.origin);
+    put(f->client, "question");
+    shutdown(f->client, SHUT_WR);
+    assert_ok(pump(f, &at));
+    assert_true(f->relay.up.ended);
+    fk_close(&f->origin);
+    fk_end_plain(&f->relay.origin, f->near[1]);
+    assert_ok(pump(f, &at));
+    assert_null(f->relay.up.buf.mem);
     assert_int_equal(at, FK_RELAY_DONE);
 }
 
@@ -479,6 +497,7 @@ static void tls_slow_client(void **state)
 UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(slow_receiver_stops_the_sender), WITH(half_close_by_the_client),
           WITH(half_close_by_the_origin), WITH(end_behind_a_full_buffer), WITH(receiver_is_gone),
-          WITH(reset_by_the_client), WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
+          WITH(receiver_is_gone_after_the_end), WITH(reset_by_the_client),
+          WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
           WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
           WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client))
