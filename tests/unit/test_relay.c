@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/bio.h"
 #include "edge/relay.h"
+#include "failmalloc.h"
 #include "loop/loop.h"
 #include "loop/sock.h"
 #include "pki.h"
@@ -492,6 +493,102 @@ static void tls_slow_client(void **state)
     tls_end(&tls);
 }
 
+/* --- without memory --- */
+
+/* One direction of which the sink is not there yet. */
+struct dam {
+    struct fixture *f;
+    struct fk_flow *flow;
+    struct fk_end *sink;
+    int near, source, far; /* the sink's near end; what is sent into, where it comes out */
+};
+
+static const char secret[2048] = "-SECRET-";
+
+static void expect_wiped(const void *block, size_t size)
+{
+    assert_null(memmem(block, size, secret, 8));
+}
+
+static int pump_once(struct fixture *f, const struct fk_flow *flow, size_t waiting)
+{
+    enum fk_relay_state at = FK_RELAY_DONE;
+    bool again = true;
+    int err;
+
+    fk_end_notify(&f->relay.client, FK_IO_READ);
+    fk_end_notify(&f->relay.origin, FK_IO_READ);
+    err = fk_relay_pump(&f->relay, &f->scratch, &at, &again);
+    assert_int_equal(at, err == FK_OK ? FK_RELAY_OPEN : FK_RELAY_DONE);
+    assert_int_equal(again, err != FK_OK);
+    /* What waited before an error does so still, and nothing else does. */
+    assert_int_equal(fk_buf_len(&flow->buf), err == FK_OK ? waiting + sizeof secret : waiting);
+    return err;
+}
+
+static void open_dam(struct dam *dam)
+{
+    enum fk_relay_state at;
+    char got[sizeof secret];
+
+    fk_end_plain(dam->sink, dam->near);
+    assert_ok(pump(dam->f, &at));
+    for (size_t had = 0; had < MAX; had += sizeof got) {
+        assert_int_equal(recv(dam->far, got, sizeof got, 0), sizeof got);
+        assert_memory_equal(got, secret, sizeof got);
+    }
+}
+
+/* Bytes wait up to the bound, in a buffer that grows, and leave. */
+static int fill_dam(void *context)
+{
+    struct dam *dam = context;
+    struct fixture *f = dam->f;
+    int err = FK_OK;
+
+    failmalloc_on_free(expect_wiped);
+    fk_end_plain(&f->relay.client, f->near[0]);
+    fk_end_plain(&f->relay.origin, f->near[1]);
+    dam->sink->ops = NULL;
+    for (size_t waiting = 0; err == FK_OK && waiting < MAX; waiting += sizeof secret) {
+        assert_int_equal(send(dam->source, secret, sizeof secret, MSG_NOSIGNAL), sizeof secret);
+        err = pump_once(f, dam->flow, waiting);
+    }
+    if (err == FK_OK)
+        open_dam(dam);
+    fk_relay_fini(&f->relay);
+    return err;
+}
+
+static void lack_of_memory_is_told_either_way(void **state)
+{
+    struct fixture *f = *state;
+    struct fk_relay *relay = &f->relay;
+    struct dam up = {f, &relay->up, &relay->origin, f->near[1], f->client, f->origin};
+    struct dam down = {f, &relay->down, &relay->client, f->near[0], f->origin, f->client};
+
+    assert_int_equal(failmalloc_try(fill_dam, &up), 4); /* it grows by doubling */
+    assert_int_equal(failmalloc_try(fill_dam, &down), 4);
+}
+
+/* Nothing is allocated before the sink is full. Then the connection ends; it does not go on with
+ * what could not be kept missing from the middle. */
+static void lack_of_memory_with_a_slow_receiver(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at = FK_RELAY_DONE;
+    int err = FK_OK;
+
+    failmalloc_arm(1);
+    while (err == FK_OK && send(f->client, secret, sizeof secret, MSG_NOSIGNAL) > 0)
+        err = pump(f, &at);
+    assert_true(failmalloc_disarm());
+    assert_err(err, FK_ERR_NOMEM);
+    assert_int_equal(fk_buf_len(&f->relay.up.buf), 0);
+    assert_null(f->relay.up.buf.mem);
+    assert_int_equal(failmalloc_live(), 0);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
@@ -500,4 +597,5 @@ UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(receiver_is_gone_after_the_end), WITH(reset_by_the_client),
           WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
           WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
-          WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client))
+          WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client),
+          WITH(lack_of_memory_is_told_either_way), WITH(lack_of_memory_with_a_slow_receiver))
