@@ -61,10 +61,18 @@ static void succeeded(struct origin *origin)
     set_up(origin, true, FK_OK);
 }
 
+/* Nothing was asked of the origin: this process has no memory, or no descriptor. */
+static bool is_our_own(int err)
+{
+    return err == FK_ERR_NOMEM || err == FK_ERR_LIMIT;
+}
+
 static void failed(struct origin *origin, int err)
 {
     const struct fk_edge_site *site = origin->owner->site;
 
+    if (is_our_own(err))
+        return;
     origin->failures++;
     origin->failed++;
     origin->resolved_us = 0; /* its address may have changed */

@@ -3,7 +3,8 @@
  *
  * Alive is what can be connected to: failures in a row take an origin out for a while (passive);
  * with `origin_check` a connection attempt at intervals does so as well, and brings it back
- * (active). When none is left alive all are tried: a wrong verdict must not stop a service.
+ * (active). When none is left alive all are tried: a wrong verdict must not stop a service. What
+ * fails for want of memory or descriptors in this process is no failure of the origin.
  */
 #ifndef FK_EDGE_ORIGIN_H
 #define FK_EDGE_ORIGIN_H
@@ -28,7 +29,8 @@ struct fk_origin_use;
 
 /*
  * From the loop: FK_OK, the connection is use->fd; or why the last origin failed (FK_ERR_TIMEOUT,
- * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full).
+ * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full or no
+ * descriptor is left, FK_ERR_NOMEM).
  */
 typedef void fk_origin_cb(struct fk_origin_use *use, int err);
 
