@@ -195,8 +195,10 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         return FK_OK;
     if ((err = read_key(path, passphrase, &pkey)) != FK_OK ||
         (err = fk_key_describe(pkey, &public)) != FK_OK) {
+        if (err == FK_ERR_NOMEM)
+            goto out;
         fk_store_say(&load->report, path, key_trouble(err));
-        err = err == FK_ERR_NOMEM ? err : FK_OK;
+        err = FK_OK;
         goto out;
     }
     memcpy(public.name, key->index.public.name, sizeof public.name);
@@ -232,6 +234,8 @@ static int load_directory(struct load *load, const struct fk_keyd_keys_conf *con
     }
     if (conf->passphrase_file != NULL &&
         (err = read_passphrase(conf->passphrase_file, &passphrase)) != FK_OK) {
+        if (err == FK_ERR_NOMEM)
+            return err;
         fk_store_say(&load->report, conf->passphrase_file,
                      err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
         return FK_OK;
@@ -239,7 +243,7 @@ static int load_directory(struct load *load, const struct fk_keyd_keys_conf *con
     (void)snprintf(pattern, sizeof pattern, "%s/*.key", directory);
     got = glob(pattern, GLOB_ERR, NULL, &found);
     if (got != 0 && got != GLOB_NOMATCH)
-        err = FK_ERR_SYS;
+        err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
     for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
         err = load_key(load, found.gl_pathv[i], passphrase);
     globfree(&found);

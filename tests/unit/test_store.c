@@ -3,12 +3,14 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "keyd/store.h"
+#include "failmalloc.h"
+#include "keyd/store_priv.h"
 #include "pki.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <openssl/pem.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -469,6 +471,122 @@ static void key_put_back_is_not_retired(void **state)
     fk_store_free(third);
 }
 
+/* --- without memory --- */
+
+/* Where allocations fail of a load that forks: on one side only, so that each side is seen. */
+static enum { SIDE_MASTER, SIDE_READER } failing_side;
+
+static void after_fork_in_master(void)
+{
+    if (failing_side == SIDE_READER)
+        (void)failmalloc_disarm();
+}
+
+static void after_fork_in_reader(void)
+{
+    if (failing_side == SIDE_MASTER)
+        (void)failmalloc_disarm();
+}
+
+/* The lowest descriptor that is free: the same again when none was leaked. */
+static int free_descriptor(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    return fd;
+}
+
+struct reload {
+    struct fk_keyd_conf conf;
+    struct fk_keyd_keys_conf keys;
+    const struct fk_store *previous;
+    int (*load)(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+                const struct fk_store *previous, fk_store_complain *complain, void *arg,
+                struct fk_store **ret);
+};
+
+static int load_again(void *context)
+{
+    static const uint8_t audit[32] = {1, 2, 3};
+    const struct reload *reload = context;
+    struct fk_store *store = NULL;
+    int fd = free_descriptor(), err;
+
+    said[0] = '\0';
+    err = reload->load(&reload->conf, audit, reload->previous, complain, NULL, &store);
+    assert_string_equal(said, ""); /* no file is to blame */
+    if (err != FK_OK) {
+        assert_null(store);
+    } else {
+        assert_int_equal(fk_store_count(store), 3); /* one of them is retired */
+        assert_int_equal(find(store, "site")->n_names, 3);
+        assert_true(find(store, "site")->chain_len > 0);
+    }
+    fk_store_free(store);
+    assert_int_equal(free_descriptor(), fd);
+    return err;
+}
+
+/* A store with everything in it that needs memory, and the one before it. */
+static struct fk_store *prepare_reload(struct reload *reload)
+{
+    static char passphrase[128], file[] = "/x/keyd.conf";
+    struct fk_store *previous;
+
+    put_key("site", "P-384", 0);
+    assert_ok(load(&previous));
+    put_key("site", "P-256", 1);
+    put_cert("site", "P-256", 1, "DNS:site.example,IP:10.1.2.3", 0);
+    put_text("site.policy", "names = {\"alias\"}\naddresses = {\"192.0.2.1\"}\n");
+    put_encrypted("locked.key", "open sesame");
+    put_text("passphrase", "open sesame\n");
+    (void)snprintf(passphrase, sizeof passphrase, "%s/passphrase", folder);
+    *reload = (struct reload){
+        .keys = {.block = {.title = folder, .where = {.file = file}},
+                 .passphrase_file = passphrase},
+        .conf = {.default_limits = {.retire = 600000000}},
+        .previous = previous,
+    };
+    reload->conf.keys = &reload->keys.block;
+    return previous;
+}
+
+static void every_failed_allocation_is_told(void **state)
+{
+    struct reload reload;
+    struct fk_store *previous = prepare_reload(&reload);
+    size_t in_reader;
+
+    (void)state;
+    reload.load = fk_store_read;
+    assert_ok(load_again(&reload)); /* starts OpenSSL's secure heap, once */
+    in_reader = failmalloc_try(load_again, &reload);
+    assert_true(in_reader >= 30);
+
+    assert_int_equal(pthread_atfork(NULL, after_fork_in_master, after_fork_in_reader), 0);
+    reload.load = fk_store_load;
+    failing_side = SIDE_MASTER;
+    assert_true(failmalloc_try(load_again, &reload) >= 10);
+
+    /* What fails in the reader is told by its master, to the last allocation. */
+    failing_side = SIDE_READER;
+    for (size_t n = 1;; n++) {
+        int err;
+
+        failmalloc_arm(n);
+        err = load_again(&reload);
+        (void)failmalloc_disarm();
+        if (err == FK_OK) {
+            assert_true(n > in_reader + 4); /* its answer is allocated, too */
+            break;
+        }
+        assert_err(err, FK_ERR_NOMEM);
+    }
+    fk_store_free(previous);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(CASE(every_type_is_served), CASE(names_come_from_file_certificate_and_policy),
@@ -481,4 +599,4 @@ UNIT_MAIN(CASE(every_type_is_served), CASE(names_come_from_file_certificate_and_
           CASE(all_bad_files_are_named_at_once), CASE(long_name_is_named),
           CASE(missing_directory_is_named), CASE(passphrase_opens_encrypted_keys),
           CASE(replaced_key_is_retired_then_gone), CASE(removed_key_is_gone_at_once),
-          CASE(key_put_back_is_not_retired))
+          CASE(key_put_back_is_not_retired), CASE(every_failed_allocation_is_told))
