@@ -496,16 +496,19 @@ static int take_log(struct audit *audit, struct fk_procmsg *msg)
 
 static int take_peer(struct audit *audit, struct fk_procmsg *msg)
 {
-    int err = FK_ERR_UNEXPECTED;
+    int fd, err = FK_ERR_UNEXPECTED;
 
     if (msg->n_fds != 1)
         return err;
-    if (msg->arg >> 16 == FK_PEER_SIGNER)
-        err = fk_signer_pool_add(audit->pool, msg->fds[0], audit->n_signers++, msg->arg & 0xffff);
-    else if (msg->arg >> 16 == FK_PEER_FRONT)
-        err = add_front(audit, msg->fds[0], msg->arg & 0xffff);
-    if (err == FK_OK)
+    fd = msg->fds[0];
+    if (msg->arg >> 16 == FK_PEER_SIGNER) {
         msg->fds[0] = -1; /* moved */
+        err = fk_signer_pool_add(audit->pool, fd, audit->n_signers++, msg->arg & 0xffff);
+    } else if (msg->arg >> 16 == FK_PEER_FRONT) {
+        err = add_front(audit, fd, msg->arg & 0xffff);
+        if (err == FK_OK)
+            msg->fds[0] = -1; /* moved */
+    }
     request_chain(audit);
     return err;
 }

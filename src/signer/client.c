@@ -450,14 +450,14 @@ static void signer_ready(struct fk_io *io, unsigned events)
 
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index)
 {
+    int err = pool->n_signers < FK_SIGNER_POOL_MAX ? FK_ERR_NOMEM : FK_ERR_LIMIT;
     struct signer *signer;
     struct fk_list *item;
 
-    if (pool->n_signers >= FK_SIGNER_POOL_MAX)
-        return FK_ERR_LIMIT;
-    signer = calloc(1, sizeof *signer);
-    if (signer == NULL)
-        return FK_ERR_NOMEM;
+    if (err == FK_ERR_LIMIT || (signer = calloc(1, sizeof *signer)) == NULL) {
+        fk_close(&fd);
+        return err;
+    }
     signer->pool = pool;
     signer->fd = fd;
     signer->generation = generation;

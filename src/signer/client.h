@@ -17,10 +17,10 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
 void fk_signer_pool_free(struct fk_signer_pool *pool);
 
 /*
- * A new signer of key generation `generation` (takes the socket `fd`). Requests go to signers of
- * the newest generation, the least busy first; an older generation's socket is closed when its last
- * request is answered. A signer that dies has its requests sent to another once, then they fail
- * with FK_ERR_UNAVAILABLE.
+ * A new signer of key generation `generation` (takes the socket `fd`, closes it when it fails).
+ * Requests go to signers of the newest generation, the least busy first; an older generation's
+ * socket is closed when its last request is answered. A signer that dies has its requests sent to
+ * another once, then they fail with FK_ERR_UNAVAILABLE. FK_ERR_LIMIT, FK_ERR_NOMEM.
  */
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index);
 

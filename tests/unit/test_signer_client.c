@@ -3,10 +3,12 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "loop/sock.h"
 #include "signer/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -613,8 +615,27 @@ static int use_pool(void *context)
         (err = fk_signer_pool_submit(own, &ask, never_called, NULL, &call)) == FK_OK)
         fk_signer_pool_cancel(own, call);
     fk_signer_pool_free(own);
+    assert_int_equal(fcntl(fds[0], F_GETFD), -1); /* taken, whether or not there was memory */
+    assert_int_equal(errno, EBADF);
     close(fds[1]);
     return err;
+}
+
+/* More signers than a pool has room for; the socket is the pool's to close all the same. */
+static void one_signer_too_many_is_closed(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    for (unsigned i = 0; i < FK_SIGNER_POOL_MAX; i++) {
+        assert_ok(fk_sock_pair(SOCK_STREAM, fds));
+        assert_ok(fk_signer_pool_add(pool, fds[0], 1, i));
+        close(fds[1]);
+    }
+    assert_ok(fk_sock_pair(SOCK_STREAM, fds));
+    assert_err(fk_signer_pool_add(pool, fds[0], 1, 0), FK_ERR_LIMIT);
+    assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+    close(fds[1]);
 }
 
 static void every_failed_allocation_is_survived(void **state)
@@ -636,4 +657,4 @@ UNIT_MAIN(CASE(answers_find_their_calls_in_any_order), CASE(no_signer_is_an_erro
           CASE(answer_may_come_byte_by_byte), CASE(slow_signer_gets_all_requests),
           CASE(callback_may_free_the_pool), CASE(callback_of_a_failure_may_free_the_pool),
           CASE(callback_may_submit), CASE(backend_encodes_structures),
-          CASE(every_failed_allocation_is_survived))
+          CASE(one_signer_too_many_is_closed), CASE(every_failed_allocation_is_survived))
