@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ int fk_quota_open(int fd, struct fk_quota **ret)
         return FK_ERR_SYS;
     mem = mmap(NULL, QUOTA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mem == MAP_FAILED)
-        return FK_ERR_SYS;
+        return errno == ENOMEM ? FK_ERR_NOMEM : FK_ERR_SYS;
     if ((quota = calloc(1, sizeof *quota)) == NULL) {
         (void)munmap(mem, QUOTA_SIZE);
         return FK_ERR_NOMEM;

@@ -18,7 +18,8 @@
 struct fk_quota;
 struct fk_quota_slot;
 
-/* A memfd of free slots, the caller's; mapping one (`fd` stays the caller's). FK_ERR_SYS. */
+/* A memfd of free slots, the caller's; mapping one (`fd` stays the caller's). FK_ERR_SYS,
+ * FK_ERR_NOMEM. */
 int fk_quota_create(int *ret_fd);
 int fk_quota_open(int fd, struct fk_quota **ret);
 void fk_quota_close(struct fk_quota *quota);

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 
+#include <errno.h>
 #include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -163,7 +164,7 @@ int fk_metrics_open(const struct fk_metric *table, int fd, struct fk_metrics **r
     metrics->cells = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (metrics->cells == MAP_FAILED) {
         free(metrics);
-        return FK_ERR_SYS;
+        return errno == ENOMEM ? FK_ERR_NOMEM : FK_ERR_SYS;
     }
     metrics->table = table;
     metrics->size = size;

@@ -23,7 +23,8 @@ struct fk_metrics;
 
 /* A memfd for `n_slots` processes of this table. The caller owns *ret_fd. FK_ERR_SYS. */
 int fk_metrics_create(const struct fk_metric *table, size_t n_slots, int *ret_fd);
-/* Map it; `fd` stays the caller's. FK_ERR_FORMAT when it was made for another table. */
+/* Map it; `fd` stays the caller's. FK_ERR_FORMAT when it was made for another table,
+ * FK_ERR_NOMEM, FK_ERR_SYS. */
 int fk_metrics_open(const struct fk_metric *table, int fd, struct fk_metrics **ret);
 void fk_metrics_close(struct fk_metrics *metrics);
 

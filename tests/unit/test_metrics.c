@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "failmalloc.h"
 #include "loop/metrics.h"
 
 #include <errno.h>
@@ -170,7 +171,24 @@ static void number_of_slots_has_bounds(void **state)
     assert_int_equal(fd, 77);
 }
 
-UNIT_MAIN(cmocka_unit_test_setup_teardown(slots_add_up_across_processes, setup, teardown),
+static int map_and_unmap(void *context)
+{
+    const struct fixture *fixture = context;
+    struct fk_metrics *metrics = NULL;
+    int err = fk_metrics_open(table, fixture->fd, &metrics);
+
+    assert_true((err == FK_OK) == (metrics != NULL));
+    fk_metrics_close(metrics);
+    return err;
+}
+
+static void every_failed_allocation_is_told(void **state)
+{
+    assert_int_equal(failmalloc_try(map_and_unmap, *state), 2); /* itself, and the mapping */
+}
+
+UNIT_MAIN(cmocka_unit_test_setup_teardown(every_failed_allocation_is_told, setup, teardown),
+          cmocka_unit_test_setup_teardown(slots_add_up_across_processes, setup, teardown),
           cmocka_unit_test_setup_teardown(nothing_is_counted_without_a_slot, setup, teardown),
           cmocka_unit_test_setup_teardown(text_is_prometheus, setup, teardown),
           cmocka_unit_test_setup_teardown(another_table_is_refused, setup, teardown),

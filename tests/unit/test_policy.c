@@ -280,6 +280,26 @@ static int make_policy(void *context)
     return err;
 }
 
+static int map_and_unmap(void *context)
+{
+    struct fk_quota *mapped = NULL;
+    int err = fk_quota_open(*(const int *)context, &mapped);
+
+    assert_true((err == FK_OK) == (mapped != NULL));
+    fk_quota_close(mapped);
+    return err;
+}
+
+static void quota_without_memory_is_told(void **state)
+{
+    int fd;
+
+    (void)state;
+    assert_ok(fk_quota_create(&fd));
+    assert_int_equal(failmalloc_try(map_and_unmap, &fd), 2); /* itself, and the mapping */
+    (void)close(fd);
+}
+
 static void every_failed_allocation_is_survived(void **state)
 {
     char title[] = "e", pattern[] = "*", range[] = "10.0.0.0/8";
@@ -318,6 +338,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(channels_are_counted_over_fronts),
         cmocka_unit_test(patterns_choose_keys),
         cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(quota_without_memory_is_told),
         cmocka_unit_test(slots_are_taken_and_given_back),
         cmocka_unit_test(foreign_memory_is_refused),
     };
