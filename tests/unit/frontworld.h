@@ -5,7 +5,7 @@
 #ifndef FK_TESTS_FRONTWORLD_H
 #define FK_TESTS_FRONTWORLD_H
 
-#include "keyd/front.h"
+#include "keyd/front_priv.h"
 #include "signer/request.h"
 #include "tls/channel.h"
 #include "wire/keyop.h"
