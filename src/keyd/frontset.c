@@ -64,7 +64,9 @@ static int take_fingerprint(struct fk_front_set *set)
     size_t len;
     int err = FK_ERR_CRYPTO;
 
-    if (ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
+    if (ctx == NULL)
+        return FK_ERR_NOMEM;
+    if (EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
         goto out;
     for (size_t i = 0; fk_bundle_at(set->bundle, i, &path, &data, &len) == FK_OK; i++)
         if (EVP_DigestUpdate(ctx, path, strlen(path) + 1) != 1 ||

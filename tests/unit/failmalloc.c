@@ -78,7 +78,7 @@ static void forget(const void *block)
     }
 }
 
-static bool must_fail(void)
+bool failmalloc_due(void)
 {
     if (!state.armed || state.countdown == 0 || --state.countdown > 0)
         return false;
@@ -89,7 +89,7 @@ static bool must_fail(void)
 
 void *__wrap_malloc(size_t size)
 {
-    void *block = must_fail() ? NULL : __real_malloc(size);
+    void *block = failmalloc_due() ? NULL : __real_malloc(size);
 
     note(block);
     return block;
@@ -97,7 +97,7 @@ void *__wrap_malloc(size_t size)
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    void *block = must_fail() ? NULL : __real_calloc(count, size);
+    void *block = failmalloc_due() ? NULL : __real_calloc(count, size);
 
     note(block);
     return block;
@@ -107,7 +107,7 @@ void *__wrap_realloc(void *old, size_t size)
 {
     void *block;
 
-    if (must_fail())
+    if (failmalloc_due())
         return NULL;
     forget(old);
     block = __real_realloc(old, size);
@@ -124,7 +124,7 @@ void *__wrap_reallocarray(void *old, size_t count, size_t size)
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    void *block = must_fail() ? NULL : __real_aligned_alloc(alignment, size);
+    void *block = failmalloc_due() ? NULL : __real_aligned_alloc(alignment, size);
 
     note(block);
     return block;
@@ -149,13 +149,13 @@ char *__wrap_strdup(const char *text)
 
 void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
-    return must_fail() ? MAP_FAILED : __real_mmap(addr, len, prot, flags, fd, offset);
+    return failmalloc_due() ? MAP_FAILED : __real_mmap(addr, len, prot, flags, fd, offset);
 }
 
 /* The name of mmap() where off_t is asked to have 64 bits. */
 void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
-    return must_fail() ? MAP_FAILED : __real_mmap64(addr, len, prot, flags, fd, offset);
+    return failmalloc_due() ? MAP_FAILED : __real_mmap64(addr, len, prot, flags, fd, offset);
 }
 
 int __wrap_munmap(void *addr, size_t len)

@@ -5,6 +5,9 @@
  * realloc, reallocarray, strdup, strndup, aligned_alloc, mmap; not those inside the C library or
  * OpenSSL) go through here. failmalloc_try() runs a piece of work again and again, failing the
  * first allocation, then the second, until it runs through: each path of error is taken once.
+ *
+ * With failcrypto_dep as well, OpenSSL's objects that the project makes (SSL_new(), BIO_new(), ...:
+ * see failcrypto.c) are allocations that fail; they are not counted as live.
  */
 #ifndef FK_TESTS_FAILMALLOC_H
 #define FK_TESTS_FAILMALLOC_H
@@ -17,6 +20,9 @@ void failmalloc_arm(size_t n);
 
 /* Stop. Whether an allocation was made to fail. */
 bool failmalloc_disarm(void);
+
+/* For failcrypto.c: count one more allocation; whether it is the one that fails. */
+bool failmalloc_due(void);
 
 /* Blocks allocated since failmalloc_arm() that are not freed. */
 size_t failmalloc_live(void);
