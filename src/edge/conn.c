@@ -297,15 +297,20 @@ static void on_timer(struct fk_timer *timer)
 
 /* --- birth --- */
 
-static void turned_away(struct fk_conn_env *env, const struct fk_addr *peer, int fd, int err)
+/* FK_ERR_LIMIT: of its address; or there is no memory. */
+static void turn_away(struct fk_conn_env *env, struct fk_admitted *admitted,
+                      const struct fk_addr *peer, int fd, int err)
 {
+    const char *why =
+        err == FK_ERR_LIMIT ? "too many connections of this address" : fk_err_text(err);
     char text[FK_ADDR_TEXT_SIZE];
 
+    fk_admit_leave(env->admit, admitted);
     fk_addr_format(peer, text);
     fk_log_limited(&env->failures[FK_CLASS_LIMIT], FK_LOG_WARN, "connection refused",
-                   fk_str("client", text), fk_str("why", "too many connections of this address"),
-                   fk_str("err", fk_err_name(err)));
-    fk_metric_add(env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
+                   fk_str("client", text), fk_str("why", why), fk_str("err", fk_err_name(err)));
+    if (err == FK_ERR_LIMIT)
+        fk_metric_add(env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
     fk_close(&fd);
 }
 
@@ -340,13 +345,11 @@ void fk_conn_accept(struct fk_conn_env *env, struct fk_gen *gen,
     /* Behind a proxy the client's address is known later. */
     if (!listen->proxy_protocol &&
         (err = fk_admit_address(env->admit, gen->limits, peer, &admitted)) != FK_OK) {
-        fk_admit_leave(env->admit, &admitted);
-        turned_away(env, peer, fd, err);
+        turn_away(env, &admitted, peer, fd, err);
         return;
     }
     if ((conn = calloc(1, sizeof *conn)) == NULL) {
-        fk_admit_leave(env->admit, &admitted);
-        fk_close(&fd);
+        turn_away(env, &admitted, peer, fd, FK_ERR_NOMEM);
         return;
     }
     init(conn, env, gen, listen);

@@ -46,6 +46,8 @@ static enum fk_conn_fact more(struct fk_conn *conn, bool *ret_look_again)
     }
     if (err == FK_ERR_LIMIT)
         return fk_conn_refuse(conn, FK_ALERT_DECODE_ERROR, "ClientHello too large", err);
+    if (err == FK_ERR_NOMEM)
+        return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", err);
     /* A client that says nothing is a health check or a scanner: no line for it. */
     if (conn->bio.in == 0)
         return FK_FACT_LOST;
@@ -65,6 +67,8 @@ static enum fk_conn_fact take_proxy(struct fk_conn *conn, const struct fk_proxy 
     err = fk_admit_address(conn->env->admit, conn->gen->limits, &conn->peer, &conn->admitted);
     if (err == FK_OK)
         return FK_FACT_PROXY_READ;
+    if (err == FK_ERR_NOMEM)
+        return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", err);
     fk_metric_add(conn->env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
     conn->failure = FK_CLASS_LIMIT;
     return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many connections of this address",
@@ -108,6 +112,7 @@ static enum fk_conn_fact refuse_hello(struct fk_conn *conn, int err)
         {FK_ERR_SSLV2, FK_ALERT_PROTOCOL_VERSION, "SSL 2"},
         {FK_ERR_UNEXPECTED, FK_ALERT_UNEXPECTED_MESSAGE, "not a ClientHello"},
         {FK_ERR_VERSION, FK_ALERT_PROTOCOL_VERSION, "TLS version too old"},
+        {FK_ERR_NOMEM, FK_ALERT_INTERNAL_ERROR, "out of memory"},
     };
 
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
