@@ -185,7 +185,7 @@ int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, cons
         return FK_ERR_KEY_NOT_FOUND;
     fk_reader_init(&call.payload, payload, request->len);
     err = row->run(&call);
-    if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY)
+    if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY || err == FK_ERR_NOMEM)
         ERR_clear_error();
     if (err == FK_OK)
         *ret_len = call.ret_len;

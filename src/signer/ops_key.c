@@ -92,12 +92,12 @@ static int verify_rsa(struct fk_op_call *call, enum fk_variant variant, const ui
     struct fk_key_state *state = fk_ops_state(call->ops, call->entry);
     int err = get_context(call, &state->verify[variant], EVP_PKEY_verify_init, variant);
 
+    if (err == FK_OK &&
+        EVP_PKEY_verify(state->verify[variant], call->ret, sig_len, digest, len) != 1)
+        err = FK_ERR_VERIFY;
     if (err != FK_OK)
-        return err;
-    if (EVP_PKEY_verify(state->verify[variant], call->ret, sig_len, digest, len) == 1)
-        return FK_OK;
-    fk_wipe(call->ret, sig_len);
-    return FK_ERR_VERIFY;
+        fk_wipe(call->ret, sig_len);
+    return err;
 }
 
 /* Sign a digest with an RSA (by variant) or EC key (variant 0) into call->ret. */

@@ -8,18 +8,28 @@
 #include <openssl/crypto.h>
 #include <openssl/decoder.h>
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+/* An object of OpenSSL's that cannot be made leaves an error in its queue, too. */
+static bool due(void)
+{
+    if (!failmalloc_due())
+        return false;
+    ERR_raise(ERR_LIB_CRYPTO, ERR_R_MALLOC_FAILURE);
+    return true;
+}
+
 /* `params` with their types, `args` without: the original is called unless it is to fail. */
-#define WRAP(type, name, params, args)                       \
-    type *__real_##name params;                              \
-    type *__wrap_##name params;                              \
-    type *__wrap_##name params                               \
-    {                                                        \
-        return failmalloc_due() ? NULL : __real_##name args; \
+#define WRAP(type, name, params, args)            \
+    type *__real_##name params;                   \
+    type *__wrap_##name params;                   \
+    type *__wrap_##name params                    \
+    {                                             \
+        return due() ? NULL : __real_##name args; \
     }
 
 WRAP(SSL_CTX, SSL_CTX_new, (const SSL_METHOD *method), (method))
