@@ -79,9 +79,16 @@ struct fk_conf; /* one loaded configuration */
  */
 struct fk_conf_kind {
     const char *name;
-    size_t size;        /* of the struct */
-    bool titled;        /* NAME "title" { }: titles of one kind are unique in a parent */
-    bool once;          /* at most one in a parent */
+    size_t size;      /* of the struct */
+    bool titled;      /* NAME "title" { }: titles of one kind are unique in a parent */
+    bool titled_path; /* and the title is a path, made absolute as FK_CONF_PATH */
+    bool once;        /* at most one in a parent */
+    /*
+     * Absent, it means what it means empty: the parser adds the block with its defaults, so that
+     * users find it and `farkey check --print` shows it. Only for a kind that is `once`, requires
+     * nothing, and whose presence turns nothing on (as an audit log's or an admin listener's does).
+     */
+    bool implied;
     size_t list_offset; /* in the parent's struct: a struct fk_conf_block * (head of the list) */
     const struct fk_conf_option *options;   /* ends with a NULL name */
     const struct fk_conf_kind *const *kids; /* ends with NULL; may be NULL */

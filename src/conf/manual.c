@@ -93,6 +93,8 @@ static void print_heading(const struct fk_conf_kind *kind, FILE *out)
         print_text(kind->help, out);
     if (kind->once)
         fputs("At most one.\n", out);
+    if (kind->implied)
+        fputs("Without it, its defaults hold.\n", out);
 }
 
 static void print_kind(const struct fk_conf_kind *kind, unsigned depth, FILE *out)

@@ -50,6 +50,8 @@ struct load {
 
 /* Items up to the block's "}" (inside) or the end of the file. */
 static void parse_items(struct load *load, struct fk_conf_block *block, bool inside);
+static void finish_block(struct load *load, struct fk_conf_block *block, size_t complaints_before);
+static char *absolute(struct fk_conf *conf, const char *directory, const char *name, bool glob);
 
 /* --- where we are --- */
 
@@ -494,14 +496,31 @@ static void reverse(struct fk_conf_block **head)
     *head = done;
 }
 
+/* A block that is not written and means the same as an empty one. */
+static void add_implied(struct load *load, struct fk_conf_block *parent,
+                        const struct fk_conf_kind *kind)
+{
+    struct fk_conf_block *block;
+
+    assert(kind->once && !kind->titled);
+    block = new_block(load, kind, parent->where);
+    if (block == NULL)
+        return;
+    finish_block(load, block, load->conf->complaints);
+    *kids_of(parent, kind) = block;
+}
+
 /* All items were read: order, defaults, what is required, and the kind's own check. */
 static void finish_block(struct load *load, struct fk_conf_block *block, size_t complaints_before)
 {
     const struct fk_conf_kind *kind = block->kind;
     struct fk_conf_text owner, expect;
 
-    for (size_t i = 0; kind->kids != NULL && kind->kids[i] != NULL; i++)
+    for (size_t i = 0; kind->kids != NULL && kind->kids[i] != NULL; i++) {
         reverse(kids_of(block, kind->kids[i]));
+        if (kind->kids[i]->implied && *kids_of(block, kind->kids[i]) == NULL)
+            add_implied(load, block, kind->kids[i]);
+    }
     for (size_t i = 0; kind->options[i].name != NULL && !load->conf->nomem; i++) {
         const struct fk_conf_option *option = &kind->options[i];
 
@@ -580,6 +599,10 @@ static void parse_body(struct load *load, struct fk_conf_block *parent,
     if (block == NULL)
         return;
     block->title = title;
+    if (kind->titled_path && title != NULL && title[0] != '\0')
+        block->title = absolute(load->conf, load->source->directory, title, false);
+    if (load->conf->nomem)
+        return;
     check_head(load, parent, block);
     block->next = *kids_of(parent, kind);
     *kids_of(parent, kind) = block;

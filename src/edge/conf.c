@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "tls/channel_conf.h"
 
 #include <sched.h>
@@ -132,6 +131,7 @@ static const struct fk_conf_kind tickets_kind = {
     .name = "tickets",
     .size = sizeof(struct fk_edge_tickets),
     .once = true,
+    .implied = true,
     .list_offset = OPT(fk_edge_conf, tickets),
     .options = tickets_options,
     .help = "Resumption of sessions, without the key server.",
@@ -167,6 +167,7 @@ static const struct fk_conf_kind limits_kind = {
     .name = "limits",
     .size = sizeof(struct fk_edge_limits),
     .once = true,
+    .implied = true,
     .list_offset = OPT(fk_edge_conf, limits),
     .options = limits_options,
     .help = "Bounds. Each worker counts its own connections.",
@@ -332,44 +333,6 @@ unsigned fk_edge_workers(const struct fk_edge_conf *conf)
         return 1;
     count = CPU_COUNT(&set);
     return count > FK_EDGE_WORKERS_MAX ? FK_EDGE_WORKERS_MAX : (unsigned)count;
-}
-
-/* Fill a block that the file does not have with the defaults of its table (numbers only). */
-static void fill_defaults(const struct fk_conf_kind *kind, void *block)
-{
-    for (const struct fk_conf_option *option = kind->options; option->name != NULL; option++) {
-        void *member = (char *)block + option->offset;
-        const char *text = option->fallback;
-
-        if (option->type == FK_CONF_BOOL)
-            *(bool *)member = strcmp(text, "on") == 0;
-        else if (option->type == FK_CONF_DURATION)
-            (void)fk_text_duration(text, strlen(text), member);
-        else if (option->type == FK_CONF_RATE)
-            *(uint64_t *)member = 0;
-        else
-            (void)fk_text_size(text, strlen(text), member);
-    }
-}
-
-const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf)
-{
-    static struct fk_edge_tickets defaults;
-
-    if (conf->tickets != NULL)
-        return (const void *)conf->tickets;
-    fill_defaults(&tickets_kind, &defaults);
-    return &defaults;
-}
-
-const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
-{
-    static struct fk_edge_limits defaults;
-
-    if (conf->limits != NULL)
-        return (const void *)conf->limits;
-    fill_defaults(&limits_kind, &defaults);
-    return &defaults;
 }
 
 struct fk_conf_block *fk_edge_find(struct fk_conf_block *list, const char *title)

@@ -103,8 +103,8 @@ struct fk_edge_conf {
     struct fk_conf_block *channel;    /* struct fk_channel_conf, at most one */
     struct fk_conf_block *keyservers; /* struct fk_edge_keyserver */
     struct fk_conf_block *sites;      /* struct fk_edge_site */
-    struct fk_conf_block *tickets;    /* struct fk_edge_tickets; NULL: see fk_edge_tickets() */
-    struct fk_conf_block *limits;     /* struct fk_edge_limits; NULL: see fk_edge_limits() */
+    struct fk_conf_block *tickets;    /* struct fk_edge_tickets; never absent */
+    struct fk_conf_block *limits;     /* struct fk_edge_limits; never absent */
     struct fk_conf_block *admin;      /* struct fk_edge_admin; NULL: none */
 };
 
@@ -115,9 +115,16 @@ extern const struct fk_conf_kind fk_edge_listen_kind; /* conf_site.c */
 /* How many workers to run: the number given, or one a processor that this process may use. */
 unsigned fk_edge_workers(const struct fk_edge_conf *conf);
 
-/* The block, or its defaults when the file has none. */
-const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf);
-const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf);
+/* The blocks, which may be all defaults: never NULL. */
+static inline const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf)
+{
+    return (const struct fk_edge_tickets *)(const void *)conf->tickets;
+}
+
+static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
+{
+    return (const struct fk_edge_limits *)(const void *)conf->limits;
+}
 
 /* The server names of a site (its title when it has no names), and one that two sites share. */
 size_t fk_edge_site_names(const struct fk_edge_site *site);

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "tls/channel_conf.h"
 #include "wire/keyop.h"
 
@@ -122,29 +121,10 @@ static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
     }
 }
 
-/* The defaults of a block that is absent, from the same table as those of one that is there. */
-static void fill_defaults(const struct fk_conf_option *options, void *block)
-{
-    for (; options->name != NULL; options++) {
-        uint64_t *member = (uint64_t *)(void *)((char *)block + options->offset);
-        size_t len = options->fallback != NULL ? strlen(options->fallback) : 0;
-
-        if (options->type == FK_CONF_DURATION)
-            (void)fk_text_duration(options->fallback, len, member);
-        else if (options->type == FK_CONF_SIZE)
-            (void)fk_text_size(options->fallback, len, member);
-        else if (options->type == FK_CONF_INT)
-            (void)fk_text_u64(options->fallback, len, member);
-    }
-}
-
-static const struct fk_conf_option limits_options[];
-
 static void check_root(void *block, struct fk_conf *conf)
 {
     struct fk_keyd_conf *keyd = block;
 
-    fill_defaults(limits_options, &keyd->default_limits);
     check_identities(keyd, conf);
     if (keyd->listens == NULL)
         fk_conf_complain(conf, &keyd->block.where,
@@ -431,6 +411,7 @@ static const struct fk_conf_kind keys_kind = {
     .name = "keys",
     .size = sizeof(struct fk_keyd_keys_conf),
     .titled = true,
+    .titled_path = true,
     .list_offset = ROOT(keys),
     .options = keys_options,
     .help = "A directory of keys: NAME.key, with NAME.crt (PEM chain) and NAME.policy beside it.",
@@ -470,6 +451,7 @@ static const struct fk_conf_kind limits_kind = {
     .name = "limits",
     .size = sizeof(struct fk_keyd_limits_conf),
     .once = true,
+    .implied = true,
     .list_offset = ROOT(limits),
     .options = limits_options,
     .help = "Bounds on what peers can make the key server hold.",
@@ -555,30 +537,12 @@ const struct fk_conf_kind fk_key_policy_conf_kind = {
     .help = "NAME.policy beside NAME.key in a key directory. Without it: allow = {sign}.",
 };
 
-const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf)
-{
-    return conf->limits != NULL ? (const void *)conf->limits : &conf->default_limits;
-}
-
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size)
 {
     if (edge->identity != NULL)
         (void)snprintf(ret, size, "%s", edge->identity);
     else
         (void)snprintf(ret, size, "farkey:edge:%s", edge->block.title);
-}
-
-int fk_keyd_conf_directory(const struct fk_keyd_keys_conf *keys, char *ret, size_t size)
-{
-    const char *file = keys->block.where.file;
-    const char *slash = strrchr(file, '/');
-    int len;
-
-    if (keys->block.title[0] == '/' || slash == NULL)
-        len = snprintf(ret, size, "%s", keys->block.title);
-    else
-        len = snprintf(ret, size, "%.*s/%s", (int)(slash - file), file, keys->block.title);
-    return len < 0 || (size_t)len >= size ? FK_ERR_LIMIT : FK_OK;
 }
 
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret)

@@ -66,9 +66,8 @@ struct fk_keyd_conf {
     char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
     int log_level; /* enum fk_log_level */
-    struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin, *limits;
-    /* Given when the block is absent. */
-    struct fk_keyd_limits_conf default_limits;
+    struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin;
+    struct fk_conf_block *limits; /* never absent */
 };
 
 extern const struct fk_conf_kind fk_keyd_conf_kind;
@@ -99,14 +98,14 @@ static inline const struct fk_keyd_admin_conf *fk_keyd_conf_admin(const struct f
     return (const struct fk_keyd_admin_conf *)(const void *)c->admin;
 }
 
-/* The limits, from the block or the defaults. */
-const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *conf);
+/* The limits, which may be all defaults: never NULL. */
+static inline const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct fk_keyd_conf *c)
+{
+    return (const struct fk_keyd_limits_conf *)(const void *)c->limits;
+}
 
 /* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);
-
-/* The directory of a `keys` block, absolute against the file that names it. FK_ERR_LIMIT. */
-int fk_keyd_conf_directory(const struct fk_keyd_keys_conf *keys, char *ret, size_t size);
 
 /* Binary ranges of a checked list; the caller frees ret->items. FK_ERR_NOMEM, FK_ERR_FORMAT. */
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret);

@@ -214,13 +214,14 @@ out:
 
 static int load_directory(struct load *load, const struct fk_keyd_keys_conf *conf)
 {
-    char directory[PATH_MAX], pattern[PATH_MAX + 8];
+    const char *directory = conf->block.title;
+    char pattern[PATH_MAX];
     struct fk_secret *passphrase = NULL;
     glob_t found = {.gl_pathc = 0};
     int err = FK_OK, got;
 
-    if (fk_keyd_conf_directory(conf, directory, sizeof directory) != FK_OK) {
-        fk_store_say(&load->report, conf->block.title, "path too long");
+    if ((size_t)snprintf(pattern, sizeof pattern, "%s/*.key", directory) >= sizeof pattern) {
+        fk_store_say(&load->report, directory, "path too long");
         return FK_OK;
     }
     if (access(directory, R_OK | X_OK) != 0) {
@@ -240,7 +241,6 @@ static int load_directory(struct load *load, const struct fk_keyd_keys_conf *con
                      err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
         return FK_OK;
     }
-    (void)snprintf(pattern, sizeof pattern, "%s/*.key", directory);
     got = glob(pattern, GLOB_ERR, NULL, &found);
     if (got != 0 && got != GLOB_NOMATCH)
         err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;

@@ -127,7 +127,6 @@ void fk_keyd_watch_free(struct fk_keyd_watch *watch)
 
 void fk_keyd_watch_set(struct fk_keyd_watch *watch, const struct fk_keyd_conf *conf)
 {
-    char path[PATH_MAX];
     size_t count = 0;
 
     forget(watch);
@@ -139,12 +138,12 @@ void fk_keyd_watch_set(struct fk_keyd_watch *watch, const struct fk_keyd_conf *c
         const struct fk_keyd_keys_conf *keys = (const void *)block;
         int mark;
 
-        if (!keys->watch || fk_keyd_conf_directory(keys, path, sizeof path) != FK_OK)
+        if (!keys->watch)
             continue;
-        if ((mark = inotify_add_watch(watch->fd, path, EVENTS)) >= 0)
+        if ((mark = inotify_add_watch(watch->fd, block->title, EVENTS)) >= 0)
             watch->marks[watch->n_marks++] = mark;
         else
             fk_log(FK_LOG_WARN, "cannot watch the key directory; reload by hand",
-                   fk_str("directory", path));
+                   fk_str("directory", block->title));
     }
 }

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from harness import FARKEY, run
+from harness import FARKEY, TOP, run
 
 
 def farkey(*words, **options):
@@ -70,13 +70,41 @@ def test_samples_pass_check(pair):
     assert "farkey keyd" in farkey("check", pair / "hq/keyd.conf").stdout
 
 
-def test_printed_configuration_passes_check(pair):
-    for name, file in [("edge1", "edge.conf"), ("hq", "keyd.conf")]:
-        printed = farkey("check", "--print", "-c", pair / name / file).stdout
-        copy = pair / name / "printed.conf"
-        copy.write_text(printed)
-        again = farkey("check", "--print", "-c", copy).stdout
-        assert again == printed.replace("  # default", "")
+def documented_examples():
+    """Every configuration that the documents show."""
+    return [block for page in sorted((TOP / "docs").glob("*.md"))
+            for block in re.findall(r"```\n(.*?)```", page.read_text(), re.S)
+            if re.search(r"^(listen|site|keyserver|edge|keys) .*{", block, re.M)]
+
+
+@pytest.mark.parametrize("source", ["edge1/edge.conf", "hq/keyd.conf", *range(len(documented_examples()))])
+def test_printed_configuration_is_a_fixed_point(pair, tmp_path_factory, source):
+    """With every path absolute and every default written, it means the same in another folder."""
+    conf = pair / source if isinstance(source, str) else pair / "edge1/example.conf"
+    if not isinstance(source, str):
+        conf.write_text(documented_examples()[source])
+    printed = farkey("check", "--print", conf.name, cwd=conf.parent).stdout
+    copy = tmp_path_factory.mktemp("elsewhere") / "printed.conf"
+    copy.write_text(printed)
+    again = farkey("check", "--print", "-c", copy).stdout
+    assert again == printed.replace("  # default", "")
+
+
+def test_printed_configuration_has_absent_blocks(pair):
+    printed = farkey("check", "--print", pair / "edge1/edge.conf").stdout
+    assert "\ntickets {\n    enabled = on  # default\n" in printed
+    assert "\nlimits {\n    connections = 16384  # default\n" in printed
+    printed = farkey("check", "--print", pair / "hq/keyd.conf").stdout
+    assert "\nlimits {\n    connections = 4096  # default\n" in printed
+    assert f'\nkeys "{pair}/hq/keys" {{\n' in printed
+
+
+def test_printed_configuration_turns_nothing_on(pair):
+    """A log of operations, or a listener for operators, is there only when it is written."""
+    conf = pair / "hq/keyd.conf"
+    conf.write_text(re.sub(r"^(audit|admin) {.*?^}\n", "", conf.read_text(), flags=re.S | re.M))
+    printed = farkey("check", "--print", conf).stdout
+    assert "audit {" not in printed and "admin {" not in printed
 
 
 def test_check_tells_every_error_with_its_line(pair):

@@ -101,7 +101,8 @@ static int load_with(const char *passphrase, uint64_t retire_us, const struct fk
     static const uint8_t audit[32] = {1, 2, 3};
     char file[] = "/x/keyd.conf", path[256];
     struct fk_keyd_keys_conf keys = {.block = {.title = folder, .where = {.file = file}}};
-    struct fk_keyd_conf conf = {.keys = &keys.block, .default_limits = {.retire = retire_us}};
+    struct fk_keyd_limits_conf limits = {.retire = retire_us};
+    struct fk_keyd_conf conf = {.keys = &keys.block, .limits = &limits.block};
 
     if (passphrase != NULL) {
         put_text("passphrase", passphrase);
