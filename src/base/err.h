@@ -46,7 +46,8 @@
     X(PLAIN_HTTP, 34, "plain HTTP on a TLS port")                                \
     X(SSLV2, 35, "SSLv2 hello")                                                  \
     X(EXPOSED, 36, "open to other users; chmod 600 it, owner root or this user") \
-    X(EXPOSED_DIR, 37, "every user may write there; chmod o-w it")
+    X(EXPOSED_DIR, 37, "every user may write there; chmod o-w it")               \
+    X(NOT_REGULAR, 38, "not a regular file")
 
 enum fk_err {
     FK_OK = 0,

@@ -74,16 +74,37 @@ static int make_subdir(const char *dir, const char *name, mode_t mode)
     return err != FK_OK ? err : fk_dir_make(path, mode);
 }
 
-static int make_dirs(const char *dir, const char *edge, const char *keyserver, struct fk_pair *pair)
+/* Says itself what is in the way. */
+static int refuse_existing(const struct fk_pair *pair)
+{
+    const char *const paths[] = {pair->ca, pair->edge, pair->keyserver};
+
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (!fk_file_exists(paths[i]))
+            continue;
+        fprintf(stderr,
+                "farkey init: %s is there already; nothing was changed. Write another --dir or "
+                "other names, or remove it\n",
+                paths[i]);
+        return FK_ERR_DUPLICATE;
+    }
+    return FK_OK;
+}
+
+static int name_dirs(const char *dir, const char *edge, const char *keyserver, struct fk_pair *pair)
 {
     int err;
 
     if ((err = fk_path_join(dir, "ca", pair->ca)) != FK_OK ||
-        (err = fk_path_join(dir, edge, pair->edge)) != FK_OK ||
-        (err = fk_path_join(dir, keyserver, pair->keyserver)) != FK_OK)
+        (err = fk_path_join(dir, edge, pair->edge)) != FK_OK)
         return err;
-    if (fk_file_exists(pair->ca) || fk_file_exists(pair->edge) || fk_file_exists(pair->keyserver))
-        return FK_ERR_DUPLICATE;
+    return fk_path_join(dir, keyserver, pair->keyserver);
+}
+
+static int make_dirs(const char *dir, const struct fk_pair *pair)
+{
+    int err;
+
     if ((err = fk_dir_make(dir, 0755)) != FK_OK || (err = fk_dir_make(pair->edge, 0700)) != FK_OK ||
         (err = make_subdir(pair->edge, "run", 0700)) != FK_OK ||
         (err = fk_dir_make(pair->keyserver, 0700)) != FK_OK ||
@@ -110,7 +131,11 @@ int fk_pair_make(const char *dir, const char *edge, const char *keyserver, struc
               stderr);
         return FK_ERR_INVAL;
     }
-    if ((err = make_dirs(dir, edge, keyserver, &pair)) != FK_OK ||
+    if ((err = name_dirs(dir, edge, keyserver, &pair)) != FK_OK)
+        return err;
+    if ((err = refuse_existing(&pair)) != FK_OK)
+        return err;
+    if ((err = make_dirs(dir, &pair)) != FK_OK ||
         (err = fk_ca_create(pair.ca, "Farkey channel CA")) != FK_OK ||
         (err = fk_ca_open(pair.ca, &ca)) != FK_OK ||
         (err = make_identity(ca, FK_CA_EDGE, edge, pair.edge)) != FK_OK ||

@@ -118,17 +118,52 @@ static int set_value(const struct fk_opt *opt, void *values, const char *text)
     return FK_ERR_INVAL;
 }
 
+static void print_number(const struct fk_opt *opt, uint64_t value, FILE *out)
+{
+    const char *unit = "";
+
+    if (opt->type == FK_OPT_DURATION && value % 1000000 == 0) {
+        value /= 1000000;
+        unit = "s";
+    } else if (opt->type == FK_OPT_DURATION) {
+        unit = "us";
+    }
+    fprintf(out, "%llu%s", (unsigned long long)value, unit);
+}
+
+/* What is accepted instead, in the user's words. */
+static void complain_number(const struct fk_opt *opt, int err)
+{
+    bool duration = opt->type == FK_OPT_DURATION;
+
+    if (err == FK_ERR_RANGE)
+        fputs("out of range; write ", stderr);
+    else
+        fputs(duration ? "not a time; write " : "not a whole number; write ", stderr);
+    fputs(duration ? "a number with a unit, such as 20ms or 3s" : "one", stderr);
+    if (opt->min > 0) {
+        fputs(", at least ", stderr);
+        print_number(opt, opt->min, stderr);
+    }
+    if (opt->max > 0) {
+        fputs(", at most ", stderr);
+        print_number(opt, opt->max, stderr);
+    }
+}
+
 static void complain(const struct fk_opt_command *command, const struct fk_opt *opt,
                      const char *text, int err)
 {
-    fprintf(stderr, "%s: --%s \"%s\": %s", command->name, opt->name, text, fk_err_text(err));
+    fprintf(stderr, "%s: --%s \"%s\": ", command->name, opt->name, text);
     if (opt->type == FK_OPT_ENUM) {
-        fputs("; one of ", stderr);
+        fputs("unknown; write one of ", stderr);
         print_names(opt, stderr);
-    } else if (opt->type == FK_OPT_DURATION) {
-        fputs("; write for example 20ms or 3s", stderr);
+    } else if (opt->type == FK_OPT_LIST) {
+        fprintf(stderr, "given too often; at most %d times", FK_OPT_LIST_MAX);
+    } else {
+        complain_number(opt, err);
     }
-    fputc('\n', stderr);
+    fputs("\n", stderr);
 }
 
 /* The two forms getopt_long() wants, made from the table. */

@@ -239,18 +239,20 @@ static int open_regular(const char *path, int *ret_fd, bool *ret_exposed)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat st;
-    int reason = 0;
+    int reason = 0, err = FK_ERR_SYS;
 
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? FK_ERR_NOT_FOUND : FK_ERR_SYS;
     if (fstat(fd, &st) != 0)
         reason = errno;
-    else if (!S_ISREG(st.st_mode))
-        reason = S_ISDIR(st.st_mode) ? EISDIR : ENOTSUP;
-    if (reason != 0) {
+    else if (S_ISDIR(st.st_mode))
+        reason = EISDIR;
+    else
+        err = S_ISREG(st.st_mode) ? FK_OK : FK_ERR_NOT_REGULAR;
+    if (err != FK_OK) {
         close(fd);
         errno = reason;
-        return FK_ERR_SYS;
+        return err;
     }
     *ret_fd = fd;
     *ret_exposed = fk_secret_is_exposed(&st);

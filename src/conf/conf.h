@@ -51,7 +51,7 @@ struct fk_conf_list {
 /* Where a block or value came from, for errors found after parsing. */
 struct fk_conf_where {
     const char *file; /* lives as long as the configuration */
-    unsigned line;
+    unsigned line;    /* 0: the file as a whole */
 };
 
 struct fk_conf_option {
@@ -124,7 +124,7 @@ void fk_conf_free(struct fk_conf *conf);
 /* The root block's struct; its strings live as long as `conf`. */
 void *fk_conf_root(struct fk_conf *conf);
 
-/* Add an error found by a later check ("FILE:LINE: text"). */
+/* Add an error found by a later check ("FILE:LINE: text", "FILE: text" without a line). */
 __attribute__((format(printf, 3, 4))) void fk_conf_complain(struct fk_conf *conf,
                                                             const struct fk_conf_where *where,
                                                             const char *format, ...);

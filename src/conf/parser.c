@@ -726,7 +726,8 @@ static bool read_text(struct load *load, const char *path, const struct fk_conf_
     }
     reason = err == FK_ERR_SYS         ? strerror(errno)
              : err == FK_ERR_NOT_FOUND ? "no such file"
-                                       : "too much text";
+             : err == FK_ERR_LIMIT     ? "too much text"
+                                       : fk_err_text(err);
     fk_conf_complain(load->conf, where,
                      "cannot read %s: %s; write the name of a file that can be read",
                      fk_conf_quote(path, strlen(path), quoted), reason);
@@ -920,6 +921,7 @@ static void load_root(struct load *load, const char *path)
     conf->root = load->directory == NULL ? NULL : new_block(load, conf->kind, where);
     if (conf->root == NULL)
         return;
+    where.line = 0; /* the file itself: no line of it has been read */
     parse_file(load, conf->root, full, &where);
     /* A file that was not read lacks nothing that is worth a word. */
     if (conf->n_files > 0)

@@ -134,7 +134,10 @@ void fk_conf_complain(struct fk_conf *conf, const struct fk_conf_where *where, c
         return;
     if (conf->n_errors == FK_CONF_ERRORS_MAX)
         format = "too many errors; mend those above first";
-    n = snprintf(text, sizeof text, "%s:%u: ", where->file, where->line);
+    if (where->line == 0)
+        n = snprintf(text, sizeof text, "%s: ", where->file);
+    else
+        n = snprintf(text, sizeof text, "%s:%u: ", where->file, where->line);
     if (n < 0 || (size_t)n >= sizeof text)
         n = 0; /* a file name of a kilobyte: the text matters more */
     va_start(args, format);

@@ -154,22 +154,26 @@ int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **re
     return err;
 }
 
-static void log_errors(const struct fk_conf *conf, const char *path, int err)
+static void log_errors(const struct fk_conf *conf, const char *path, int err, struct fk_why *why)
 {
-    if (conf == NULL || fk_conf_error_count(conf) == 0)
+    if (conf == NULL || fk_conf_error_count(conf) == 0) {
+        fk_why_set(why, err, "%s: %s", path, fk_err_text(err));
         fk_log(FK_LOG_ERROR, "configuration", fk_str("file", path), fk_error(err));
+    } else {
+        fk_why_set(why, err, "%s", fk_conf_error(conf, 0));
+    }
     for (size_t i = 0; conf != NULL && i < fk_conf_error_count(conf); i++)
         fk_log(FK_LOG_ERROR, "configuration", fk_str("error", fk_conf_error(conf, i)));
 }
 
-int fk_loaded_new(const char *path, bool verbose, struct fk_loaded **ret)
+int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_loaded **ret)
 {
     struct fk_loaded *loaded = calloc(1, sizeof *loaded);
     struct loading loading = {0};
     int err;
 
     if (loaded == NULL)
-        return FK_ERR_NOMEM;
+        return fk_why_set(why, FK_ERR_NOMEM, "%s", fk_err_text(FK_ERR_NOMEM));
     loaded->bundle_fd = loaded->keys_fd = -1;
     if ((err = fk_bundle_new(&loading.bundle)) == FK_OK && (err = load(&loading, path)) == FK_OK &&
         (err = fk_bundle_add(loading.bundle, FK_GEN_MAIN_FILE, path, strlen(path))) == FK_OK &&
@@ -180,7 +184,7 @@ int fk_loaded_new(const char *path, bool verbose, struct fk_loaded **ret)
         loading.keys->fd = -1; /* moved */
         memcpy(loaded->keys, loading.keys->fingerprint, sizeof loaded->keys);
     } else {
-        log_errors(loading.conf, path, err);
+        log_errors(loading.conf, path, err, why);
     }
     fk_keyread_free(loading.keys);
     fk_bundle_free(loading.bundle);

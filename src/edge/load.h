@@ -6,6 +6,7 @@
 #define FK_EDGE_LOAD_H
 
 #include "edge/conf.h"
+#include "edge/why.h"
 
 #include <stdint.h>
 
@@ -19,9 +20,10 @@ struct fk_loaded {
 
 /*
  * Load `path`; with `verbose` the workers log everything. Errors are logged, each with file and
- * line; *ret then is not touched. No private key is left in this process's memory, either way.
+ * line, and the first is noted in *why; *ret then is not touched. No private key is left in this
+ * process's memory, either way.
  */
-int fk_loaded_new(const char *path, bool verbose, struct fk_loaded **ret);
+int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_loaded **ret);
 void fk_loaded_free(struct fk_loaded *loaded);
 
 #endif

@@ -353,19 +353,18 @@ static void set_log_level(const struct fk_master *master)
                                      : (enum fk_log_level)master->loaded->root->log_level);
 }
 
-int fk_master_reload(struct fk_master *master)
+int fk_master_reload(struct fk_master *master, struct fk_why *why)
 {
-    struct fk_loaded *loaded, *old = master->loaded;
+    struct fk_loaded *loaded = NULL, *old = master->loaded;
     bool new_keys;
     int err;
 
     if (master->stopping)
-        return FK_ERR_DRAINING;
+        return fk_why_set(why, FK_ERR_DRAINING, "the edge is ending");
     (void)fk_notify_reloading();
-    if ((err = fk_loaded_new(master->path, master->verbose, &loaded)) != FK_OK ||
-        (err = fk_sockets_open(master->sockets, loaded->root)) != FK_OK) {
-        if (err == FK_ERR_SYS)
-            fk_loaded_free(loaded);
+    if ((err = fk_loaded_new(master->path, master->verbose, why, &loaded)) != FK_OK ||
+        (err = fk_sockets_open(master->sockets, loaded->root, why)) != FK_OK) {
+        fk_loaded_free(loaded);
         fk_log(FK_LOG_ERROR, "reload refused; the old configuration stays", fk_error(err));
         (void)fk_notify_ready();
         return err;
@@ -392,7 +391,9 @@ int fk_master_reload(struct fk_master *master)
 
 static void on_hup(struct fk_signal *signal)
 {
-    (void)fk_master_reload(fk_container(signal, struct fk_master, hup));
+    struct fk_why why;
+
+    (void)fk_master_reload(fk_container(signal, struct fk_master, hup), &why);
 }
 
 /* --- the end --- */
@@ -442,9 +443,10 @@ static int start_children(struct fk_master *master)
 
 static int start(struct fk_master *master)
 {
+    struct fk_why why; /* logged already */
     int err;
 
-    if ((err = fk_loaded_new(master->path, master->verbose, &master->loaded)) != FK_OK)
+    if ((err = fk_loaded_new(master->path, master->verbose, &why, &master->loaded)) != FK_OK)
         return err;
     set_log_level(master);
     master->generation = 1;
@@ -452,7 +454,7 @@ static int start(struct fk_master *master)
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
-        (err = fk_sockets_open(master->sockets, master->loaded->root)) != FK_OK ||
+        (err = fk_sockets_open(master->sockets, master->loaded->root, &why)) != FK_OK ||
         (err = fk_metrics_create(fk_edge_metrics, master->n_workers, &master->metrics_fd)) !=
             FK_OK ||
         (err = fk_metrics_open(fk_edge_metrics, master->metrics_fd, &master->metrics)) != FK_OK)

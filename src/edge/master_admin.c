@@ -36,12 +36,14 @@ static void answer(struct fk_child *admin, uint32_t id, json_t *json)
     free(text);
 }
 
-static void answer_result(struct fk_child *admin, uint32_t id, int err)
+static void answer_ok(struct fk_child *admin, uint32_t id)
 {
-    if (err == FK_OK)
-        answer(admin, id, json_pack("{s:b}", "ok", 1));
-    else
-        answer(admin, id, json_pack("{s:s}", "error", fk_err_text(err)));
+    answer(admin, id, json_pack("{s:b}", "ok", 1));
+}
+
+static void answer_error(struct fk_child *admin, uint32_t id, const char *text)
+{
+    answer(admin, id, json_pack("{s:s}", "error", text));
 }
 
 /* --- status --- */
@@ -159,7 +161,7 @@ static void ask_status(struct fk_master *master, struct fk_child *admin, uint32_
             answer_questions(master);
         return;
     }
-    answer_result(admin, id, FK_ERR_LIMIT);
+    answer_error(admin, id, "too many questions wait already");
 }
 
 void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *worker,
@@ -180,18 +182,22 @@ void fk_master_command(struct fk_master *master, struct fk_child *admin,
                        const struct fk_procmsg *msg)
 {
     char word[FK_ADMIN_WORD_SIZE];
+    struct fk_why why;
 
-    if (fk_admin_command_word(msg, word) != FK_OK) {
-        answer_result(admin, msg->arg, FK_ERR_FORMAT);
-    } else if (strcmp(word, "status") == 0) {
+    if (fk_admin_command_word(msg, word) != FK_OK)
+        word[0] = '\0';
+    if (strcmp(word, "status") == 0) {
         ask_status(master, admin, msg->arg);
     } else if (strcmp(word, "reload") == 0) {
-        answer_result(admin, msg->arg, fk_master_reload(master));
+        if (fk_master_reload(master, &why) == FK_OK)
+            answer_ok(admin, msg->arg);
+        else
+            answer_error(admin, msg->arg, why.text);
     } else if (strcmp(word, "drain") == 0) {
-        answer_result(admin, msg->arg, FK_OK);
+        answer_ok(admin, msg->arg);
         fk_master_stop(master);
     } else {
-        answer_result(admin, msg->arg, FK_ERR_UNSUPPORTED);
+        answer_error(admin, msg->arg, "no such command; there are status, reload and drain");
     }
 }
 

@@ -59,8 +59,8 @@ struct fk_master {
     int status;
 };
 
-/* Load the configuration anew. FK_OK, or why the old one stays (logged). */
-int fk_master_reload(struct fk_master *master);
+/* Load the configuration anew. On failure the old one stays; logged, and *why tells the reason. */
+int fk_master_reload(struct fk_master *master, struct fk_why *why);
 
 /* End in order: workers finish their connections first. */
 void fk_master_stop(struct fk_master *master);

@@ -114,7 +114,8 @@ static int duplicate(int fd, int *ret)
     return FK_OK;
 }
 
-static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *listen)
+static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *listen,
+                      struct fk_why *why)
 {
     struct group *group = make_group(sockets, listen);
     struct fk_listen_options options = {
@@ -140,8 +141,12 @@ static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *l
             err = fk_sock_local(group->fds[0], &addr);
     }
     if (err != FK_OK) {
+        int number = errno;
+
         fk_log(FK_LOG_ERROR, "cannot listen", fk_str("address", listen->block.title),
-               err == FK_ERR_SYS ? fk_errno(errno) : fk_error(err));
+               err == FK_ERR_SYS ? fk_errno(number) : fk_error(err));
+        fk_why_set(why, err, "cannot listen on %s: %s", listen->block.title,
+                   err == FK_ERR_SYS ? strerror(number) : fk_err_text(err));
         close_group(sockets, group);
         return err;
     }
@@ -149,7 +154,7 @@ static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *l
     return FK_OK;
 }
 
-int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf)
+int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf, struct fk_why *why)
 {
     struct fk_list *item, *temp;
     int err = FK_OK;
@@ -158,7 +163,7 @@ int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf)
         fk_container(item, struct group, link)->fresh = false;
     for (const struct fk_conf_block *b = conf->listens; err == FK_OK && b != NULL; b = b->next)
         if (find(sockets, (const void *)b) == NULL)
-            err = open_group(sockets, (const void *)b);
+            err = open_group(sockets, (const void *)b, why);
     if (err == FK_OK)
         return FK_OK;
     fk_list_each_safe (item, temp, &sockets->groups) {

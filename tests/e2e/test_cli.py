@@ -53,8 +53,9 @@ def test_init_makes_identities_that_verify(pair):
 
 def test_init_overwrites_nothing(pair):
     before = (pair / "hq/audit.key").read_text()
-    refused("init", "--dir", pair, "edge1", "hq")
-    refused("init", "--dir", pair, "edge2", "hq")
+    assert f"{pair}/ca is there already; nothing was changed" in refused("init", "--dir", pair, "edge1", "hq")
+    (pair / "ca").rename(pair / "old-ca")
+    assert f"{pair}/hq is there already; nothing was changed" in refused("init", "--dir", pair, "edge2", "hq")
     assert (pair / "hq/audit.key").read_text() == before
     assert not (pair / "edge2").exists()
 
@@ -113,6 +114,11 @@ def test_check_tells_every_error_with_its_line(pair):
     errors = refused("check", "-c", conf)
     assert f"{conf}:1:" in errors and f"{conf}:2:" in errors
     assert "channel" in errors
+
+
+@pytest.mark.parametrize("path, why", [("/dev/null", "not a regular file"), ("/", "Is a directory")])
+def test_check_tells_of_what_is_no_file(path, why):
+    assert refused("check", path) == f'{path}: cannot read "{path}": {why}; write the name of a file that can be read\n'
 
 
 def test_check_by_role(pair):

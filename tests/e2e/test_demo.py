@@ -347,3 +347,9 @@ def test_usage():
                   ("--mode", "decrypt", "--key", "p256"), ("extra",)]:
         done = demo(*words, check=False)
         assert done.returncode == 2 and done.stderr
+    for option, value, text in [
+            ("rtt", "20", "not a time; write a number with a unit, such as 20ms or 3s, at most 60s"),
+            ("rtt", "2h", "out of range; write a number with a unit, such as 20ms or 3s, at most 60s"),
+            ("port", "x", "not a whole number; write one, at least 1, at most 65535"),
+            ("mode", "foo", "unknown; write one of sign|decrypt|local")]:
+        assert demo(f"--{option}", value, check=False).stderr == f'farkey demo: --{option} "{value}": {text}\n'

@@ -495,6 +495,15 @@ def test_reload_good_and_bad(daemons, folder, pki, ca, origin):
     edge.write(["nonsense"])
     edge.daemon.signal(signal.SIGHUP)
     edge.daemon.wait_log("reload refused; the old configuration stays")
+    refused = edgelib.control(edge.folder / "run" / "edge.sock", "reload")["error"]
+    assert refused.startswith(f"{edge.conf}:5: ") and '"nonsense"' in refused
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = "127.0.0.1:%d" % other.getsockname()[1]
+        edge.write([main_site(pki, origin.address), f'listen "{taken}" {{ }}'])
+        refused = edgelib.control(edge.folder / "run" / "edge.sock", "reload")
+        assert refused == {"error": f"cannot listen on {taken}: Address already in use"}
+    refused = edgelib.control(edge.folder / "run" / "edge.sock", "bogus")
+    assert refused == {"error": "no such command; there are status, reload and drain"}
     with connect(edge.port, ca) as tls:
         tls.sendall(b"old")
         assert tls.recv(10) == b"old"
