@@ -154,11 +154,12 @@ static int show(struct fk_demo *demo, FILE *out)
     else if ((err = show_request(demo, FK_DEMO_TLS13, curl, out)) != FK_OK)
         return err;
     fk_demo_show_processes(demo, out);
-    fk_demo_command(demo, command, sizeof command);
-    fprintf(out, "\n%s\n  %s\n",
-            demo->stay ? "To repeat it (Ctrl-C ends the demonstration and removes its directory)"
-                       : "To repeat it, keep the pair running with: farkey demo --stay",
-            command);
+    if (demo->stay) {
+        fk_demo_command(demo, command, sizeof command);
+        fprintf(out,
+                "\nTo repeat it (Ctrl-C ends the demonstration and removes its directory)\n  %s\n",
+                command);
+    }
     fflush(out);
     return FK_OK;
 }
@@ -213,8 +214,11 @@ static int run(struct fk_demo *demo)
     fk_demo_port_drop(&demo->keyd_port);
     fk_demo_port_drop(&demo->relay_port);
     fk_demo_port_drop(&demo->origin_port);
-    if (demo->dir[0] != '\0' && fk_dir_remove(demo->dir) != FK_OK)
+    if (fk_demo_dir_remove(demo) != FK_OK)
         fk_command_fail("cannot remove", demo->dir, FK_ERR_SYS);
+    else if (err == FK_OK && !demo->json && !demo->stay)
+        puts("\nNothing is left: the processes have ended, the directory is removed. To keep the "
+             "pair and\nmake requests of your own: farkey demo --stay (make demo DEMO=--stay)");
     return err == FK_OK ? 0 : 1;
 }
 
@@ -271,6 +275,7 @@ int fk_cmd_demo(int argc, char **argv)
         0};
     struct fk_demo demo = {.key = -1,
                            .signals = -1,
+                           .lock = -1,
                            .edge_port.hold = -1,
                            .keyd_port.hold = -1,
                            .relay_port.hold = -1,

@@ -71,6 +71,7 @@ struct fk_demo {
     struct fk_demo_proc procs[FK_DEMO_PROCS];
     struct fk_demo_port edge_port, keyd_port, relay_port, origin_port;
     char dir[FK_PATH_SIZE];
+    int lock; /* held as long as `dir` is in use; -1 */
     struct fk_pair pair;
     char site_ca[FK_PATH_SIZE];  /* ca.crt of the site's certificate */
     char key_file[FK_PATH_SIZE]; /* the site's private key */
@@ -103,6 +104,15 @@ int fk_demo_port_take(uint16_t number, struct fk_demo_port *ret);
 /* A listening socket on a kept port. */
 int fk_demo_port_listen(struct fk_demo_port *port, int *ret_fd);
 void fk_demo_port_drop(struct fk_demo_port *port);
+
+/* --- the directory (demo_dir.c) --- */
+
+/* A fresh directory that nobody sweeps while this process lives. FK_ERR_SYS, FK_ERR_LIMIT. */
+int fk_demo_dir_make(struct fk_demo *demo);
+/* Remove it, if there is one. FK_ERR_SYS. */
+int fk_demo_dir_remove(struct fk_demo *demo);
+/* Remove what killed demonstrations of this user left: keys are in it. */
+void fk_demo_dirs_sweep(void);
 
 /* --- files (demo_setup.c) --- */
 

@@ -21,22 +21,6 @@
 /* By the values of --key. */
 static const enum fk_pki_key key_types[] = {FK_PKI_RSA2048, FK_PKI_P256, FK_PKI_ED25519};
 
-static int make_dir(struct fk_demo *demo)
-{
-    const char *top = getenv("TMPDIR");
-
-    if (top == NULL || top[0] != '/')
-        top = "/tmp";
-    if (snprintf(demo->dir, sizeof demo->dir, "%s/farkey-demo-XXXXXX", top) >=
-        (int)sizeof demo->dir)
-        return FK_ERR_LIMIT;
-    if (mkdtemp(demo->dir) == NULL) {
-        demo->dir[0] = '\0';
-        return FK_ERR_SYS;
-    }
-    return FK_OK;
-}
-
 /* --- the site --- */
 
 /* With mode local the key is the edge's own. */
@@ -214,7 +198,8 @@ int fk_demo_setup(struct fk_demo *demo)
 {
     int err;
 
-    if ((err = make_dir(demo)) != FK_OK)
+    fk_demo_dirs_sweep();
+    if ((err = fk_demo_dir_make(demo)) != FK_OK)
         return err;
     if ((err = take_ports(demo)) != FK_OK) {
         if (err == FK_ERR_SYS && demo->port != 0)

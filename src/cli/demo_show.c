@@ -28,7 +28,7 @@ static const char *const mode_texts[] = {
 
 void fk_demo_show_pair(const struct fk_demo *demo, FILE *out)
 {
-    fprintf(out, "Everything is in %s\n", demo->dir);
+    fprintf(out, "While it runs, everything is in %s\n", demo->dir);
     fprintf(out, "  edge        127.0.0.1:%-5u  pid %d\n", demo->edge_port.number,
             (int)demo->procs[FK_DEMO_EDGE].pid);
     fprintf(out, "  key server  127.0.0.1:%-5u  pid %d\n", demo->keyd_port.number,

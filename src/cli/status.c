@@ -92,6 +92,12 @@ static void print_scalar(const json_t *value)
     free(text);
 }
 
+static bool is_empty(const json_t *value)
+{
+    return (json_is_object(value) && json_object_size(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0);
+}
+
 /* Nested objects as indented lines; an array's elements begin with "-". */
 static void print_value(const json_t *value, int depth)
 {
@@ -102,7 +108,9 @@ static void print_value(const json_t *value, int depth)
     json_object_foreach((json_t *)(uintptr_t)value, name, member)
     {
         printf("%*s%s:", 2 * depth, "", name);
-        if (json_is_object(member) || json_is_array(member)) {
+        if (is_empty(member)) {
+            puts(" none");
+        } else if (json_is_object(member) || json_is_array(member)) {
             putchar('\n');
             print_value(member, depth + 1);
         } else {

@@ -3,10 +3,12 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -90,7 +92,10 @@ def test_shows_both_versions(kind):
     assert shown.count("verified     ok") == 2 and shown.count("HTTP status  200") == 2
     assert shown.count("certificate  CN=example.com") == 2
     assert shown.count("Hello from the origin.") == 2
-    assert "holds the key" in shown and "curl --" in shown
+    assert "holds the key" in shown
+    folder = re.search(r"^While it runs, everything is in (\S+)$", shown, re.M)[1]
+    assert not os.path.exists(folder) and "curl --" not in shown
+    assert "\nNothing is left: " in shown and "farkey demo --stay" in shown
 
 
 def test_signer_has_no_network_socket():
@@ -205,6 +210,47 @@ def test_dies_with_all_its_processes(pairs):
     shutil.rmtree(pair.facts["dir"])
 
 
+@pytest.fixture
+def own_tmp(monkeypatch):
+    """A TMPDIR of the test's own, with a name that leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        yield pathlib.Path(name)
+
+
+def kill(pair):
+    """The directory that a killed demonstration leaves when its processes have ended."""
+    everything = descendants(pair.process.pid)
+    pair.end(signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, everything)), "all processes are gone", PATIENCE)
+    return pathlib.Path(pair.facts["dir"])
+
+
+def test_what_a_killed_one_leaves_is_removed_by_the_next(pairs, own_tmp):
+    living, left = pairs(), kill(pairs())
+    foreign = own_tmp / "farkey-demo-unlock"
+    foreign.mkdir(mode=0o700)  # as one that is being made: without its lock yet
+    opened, linked = own_tmp / "farkey-demo-opened", own_tmp / "farkey-demo-linked"
+    opened.mkdir()
+    (opened / "demo.lock").touch(mode=0o600)
+    opened.chmod(0o750)
+    linked.symlink_to(left)
+    assert left.exists()
+    told = demo().stderr
+    assert told == f"farkey demo: removed {left}, which a killed demonstration left\n"
+    assert sorted(own_tmp.iterdir()) == sorted([pathlib.Path(living.facts["dir"]), foreign, opened, linked])
+    assert "Hello" in living.curl()
+
+
+def test_nothing_is_removed_where_others_could_swap_it(pairs, own_tmp):
+    left = kill(pairs())
+    own_tmp.chmod(0o777)
+    assert demo().stderr == ""
+    assert list(own_tmp.iterdir()) == [left]
+    own_tmp.chmod(0o1777)
+    assert "removed" in demo().stderr
+
+
 def test_stays_when_a_daemon_is_killed_or_stopped(pairs):
     pair = pairs()
     everything = descendants(pair.process.pid)
@@ -310,7 +356,10 @@ def test_status_and_commands(pairs):
         assert "good configuration" in run(FARKEY, "check", "-c", conf).stdout
         status = json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)
         assert status["role"] == part and status["pid"] == facts[part]["pid"] and status["ready"] is True
-        assert f"pid: {facts[part]['pid']}\n" in run(FARKEY, "status", "-c", conf).stdout
+        shown = run(FARKEY, "status", "-c", conf).stdout
+        assert f"pid: {facts[part]['pid']}\n" in shown
+        assert not re.search(r":$(?!\n +)", shown, re.M)
+        assert ("\nsigners: none\n" in shown) == (part == "edge")
         run(FARKEY, "control", "-c", conf, "reload")
         after = json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)
         assert after["generation"] > status["generation"]
