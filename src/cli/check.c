@@ -176,8 +176,15 @@ static const char manual_head[] = ".Dd $Mdocdate$\n"
 
 int fk_cmd_manual(int argc, char **argv)
 {
+    static const char usage[] =
+        "usage: farkey manual keyd|edge\nPrint the manual page of keyd.conf or edge.conf, every "
+        "block and option, for man(1):\nfarkey manual edge | man -l -";
     static const char *const upper[] = {"KEYD", "EDGE"};
 
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        puts(usage);
+        return 0;
+    }
     for (int i = 0; argc == 2 && i < FK_ROLE_KINDS; i++) {
         if (strcmp(argv[1], fk_role_kinds[i].name) != 0)
             continue;
@@ -186,6 +193,6 @@ int fk_cmd_manual(int argc, char **argv)
         puts(".Sh SEE ALSO\n.Xr farkey 1");
         return 0;
     }
-    fputs("usage: farkey manual keyd|edge\n", stderr);
+    fprintf(stderr, "%s\n", usage);
     return 2;
 }

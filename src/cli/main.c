@@ -84,7 +84,7 @@ static const struct fk_command commands[] = {
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},
     {"ca", fk_cmd_ca, "the private authority: issue, renew, revoke, list"},
     {"audit", fk_cmd_audit, "verify the log of key operations"},
-    {"manual", fk_cmd_manual, NULL},
+    {"manual", fk_cmd_manual, "print the manual page of a configuration"},
     {"child", run_child, NULL},
     {NULL, NULL, NULL},
 };

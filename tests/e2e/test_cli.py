@@ -255,8 +255,9 @@ def test_key_names_are_no_paths(pair):
 
 def test_usage(tmp_path):
     assert "farkey" in farkey("--version").stdout
+    assert re.search(r"^  manual +print", farkey("--help").stdout, re.M)
     for words in [("help",), ("ca", "help"), ("key", "--help"), ("init", "--help"), ("ca", "issue", "--help"),
-                  ("check", "--help"), ("status", "--help")]:
+                  ("check", "--help"), ("status", "--help"), ("manual", "--help")]:
         assert "usage: farkey" in farkey(*words).stdout
     for daemon in "keyd", "edge":
         text = farkey(daemon, "--help").stdout

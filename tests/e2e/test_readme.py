@@ -141,6 +141,15 @@ def test_examples_of_the_manual(folder, shell, site_authority):
     assert not (folder / "new/channel.key").exists()
 
 
+@pytest.mark.parametrize("role", ["keyd", "edge"])
+def test_manuals_that_readme_names_are_there(role):
+    page = f"build/farkey-{role}.conf.5"
+    assert f"`man {page}`" in (harness.TOP / "README.md").read_text()
+    made = BUILD / pathlib.Path(page).name
+    assert made.read_text() == harness.run(harness.FARKEY, "manual", role).stdout
+    assert f"FARKEY-{role.upper()}.CONF(5)" in harness.run("mandoc", "-T", "utf8", made).stdout
+
+
 @pytest.mark.parametrize("page", ["farkey.1", "keyd", "edge"])
 def test_manual_pages_are_clean(folder, page):
     """No warning or error of mandoc's; its opinions on style (long lines) are not asked for."""
