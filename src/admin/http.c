@@ -24,7 +24,8 @@ struct http_conn {
     size_t fed;      /* bytes of the present request given to the parser */
     int refusal;     /* status to refuse it with; 0: none */
     bool keep_alive; /* as the request asks */
-    bool whole;      /* the request ended */
+    bool whole;      /* the request ended, and is not answered yet */
+    bool head;       /* it is a HEAD: its answer has no body */
     const struct http_path *path;
     size_t url_len;
     char url[FK_ADMIN_URL_MAX + 1];
@@ -79,8 +80,9 @@ static void answer(struct http_conn *http, int status, const char *type, const c
 
     if (fk_buf_append(out, head, (size_t)n) != FK_OK)
         last = true;
-    else if (http->parser.method != HTTP_HEAD && fk_buf_append(out, body, len) != FK_OK)
+    else if (!http->head && fk_buf_append(out, body, len) != FK_OK)
         last = true;
+    http->head = false; /* what is refused next may not even begin */
     fk_serve_conn_answer(&http->conn, last);
 }
 
@@ -186,6 +188,7 @@ static int on_begin(llhttp_t *parser)
     http->refusal = 0;
     http->whole = false;
     http->keep_alive = false;
+    http->head = false;
     http->url_len = 0;
     http->url[0] = '\0';
     return 0;
@@ -210,7 +213,8 @@ static int on_head(llhttp_t *parser)
 {
     struct http_conn *http = parser->data;
 
-    if (parser->method != HTTP_GET && parser->method != HTTP_HEAD)
+    http->head = parser->method == HTTP_HEAD;
+    if (parser->method != HTTP_GET && !http->head)
         http->refusal = 405;
     else if (parser->content_length > 0 || (parser->flags & F_CHUNKED) != 0)
         http->refusal = 413;
@@ -266,6 +270,7 @@ static void http_received(struct fk_serve_conn *conn)
     if (http->refusal == 0)
         llhttp_resume(&http->parser);
     http->fed = 0;
+    http->whole = false; /* an empty line before the next request begins none */
     handle_request(http);
 }
 

@@ -305,6 +305,38 @@ static void request_may_come_in_pieces(void **state)
     close(fd);
 }
 
+/* RFC 9112 section 2.2: an empty line before a request line is passed over. */
+static void empty_line_is_no_request(void **state)
+{
+    const struct world *w = *state;
+    int fd = dial(&w->http);
+    char reply[4096];
+
+    say(fd, "GET /healthz HTTP/1.1\r\n\r\n");
+    hear(fd, reply, sizeof reply, "ok\n");
+    say(fd, "\r\n");
+    expect_status(w, "GET /healthz HTTP/1.1\r\n" CLOSE, 200); /* by now the line was read, alone */
+    say(fd, "GET /nothing HTTP/1.1\r\n" CLOSE);
+    hear(fd, reply, sizeof reply, NULL);
+    assert_int_equal(strncmp(reply, "HTTP/1.1 404 ", 13), 0);
+    close(fd);
+}
+
+static void refusal_after_head_has_its_body(void **state)
+{
+    const struct world *w = *state;
+    int fd = dial(&w->http);
+    char reply[4096];
+
+    say(fd, "HEAD /healthz HTTP/1.1\r\n\r\n");
+    hear(fd, reply, sizeof reply, "\r\n\r\n");
+    say(fd, "\x16\x03\x01\x02");
+    hear(fd, reply, sizeof reply, NULL);
+    assert_int_equal(strncmp(reply, "HTTP/1.1 400 ", 13), 0);
+    assert_string_equal(strstr(reply, "\r\n\r\n"), "\r\n\r\nrefused\n");
+    close(fd);
+}
+
 static void readiness_is_the_masters(void **state)
 {
     const struct world *w = *state;
@@ -543,7 +575,8 @@ static void every_prefix_of_a_line_is_malformed(void **state)
 
 UNIT_MAIN(CASE(metrics_are_printed), CASE(head_has_no_body), CASE(other_requests_are_refused),
           CASE(long_requests_are_refused), CASE(connection_is_kept),
-          CASE(request_may_come_in_pieces), CASE(readiness_is_the_masters),
+          CASE(request_may_come_in_pieces), CASE(empty_line_is_no_request),
+          CASE(refusal_after_head_has_its_body), CASE(readiness_is_the_masters),
           CASE(too_many_connections_wait), CASE(commands_reach_the_master),
           CASE(large_answers_come_whole), CASE(bad_lines_are_answered),
           CASE(long_line_ends_the_connection), CASE(late_answers_are_dropped),
