@@ -154,7 +154,7 @@ static void on_control(struct fk_io *io, unsigned events)
 {
     struct fk_admin *admin = fk_container(io, struct fk_admin, control);
     struct fk_procmsg msg;
-    int err = fk_proc_recv(fk_io_fd(io), &msg);
+    int err = fk_proc_next(&msg);
 
     (void)events;
     if (err == FK_ERR_AGAIN)

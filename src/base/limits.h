@@ -178,6 +178,18 @@
 
 /* Children of one master: workers or fronts and signers of two generations on the largest hosts. */
 #define FK_SUPER_CHILDREN_MAX 1024
+/* A child is asked for a sign of life once in this time: often against the bounds below, seldom
+ * against everything else that wakes a process. */
+#define FK_SUPER_PING_US 1000000
+/* Pings without an answer: then its master is not ready any more, and then it is hung and killed.
+ * A worker's or front's turn of the loop takes milliseconds, a signer's FK_SIGNER_QUANTUM_US a
+ * peer. A disk that stalls the audit process for longer stops operations anyway; the kernel then
+ * kills it when the disk is back, and its successor gets the lines that it had not acknowledged. */
+#define FK_SUPER_SUSPECT_PINGS 3
+#define FK_SUPER_HUNG_PINGS    5
+/* The same for a child that was born or told to load something, until it has done so: ten thousand
+ * sites or keys take several seconds in which its loop does not run. */
+#define FK_SUPER_LOADING_PINGS 60
 /* Messages that wait for one child: all that a start sends, several times over. */
 #define FK_SUPER_QUEUE_MAX 1024
 /* Names kept or under way in one process's cache: origins and key servers of a large edge. */

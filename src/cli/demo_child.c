@@ -11,7 +11,7 @@ static void on_control(struct fk_io *io, unsigned events)
 {
     struct fk_demo_child *child = fk_container(io, struct fk_demo_child, control);
     struct fk_procmsg msg;
-    int err = fk_proc_recv(fk_io_fd(io), &msg);
+    int err = fk_proc_next(&msg);
 
     (void)events;
     if (err == FK_ERR_AGAIN)

@@ -61,7 +61,11 @@ static bool signers_ready(const struct fk_master *master)
 bool fk_master_ready(const struct fk_master *master)
 {
     for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].ready != master->generation)
+        if (master->workers[i].ready != master->generation ||
+            fk_child_silent(master->workers[i].child))
+            return false;
+    for (unsigned i = 0; i < master->n_signers; i++)
+        if (fk_child_silent(master->signers[i]))
             return false;
     return true;
 }

@@ -65,7 +65,7 @@ int fk_master_reload(struct fk_master *master, struct fk_why *why);
 /* End in order: workers finish their connections first. */
 void fk_master_stop(struct fk_master *master);
 
-/* Whether every worker serves the present generation. */
+/* Whether every worker serves the present generation, and no process hangs. */
 bool fk_master_ready(const struct fk_master *master);
 
 /* Messages about status and commands. */

@@ -282,7 +282,7 @@ static void on_control(struct fk_io *io, unsigned events)
     int err;
 
     (void)events;
-    while ((err = fk_proc_recv(fk_io_fd(io), &msg)) == FK_OK) {
+    while ((err = fk_proc_next(&msg)) == FK_OK) {
         err = take_message(worker, &msg);
         fk_procmsg_close(&msg);
         if (err != FK_OK)

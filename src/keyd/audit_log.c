@@ -573,6 +573,8 @@ static int take_message(struct audit *audit, struct fk_procmsg *msg)
     case FK_PROC_ANSWER:
     case FK_PROC_SESSIONS:
     case FK_PROC_STATUS:
+    case FK_PROC_PING:
+    case FK_PROC_PONG:
         break;
     }
     return FK_ERR_UNEXPECTED;
@@ -594,7 +596,7 @@ static void control_ready(struct fk_io *io, unsigned events)
 {
     struct audit *audit = fk_container(io, struct audit, control);
     struct fk_procmsg msg;
-    int err = fk_proc_recv(FK_PROC_CONTROL_FD, &msg);
+    int err = fk_proc_next(&msg);
 
     (void)events;
     if (err == FK_ERR_AGAIN)

@@ -48,6 +48,8 @@ static const char *state_of(const struct fk_child *child)
         return "draining";
     if (fk_child_pid(child) == 0)
         return "waiting";
+    if (fk_child_silent(child))
+        return "silent";
     return place->ready ? "serving" : "starting";
 }
 

@@ -238,7 +238,7 @@ static void on_control(struct fk_io *io, unsigned events)
     int err;
 
     (void)events;
-    while ((err = fk_proc_recv(FK_PROC_CONTROL_FD, &msg)) == FK_OK) {
+    while ((err = fk_proc_next(&msg)) == FK_OK) {
         err = take_message(process, &msg);
         fk_procmsg_close(&msg);
         if (err == FK_OK)

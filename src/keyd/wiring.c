@@ -348,7 +348,8 @@ bool fk_keyd_all_ready(const struct fk_keyd_master *master)
     while ((child = fk_super_next(master->super, child)) != NULL) {
         const struct fk_keyd_place *place = fk_keyd_place(child);
 
-        if (place->role != FK_KEYD_ADMIN && !fk_child_retired(child) && !place->ready &&
+        if (place->role != FK_KEYD_ADMIN && !fk_child_retired(child) &&
+            (!place->ready || fk_child_silent(child)) &&
             (place->role != FK_KEYD_SIGNER || place->generation == master->current->generation))
             return false;
     }

@@ -165,6 +165,18 @@ void fk_procmsg_close(struct fk_procmsg *msg)
     msg->n_fds = 0;
 }
 
+int fk_proc_next(struct fk_procmsg *ret)
+{
+    int err;
+
+    /* A pong that finds no room is no loss: the master that reads again asks again. */
+    while ((err = fk_proc_recv(FK_PROC_CONTROL_FD, ret)) == FK_OK && ret->type == FK_PROC_PING) {
+        fk_procmsg_close(ret);
+        (void)fk_proc_send_fd(FK_PROC_CONTROL_FD, FK_PROC_PONG, ret->arg, -1);
+    }
+    return err;
+}
+
 /* --- birth --- */
 
 /* The child starts with default signals, none blocked, and the control socket as descriptor 3. */

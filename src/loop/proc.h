@@ -43,6 +43,8 @@ enum fk_proc_type {
                         command's number */
     FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
     FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see edge/sescache.h */
+    FK_PROC_PING,     /* m->c: is its event loop alive? arg: a number; see fk_proc_next() */
+    FK_PROC_PONG,     /* c->m: it is; arg: the ping's number */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */
@@ -72,6 +74,12 @@ int fk_proc_send_fd(int control, uint32_t type, uint32_t arg, int fd);
  */
 int fk_proc_recv(int control, struct fk_procmsg *ret);
 void fk_procmsg_close(struct fk_procmsg *msg); /* close descriptors not taken (set to -1) */
+
+/*
+ * A child's next message of its master, for its event loop only: pings, which ask whether that loop
+ * runs, are answered here and not returned. Fails as fk_proc_recv().
+ */
+int fk_proc_next(struct fk_procmsg *ret);
 
 /*
  * Start a child: this program anew, with no signal blocked or ignored and descriptors 0 to 2 as

@@ -30,7 +30,7 @@
 
 enum state {
     STATE_WAITING,  /* no process; the timer starts one, or ends a retired child */
-    STATE_RUNNING,  /* the timer rests */
+    STATE_RUNNING,  /* the timer asks for a sign of life */
     STATE_DRAINING, /* told to finish; its time is running */
     STATE_ENDING,   /* its time is over, or it closed its control; the timer sends SIGKILL */
     STATE_KILLED    /* SIGKILL was sent; the timer rests */
@@ -70,6 +70,10 @@ struct fk_child {
     uint64_t backoff_us;
     uint64_t drain_until_us;
     unsigned starts;
+    unsigned unanswered; /* pings since its last message */
+    uint32_t pings;      /* number of the last one */
+    uint32_t loaded_at;  /* the pong with this number or a higher one says that it has loaded */
+    bool loading;
 };
 
 /* --- sending --- */
@@ -144,16 +148,43 @@ static int enqueue(struct fk_child *child, const struct fk_procmsg *msg)
     return FK_OK;
 }
 
+static int send_or_queue(struct fk_child *child, const struct fk_procmsg *msg)
+{
+    int err;
+
+    if (!fk_list_empty(&child->queue))
+        return enqueue(child, msg);
+    err = fk_proc_send(child->control, msg);
+    return err == FK_ERR_AGAIN ? enqueue(child, msg) : err;
+}
+
+/* A child that cannot be asked has closed its end, or does not read: both are noticed. */
+static void send_ping(struct fk_child *child)
+{
+    const struct fk_procmsg ping = {.type = FK_PROC_PING, .arg = ++child->pings};
+
+    (void)send_or_queue(child, &ping);
+}
+
+/* What it was sent may keep it from its loop for a while: until it answers this ping. */
+static void expect_loading(struct fk_child *child)
+{
+    child->loading = true;
+    send_ping(child);
+    child->loaded_at = child->pings;
+}
+
 int fk_child_send(struct fk_child *child, const struct fk_procmsg *msg)
 {
     int err;
 
     if (child->pid == 0)
         return FK_ERR_CLOSED;
-    if (!fk_list_empty(&child->queue))
-        return enqueue(child, msg);
-    err = fk_proc_send(child->control, msg);
-    return err == FK_ERR_AGAIN ? enqueue(child, msg) : err;
+    err = send_or_queue(child, msg);
+    if (err == FK_OK &&
+        (msg->type == FK_PROC_CONFIG || msg->type == FK_PROC_KEYS || msg->type == FK_PROC_GO))
+        expect_loading(child);
+    return err;
 }
 
 int fk_child_send_fd(struct fk_child *child, uint32_t type, uint32_t arg, int fd)
@@ -191,6 +222,12 @@ static void flush_queue(struct fk_child *child)
 
 /* --- receiving --- */
 
+static void take_pong(struct fk_child *child, uint32_t number)
+{
+    if (number >= child->loaded_at)
+        child->loading = false;
+}
+
 /* FK_OK when a message was handed on. */
 static int receive_one(struct fk_child *child)
 {
@@ -199,7 +236,11 @@ static int receive_one(struct fk_child *child)
 
     if (err != FK_OK)
         return err;
-    child->super->ops->on_message(child->super->ctx, child, &msg);
+    child->unanswered = 0;
+    if (msg.type == FK_PROC_PONG)
+        take_pong(child, msg.arg);
+    else
+        child->super->ops->on_message(child->super->ctx, child, &msg);
     fk_procmsg_close(&msg);
     return FK_OK;
 }
@@ -212,15 +253,10 @@ static void set_ending(struct fk_child *child)
     fk_timer_start(&child->timer, KILL_AFTER_US);
 }
 
-static void on_control(struct fk_io *io, unsigned events)
+static void receive(struct fk_child *child)
 {
-    struct fk_child *child = fk_container(io, struct fk_child, io);
     int err = FK_OK;
 
-    if ((events & FK_IO_WRITE) != 0)
-        flush_queue(child);
-    if ((events & FK_IO_READ) == 0)
-        return;
     for (unsigned i = 0; i < MESSAGES_A_TURN && err == FK_OK; i++)
         err = receive_one(child);
     if (err == FK_OK || err == FK_ERR_AGAIN)
@@ -235,6 +271,41 @@ static void on_control(struct fk_io *io, unsigned events)
     kill_child(child);
 }
 
+static void on_control(struct fk_io *io, unsigned events)
+{
+    struct fk_child *child = fk_container(io, struct fk_child, io);
+
+    if ((events & FK_IO_WRITE) != 0)
+        flush_queue(child);
+    if ((events & FK_IO_READ) != 0)
+        receive(child);
+}
+
+/* --- signs of life --- */
+
+/*
+ * Once a FK_SUPER_PING_US. Pings are counted, not time: a master that was itself held up (by a
+ * load, by the machine) blames no child for that. For the same reason it reads first.
+ */
+static void beat(struct fk_child *child)
+{
+    unsigned bound = child->loading ? FK_SUPER_LOADING_PINGS : FK_SUPER_HUNG_PINGS;
+
+    receive(child);
+    if (child->state != STATE_RUNNING)
+        return;
+    if (child->unanswered >= bound) {
+        fk_log(FK_LOG_ERROR, "child hangs, killed", fk_str("role", child->role),
+               fk_uint("index", child->index), fk_int("child", child->pid),
+               fk_uint("seconds", child->unanswered * (uint64_t)FK_SUPER_PING_US / 1000000));
+        kill_child(child);
+        return;
+    }
+    fk_timer_start(&child->timer, FK_SUPER_PING_US);
+    child->unanswered++;
+    send_ping(child);
+}
+
 /* --- birth --- */
 
 /* Wait before the next start, each time longer. */
@@ -242,8 +313,11 @@ static void back_off(struct fk_child *child)
 {
     child->state = STATE_WAITING;
     fk_timer_start(&child->timer, child->backoff_us);
-    child->backoff_us =
-        child->backoff_us * 2 < BACKOFF_LAST_US ? child->backoff_us * 2 : BACKOFF_LAST_US;
+    if (child->backoff_us == 0)
+        child->backoff_us = BACKOFF_FIRST_US;
+    else
+        child->backoff_us =
+            child->backoff_us * 2 < BACKOFF_LAST_US ? child->backoff_us * 2 : BACKOFF_LAST_US;
 }
 
 static void start(struct fk_child *child)
@@ -260,8 +334,11 @@ static void start(struct fk_child *child)
     child->state = STATE_RUNNING;
     child->started_us = fk_clock_us();
     child->starts++;
+    child->unanswered = 0;
+    fk_timer_start(&child->timer, FK_SUPER_PING_US);
     fk_io_init(&child->io, super->loop, child->control, on_control);
     fk_io_want(&child->io, FK_IO_READ);
+    expect_loading(child);
     fk_log(FK_LOG_DEBUG, "child started", fk_str("role", child->role),
            fk_uint("index", child->index), fk_int("child", child->pid));
     err = super->ops->on_start(super->ctx, child);
@@ -337,7 +414,7 @@ static void reap(struct fk_child *child)
         return;
     }
     if (fk_clock_us() - child->started_us >= HEALTHY_US)
-        child->backoff_us = BACKOFF_FIRST_US;
+        child->backoff_us = 0;
     back_off(child);
     if (super->ops->on_exit != NULL)
         super->ops->on_exit(super->ctx, child, pid, status, false);
@@ -370,6 +447,8 @@ static void on_timer(struct fk_timer *timer)
         kill_child(child);
         break;
     case STATE_RUNNING:
+        beat(child);
+        break;
     case STATE_KILLED:
         break;
     }
@@ -442,7 +521,6 @@ int fk_super_add(struct fk_super *super, const char *role, unsigned index, void 
     child->index = index;
     child->data = data;
     child->control = -1;
-    child->backoff_us = BACKOFF_FIRST_US;
     fk_list_init(&child->queue);
     fk_list_append(&super->children, &child->link);
     super->n_children++;
@@ -522,6 +600,11 @@ unsigned fk_child_restarts(const struct fk_child *child)
 bool fk_child_retired(const struct fk_child *child)
 {
     return child->retired;
+}
+
+bool fk_child_silent(const struct fk_child *child)
+{
+    return child->pid != 0 && !child->loading && child->unanswered >= FK_SUPER_SUSPECT_PINGS;
 }
 
 struct fk_child *fk_super_next(const struct fk_super *super, const struct fk_child *child)

@@ -1,9 +1,10 @@
 /*
  * Supervision: the children of a master, their birth, their restarts and their orderly end.
  *
- * Owns the processes and the control sockets. A child that ends unasked is started again: after
- * 100 ms, and each time twice as long up to 10 s, from the beginning once it has lived for 10 s.
- * Never blocks; all callbacks come from the loop.
+ * Owns the processes and the control sockets. A child that ends unasked is started again: at once,
+ * then after 100 ms, and each time twice as long up to 10 s, from the beginning once it has lived
+ * for 10 s. One whose event loop does not answer pings any more (fk_proc_next()) is hung: it is
+ * killed, and thereby started again. Never blocks; all callbacks come from the loop.
  */
 #ifndef FK_LOOP_SUPER_H
 #define FK_LOOP_SUPER_H
@@ -74,6 +75,8 @@ void *fk_child_data(const struct fk_child *child);
 pid_t fk_child_pid(const struct fk_child *child);         /* 0 while it has no process */
 unsigned fk_child_restarts(const struct fk_child *child); /* processes started after the first */
 bool fk_child_retired(const struct fk_child *child);
+/* It has a process that has not answered for FK_SUPER_SUSPECT_PINGS: hung or about to be killed. */
+bool fk_child_silent(const struct fk_child *child);
 
 /* Walk the children: the first is after NULL, NULL is after the last. */
 struct fk_child *fk_super_next(const struct fk_super *super, const struct fk_child *child);

@@ -157,6 +157,8 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
     case FK_PROC_ANSWER:
     case FK_PROC_SESSIONS:
     case FK_PROC_STATUS:
+    case FK_PROC_PING:
+    case FK_PROC_PONG:
         break;
     }
     return FK_ERR_UNEXPECTED;
@@ -165,7 +167,7 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
 static void read_control(struct signer *signer)
 {
     struct fk_procmsg msg;
-    int err = fk_proc_recv(FK_PROC_CONTROL_FD, &msg);
+    int err = fk_proc_next(&msg);
 
     if (err == FK_ERR_AGAIN)
         return;

@@ -1,11 +1,12 @@
 /*
- * loop/super: children are started, restarted ever later, heard to their last word, and ended in
- * order. The binary executes itself as the child.
+ * loop/super: children are started, restarted ever later, heard to their last word, missed when
+ * they hang, and ended in order. The binary executes itself as the child.
  */
 #include "unit.h"
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "loop/sock.h"
 #include "loop/super.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,8 +29,21 @@ static void child_wait(void)
         ;
 }
 
-/* "steady" does as told; "crash" fails after its last words; "stubborn" ends by SIGKILL only;
- * "deaf" reads nothing; "mute" closes its control socket. */
+/* Look at nothing before the supervisor has asked more often than a child that serves may let it.
+ */
+static void load_for_long(void)
+{
+    const int size = 2 * sizeof(uint32_t); /* of a message without data */
+    int waiting = 0;
+
+    while (ioctl(FK_PROC_CONTROL_FD, FIONREAD, &waiting) == 0 &&
+           waiting < (FK_SUPER_HUNG_PINGS + 2) * size)
+        poll(NULL, 0, 20);
+}
+
+/* "slow" loads for long when told to go; "steady" does as told, and stops when given a peer;
+ * "crash" fails after its last words; "stubborn" ends by SIGKILL only; "deaf" reads nothing; "mute"
+ * closes its control socket. */
 static int child_main(const char *role, unsigned index)
 {
     static struct fk_procmsg msg = {.type = FK_PROC_FAILED, .len = 5, .data = "words"};
@@ -43,7 +58,7 @@ static int child_main(const char *role, unsigned index)
     while (strcmp(role, "deaf") == 0 || strcmp(role, "mute") == 0)
         pause();
     for (;;) {
-        err = fk_proc_recv(FK_PROC_CONTROL_FD, &msg);
+        err = fk_proc_next(&msg);
         if (err == FK_ERR_AGAIN) {
             child_wait();
             continue;
@@ -52,8 +67,12 @@ static int child_main(const char *role, unsigned index)
             return 5;
         fk_procmsg_close(&msg);
         received++;
+        if (msg.type == FK_PROC_GO && strcmp(role, "slow") == 0)
+            load_for_long();
         if (msg.type == FK_PROC_GO)
             fk_proc_send_fd(FK_PROC_CONTROL_FD, FK_PROC_READY, received, -1);
+        if (msg.type == FK_PROC_PEER)
+            raise(SIGSTOP);
         if (msg.type == FK_PROC_DRAIN && strcmp(role, "stubborn") != 0)
             return 0;
     }
@@ -65,6 +84,8 @@ struct master {
     struct fk_loop *loop;
     struct fk_super *super;
     struct fk_timer guard; /* a test that hangs fails */
+    struct fk_timer watch;
+    struct fk_child *watched;
     unsigned starts;
     unsigned messages;
     unsigned exits;
@@ -217,8 +238,8 @@ static void crashing_child_is_restarted_ever_later(void **state)
     assert_ok(fk_super_add(master->super, "crash", 0, NULL, &child));
     master->stop_after_exits = 4;
     run(master);
-    /* 100 + 200 + 400 ms lie between four starts. */
-    assert_true(fk_clock_us() - start >= 700000);
+    /* 0 + 100 + 200 ms lie between four starts. */
+    assert_true(fk_clock_us() - start >= 300000);
     assert_int_equal(master->starts, 4);
     assert_int_equal(fk_child_restarts(child), 3);
     assert_int_equal(master->gone, 0);
@@ -241,6 +262,61 @@ static void killed_child_comes_back(void **state)
     assert_int_equal(master->last_pid, first);
     assert_int_not_equal(fk_child_pid(child), first);
     assert_int_equal(fk_child_restarts(child), 1);
+}
+
+static void on_watch(struct fk_timer *timer)
+{
+    struct master *master = fk_container(timer, struct master, watch);
+
+    if (fk_child_silent(master->watched))
+        fk_loop_stop(master->loop);
+    else
+        fk_timer_start(timer, 20000);
+}
+
+static void hung_child_is_missed_then_killed_and_comes_back(void **state)
+{
+    struct master *master = *state;
+    struct fk_child *other;
+    uint64_t start;
+    pid_t first;
+
+    assert_ok(fk_super_add(master->super, "steady", 0, NULL, &master->watched));
+    run_until_ready(master);
+    assert_ok(fk_super_add(master->super, "steady", 1, NULL, &other));
+    run_until_ready(master);
+    fk_timer_init(&master->watch, master->loop, on_watch);
+    fk_timer_start(&master->watch, 0);
+    assert_ok(fk_child_send_fd(master->watched, FK_PROC_PEER, 0, -1)); /* stops it */
+    start = fk_clock_us();
+    run(master);
+    first = fk_child_pid(master->watched);
+    assert_true(first > 0);
+    assert_int_equal(master->exits, 0);
+    assert_false(fk_child_silent(other));
+
+    fk_log_fd(-1);
+    run_until_ready(master);
+    fk_log_fd(2);
+    assert_int_equal(master->exits, 1);
+    assert_int_equal(master->last_pid, first);
+    assert_int_equal(WTERMSIG(master->last_status), SIGKILL);
+    assert_true(fk_clock_us() - start >= FK_SUPER_HUNG_PINGS * (uint64_t)FK_SUPER_PING_US);
+    assert_false(fk_child_silent(master->watched));
+    assert_int_equal(fk_child_restarts(master->watched), 1);
+    /* One that answers is left alone. */
+    assert_int_equal(fk_child_restarts(other), 0);
+}
+
+/* It is not the loop of a child that is asked while it loads what it was sent. */
+static void child_that_loads_is_not_hung(void **state)
+{
+    struct master *master = *state;
+
+    assert_ok(fk_super_add(master->super, "slow", 0, NULL, NULL));
+    run_until_ready(master);
+    assert_int_equal(master->starts, 1);
+    assert_int_equal(master->exits, 0);
 }
 
 static void failed_set_up_is_tried_again(void **state)
@@ -365,6 +441,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest cases[] = {CASE(child_is_started_and_retired),
                                        CASE(crashing_child_is_restarted_ever_later),
                                        CASE(killed_child_comes_back),
+                                       CASE(hung_child_is_missed_then_killed_and_comes_back),
+                                       CASE(child_that_loads_is_not_hung),
                                        CASE(failed_set_up_is_tried_again),
                                        CASE(stubborn_child_is_killed_after_its_time),
                                        CASE(child_without_control_is_ended),
