@@ -275,6 +275,9 @@
 
 /* --- signer --- */
 
+/* With no signer at all operations wait for one for so long after the last has gone: a restart that
+ * reads thousands of keys fits, and edges still have time for another key server. */
+#define FK_SIGNER_GAP_US 2000000
 /* Largest key file: an encrypted PEM of RSA-4096 is below 4 KiB; room for comments around it. */
 #define FK_KEY_FILE_MAX 65536
 /* Keys of one signer: a hosting provider's names; the sealed bundle stays below 200 MiB. */

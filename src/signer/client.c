@@ -61,6 +61,7 @@ struct fk_signer_pool {
     struct fk_keyback back; /* first: the pool as a back-end */
     struct fk_loop *loop;
     uint64_t deadline_us;
+    uint64_t lost_us;       /* when a signer died last; 0: none did */
     struct fk_list signers; /* alive, in no order */
     struct fk_list dead;    /* closed; freed by `tidy` */
     size_t n_signers;
@@ -293,6 +294,7 @@ static void lose_signer(struct signer *signer)
     struct fk_list *item, *temp;
 
     bury_signer(signer);
+    pool->lost_us = fk_loop_now_us(pool->loop);
     fk_list_each_safe (item, temp, &pool->calls) {
         struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
 
@@ -579,6 +581,12 @@ static int new_call(struct fk_signer_pool *pool, const struct fk_signer_request 
     return FK_OK;
 }
 
+/* Whether the last signer has died so lately that another one may be on its way. */
+static bool is_expecting(const struct fk_signer_pool *pool)
+{
+    return pool->lost_us != 0 && fk_loop_now_us(pool->loop) < pool->lost_us + FK_SIGNER_GAP_US;
+}
+
 static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
                   const void *payload, struct fk_signer_call **ret)
 {
@@ -586,11 +594,11 @@ static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *r
     struct fk_signer_call *call;
     int err;
 
-    if (signer == NULL)
+    if (signer == NULL && !is_expecting(pool))
         return FK_ERR_UNAVAILABLE;
     if ((err = new_call(pool, request, payload, &call)) != FK_OK)
         return err;
-    if ((err = send_call(signer, call)) != FK_OK) {
+    if (signer != NULL && (err = send_call(signer, call)) != FK_OK) {
         detach_call(pool, call);
         free_call(call);
         return err;

@@ -20,7 +20,8 @@ void fk_signer_pool_free(struct fk_signer_pool *pool);
  * A new signer of key generation `generation` (takes the socket `fd`, closes it when it fails).
  * Requests go to signers of the newest generation, the least busy first; an older generation's
  * socket is closed when its last request is answered. A signer that dies has its requests sent to
- * another once, then they fail with FK_ERR_UNAVAILABLE. FK_ERR_LIMIT, FK_ERR_NOMEM.
+ * another once, then they fail with FK_ERR_UNAVAILABLE. When the last one dies, requests wait for
+ * the next, new ones for FK_SIGNER_GAP_US. FK_ERR_LIMIT, FK_ERR_NOMEM.
  */
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index);
 
@@ -40,8 +41,8 @@ struct fk_signer_ask {
 };
 
 /*
- * FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer at all,
- * FK_ERR_INVAL when the payload is too long.
+ * FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer and none
+ * is expected, FK_ERR_INVAL when the payload is too long.
  */
 int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
                           fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret);

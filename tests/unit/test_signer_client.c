@@ -327,13 +327,17 @@ static void calls_wait_for_a_new_signer(void **state)
     close(a);
     turn();
     assert_int_equal(calls[0].done, 0);
+    submit(1); /* one that comes in between waits as well */
+    turn();
     b = add_signer(1);
     turn();
     inbox = read_inbox(b);
-    assert_int_equal(inbox.count, 1);
+    assert_int_equal(inbox.count, 2);
     answer(b, inbox.requests[0].id, FK_OK, "zero");
-    wait_for(1);
+    answer(b, inbox.requests[1].id, FK_OK, "one");
+    wait_for(2);
     assert_ok(calls[0].err);
+    assert_ok(calls[1].err);
     close(b);
 }
 
