@@ -230,6 +230,8 @@
 /* Connections accepted, and frames of one channel handled, before others get their turn. */
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256
+/* Bytes of operations that one front holds while there is no audit process: some 4,000. */
+#define FK_KEYD_HELD_MAX (1024 * 1024)
 /* PING and INFO of one edge at one front: a second, and at once. An edge's workers together read
  * the list of all keys that a key server can have in less; without a bound the copying of
  * certificates would take the front from other edges. */
@@ -314,6 +316,9 @@
 
 /* Lines a front keeps until the audit process has them: some 5,000 operations. */
 #define FK_AUDIT_SINK_MAX (1024 * 1024)
+/* Operations wait for so long for another audit process before they are refused: a restart takes a
+ * tenth of a second, edges wait for 3 s and want to try another key server within that. */
+#define FK_AUDIT_GAP_US 2000000
 /* Bytes read from one front at once, and lines chained before a write. */
 #define FK_AUDIT_BATCH 65536
 /* How long lines may gather between two batches: far below what anybody waits for, and at a

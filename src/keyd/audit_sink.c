@@ -22,7 +22,8 @@ struct fk_audit_sink {
     struct fk_loop *loop;
     struct fk_io io;
     struct fk_defer flush;
-    int fd; /* -1: no audit process at present */
+    int fd;           /* -1: no audit process at present */
+    uint64_t gone_us; /* then: since when */
     bool refuse;
     bool failing; /* the audit process cannot write */
     struct fk_buf lines;
@@ -42,6 +43,7 @@ static void detach(struct fk_audit_sink *sink)
         return;
     fk_io_want(&sink->io, 0);
     fk_close(&sink->fd);
+    sink->gone_us = fk_loop_now_us(sink->loop);
     sink->sent = 0;
     sink->n_ack = 0;
     sink->failing = false;
@@ -170,6 +172,13 @@ bool fk_audit_sink_ready(const struct fk_audit_sink *sink)
     return sink->fd >= 0 && !sink->failing && fk_buf_len(&sink->lines) <= FK_AUDIT_SINK_MAX / 2;
 }
 
+uint64_t fk_audit_sink_gap(const struct fk_audit_sink *sink)
+{
+    uint64_t now = fk_loop_now_us(sink->loop), end = sink->gone_us + FK_AUDIT_GAP_US;
+
+    return sink->refuse && sink->fd < 0 && end > now ? end - now : 0;
+}
+
 uint64_t fk_audit_sink_pending(const struct fk_audit_sink *sink)
 {
     return sink->pending;
@@ -191,6 +200,7 @@ int fk_audit_sink_new(struct fk_loop *loop, bool refuse, struct fk_audit_sink **
     sink->loop = loop;
     sink->refuse = refuse;
     sink->fd = -1;
+    sink->gone_us = fk_loop_now_us(loop);
     fk_buf_init(&sink->lines, FK_AUDIT_SINK_MAX);
     fk_defer_init(&sink->flush, loop, flush_lines);
     *ret = sink;

@@ -29,6 +29,13 @@ int fk_audit_sink_attach(struct fk_audit_sink *sink, int fd);
  */
 bool fk_audit_sink_ready(const struct fk_audit_sink *sink);
 
+/*
+ * Microseconds for which operations should rather wait than be refused: the audit process has gone
+ * (or not come yet) and is expected back, FK_AUDIT_GAP_US after it went at the latest. 0: do not
+ * wait, fk_audit_sink_ready() says what to do.
+ */
+uint64_t fk_audit_sink_gap(const struct fk_audit_sink *sink);
+
 /* Queue a line; sent before the loop waits next. Without room the line is counted as lost. */
 void fk_audit_sink_write(struct fk_audit_sink *sink, const struct fk_audit_event *event);
 

@@ -97,7 +97,8 @@ static void on_tick(struct fk_timer *timer)
     }
 }
 
-/* Deferred: channels that were stalled go on in turn, and the end of draining is told. */
+/* Deferred: channels that were stalled or hold operations go on in turn, and the end of draining is
+ * told. */
 static void on_resume(struct fk_defer *defer)
 {
     struct fk_front *front = fk_container(defer, struct fk_front, resume);
@@ -107,7 +108,7 @@ static void on_resume(struct fk_defer *defer)
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
 
-        if (conn->stalled)
+        if (conn->stalled || conn->n_held > 0)
             fk_front_conn_resume(conn);
     }
     /* Who went first this time goes last the next. */
@@ -152,6 +153,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     fk_list_init(&front->orphans);
     fk_timer_init(&front->tick, loop, on_tick);
     fk_defer_init(&front->resume, loop, on_resume);
+    fk_front_hold_init(front);
     front->day = fk_clock_wall_us() / DAY_US;
     fk_timer_start(&front->tick, tick_length(set->limits));
     publish_set(front);
@@ -170,6 +172,7 @@ void fk_front_free(struct fk_front *front)
     fk_signer_pool_free(front->pool);
     fk_front_requests_fini(front);
     fk_timer_stop(&front->tick);
+    fk_timer_stop(&front->gap);
     fk_defer_stop(&front->resume);
     fk_front_set_free(front->set);
     free(front);
@@ -227,6 +230,14 @@ int fk_front_listen(struct fk_front *front, int fd, unsigned block)
 int fk_front_add_signer(struct fk_front *front, int fd, unsigned index)
 {
     return fk_signer_pool_add(front->pool, fd, front->set->generation, index);
+}
+
+int fk_front_attach_audit(struct fk_front *front, int fd)
+{
+    int err = fk_audit_sink_attach(front->options.sink, fd);
+
+    fk_defer_start(&front->resume);
+    return err;
 }
 
 void fk_front_drain(struct fk_front *front)

@@ -51,6 +51,12 @@ int fk_front_listen(struct fk_front *front, int fd, unsigned block);
 /* A signer's socket (taken) of the set that is served. Errors as fk_signer_pool_add(). */
 int fk_front_add_signer(struct fk_front *front, int fd, unsigned index);
 
+/*
+ * A (new) audit process: its socket (taken) for the sink of the options, which is not NULL. What
+ * was held for want of one goes on.
+ */
+int fk_front_attach_audit(struct fk_front *front, int fd);
+
 /* Take no more connections and requests, answer what is under way, close what is idle. */
 void fk_front_drain(struct fk_front *front);
 

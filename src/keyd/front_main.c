@@ -122,7 +122,7 @@ static int use_audit(struct process *process, int fd)
         fk_close(&fd);
         return FK_ERR_UNEXPECTED;
     }
-    return fk_audit_sink_attach(process->options.sink, fd);
+    return fk_front_attach_audit(process->front, fd);
 }
 
 /* A listener or peer, for the front that is there. */

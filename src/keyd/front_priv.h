@@ -33,7 +33,9 @@ struct fk_front {
     size_t outstanding;     /* requests with the signers */
     struct fk_list orphans; /* requests whose channel is gone */
     struct fk_timer tick;   /* looks for channels that time has run out for */
-    struct fk_defer resume; /* goes on with channels that were stalled */
+    struct fk_defer resume; /* goes on with channels that were stalled or hold operations */
+    struct fk_timer gap;    /* active: operations are held; its end, see fronthold.c */
+    size_t held;            /* bytes of all that are held */
     bool some_stalled;
     bool draining;
     uint64_t day; /* since 1970, renewed by the tick */
@@ -70,7 +72,9 @@ struct fk_front_conn {
     bool partial;         /* the beginning of a frame waits for its rest */
     struct fk_defer more; /* goes on with frames that were left for fairness */
     struct fk_list requests;
-    size_t inflight;
+    struct fk_buf held; /* frames of operations that wait for an audit process */
+    size_t n_held;
+    size_t inflight;       /* requests and held ones */
     uint64_t since_us;     /* of the connection, then of the last whole frame */
     uint64_t partial_us;   /* since when the partial frame is there */
     uint64_t taken;        /* bytes of answers queued in all */
@@ -120,10 +124,22 @@ void fk_front_conn_settle(struct fk_front_conn *conn);
 
 /* Carry out one message of an authenticated edge, by the table of operations. */
 void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+/* A key operation that was held: its form was found good when it came. */
+void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg);
 /* Count an answer by its result. */
 void fk_front_count_result(struct fk_front *front, int err);
 /* Free requests kept for reuse. */
 void fk_front_requests_fini(struct fk_front *front);
+
+/* --- fronthold.c --- */
+
+void fk_front_hold_init(struct fk_front *front);
+/* Keep an operation for later when there is no audit process now but soon. False: decide now. */
+bool fk_front_hold(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+/* Decide on what is held, if it need not wait any more. May doom the connection. */
+void fk_front_release(struct fk_front_conn *conn);
+/* Forget what is held. */
+void fk_front_unhold(struct fk_front_conn *conn);
 
 /* --- frontinfo.c --- */
 

@@ -219,6 +219,7 @@ static void take_frames(struct fk_front_conn *conn)
 
 void fk_front_conn_resume(struct fk_front_conn *conn)
 {
+    fk_front_release(conn);
     if (conn->stalled && has_room(conn)) {
         conn->stalled = false;
         fk_channel_io_pause(conn->io, false);
@@ -296,6 +297,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     conn->listen = listener->conf;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
+    fk_buf_init(&conn->held, FK_KEYD_HELD_MAX);
     fk_defer_init(&conn->more, front->loop, on_more);
     setup.owner = conn;
     err = fk_channel_io_new(front->loop, &setup, &conn->io);
@@ -343,6 +345,7 @@ void fk_front_conn_close(struct fk_front_conn *conn)
         fk_container(item, struct fk_front_request, link)->conn = NULL;
         fk_list_append(&front->orphans, item);
     }
+    fk_front_unhold(conn);
     if (conn->slot != NULL)
         fk_quota_channel_close(conn->slot, front->options.index);
     else

@@ -419,10 +419,13 @@ static void refuse(struct fk_front_request *request, int err, const char *why)
 static void key_operation(struct fk_front_conn *conn, const struct op *op, struct ask *ask)
 {
     const struct fk_index_key *key = find_key(conn->front->set->index, ask);
-    struct fk_front_request *request = take_request(conn->front);
+    struct fk_front_request *request;
     const char *why = "no such key of a fitting type";
     int err = FK_ERR_KEY_NOT_FOUND;
 
+    if (key != NULL && fk_front_hold(conn, ask->msg))
+        return;
+    request = take_request(conn->front);
     if (request == NULL) {
         fk_front_count_result(conn->front, FK_ERR_NOMEM);
         fk_front_conn_send_error(conn, ask->msg->id, FK_ERR_INTERNAL);
@@ -492,4 +495,13 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
                    fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
                    fk_uint("opcode", msg->opcode), fk_error(err));
     fk_front_conn_send_error(conn, msg->id, err);
+}
+
+void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    const struct op *op = &ops[msg->opcode];
+    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+
+    if (check_form(op, &ask) == FK_OK)
+        key_operation(conn, op, &ask);
 }

@@ -21,6 +21,7 @@ struct fk_loop *loop;
 struct fk_timer watchdog;
 struct fk_quota *quota;
 struct fk_front *front;
+struct fk_audit_sink *sink;
 SSL_CTX *client_ctx, *other_ctx, *stranger_ctx, *dialect1_ctx;
 const char *listen_block = "listen \"127.0.0.1:1\" { }"; /* of the next set */
 char folder[64];
@@ -277,7 +278,7 @@ void add_signer(unsigned index)
 
 void start_front_with(const char *edges, const char *limits)
 {
-    struct fk_front_options options = {.quota = quota, .drained = on_drained};
+    struct fk_front_options options = {.quota = quota, .sink = sink, .drained = on_drained};
 
     drained = false;
     n_asked = 0;

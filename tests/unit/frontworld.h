@@ -23,6 +23,7 @@ extern struct fk_loop *loop;
 extern struct fk_timer watchdog;
 extern struct fk_quota *quota;
 extern struct fk_front *front;
+extern struct fk_audit_sink *sink; /* of the next front; NULL: it has none */
 extern SSL_CTX *client_ctx, *other_ctx, *stranger_ctx, *dialect1_ctx;
 extern const char *listen_block; /* of the next set */
 extern char folder[64];

@@ -502,6 +502,7 @@ static int free_descriptor(void)
 struct reload {
     struct fk_keyd_conf conf;
     struct fk_keyd_keys_conf keys;
+    struct fk_keyd_limits_conf limits;
     const struct fk_store *previous;
     int (*load)(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
                 const struct fk_store *previous, fk_store_complain *complain, void *arg,
@@ -547,10 +548,11 @@ static struct fk_store *prepare_reload(struct reload *reload)
     *reload = (struct reload){
         .keys = {.block = {.title = folder, .where = {.file = file}},
                  .passphrase_file = passphrase},
-        .conf = {.default_limits = {.retire = 600000000}},
+        .limits = {.retire = 600000000},
         .previous = previous,
     };
     reload->conf.keys = &reload->keys.block;
+    reload->conf.limits = &reload->limits.block;
     return previous;
 }
 
