@@ -435,7 +435,7 @@ def test_answer_outlives_an_origin_that_does_not_read(daemons, folder, pki, ca, 
 def test_sending_for_ever_is_not_listened_to_for_ever(daemons, folder, pki, ca):
     """What is sent after the answer is read for a bounded time only."""
     edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.answer_and_leave(b"no")).address)])
-    with connect(edge.port, ca) as tls, pytest.raises((ssl.SSLEOFError, OSError)):
+    with connect(edge.port, ca) as tls, pytest.raises((ssl.SSLEOFError, ConnectionError)):
         while True:
             tls.sendall(bytes(16384))
     edge.daemon.wait_log('down=2 .*end="closed"')
