@@ -2,6 +2,7 @@
 #include "tls/channel_conf.h"
 
 #include "base/err.h"
+#include "loop/errand.h"
 
 #include <errno.h>
 #include <string.h>
@@ -53,25 +54,46 @@ int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle
     return err;
 }
 
+struct trial {
+    struct fk_channel_identity id;
+    bool server, allow_tls12;
+};
+
+static int try_identity(void *arg, int sock)
+{
+    const struct trial *trial = arg;
+    SSL_CTX *ctx;
+    int err = fk_channel_ctx_new(&trial->id, trial->server, trial->allow_tls12, &ctx);
+
+    (void)sock;
+    if (err == FK_OK)
+        SSL_CTX_free(ctx);
+    return err;
+}
+
+static void hear_nothing(void *arg, struct fk_procmsg *msg)
+{
+    (void)arg;
+    (void)msg;
+}
+
 void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
                            struct fk_conf *conf, bool server, bool allow_tls12)
 {
-    struct fk_channel_identity id = {.crl = NULL};
+    struct trial trial = {.server = server, .allow_tls12 = allow_tls12};
     size_t before = fk_conf_error_count(conf);
     struct part parts[PARTS];
-    SSL_CTX *ctx;
     int err;
 
-    list_parts(channel, &id, parts);
+    list_parts(channel, &trial.id, parts);
     for (size_t i = 0; i < PARTS; i++)
         if ((err = read_part(channel, bundle, &parts[i])) != FK_OK)
             fk_conf_complain(conf, &channel->block.where, "channel: %s %s: %s", parts[i].what,
                              parts[i].path, err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
     if (fk_conf_error_count(conf) > before)
         return;
-    if ((err = fk_channel_ctx_new(&id, server, allow_tls12, &ctx)) == FK_OK)
-        SSL_CTX_free(ctx);
-    else
+    /* OpenSSL's decoders free copies of the key without wiping them: they end with a process. */
+    if ((err = fk_errand_run(try_identity, hear_nothing, &trial)) != FK_OK)
         fk_conf_complain(conf, &channel->block.where,
                          "channel: certificate, key, ca and crl do not serve: %s",
                          fk_err_text(err));

@@ -23,7 +23,8 @@ int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle
 
 /*
  * For a master: read them, make the context that fk_channel_ctx_new() would make for its children,
- * and complain about all that is wrong with them.
+ * and complain about all that is wrong with them. The key is parsed in a process of its own; here
+ * there is only the bundle's text of it, which is wiped with the bundle.
  */
 void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
                            struct fk_conf *conf, bool server, bool allow_tls12);

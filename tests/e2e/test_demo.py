@@ -1,4 +1,5 @@
 """farkey demo: what it shows, the JSON object, and that it leaves nothing behind."""
+import contextlib
 import http.server
 import json
 import os
@@ -96,6 +97,42 @@ def test_shows_both_versions(kind):
     folder = re.search(r"^While it runs, everything is in (\S+)$", shown, re.M)[1]
     assert not os.path.exists(folder) and "curl --" not in shown
     assert "\nNothing is left: " in shown and "farkey demo --stay" in shown
+
+
+def memory_of(pid):
+    """All that a process can read of its own memory."""
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/mem", "rb") as memory:
+            memory.seek(start)
+            yield memory.read(end - start)
+
+
+def channel_key_of(folder):
+    """A part of its PEM text, and the private number as in DER and as OpenSSL computes with it."""
+    text = run("openssl", "pkey", "-in", folder / "channel.key", "-noout", "-text").stdout
+    number = bytes.fromhex(re.sub(r"[^0-9a-f]", "", re.search(r"priv:\n((?:\s+[0-9a-f:]+\n)+)", text)[1]))[-32:]
+    pem = (folder / "channel.key").read_text().splitlines()[1][20:60].encode()
+    return pem, number, number[::-1]
+
+
+@pytest.mark.unsanitized
+def test_channel_keys_are_not_in_the_memory_of_masters(pairs):
+    if os.geteuid() != 0:
+        pytest.skip("only root may look into a process that is not dumpable")
+    facts = pairs().facts
+    for part, folder in [("edge", "edge1"), ("keyd", "hq")]:
+        conf = next((pathlib.Path(facts["dir"]) / folder).glob("*.conf"))
+        run(FARKEY, "control", "-c", conf, "reload")
+        key = channel_key_of(conf.parent)
+        master = facts[part]["pid"]
+
+        def holders():
+            return {pid for pid in {master} | descendants(master)
+                    if any(form in piece for piece in memory_of(pid) for form in key)}
+        holding = holders()
+        names = [pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2] for pid in holding - {master}]
+        assert master not in holding and names == [{"edge": "edge-worker", "keyd": "keyd-front"}[part]]
 
 
 def test_signer_has_no_network_socket():
