@@ -6,10 +6,12 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "failmalloc.h"
 #include "loop/dns.h"
 #include "loop/sandbox.h"
 #include "loop/sock.h"
 
+#include <ares.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -449,6 +451,72 @@ static void resolver_works_inside_the_sandbox(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* --- without memory --- */
+
+/* A resolver is made, asks the name server for one name, and ends. */
+static int resolve_once(void *context)
+{
+    struct fixture *fixture = context;
+    struct asker asker = {.fixture = fixture};
+    struct fk_dns_options options = {.timeout_ms = 100, .tries = 2};
+    char servers[FK_ADDR_TEXT_SIZE];
+    struct fk_dns *dns = NULL;
+    struct fk_addr addr;
+    int err;
+
+    assert_ok(fk_sock_local(fixture->server.fd, &addr));
+    fk_addr_format(&addr, servers);
+    options.servers = servers;
+    if ((err = fk_dns_new(fixture->loop, &options, &dns)) != FK_OK) {
+        assert_null(dns);
+        return err;
+    }
+    fk_dns_query_init(&asker.query);
+    fixture->awaited = 1;
+    if ((err = fk_dns_resolve(dns, &asker.query, "good.example", 443, on_resolved)) == FK_OK) {
+        run(fixture);
+        assert_int_equal(asker.calls, 1);
+        assert_true((asker.err == FK_OK) == (asker.n_addrs > 0));
+        err = asker.err;
+    }
+    assert_null(asker.query.entry);
+    fk_dns_free(dns);
+    return err;
+}
+
+static void every_failed_allocation_is_told(void **state)
+{
+    assert_int_equal(failmalloc_try(resolve_once, *state), 2); /* itself, and the name */
+}
+
+/*
+ * c-ares may do without, or take another way: what counts is that there is one answer, that it is
+ * an address or an error that dns.h names, and that nothing is leaked.
+ */
+static void cares_without_memory_gives_an_answer(void **state)
+{
+    size_t told = 0;
+    bool fired;
+    size_t n = 0;
+
+    assert_int_equal(ares_library_init_mem(ARES_LIB_INIT_ALL, malloc, free, realloc), ARES_SUCCESS);
+    do {
+        int err;
+
+        failmalloc_arm(++n);
+        err = resolve_once(*state);
+        fired = failmalloc_disarm();
+        assert_int_equal(failmalloc_live(), 0);
+        if (err != FK_OK && err != FK_ERR_NOMEM) /* in some places c-ares says so */
+            assert_err(err, FK_ERR_NOT_FOUND);
+        told += err == FK_ERR_NOMEM;
+        if (!fired)
+            assert_ok(err);
+    } while (fired);
+    ares_library_cleanup();
+    assert_true(told >= 10);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(CASE(names_become_addresses), CASE(addresses_and_localhost_ask_nobody),
@@ -456,4 +524,5 @@ UNIT_MAIN(CASE(names_become_addresses), CASE(addresses_and_localhost_ask_nobody)
           CASE(failures_are_kept_too), CASE(answers_expire),
           CASE(different_names_at_once_have_a_bound), CASE(cancelled_queries_are_silent),
           CASE(freeing_cancels_all), CASE(large_answers_are_cut),
-          CASE(bad_names_and_servers_are_refused), CASE(resolver_works_inside_the_sandbox))
+          CASE(bad_names_and_servers_are_refused), CASE(resolver_works_inside_the_sandbox),
+          CASE(every_failed_allocation_is_told), CASE(cares_without_memory_gives_an_answer))
