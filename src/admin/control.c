@@ -16,17 +16,28 @@ struct control_conn {
     struct fk_admin_question question;
 };
 
-static void put_line(struct fk_serve_conn *conn, const char *text, size_t len)
+/* Whole or not at all: half a line would take the next answer for its rest. */
+static int put_line(struct fk_serve_conn *conn, const char *text, size_t len)
 {
-    size_t start = fk_buf_len(&conn->out);
+    uint8_t *line;
+    int err;
 
-    if (fk_buf_append(&conn->out, text, len) != FK_OK ||
-        fk_buf_append(&conn->out, "\n", 1) != FK_OK)
-        return;
+    if ((err = fk_buf_reserve(&conn->out, len + 1, &line)) != FK_OK)
+        return err;
     /* A newline inside JSON is white space between its tokens, never part of a string. */
     for (size_t i = 0; i < len; i++)
-        if (fk_buf_data(&conn->out)[start + i] == '\n')
-            fk_buf_data(&conn->out)[start + i] = ' ';
+        line[i] = text[i] == '\n' ? ' ' : (uint8_t)text[i];
+    line[len] = '\n';
+    fk_buf_commit(&conn->out, len + 1);
+    return FK_OK;
+}
+
+/* Answer with a line. Without one the connection ends: the next answer would stand for this. */
+static void answer(struct fk_serve_conn *conn, const char *text, size_t len, bool last)
+{
+    if (put_line(conn, text, len) != FK_OK)
+        last = true;
+    fk_serve_conn_answer(conn, last);
 }
 
 static void answer_error(struct fk_serve_conn *conn, const char *why, bool last)
@@ -34,20 +45,17 @@ static void answer_error(struct fk_serve_conn *conn, const char *why, bool last)
     char text[128];
     int n = snprintf(text, sizeof text, "{\"error\":\"%s\"}", why);
 
-    put_line(conn, text, (size_t)n);
-    fk_serve_conn_answer(conn, last);
+    answer(conn, text, (size_t)n, last);
 }
 
 static void on_answer(struct fk_admin_question *question, const char *json, size_t len)
 {
     struct control_conn *control = fk_container(question, struct control_conn, question);
 
-    if (json == NULL) {
+    if (json == NULL)
         answer_error(&control->conn, "the master does not answer", false);
-        return;
-    }
-    put_line(&control->conn, json, len);
-    fk_serve_conn_answer(&control->conn, false);
+    else
+        answer(&control->conn, json, len, false);
 }
 
 static const char *parse_reason(int err)
