@@ -149,6 +149,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->set = set;
     fk_list_init(&front->listeners);
     fk_list_init(&front->conns);
+    fk_list_init(&front->handshakes);
     fk_list_init(&front->free_requests);
     fk_list_init(&front->orphans);
     fk_timer_init(&front->tick, loop, on_tick);

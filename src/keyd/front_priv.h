@@ -27,8 +27,9 @@ struct fk_front {
     struct fk_list listeners; /* struct fk_front_listener */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
-    size_t n_handshaking; /* of them: peer not known yet */
-    uint64_t last_conn;   /* id given last */
+    size_t n_handshaking;      /* of them: peer not known yet */
+    struct fk_list handshakes; /* these, by fk_front_conn.handshake, oldest first */
+    uint64_t last_conn;        /* id given last */
     struct fk_list free_requests;
     size_t outstanding;     /* requests with the signers */
     struct fk_list orphans; /* requests whose channel is gone */
@@ -56,6 +57,7 @@ struct fk_front_listener {
 /* A connection from its acceptance on. */
 struct fk_front_conn {
     struct fk_list link;
+    struct fk_list handshake; /* in front->handshakes until the peer is known */
     struct fk_front *front;
     struct fk_channel_io *io;
     uint64_t id;

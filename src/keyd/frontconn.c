@@ -110,6 +110,7 @@ static void on_open(struct fk_front_conn *conn)
         return;
     }
     front->n_handshaking--;
+    fk_list_del(&conn->handshake);
     conn->since_us = fk_loop_now_us(front->loop);
     fk_front_count(front, FK_KEYD_CONNECTIONS);
     fk_log_limited(&conn->account->opened, FK_LOG_INFO, "channel open",
@@ -258,21 +259,47 @@ static void on_channel(void *owner, enum fk_channel_event event, int err)
     fk_front_conn_settle(conn);
 }
 
+static bool has_place(const struct fk_front *front)
+{
+    const uint64_t max = front->set->limits->connections;
+
+    /* Half of the places are for peers that have proved who they are. */
+    return front->n_conns < max && front->n_handshaking < max / 2 + 1;
+}
+
+/*
+ * A place for a newcomer, if need be that of the oldest peer which has not proved who it is. An
+ * edge's handshake takes milliseconds; whoever only holds places would have to fill all of them
+ * anew within that time to keep edges out.
+ */
+static bool make_room(struct fk_front *front)
+{
+    struct fk_front_conn *oldest;
+    char text[FK_ADDR_TEXT_SIZE];
+
+    if (has_place(front))
+        return true;
+    if (fk_list_empty(&front->handshakes))
+        return false;
+    oldest = fk_container(front->handshakes.next, struct fk_front_conn, handshake);
+    fk_front_count(front, FK_KEYD_REFUSED_FULL);
+    fk_log_limited(&front->accept_limit, FK_LOG_WARN, "handshake gives way to a newer one",
+                   peer_field(oldest, text));
+    fk_front_conn_close(oldest);
+    return has_place(front);
+}
+
 /* Why a new connection cannot be taken, before anything is spent on it; FK_OK: it can. */
 static int admit(const struct fk_front_listener *listener, const struct fk_addr *peer,
                  enum fk_keyd_metric *ret_metric)
 {
-    const struct fk_front *front = listener->front;
+    struct fk_front *front = listener->front;
 
     *ret_metric = FK_KEYD_REFUSED_ADDRESS;
     if (!fk_addr_permitted(peer, &listener->allow, &listener->deny))
         return FK_ERR_DENIED;
-    /* Half of the places are for peers that have proved who they are. */
     *ret_metric = FK_KEYD_REFUSED_FULL;
-    if (front->n_conns >= front->set->limits->connections ||
-        front->n_handshaking >= front->set->limits->connections / 2 + 1)
-        return FK_ERR_LIMIT;
-    return FK_OK;
+    return make_room(front) ? FK_OK : FK_ERR_LIMIT;
 }
 
 static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer)
@@ -297,6 +324,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     conn->listen = listener->conf;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
+    fk_list_init(&conn->handshake);
     fk_buf_init(&conn->held, FK_KEYD_HELD_MAX);
     fk_defer_init(&conn->more, front->loop, on_more);
     setup.owner = conn;
@@ -308,6 +336,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     front->last_conn++;
     front->n_conns++;
     front->n_handshaking++;
+    fk_list_append(&front->handshakes, &conn->handshake);
     fk_list_append(&front->conns, &conn->link);
     fk_metric_set(front->options.metrics, FK_KEYD_CONNECTED, front->n_conns);
     return FK_OK;
@@ -352,6 +381,7 @@ void fk_front_conn_close(struct fk_front_conn *conn)
         front->n_handshaking--;
     fk_defer_stop(&conn->more);
     fk_channel_io_free(conn->io);
+    fk_list_del(&conn->handshake);
     fk_list_del(&conn->link);
     front->n_conns--;
     fk_metric_set(front->options.metrics, FK_KEYD_CONNECTED, front->n_conns);

@@ -8,8 +8,11 @@
 #include "loop/sock.h"
 #include "wire/keymsg.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* --- cases --- */
@@ -262,6 +265,56 @@ static void stranger_is_closed(void **state)
     stop_front();
 }
 
+/* A peer that has opened a connection and says nothing. */
+static int connect_silently(void)
+{
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    assert_true(fd >= 0);
+    assert_true(connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
+static bool is_closed(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, 0) == 0;
+}
+
+/* All places for peers that are not known yet are taken by some that say nothing: the oldest of
+ * them gives way to an edge, and again to the next. */
+static void silent_peers_do_not_keep_edges_out(void **state)
+{
+    enum { SILENT = 3 }; /* 4 / 2 + 1 */
+    struct edge one, two;
+    int fds[SILENT];
+
+    (void)state;
+    start_front("connections = 4");
+    for (size_t i = 0; i < SILENT; i++) {
+        fds[i] = connect_silently();
+        UNTIL(front->n_handshaking == i + 1);
+    }
+    connect_edge(&one, client_ctx);
+    assert_true(one.open);
+    assert_true(is_closed(fds[0]));
+    assert_false(is_closed(fds[1]));
+    connect_edge(&two, client_ctx); /* the fourth place is free, the third handshake's not */
+    assert_true(two.open);
+    UNTIL(front->n_handshaking < SILENT);
+    ask(&two, 1, 0, FK_ROLE_SERVER);
+    UNTIL(n_asked == 1);
+    assert_false(one.closed);
+    hang_up(&one);
+    hang_up(&two);
+    for (size_t i = 0; i < SILENT; i++)
+        fk_close(&fds[i]);
+    stop_front();
+}
+
 static void draining_answers_then_closes(void **state)
 {
     struct edge busy, idle;
@@ -453,6 +506,7 @@ int main(int argc, char **argv)
         CASE(answer_to_a_channel_that_is_gone),
         CASE(front_may_end_with_requests_under_way),
         CASE(stranger_is_closed),
+        CASE(silent_peers_do_not_keep_edges_out),
         CASE(draining_answers_then_closes),
         CASE(change_of_sets_keeps_or_ends_channels),
         CASE(info_comes_in_pages),
