@@ -310,7 +310,7 @@ static int ca_revoke(int argc, char **argv)
         "NAME|SERIAL",
         "Revoke one certificate by its serial, or all of a name, and write a new ca.crl. Copy "
         "that\n"
-        "file to every host of the other role and reload its daemon.",
+        "file to every host of the other role. Key servers take it up by themselves; reload edges.",
         options,
         1,
         1};
@@ -327,8 +327,11 @@ static int ca_revoke(int argc, char **argv)
     fk_ca_close(ca);
     if (err != FK_OK)
         return fk_command_fail("cannot revoke", argv[first], err);
-    printf("revoked %zu certificate%s; the new list is %s/ca.crl\n", n, n == 1 ? "" : "s",
-           values.ca);
+    printf(
+        "revoked %zu certificate%s; the new list is %s/ca.crl\n"
+        "Nothing has changed on any host yet: copy the list to each key server, in place of the "
+        "file that its crl option names (it is taken up at once), and to each edge (reload it).\n",
+        n, n == 1 ? "" : "s", values.ca);
     return 0;
 }
 

@@ -164,6 +164,32 @@ static int seal(struct fk_bundle *bundle, const char *path, bool frozen, bool ve
     return fk_bundle_seal(bundle, &load->bundle_fd);
 }
 
+/*
+ * The channel's files as they are now, under a configuration that stays: a new revocation list must
+ * not wait for a reload of all. What cannot be read is missing from then on, and complained about.
+ */
+static int renew_channel(struct fk_bundle *bundle, const struct fk_channel_conf *channel)
+{
+    const char *const paths[] = {channel->certificate, channel->key, channel->ca, channel->crl};
+    struct fk_bundle *now;
+    const uint8_t *data;
+    size_t len;
+    int err = fk_bundle_new(&now);
+
+    if (err != FK_OK)
+        return err;
+    for (size_t i = 0; err == FK_OK && i < sizeof paths / sizeof paths[0]; i++) {
+        if (paths[i] == NULL)
+            continue;
+        fk_bundle_drop(bundle, paths[i]);
+        if ((paths[i] == channel->key ? fk_bundle_read_secret(now, paths[i], &data, &len)
+                                      : fk_bundle_read(now, paths[i], &data, &len)) == FK_OK)
+            err = fk_bundle_add(bundle, paths[i], data, len);
+    }
+    fk_bundle_free(now);
+    return err;
+}
+
 int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
                      const struct fk_keyd_load *frozen, const struct fk_keyd_load *previous,
                      struct fk_keyd_load **ret)
@@ -177,6 +203,8 @@ int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
     load->bundle_fd = -1;
     load->generation = generation;
     err = frozen != NULL ? fk_bundle_open(frozen->bundle_fd, &bundle) : fk_bundle_new(&bundle);
+    if (err == FK_OK && frozen != NULL)
+        err = renew_channel(bundle, fk_keyd_conf_channel(frozen->conf));
     if (err != FK_OK || (err = load_conf(path, bundle, &load->loaded)) != FK_OK)
         goto out;
     load->conf = fk_conf_root(load->loaded);

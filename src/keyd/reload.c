@@ -179,7 +179,8 @@ void fk_keyd_reload(struct fk_keyd_master *master, bool full)
         return;
     }
     (void)fk_notify_reloading();
-    fk_log(FK_LOG_INFO, "reloading", fk_str("what", full ? "configuration and keys" : "keys"));
+    fk_log(FK_LOG_INFO, "reloading",
+           fk_str("what", full ? "configuration and keys" : "keys and channel"));
     if (begin(master, full) == FK_OK)
         return;
     fk_log(FK_LOG_ERROR, "reload refused; the old configuration stays",

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/sock.h"
+#include "tls/channel_conf.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ struct fk_keyd_watch {
 /* Editors and installers make files of other names first. */
 static bool matters(const char *name)
 {
-    static const char *const suffixes[] = {".key", ".crt", ".policy"};
+    static const char *const suffixes[] = {".key", ".crt", ".policy", ".crl"};
     size_t len = strlen(name);
 
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
@@ -126,25 +127,41 @@ void fk_keyd_watch_free(struct fk_keyd_watch *watch)
     free(watch);
 }
 
+static void add(struct fk_keyd_watch *watch, const char *directory)
+{
+    int mark = inotify_add_watch(watch->fd, directory, EVENTS);
+
+    if (mark >= 0)
+        watch->marks[watch->n_marks++] = mark;
+    else
+        fk_log(FK_LOG_WARN, "cannot watch a directory; reload by hand",
+               fk_str("directory", directory));
+}
+
+/* The directory of a file of the channel: its revocation list above all. */
+static void add_directory_of(struct fk_keyd_watch *watch, const char *path)
+{
+    const char *end = path == NULL ? NULL : strrchr(path, '/');
+    char *directory = end == NULL ? NULL : strndup(path, (size_t)(end - path) + 1);
+
+    if (directory != NULL)
+        add(watch, directory);
+    free(directory);
+}
+
 void fk_keyd_watch_set(struct fk_keyd_watch *watch, const struct fk_keyd_conf *conf)
 {
+    const struct fk_channel_conf *channel = fk_keyd_conf_channel(conf);
     size_t count = 0;
 
     forget(watch);
     for (const struct fk_conf_block *block = conf->keys; block != NULL; block = block->next)
         count++;
-    if ((watch->marks = calloc(count + 1, sizeof *watch->marks)) == NULL)
+    if ((watch->marks = calloc(count + 2, sizeof *watch->marks)) == NULL)
         return;
-    for (const struct fk_conf_block *block = conf->keys; block != NULL; block = block->next) {
-        const struct fk_keyd_keys_conf *keys = (const void *)block;
-        int mark;
-
-        if (!keys->watch)
-            continue;
-        if ((mark = inotify_add_watch(watch->fd, block->title, EVENTS)) >= 0)
-            watch->marks[watch->n_marks++] = mark;
-        else
-            fk_log(FK_LOG_WARN, "cannot watch the key directory; reload by hand",
-                   fk_str("directory", block->title));
-    }
+    for (const struct fk_conf_block *block = conf->keys; block != NULL; block = block->next)
+        if (((const struct fk_keyd_keys_conf *)(const void *)block)->watch)
+            add(watch, block->title);
+    add_directory_of(watch, channel->certificate);
+    add_directory_of(watch, channel->crl);
 }

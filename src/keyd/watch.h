@@ -1,6 +1,7 @@
 /*
- * Watches the key directories and tells, once a burst of changes is over, that keys should be
- * loaded again. Reads names of files only.
+ * Watches the key directories, and those of the channel's certificate and revocation list, and
+ * tells, once a burst of changes is over, that all should be loaded again. Reads names of files
+ * only.
  */
 #ifndef FK_KEYD_WATCH_H
 #define FK_KEYD_WATCH_H
@@ -15,7 +16,7 @@ int fk_keyd_watch_new(struct fk_loop *loop, void (*changed)(void *arg), void *ar
                       struct fk_keyd_watch **ret);
 void fk_keyd_watch_free(struct fk_keyd_watch *watch);
 
-/* Watch exactly the directories of this configuration that want it. */
+/* Watch exactly this configuration's: of the key directories those that want it. */
 void fk_keyd_watch_set(struct fk_keyd_watch *watch, const struct fk_keyd_conf *conf);
 
 #endif

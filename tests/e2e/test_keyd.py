@@ -468,7 +468,7 @@ def test_reloads_every_moment_lose_no_request(keyserver):
 
 
 def test_revoked_edge_is_cut_off(tmp_path, daemons):
-    """farkey's own authority: revoke, copy the list, SIGHUP."""
+    """farkey's own authority: revoke, copy the list; the key server takes it up by itself."""
     def farkey(*words):
         return run(FARKEY, *words)
 
@@ -499,13 +499,22 @@ edge "edge2" {{ keys = {{"*"}} }}
         other.ping()
         farkey("ca", "revoke", "--ca", tmp_path / "ca", "edge1")
         farkey("ca", "crl", "--ca", tmp_path / "ca", "--out", hq)
-        daemon.signal(signal.SIGHUP)
         assert revoked.wait_closed() == []
         other.ping()
     assert closed_before_service(lambda: edge("edge1"))
     with edge("edge2") as other:
         other.ping()
     assert "revoked" in daemon.log()
+
+
+def test_chmod_of_a_key_is_seen(keyserver):
+    """A key file open to others is refused, and taken again when it is not, by the watch alone."""
+    path, before = keyserver.folder / "keys/ec.example.key", generation(keyserver)
+    path.chmod(0o644)
+    keyserver.daemon.wait_log(r"keys/ec\.example\.key.*chmod 600 it")
+    assert generation(keyserver) == before
+    path.chmod(0o600)
+    wait_until(lambda: generation(keyserver) > before, "the mended key is taken")
 
 
 # --- death of processes ---
