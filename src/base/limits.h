@@ -277,6 +277,10 @@
 
 /* --- signer --- */
 
+/* A signer that owes answers and has given none for this part (a quarter) of a call's deadline is
+ * late: its calls are sent to another one, with most of their time left. A signer that works
+ * answers each of its peers several times within that. */
+#define FK_SIGNER_LATE_PART 4
 /* With no signer at all operations wait for one for so long after the last has gone: a restart that
  * reads thousands of keys fits, and edges still have time for another key server. */
 #define FK_SIGNER_GAP_US 2000000

@@ -6,6 +6,10 @@
  * deadline, so the list in order of submission is the list of deadlines, and one timer serves it.
  * Callbacks are made in three functions (timer_fired, read_results, fail_calls), each called by the
  * loop and by nobody else; a callback may free the pool, so they look at `alive` after each one.
+ *
+ * A signer that owes answers and gives none is late (it hangs, or was stopped): its calls move to
+ * another. All operations may be done twice; only the answer of the signer that a call is with now
+ * counts, and the other one takes nothing but `busy` from its signer.
  */
 #include "signer/client.h"
 
@@ -51,7 +55,9 @@ struct signer {
     int fd;
     uint32_t generation;
     unsigned index;
-    uint32_t busy; /* requests sent that it has not answered, forgotten ones included */
+    uint32_t busy;        /* requests sent that it has not answered, forgotten ones included */
+    uint64_t owes_us;     /* while busy: since it answered last, or became busy */
+    struct fk_timer late; /* looks whether it is; active while it is busy */
     struct fk_buf out;
     size_t in_head, in_tail; /* unread part of `in`; what is read is wiped */
     uint8_t in[IN_MAX];
@@ -191,7 +197,28 @@ static void fail_calls(struct fk_defer *defer)
 
 /* --- signers --- */
 
-/* Of the newest generation alive, the one with the least to do. NULL: none. */
+static uint64_t patience(const struct fk_signer_pool *pool)
+{
+    return pool->deadline_us / FK_SIGNER_LATE_PART + 1;
+}
+
+static bool is_late(const struct signer *signer)
+{
+    return signer->busy > 0 &&
+           fk_loop_now_us(signer->pool->loop) - signer->owes_us >= patience(signer->pool);
+}
+
+static bool is_better(const struct signer *signer, const struct signer *other)
+{
+    bool late = is_late(signer);
+
+    if (signer->generation != other->generation)
+        return signer->generation > other->generation;
+    return late != is_late(other) ? !late : signer->busy < other->busy;
+}
+
+/* Of the newest generation alive, one that is not late, the one with the least to do. NULL: none.
+ */
 static struct signer *choose_signer(struct fk_signer_pool *pool)
 {
     struct signer *best = NULL;
@@ -200,8 +227,7 @@ static struct signer *choose_signer(struct fk_signer_pool *pool)
     fk_list_each (item, &pool->signers) {
         struct signer *signer = fk_container(item, struct signer, link);
 
-        if (best == NULL || signer->generation > best->generation ||
-            (signer->generation == best->generation && signer->busy < best->busy))
+        if (best == NULL || is_better(signer, best))
             best = signer;
     }
     return best;
@@ -211,6 +237,7 @@ static struct signer *choose_signer(struct fk_signer_pool *pool)
 static void bury_signer(struct signer *signer)
 {
     fk_io_want(&signer->io, 0);
+    fk_timer_stop(&signer->late);
     fk_close(&signer->fd);
     fk_list_del(&signer->link);
     fk_list_append(&signer->pool->dead, &signer->link);
@@ -221,6 +248,7 @@ static void bury_signer(struct signer *signer)
 static void free_signer(struct signer *signer)
 {
     fk_io_want(&signer->io, 0);
+    fk_timer_stop(&signer->late);
     fk_close(&signer->fd);
     fk_list_del(&signer->link);
     fk_buf_fini(&signer->out);
@@ -268,7 +296,10 @@ static int send_call(struct signer *signer, struct fk_signer_call *call)
     memcpy(at + sizeof call->request, call->payload, call->request.len);
     fk_buf_commit(&signer->out, len);
     call->signer = signer;
-    signer->busy++;
+    if (signer->busy++ == 0)
+        signer->owes_us = fk_loop_now_us(signer->pool->loop);
+    if (!fk_timer_active(&signer->late))
+        fk_timer_start(&signer->late, patience(signer->pool));
     fk_defer_start(&signer->pool->flush);
     return FK_OK;
 }
@@ -307,6 +338,39 @@ static void lose_signer(struct signer *signer)
         fk_list_append(&pool->failed, item);
         fk_defer_start(&pool->fail);
     }
+}
+
+/* A late signer's calls go to others that are not, once. */
+static void move_calls(struct signer *signer)
+{
+    struct fk_signer_pool *pool = signer->pool;
+    struct fk_list *item;
+
+    fk_list_each (item, &pool->calls) {
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
+        struct signer *other;
+
+        if (call->signer != signer || call->sent_again)
+            continue;
+        other = choose_signer(pool);
+        if (other == NULL || is_late(other) || send_call(other, call) != FK_OK)
+            return; /* nobody does it sooner; the next look may find somebody */
+        call->sent_again = true;
+    }
+}
+
+/* Armed when it became busy; rather looks early and again than is set at each answer. */
+static void look_if_late(struct fk_timer *timer)
+{
+    struct signer *signer = fk_container(timer, struct signer, late);
+    uint64_t owes = fk_loop_now_us(signer->pool->loop) - signer->owes_us;
+    uint64_t bound = patience(signer->pool);
+
+    if (signer->busy == 0)
+        return;
+    fk_timer_start(timer, owes < bound ? bound - owes : bound);
+    if (owes >= bound)
+        move_calls(signer);
 }
 
 /* --- writing --- */
@@ -403,6 +467,7 @@ static void deliver(struct signer *signer, const struct fk_signer_result *result
     fk_wipe(signer->in + signer->in_head, size);
     signer->in_head += size;
     signer->busy--;
+    signer->owes_us = fk_loop_now_us(signer->pool->loop);
     if (call != NULL && call->signer == signer)
         finish_call(signer->pool, call, result->err, data, result->len, result->micros);
     fk_wipe(data, result->len);
@@ -466,6 +531,7 @@ int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation,
     signer->index = index;
     fk_buf_init(&signer->out,
                 (size_t)pool->max * (sizeof(struct fk_signer_request) + FK_SIGNER_PAYLOAD_MAX));
+    fk_timer_init(&signer->late, pool->loop, look_if_late);
     fk_io_init(&signer->io, pool->loop, fd, signer_ready);
     fk_io_want(&signer->io, FK_IO_READ);
     fk_list_append(&pool->signers, &signer->link);

@@ -20,8 +20,10 @@ void fk_signer_pool_free(struct fk_signer_pool *pool);
  * A new signer of key generation `generation` (takes the socket `fd`, closes it when it fails).
  * Requests go to signers of the newest generation, the least busy first; an older generation's
  * socket is closed when its last request is answered. A signer that dies has its requests sent to
- * another once, then they fail with FK_ERR_UNAVAILABLE. When the last one dies, requests wait for
- * the next, new ones for FK_SIGNER_GAP_US. FK_ERR_LIMIT, FK_ERR_NOMEM.
+ * another once, then they fail with FK_ERR_UNAVAILABLE. One that answers nothing for a quarter of
+ * the deadline has its requests sent to another once, too, and gets no new ones while there are
+ * others, until it answers. When the last one dies, requests wait for the next, new ones for
+ * FK_SIGNER_GAP_US. FK_ERR_LIMIT, FK_ERR_NOMEM.
  */
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index);
 

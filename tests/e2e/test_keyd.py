@@ -568,6 +568,20 @@ def test_stopped_signer_delays_no_longer_than_the_deadline(build):
         wait_until(lambda: signs(channel), "signing again")
 
 
+def test_stopped_signer_costs_no_request(build):
+    """Its requests go to the other one while there is time; the next ones go there at once."""
+    keyserver = build(signers=2, limits="deadline = 2s")
+    victim = keyserver.children("signer")[0]
+    with keyserver.edge() as channel:
+        assert all(signs(channel) for _ in range(4))
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            assert all(signs(channel) for _ in range(20))
+        finally:
+            os.kill(victim, signal.SIGCONT)
+        assert all(signs(channel) for _ in range(20))
+
+
 def test_audit_killed_and_every_operation_is_in_the_log(keyserver):
     (audit,) = keyserver.children("keyd-audit")
     signed = 0
