@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "keyclient/keyclient.h"
 #include "tls/channel_conf.h"
 
 #include <sched.h>
@@ -60,8 +62,26 @@ static const char *check_identity(const void *value)
     return NULL;
 }
 
+static const char *check_server_address(const void *value)
+{
+    if (fk_keyserver_address_check(*(char *const *)value) != FK_OK)
+        return "not \"host:port\"; write \"10.0.0.1:2407\", \"[2001:db8::1]:2407\" or "
+               "\"keys.example.com:2407\"";
+    return NULL;
+}
+
+static const char *check_bind(const void *value)
+{
+    struct fk_addr addr;
+
+    if (fk_keyserver_bind_parse(*(char *const *)value, &addr) != FK_OK)
+        return "not an address; write one of this host's, \"10.0.0.1\" or \"2001:db8::1\"";
+    return NULL;
+}
+
 static const struct fk_conf_option keyserver_options[] = {
     {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address), .required = true,
+     .check = check_server_address,
      .help = "\"host:port\" of the key server; the port is usually 2407."},
     {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity), .check = check_identity,
      .help = "URI SAN that its certificate must have. Default: \"farkey:keyserver:\" and the "
@@ -70,9 +90,9 @@ static const struct fk_conf_option keyserver_options[] = {
      .help = "Where it is, for strategy nearest."},
     {"weight", FK_CONF_INT, OPT(fk_edge_keyserver, weight), "1", 1, 1000,
      .help = "Its share among servers of equal rank."},
-    {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind),
+    {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind), .check = check_bind,
      .help = "Local address to connect from."},
-    {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device),
+    {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device), .check = fk_edge_check_device,
      .help = "Network interface to connect through, such as a VPN's."},
     {"connect_timeout", FK_CONF_DURATION, OPT(fk_edge_keyserver, connect_timeout_us), "2s", 1000,
      60000000, .help = "Longest time to connect and to authenticate."},

@@ -8,6 +8,7 @@
 #include "edge/edge.h"
 #include "edge/gen.h"
 #include "edge/keyread.h"
+#include "edge/tlsctx.h"
 #include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
@@ -76,11 +77,35 @@ static void match_keys(struct loading *loading, const struct fk_edge_site *site,
                              site->block.title, site->certificate.items[j]);
 }
 
+/* Those of the table's default are good. */
+static void check_groups(struct loading *loading, const struct fk_edge_site *site)
+{
+    struct fk_conf_where where = fk_conf_option_where(loading->conf, &site->block, "groups");
+    const char *title = site->block.title, *bad;
+    int err;
+
+    if (!fk_conf_is_set(&site->block, "groups") ||
+        (err = fk_tlsctx_check_groups(site, &bad)) == FK_OK)
+        return;
+    if (err == FK_ERR_CRYPTO && bad != NULL)
+        fk_conf_complain(loading->conf, &where,
+                         "site \"%s\": groups: \"%s\" is not a group of this OpenSSL; write "
+                         "\"X25519\", \"P-256\" or the like",
+                         title, bad);
+    else if (err == FK_ERR_CRYPTO)
+        fk_conf_complain(loading->conf, &where,
+                         "site \"%s\": groups: OpenSSL refuses the list; name each group once",
+                         title);
+    else
+        fk_conf_complain(loading->conf, &where, "site \"%s\": groups: %s", title, fk_err_text(err));
+}
+
 static void check_site(struct loading *loading, const struct fk_edge_site *site)
 {
     struct fk_cert certs[FK_EDGE_CERTS_MAX];
     size_t count = 0;
 
+    check_groups(loading, site);
     while (count < site->certificate.count && count < FK_EDGE_CERTS_MAX) {
         if (read_cert(loading, site, site->certificate.items[count], &certs[count]) != FK_OK)
             break;

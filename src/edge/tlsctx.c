@@ -87,6 +87,26 @@ static int set_groups(SSL_CTX *ctx, const struct fk_edge_site *site)
     return len == 0 || SSL_CTX_set1_groups_list(ctx, list) == 1 ? FK_OK : FK_ERR_CRYPTO;
 }
 
+int fk_tlsctx_check_groups(const struct fk_edge_site *site, const char **ret_bad)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    const char *bad = NULL;
+    int err;
+
+    if (ctx == NULL)
+        return FK_ERR_NOMEM;
+    err = set_groups(ctx, site);
+    for (size_t i = 0; err == FK_ERR_CRYPTO && bad == NULL && i < site->groups.count; i++)
+        if (strchr(site->groups.items[i], ':') != NULL ||
+            SSL_CTX_set1_groups_list(ctx, site->groups.items[i]) != 1)
+            bad = site->groups.items[i];
+    ERR_clear_error();
+    SSL_CTX_free(ctx);
+    if (err != FK_OK)
+        *ret_bad = bad;
+    return err;
+}
+
 static int choose_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len,
                        const unsigned char *in, unsigned len, void *arg)
 {

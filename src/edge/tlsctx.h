@@ -26,6 +26,13 @@ struct fk_tlsctx_config {
     struct fk_sescache *cache; /* NULL: none */
 };
 
+/*
+ * Whether OpenSSL takes the site's groups as fk_tlsctx_new() gives them. When not: the first that
+ * it does not know (borrowed), or NULL when each by itself is good. FK_ERR_CRYPTO, FK_ERR_LIMIT
+ * (a list too long), FK_ERR_NOMEM.
+ */
+int fk_tlsctx_check_groups(const struct fk_edge_site *site, const char **ret_bad);
+
 /* FK_ERR_CRYPTO with OpenSSL's words in `why`, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret);
 

@@ -45,16 +45,36 @@ static bool copy_text(const char *text, char **ret)
     return true;
 }
 
-/* A local address, with or without a port. */
-static int parse_bind(const char *text, struct fk_addr *ret)
+int fk_keyserver_bind_parse(const char *text, struct fk_addr *ret)
 {
     char with_port[FK_ADDR_TEXT_SIZE];
+    struct fk_addr addr;
+    uint8_t ip[16];
 
-    if (fk_addr_parse(text, ret) == FK_OK)
-        return FK_OK;
-    (void)snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0",
-                   text);
-    return fk_addr_parse(with_port, ret);
+    if (fk_addr_parse(text, &addr) != FK_OK) {
+        int n = snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0",
+                         text);
+
+        if (n < 0 || (size_t)n >= sizeof with_port || fk_addr_parse(with_port, &addr) != FK_OK)
+            return FK_ERR_FORMAT;
+    }
+    if (fk_addr_ip(&addr, ip) == 0) /* a UNIX socket */
+        return FK_ERR_FORMAT;
+    *ret = addr;
+    return FK_OK;
+}
+
+int fk_keyserver_address_check(const char *text)
+{
+    char host[FK_HOST_MAX + 1];
+    struct fk_addr addr;
+    uint16_t port;
+    int err = fk_addr_parse(text, &addr);
+
+    if ((err != FK_OK && err != FK_ERR_NOT_FOUND) ||
+        fk_addr_split(text, host, sizeof host, &port) != FK_OK)
+        return FK_ERR_FORMAT;
+    return port == 0 || strcmp(host, "*") == 0 || strcmp(host, "unix") == 0 ? FK_ERR_FORMAT : FK_OK;
 }
 
 static int check_config(const struct fk_keyserver_config *config)
@@ -88,7 +108,8 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
         !copy_text(config->device, &server->texts.device) ||
         !copy_text(config->zone, &server->texts.zone) ||
         (err = fk_table_init(&server->table, config->max_outstanding)) != FK_OK ||
-        (config->bind != NULL && (err = parse_bind(config->bind, &server->bind)) != FK_OK)) {
+        (config->bind != NULL &&
+         (err = fk_keyserver_bind_parse(config->bind, &server->bind)) != FK_OK)) {
         fk_server_free(server);
         return err;
     }

@@ -33,6 +33,13 @@ struct fk_keyserver_config {
     uint32_t max_outstanding; /* requests on one channel at once */
 };
 
+/*
+ * What a configuration may say. `address`: an IP address or a host name with a port of 1 at least,
+ * nothing is resolved. `bind`: a local IP address, with or without a port. FK_ERR_FORMAT.
+ */
+int fk_keyserver_address_check(const char *text);
+int fk_keyserver_bind_parse(const char *text, struct fk_addr *ret);
+
 struct fk_keyclient; /* all servers of one worker */
 
 /* Servers are told apart by name; `ctx` is referenced. */

@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "loop/sock.h"
 #include "tls/channel_conf.h"
 #include "wire/keyop.h"
 
@@ -73,6 +75,14 @@ static const char *check_address(const void *value)
 
     if (fk_addr_parse(text, &addr) != FK_OK)
         return "not an address; write \"127.0.0.1:9465\", \"[::1]:9465\" or \"unix:/path\"";
+    return NULL;
+}
+
+static const char *check_device(const void *value)
+{
+    if (!fk_sock_is_device(*(char *const *)value))
+        return "not the name of a network interface; write \"eth0\" or the like, 15 characters at "
+               "most";
     return NULL;
 }
 
@@ -155,6 +165,7 @@ static const struct fk_conf_option listen_options[] = {
     {.name = "device",
      .type = FK_CONF_STRING,
      .offset = LISTEN(device),
+     .check = check_device,
      .help = "Accept only through this network interface (SO_BINDTODEVICE), such as a VPN's."},
     {.name = NULL},
 };

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -217,6 +218,14 @@ int fk_sock_local(int fd, struct fk_addr *ret)
         return FK_ERR_SYS;
     *ret = addr;
     return FK_OK;
+}
+
+bool fk_sock_is_device(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 0 && len < IFNAMSIZ && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+           strcspn(name, "/: \t\n\v\f\r") == len;
 }
 
 void fk_close(int *fd)

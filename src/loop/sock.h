@@ -38,4 +38,7 @@ int fk_sock_local(int fd, struct fk_addr *ret);
 /* close(2) unless negative, and set to -1. */
 void fk_close(int *fd);
 
+/* Whether an interface may have this name; it need not be there (Linux: dev_valid_name()). */
+bool fk_sock_is_device(const char *name);
+
 #endif

@@ -101,6 +101,7 @@ static const struct {
     {LISTEN, "no site block"},
     {"listen \"nowhere\" { }\n" SITE, "listen \"nowhere\": not an address"},
     {"listen \"*:1\" { proxy_from = {\"10.0.0.0/8\"} }\n" SITE, "without proxy_protocol = on"},
+    {"listen \"*:1\" { device = \"a b\" }\n" SITE, ":1: device: not the name"},
     {"listen \"*:1\" { addresses = {\"10.0.0.1\"} }\n" SITE,
      "\"10.0.0.1\" is not \"ADDRESS=SITE\""},
     {"listen \"*:1\" { addresses = {\"x=a.example\"} }\n" SITE, "is not \"ADDRESS=SITE\""},
@@ -112,6 +113,26 @@ static const struct {
      "keyserver \"hq\" { address = \"h:1\" identity = \"farkey:keyserver:\" }\n" SITE,
      "farkey:keyserver:NAME"},
     {LISTEN CHANNEL "keyserver \"hq\" { }\n" SITE, "address"},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"x\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:0\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:65536\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"unix:/x\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"*:1\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"10.0.0.300:1\" }\n" SITE,
+     ":4: address: not \"host:port\""},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:1\" bind = \"foo\" }\n" SITE,
+     ":4: bind: not an address"},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:1\" bind = \"unix:/x\" }\n" SITE,
+     ":4: bind: not an address"},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:1\" device = \"\" }\n" SITE,
+     ":4: device: not the name"},
+    {LISTEN CHANNEL "keyserver \"hq\" {\naddress = \"h:1\" device = \"sixteen-letters-\" }\n" SITE,
+     ":4: device: not the name"},
     {LISTEN SITE "site \"b\" { names = {\"A.Example\"}" LOCAL "}\n",
      "the name \"a.example\" is also site \"a.example\"'s"},
     {LISTEN "site \"a.example\" { default = on" LOCAL "}\nsite \"b.example\" { default = on" LOCAL
@@ -169,6 +190,20 @@ static void every_mistake(void **state)
     }
 }
 
+/* What a key server's address may be, and what a local one: with a port or without. */
+static void keyserver_addresses(void **state)
+{
+    static const char *const good[] = {"10.0.0.1:1", "[::1]:65535", "keys.example.com:2407", "h:1"};
+    static const char *const local[] = {"10.0.0.1", "::1", "10.0.0.1:99", "[::1]:99", "*:0"};
+    struct fk_addr addr;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_ok(fk_keyserver_address_check(good[i]));
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        assert_ok(fk_keyserver_bind_parse(local[i], &addr));
+}
+
 static void address_map(void **state)
 {
     const char *name;
@@ -188,4 +223,4 @@ static void address_map(void **state)
 }
 
 UNIT_MAIN(cmocka_unit_test(defaults), cmocka_unit_test(written), cmocka_unit_test(every_mistake),
-          cmocka_unit_test(address_map))
+          cmocka_unit_test(keyserver_addresses), cmocka_unit_test(address_map))

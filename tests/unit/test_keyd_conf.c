@@ -129,6 +129,7 @@ static void mistakes_are_told(void **state)
          "no keys block"},
         {MINIMAL "listen \"localhost\" { }\n", "not an address"},
         {MINIMAL "listen \"127.0.0.1:2407\" { }\n", "127.0.0.1:2407"},
+        {MINIMAL "listen \"127.0.0.1:1\" { device = \"a/b\" }\n", "device: not the name"},
         {MINIMAL "fronts = 0\n", "fronts"},
         {MINIMAL "signers = 65\n", "signers"},
         {MINIMAL "edge \"e\" { }\n", "keys"},
