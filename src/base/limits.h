@@ -147,6 +147,11 @@
 #define FK_EDGE_ACCEPT_RETRY_US 100000
 /* A worker reports that it is ready at the latest after this, certificates or not. */
 #define FK_EDGE_PATIENCE_US 3000000
+/* A reload is given up when signers and workers have not built it in so long: thousands of sites
+ * take some seconds. With the next bound less than what an operator waits for (control socket). */
+#define FK_EDGE_PREPARE_US 30000000
+/* And a worker that has it in service says so within FK_EDGE_PATIENCE_US, or is in trouble. */
+#define FK_EDGE_SETTLE_US 10000000
 /* A signer on the same machine answers in milliseconds, or is gone. */
 #define FK_EDGE_SIGNER_DEADLINE_US 3000000
 #define FK_EDGE_SIGNER_OUTSTANDING 4096

@@ -1,7 +1,8 @@
 /*
  * The edge's master: loads the configuration, opens the sockets, makes the ticket keys, gives birth
- * to workers, signers and the admin process, and replaces what changes. Speaks to no peer; keeps no
- * private key of a site (load.c reads them into a sealed memfd for the signers).
+ * to workers, signers and the admin process, and tells each what it has to know; master_reload.c
+ * replaces what changes. Speaks to no peer; keeps no private key of a site (load.c reads them into
+ * a sealed memfd for the signers).
  */
 #include "edge/master_priv.h"
 
@@ -40,22 +41,30 @@ static bool is_role(const struct fk_child *child, const char *role)
     return strcmp(fk_child_role(child), role) == 0;
 }
 
-/* Whether a signer serves the present keys (not one that is being retired). */
-static bool is_current(const struct fk_master *master, const struct fk_child *child)
+/* Which keys a signer has: those in service, those to come, or (it is being retired) none. */
+static struct fk_master_keys *keys_of(struct fk_master *master, const struct fk_child *child)
 {
-    for (unsigned i = 0; i < master->n_signers; i++)
-        if (master->signers[i] == child)
-            return true;
-    return false;
+    for (unsigned i = 0; i < master->keys.count; i++)
+        if (master->keys.signers[i] == child)
+            return &master->keys;
+    for (unsigned i = 0; i < master->next_keys.count; i++)
+        if (master->next_keys.signers[i] == child)
+            return &master->next_keys;
+    return NULL;
 }
 
 /* Workers get a configuration only when the signers of its keys serve. */
-static bool signers_ready(const struct fk_master *master)
+bool fk_master_keys_ready(const struct fk_master_keys *keys)
 {
-    for (unsigned i = 0; i < master->n_signers; i++)
-        if (!master->signer_ready[i])
+    for (unsigned i = 0; i < keys->count; i++)
+        if (!keys->ready[i])
             return false;
     return true;
+}
+
+bool fk_master_has_process(const struct fk_master_worker *worker)
+{
+    return worker->child != NULL && fk_child_pid(worker->child) != 0;
 }
 
 bool fk_master_ready(const struct fk_master *master)
@@ -74,7 +83,7 @@ bool fk_master_ready(const struct fk_master *master)
 
 /* A private way between a worker and a signer. Harmless when one of them has no process now: it is
  * made when that one starts. */
-static int connect_pair(struct fk_master *master, struct fk_child *worker, struct fk_child *signer)
+static int connect_pair(struct fk_child *worker, struct fk_child *signer, uint32_t generation)
 {
     struct fk_procmsg msg = {.type = FK_PROC_PEER, .n_fds = 1};
     int fds[2];
@@ -89,8 +98,8 @@ static int connect_pair(struct fk_master *master, struct fk_child *worker, struc
     if ((err = fk_child_send(signer, &msg)) == FK_OK) {
         msg.arg = (uint32_t)FK_PEER_SIGNER << 16 | fk_child_index(signer);
         msg.fds[0] = fds[1];
-        msg.len = sizeof master->key_generation;
-        memcpy(msg.data, &master->key_generation, sizeof master->key_generation);
+        msg.len = sizeof generation;
+        memcpy(msg.data, &generation, sizeof generation);
         err = fk_child_send(worker, &msg);
     }
     fk_close(&fds[0]);
@@ -98,7 +107,16 @@ static int connect_pair(struct fk_master *master, struct fk_child *worker, struc
     return err;
 }
 
-static int send_go(struct fk_child *child, const char *user)
+int fk_master_connect(struct fk_child *worker, const struct fk_master_keys *keys)
+{
+    int err = FK_OK;
+
+    for (unsigned i = 0; err == FK_OK && i < keys->count; i++)
+        err = connect_pair(worker, keys->signers[i], keys->generation);
+    return err;
+}
+
+int fk_master_send_go(struct fk_child *child, const char *user)
 {
     struct fk_procmsg msg = {.type = FK_PROC_GO};
 
@@ -120,32 +138,42 @@ static int send_tickets(const struct fk_master *master, struct fk_child *child)
     return err;
 }
 
-/* The present configuration with its sockets, and GO. */
-static int send_config(const struct fk_master *master, struct fk_child *child)
+int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
+                       const struct fk_master_set *set)
 {
-    const struct fk_edge_conf *root = master->loaded->root;
     struct fk_procmsg msg = {.type = FK_PROC_CONFIG,
-                             .arg = master->generation,
+                             .arg = set->generation,
                              .n_fds = 1,
-                             .fds = {master->loaded->bundle_fd}};
+                             .fds = {set->loaded->bundle_fd}};
     uint32_t index = 0;
     int err;
 
-    msg.len = sizeof master->key_generation;
-    memcpy(msg.data, &master->key_generation, sizeof master->key_generation);
+    msg.len = sizeof set->key_generation;
+    memcpy(msg.data, &set->key_generation, sizeof set->key_generation);
     err = fk_child_send(child, &msg);
-    for (const struct fk_conf_block *b = root->listens; err == FK_OK && b != NULL; b = b->next)
+    for (const struct fk_conf_block *b = set->loaded->root->listens; err == FK_OK && b != NULL;
+         b = b->next)
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
             fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
-    return err == FK_OK ? send_go(child, master->loaded->root->user) : err;
+    return err;
+}
+
+/* The present configuration with its sockets, and GO. */
+static int send_config(const struct fk_master *master, struct fk_child *child)
+{
+    const struct fk_master_set set = {master->loaded, master->generation, master->keys.generation};
+    int err = fk_master_send_set(master, child, &set);
+
+    return err == FK_OK ? fk_master_send_go(child, master->loaded->root->user) : err;
 }
 
 static int start_worker(struct fk_master *master, struct fk_child *child)
 {
+    struct fk_master_worker *worker = worker_of(master, child);
     int err;
 
-    worker_of(master, child)->ready = 0;
+    worker->ready = worker->asked = worker->prepared = 0;
     fk_metrics_bury(master->metrics, fk_child_index(child));
     if ((err = fk_child_send_fd(child, FK_PROC_METRICS, fk_child_index(child),
                                 master->metrics_fd)) != FK_OK ||
@@ -154,22 +182,27 @@ static int start_worker(struct fk_master *master, struct fk_child *child)
     if (master->sessions_fd >= 0 &&
         (err = fk_child_send_fd(child, FK_PROC_SESSIONS, 0, master->sessions_fd)) != FK_OK)
         return err;
-    for (unsigned i = 0; i < master->n_signers; i++)
-        if ((err = connect_pair(master, child, master->signers[i])) != FK_OK)
-            return err;
-    return signers_ready(master) ? send_config(master, child) : FK_OK;
+    if ((err = fk_master_connect(child, &master->keys)) != FK_OK)
+        return err;
+    if (fk_master_keys_ready(&master->keys) && (err = send_config(master, child)) != FK_OK)
+        return err;
+    fk_master_reload_worker_started(master, worker);
+    return FK_OK;
 }
 
 static int start_signer(struct fk_master *master, struct fk_child *child)
 {
+    const struct fk_master_keys *keys = keys_of(master, child);
+    const struct fk_loaded *loaded = keys == &master->keys ? master->loaded : master->pending;
     int err;
 
-    if (!is_current(master, child))
+    if (keys == NULL)
         return FK_OK; /* retired before it was born */
-    err = fk_child_send_fd(child, FK_PROC_KEYS, master->key_generation, master->loaded->keys_fd);
-    for (unsigned i = 0; err == FK_OK && i < master->n_workers; i++)
-        err = connect_pair(master, master->workers[i].child, child);
-    return err == FK_OK ? send_go(child, master->loaded->root->signer_user) : err;
+    err = fk_child_send_fd(child, FK_PROC_KEYS, keys->generation, loaded->keys_fd);
+    /* With the next keys workers are connected when they are asked to prepare for them. */
+    for (unsigned i = 0; err == FK_OK && keys == &master->keys && i < master->n_workers; i++)
+        err = connect_pair(master->workers[i].child, child, keys->generation);
+    return err == FK_OK ? fk_master_send_go(child, loaded->root->signer_user) : err;
 }
 
 static int start_admin(struct fk_master *master, struct fk_child *child)
@@ -186,7 +219,7 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
     if (master->http_fd >= 0 &&
         (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->http_fd)) != FK_OK)
         return err;
-    return send_go(child, master->loaded->root->user);
+    return fk_master_send_go(child, master->loaded->root->user);
 }
 
 static int on_start(void *ctx, struct fk_child *child)
@@ -205,35 +238,47 @@ static void worker_ready(struct fk_master *master, struct fk_master_worker *work
     worker->ready = number;
     if (!fk_master_ready(master))
         return;
-    if (!master->ready)
+    if (!master->ready) {
         fk_log(FK_LOG_INFO, "edge is ready", fk_uint("workers", master->n_workers),
                fk_uint("us", fk_clock_us() - master->started_us));
+        (void)fk_notify_ready();
+    }
     master->ready = true;
-    (void)fk_notify_ready();
-}
-
-static void send_config_to_all(struct fk_master *master)
-{
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
-            (void)send_config(master, master->workers[i].child);
-    fk_sockets_prune(master->sockets, master->loaded->root);
+    fk_master_reload_settled(master);
 }
 
 /* With the last signer ready, workers can have the configuration that needs them. */
 static void signer_ready(struct fk_master *master, const struct fk_child *child)
 {
-    bool before = signers_ready(master);
+    struct fk_master_keys *keys = keys_of(master, child);
+    bool before = keys == NULL || fk_master_keys_ready(keys);
 
-    for (unsigned i = 0; i < master->n_signers; i++)
-        if (master->signers[i] == child)
-            master->signer_ready[i] = true;
-    if (before || !signers_ready(master) || master->stopping)
+    for (unsigned i = 0; keys != NULL && i < keys->count; i++)
+        if (keys->signers[i] == child)
+            keys->ready[i] = true;
+    if (before || !fk_master_keys_ready(keys) || master->stopping)
         return;
-    send_config_to_all(master);
-    for (unsigned i = 0; i < master->n_old_signers; i++)
-        fk_super_retire(master->old_signers[i], FK_EDGE_SIGNER_DRAIN_S);
-    master->n_old_signers = 0;
+    for (unsigned i = 0; keys == &master->keys && i < master->n_workers; i++)
+        if (fk_master_has_process(&master->workers[i]))
+            (void)send_config(master, master->workers[i].child);
+    fk_master_reload_signers_ready(master);
+}
+
+/*
+ * A configuration that its own workers refuse. At the start there is nothing else to serve, so this
+ * is the end; a pending one is given up; a worker that refuses what others serve ends and tries
+ * again later.
+ */
+static void refused(struct fk_master *master, struct fk_child *child, const struct fk_procmsg *msg)
+{
+    fk_log(FK_LOG_ERROR, "child refuses its configuration", fk_str("role", fk_child_role(child)),
+           fk_uint("generation", msg->arg), fk_strn("why", msg->data, msg->len));
+    if (fk_master_reload_refused(master, child, msg) || master->ready || master->stopping)
+        return;
+    fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", master->path),
+           fk_strn("why", msg->data, msg->len));
+    master->status = 1;
+    fk_loop_stop(master->loop);
 }
 
 static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg)
@@ -243,6 +288,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
 
     if (worker != NULL && msg->type == FK_PROC_READY)
         worker_ready(master, worker, msg->arg);
+    else if (worker != NULL && msg->type == FK_PROC_PREPARED)
+        fk_master_reload_prepared(master, worker, msg->arg);
     else if (msg->type == FK_PROC_READY)
         signer_ready(master, child);
     else if (worker != NULL && msg->type == FK_PROC_STATUS)
@@ -250,9 +297,7 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
     else if (child == master->admin && msg->type == FK_PROC_COMMAND)
         fk_master_command(master, child, msg);
     else if (msg->type == FK_PROC_FAILED)
-        fk_log(FK_LOG_ERROR, "child refuses its configuration",
-               fk_str("role", fk_child_role(child)), fk_uint("generation", msg->arg),
-               fk_strn("why", msg->data, msg->len));
+        refused(master, child, msg);
 }
 
 static void on_exit_child(void *ctx, struct fk_child *child, pid_t pid, int status, bool gone)
@@ -264,6 +309,7 @@ static void on_exit_child(void *ctx, struct fk_child *child, pid_t pid, int stat
     (void)pid, (void)status; /* the supervisor logs how a process ended */
     if (worker != NULL)
         worker->ready = 0;
+    fk_master_reload_child_ended(master, child, worker);
     if (gone && worker != NULL)
         worker->child = NULL;
     for (unsigned i = 0; i < master->n_workers; i++)
@@ -288,7 +334,7 @@ static const struct fk_super_ops super_ops = {
 
 /* --- tickets --- */
 
-static void rotate_tickets(struct fk_master *master)
+void fk_master_rotate_tickets(struct fk_master *master)
 {
     uint64_t life = fk_edge_tickets(master->loaded->root)->key_life_us;
     uint64_t next = FK_EDGE_TICKET_RETRY_US;
@@ -302,102 +348,20 @@ static void rotate_tickets(struct fk_master *master)
     if (!changed || master->super == NULL)
         return;
     for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
+        if (fk_master_has_process(&master->workers[i]))
             (void)send_tickets(master, master->workers[i].child);
 }
 
 static void on_ticket_timer(struct fk_timer *timer)
 {
-    rotate_tickets(fk_container(timer, struct fk_master, ticket_timer));
+    fk_master_rotate_tickets(fk_container(timer, struct fk_master, ticket_timer));
 }
 
-/* --- signers --- */
-
-/* As many as workers, up to a few: a signer of the new keys for each. */
-static int start_signers(struct fk_master *master)
-{
-    unsigned count =
-        master->n_workers < FK_EDGE_SIGNERS_MAX ? master->n_workers : FK_EDGE_SIGNERS_MAX;
-    int err;
-
-    master->key_generation++;
-    for (unsigned i = 0; i < count; i++) {
-        if ((err = fk_super_add(master->super, "signer", i, NULL, &master->signers[i])) != FK_OK)
-            return err;
-        master->signer_ready[i] = false;
-        master->n_signers = i + 1;
-    }
-    return FK_OK;
-}
-
-/* The keys have changed: successors first; the old ones go when those serve. */
-static int replace_signers(struct fk_master *master)
-{
-    /* Successors that never served: keys changed again meanwhile. */
-    if (master->n_old_signers > 0)
-        for (unsigned i = 0; i < master->n_signers; i++)
-            fk_super_retire(master->signers[i], 0);
-    else
-        for (unsigned i = 0; i < master->n_signers; i++)
-            master->old_signers[master->n_old_signers++] = master->signers[i];
-    master->n_signers = 0;
-    if (master->loaded->keys_fd >= 0)
-        return start_signers(master);
-    for (unsigned i = 0; i < master->n_old_signers; i++)
-        fk_super_retire(master->old_signers[i], FK_EDGE_SIGNER_DRAIN_S);
-    master->n_old_signers = 0;
-    return FK_OK;
-}
-
-/* --- reload --- */
-
-static void set_log_level(const struct fk_master *master)
-{
-    fk_log_threshold(master->verbose ? FK_LOG_DEBUG
-                                     : (enum fk_log_level)master->loaded->root->log_level);
-}
-
-int fk_master_reload(struct fk_master *master, struct fk_why *why)
-{
-    struct fk_loaded *loaded = NULL, *old = master->loaded;
-    bool new_keys;
-    int err;
-
-    if (master->stopping)
-        return fk_why_set(why, FK_ERR_DRAINING, "the edge is ending");
-    (void)fk_notify_reloading();
-    if ((err = fk_loaded_new(master->path, master->verbose, why, &loaded)) != FK_OK ||
-        (err = fk_sockets_open(master->sockets, loaded->root, why)) != FK_OK) {
-        fk_loaded_free(loaded);
-        fk_log(FK_LOG_ERROR, "reload refused; the old configuration stays", fk_error(err));
-        (void)fk_notify_ready();
-        return err;
-    }
-    if (fk_edge_workers(loaded->root) != master->n_workers)
-        fk_log(FK_LOG_WARN, "a change of workers needs a restart",
-               fk_uint("workers", master->n_workers));
-    if (fk_edge_tickets(loaded->root)->cache > master->sessions)
-        fk_log(FK_LOG_WARN, "a larger session cache needs a restart",
-               fk_uint("cache", master->sessions));
-    new_keys = memcmp(loaded->keys, old->keys, sizeof loaded->keys) != 0;
-    master->loaded = loaded;
-    master->generation++;
-    set_log_level(master);
-    if (new_keys && (err = replace_signers(master)) != FK_OK)
-        fk_log(FK_LOG_ERROR, "cannot start signers", fk_error(err));
-    if (signers_ready(master))
-        send_config_to_all(master); /* else when they are: see signer_ready() */
-    fk_loaded_free(old);
-    rotate_tickets(master);
-    fk_log(FK_LOG_INFO, "configuration loaded", fk_uint("generation", master->generation));
-    return FK_OK;
-}
+/* --- signals --- */
 
 static void on_hup(struct fk_signal *signal)
 {
-    struct fk_why why;
-
-    (void)fk_master_reload(fk_container(signal, struct fk_master, hup), &why);
+    fk_master_reload(fk_container(signal, struct fk_master, hup));
 }
 
 /* --- the end --- */
@@ -409,6 +373,7 @@ void fk_master_stop(struct fk_master *master)
     if (master->stopping) /* asked again: now */
         drain_s = 0;
     master->stopping = true;
+    fk_master_reload_cancel(master);
     (void)fk_notify_stopping();
     fk_log(FK_LOG_INFO, "stopping", fk_uint("drain_s", drain_s));
     for (unsigned i = 0; i < master->n_workers; i++)
@@ -436,7 +401,7 @@ static int start_children(struct fk_master *master)
 
     if ((err = fk_super_new(master->loop, &super_ops, master, &master->super)) != FK_OK)
         return err;
-    if (master->loaded->keys_fd >= 0 && (err = start_signers(master)) != FK_OK)
+    if ((err = fk_master_start_signers(master, master->loaded, &master->keys)) != FK_OK)
         return err;
     for (unsigned i = 0; i < master->n_workers; i++)
         if ((err = fk_super_add(master->super, "edge-worker", i, NULL,
@@ -452,8 +417,8 @@ static int start(struct fk_master *master)
 
     if ((err = fk_loaded_new(master->path, master->verbose, &why, &master->loaded)) != FK_OK)
         return err;
-    set_log_level(master);
-    master->generation = 1;
+    fk_master_set_log_level(master);
+    master->generation = master->last_generation = 1;
     master->n_workers = fk_edge_workers(master->loaded->root);
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
@@ -471,7 +436,8 @@ static int start(struct fk_master *master)
     if ((err = fk_master_admin_listen(master)) != FK_OK)
         return err;
     fk_timer_init(&master->ticket_timer, master->loop, on_ticket_timer);
-    rotate_tickets(master);
+    fk_timer_init(&master->patience, master->loop, fk_master_on_patience);
+    fk_master_rotate_tickets(master);
     fk_signal_start(&master->hup, master->loop, SIGHUP, on_hup);
     fk_signal_start(&master->term, master->loop, SIGTERM, on_term);
     fk_signal_start(&master->intr, master->loop, SIGINT, on_intr);
@@ -490,6 +456,7 @@ static void fini(struct fk_master *master)
     fk_close(&master->http_fd);
     fk_sockets_free(master->sockets);
     fk_loaded_free(master->loaded);
+    fk_loaded_free(master->pending);
     fk_secret_free(master->tickets);
     if (master->loop != NULL)
         fk_loop_free(master->loop);
@@ -498,7 +465,7 @@ static void fini(struct fk_master *master)
 static int run(const char *path, bool verbose)
 {
     struct fk_master *master = calloc(1, sizeof *master);
-    int err;
+    int err, status;
 
     if (master == NULL)
         return 1;
@@ -512,9 +479,10 @@ static int run(const char *path, bool verbose)
         fk_loop_run(master->loop);
     else
         fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", path), fk_error(err));
+    status = err == FK_OK ? master->status : 1;
     fini(master);
     free(master);
-    return err == FK_OK ? 0 : 1;
+    return status;
 }
 
 int fk_edge_main(const char *file, bool verbose)

@@ -95,10 +95,11 @@ static json_t *signers(const struct fk_master *master)
 {
     json_t *array = json_array();
 
-    for (unsigned i = 0; i < master->n_signers; i++)
-        json_array_append_new(array, json_pack("{s:i, s:i, s:i}", "index", (int)i, "pid",
-                                               (int)fk_child_pid(master->signers[i]), "restarts",
-                                               (int)fk_child_restarts(master->signers[i])));
+    for (unsigned i = 0; i < master->keys.count; i++)
+        json_array_append_new(array,
+                              json_pack("{s:i, s:i, s:i}", "index", (int)i, "pid",
+                                        (int)fk_child_pid(master->keys.signers[i]), "restarts",
+                                        (int)fk_child_restarts(master->keys.signers[i])));
     return array;
 }
 
@@ -176,23 +177,48 @@ void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *
         answer_questions(master);
 }
 
+/* --- reload --- */
+
+static void reload(struct fk_master *master, struct fk_child *admin, uint32_t id)
+{
+    if (master->stopping || master->n_waiters == FK_EDGE_QUESTIONS_MAX) {
+        answer_error(admin, id, fk_err_text(master->stopping ? FK_ERR_DRAINING : FK_ERR_LIMIT));
+        return;
+    }
+    master->waiters[master->n_waiters++] = (struct fk_master_question){.asker = admin, .id = id};
+    fk_master_reload(master);
+}
+
+/* A reload that was asked for during another is waited for, too. */
+void fk_master_answer_waiters(struct fk_master *master)
+{
+    if (master->again)
+        return;
+    for (size_t i = 0; i < master->n_waiters; i++) {
+        const struct fk_master_question *waiter = &master->waiters[i];
+
+        if (master->last_error.text[0] != '\0')
+            answer(waiter->asker, waiter->id, json_pack("{s:s}", "error", master->last_error.text));
+        else
+            answer(waiter->asker, waiter->id,
+                   json_pack("{s:b, s:I}", "ok", 1, "generation", (json_int_t)master->generation));
+    }
+    master->n_waiters = 0;
+}
+
 /* --- commands --- */
 
 void fk_master_command(struct fk_master *master, struct fk_child *admin,
                        const struct fk_procmsg *msg)
 {
     char word[FK_ADMIN_WORD_SIZE];
-    struct fk_why why;
 
     if (fk_admin_command_word(msg, word) != FK_OK)
         word[0] = '\0';
     if (strcmp(word, "status") == 0) {
         ask_status(master, admin, msg->arg);
     } else if (strcmp(word, "reload") == 0) {
-        if (fk_master_reload(master, &why) == FK_OK)
-            answer_ok(admin, msg->arg);
-        else
-            answer_error(admin, msg->arg, why.text);
+        reload(master, admin, msg->arg);
     } else if (strcmp(word, "drain") == 0) {
         answer_ok(admin, msg->arg);
         fk_master_stop(master);

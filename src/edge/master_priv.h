@@ -1,5 +1,5 @@
-/* The master's parts to each other: master.c (life, reload, children), master_admin.c (operators'
- * commands). */
+/* The master's parts to each other: master.c (life, children), master_reload.c (from one
+ * configuration to the next), master_admin.c (operators' commands). */
 #ifndef FK_EDGE_MASTER_PRIV_H
 #define FK_EDGE_MASTER_PRIV_H
 
@@ -9,6 +9,7 @@
 #include "edge/load.h"
 #include "edge/sockets.h"
 #include "edge/tickets.h"
+#include "edge/why.h"
 #include "loop/loop.h"
 #include "loop/metrics.h"
 #include "loop/super.h"
@@ -17,14 +18,38 @@
 struct fk_master_worker {
     struct fk_child *child;
     uint32_t ready;       /* the generation that it serves, 0: none yet */
+    uint32_t asked;       /* the generation that it was last asked to prepare */
+    uint32_t prepared;    /* and the one that it could serve at once */
     struct fk_buf status; /* JSON pieces of its answer */
     bool answered;
 };
 
-/* A question for the status, asked of all workers. */
+/* A question for the status, asked of all workers, or a command that waits for a reload's end. */
 struct fk_master_question {
     struct fk_child *asker; /* the admin process; NULL: none is under way */
     uint32_t id;
+};
+
+/* The signers of one set of private keys. */
+struct fk_master_keys {
+    uint32_t generation;
+    unsigned count;
+    struct fk_child *signers[FK_EDGE_SIGNERS_MAX];
+    bool ready[FK_EDGE_SIGNERS_MAX];
+};
+
+/* What a worker is told of a generation. */
+struct fk_master_set {
+    const struct fk_loaded *loaded;
+    uint32_t generation, key_generation;
+};
+
+/* Where a reload is; master_reload.c. */
+enum fk_reload_phase {
+    FK_RELOAD_NONE,
+    FK_RELOAD_SIGNERS, /* signers of its keys start */
+    FK_RELOAD_PREPARE, /* workers build it, beside what they serve */
+    FK_RELOAD_SETTLE,  /* it is in service; workers say when they serve it */
 };
 
 struct fk_master {
@@ -32,20 +57,28 @@ struct fk_master {
     bool verbose; /* -v: everything is logged, whatever log_level says */
     struct fk_loop *loop;
     struct fk_super *super;
-    struct fk_loaded *loaded;
-    uint32_t generation;
-    uint32_t key_generation;
+    struct fk_loaded *loaded; /* in service: what every new process gets */
+    uint32_t generation;      /* of `loaded` */
+    struct fk_master_keys keys;
+    /* A reload that is under way. */
+    enum fk_reload_phase phase;
+    struct fk_loaded *pending; /* not in service yet; NULL: none */
+    uint32_t last_key_generation;
+    uint32_t last_generation; /* the number given last, also to one that was refused */
+    bool new_keys;            /* `pending` has keys, or none, of its own: next_keys */
+    struct fk_master_keys next_keys;
+    struct fk_timer patience;
+    bool again;               /* another reload was asked for meanwhile */
+    struct fk_why last_error; /* of the last reload; empty: it worked */
+    struct fk_master_question waiters[FK_EDGE_QUESTIONS_MAX];
+    size_t n_waiters;
     struct fk_sockets *sockets;
     struct fk_metrics *metrics;
     int metrics_fd;
     int sessions_fd; /* memory of the session cache; -1: none */
     uint64_t sessions;
-    unsigned n_workers, n_signers;
+    unsigned n_workers;
     struct fk_master_worker workers[FK_EDGE_WORKERS_MAX];
-    struct fk_child *signers[FK_EDGE_SIGNERS_MAX];
-    bool signer_ready[FK_EDGE_SIGNERS_MAX];
-    struct fk_child *old_signers[FK_EDGE_SIGNERS_MAX]; /* to retire when their successors serve */
-    unsigned n_old_signers;
     struct fk_child *admin;
     struct fk_secret *tickets; /* struct fk_ticket_keys */
     struct fk_timer ticket_timer;
@@ -59,8 +92,7 @@ struct fk_master {
     int status;
 };
 
-/* Load the configuration anew. On failure the old one stays; logged, and *why tells the reason. */
-int fk_master_reload(struct fk_master *master, struct fk_why *why);
+/* --- master.c --- */
 
 /* End in order: workers finish their connections first. */
 void fk_master_stop(struct fk_master *master);
@@ -68,11 +100,51 @@ void fk_master_stop(struct fk_master *master);
 /* Whether every worker serves the present generation, and no process hangs. */
 bool fk_master_ready(const struct fk_master *master);
 
+bool fk_master_has_process(const struct fk_master_worker *worker);
+bool fk_master_keys_ready(const struct fk_master_keys *keys);
+/* Private ways between a worker and the signers of these keys. */
+int fk_master_connect(struct fk_child *worker, const struct fk_master_keys *keys);
+/* A configuration with its sockets; what makes a worker serve it is GO. */
+int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
+                       const struct fk_master_set *set);
+int fk_master_send_go(struct fk_child *child, const char *user);
+void fk_master_rotate_tickets(struct fk_master *master);
+
+/* --- master_reload.c --- */
+
+/*
+ * Load the configuration anew. Whatever comes of it is logged and told to those who wait
+ * (fk_master_answer_waiters()); the old one stays until every worker has built the new one.
+ */
+void fk_master_reload(struct fk_master *master);
+/* The end comes first: give up what is pending. */
+void fk_master_reload_cancel(struct fk_master *master);
+/* What children tell, or what becomes of them; each may concern a reload. */
+void fk_master_reload_worker_started(struct fk_master *master, struct fk_master_worker *worker);
+void fk_master_reload_signers_ready(struct fk_master *master);
+void fk_master_reload_prepared(struct fk_master *master, struct fk_master_worker *worker,
+                               uint32_t generation);
+void fk_master_reload_settled(struct fk_master *master);
+/* True when it was about what is pending. */
+bool fk_master_reload_refused(struct fk_master *master, const struct fk_child *child,
+                              const struct fk_procmsg *msg);
+void fk_master_reload_child_ended(struct fk_master *master, const struct fk_child *child,
+                                  const struct fk_master_worker *worker);
+void fk_master_on_patience(struct fk_timer *timer);
+/* Signers of the keys of `loaded`: `ret` is a new set, empty when there are no keys. */
+int fk_master_start_signers(struct fk_master *master, const struct fk_loaded *loaded,
+                            struct fk_master_keys *ret);
+void fk_master_set_log_level(const struct fk_master *master);
+
+/* --- master_admin.c --- */
+
 /* Messages about status and commands. */
 void fk_master_command(struct fk_master *master, struct fk_child *admin,
                        const struct fk_procmsg *msg);
 void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *worker,
                              const struct fk_procmsg *msg);
+/* Answer those that wait for a reload. */
+void fk_master_answer_waiters(struct fk_master *master);
 void fk_master_admin_init(struct fk_master *master);
 void fk_master_admin_fini(struct fk_master *master);
 

@@ -109,6 +109,13 @@ static void drop_next(struct worker *worker)
     worker->next = NULL;
 }
 
+static void refuse(struct worker *worker, uint32_t generation, int err, const struct fk_why *why)
+{
+    fk_log(FK_LOG_ERROR, "configuration refused", fk_str("why", why->text), fk_error(err));
+    tell(worker, FK_PROC_FAILED, generation, why->text[0] == '\0' ? fk_err_text(err) : why->text);
+    drop_next(worker);
+}
+
 static void take_config(struct worker *worker, const struct fk_procmsg *msg)
 {
     struct fk_gen_source source = {.bundle_fd = msg->fds[0], .number = msg->arg};
@@ -122,11 +129,8 @@ static void take_config(struct worker *worker, const struct fk_procmsg *msg)
     }
     if (err == FK_OK)
         err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
-    if (err == FK_OK)
-        return;
-    fk_log(FK_LOG_ERROR, "configuration refused", fk_str("why", why.text), fk_error(err));
-    tell(worker, FK_PROC_FAILED, msg->arg, why.text[0] == '\0' ? fk_err_text(err) : why.text);
-    drop_next(worker);
+    if (err != FK_OK)
+        refuse(worker, msg->arg, err, &why);
 }
 
 static void on_certificate(void *arg, struct fk_gen *gen, struct fk_site *site)
@@ -190,6 +194,9 @@ static int go(struct worker *worker, const struct fk_procmsg *msg)
         worker->started = true;
     }
     apply(worker);
+    /* A first configuration that was refused: nothing to serve. The next process may do better. */
+    if (worker->gen == NULL)
+        finish(worker, 1);
     return FK_OK;
 }
 
@@ -209,12 +216,24 @@ static int take_peer(struct worker *worker, struct fk_procmsg *msg)
 
 static int take_listener(struct worker *worker, struct fk_procmsg *msg)
 {
-    int fd = msg->fds[0];
+    struct fk_why why = {""};
+    int fd = msg->fds[0], err;
 
     if (worker->next_listeners == NULL)
         return FK_OK; /* the configuration was refused */
     msg->fds[0] = -1; /* moved */
-    return fk_listeners_add(worker->next_listeners, msg->arg, fd);
+    if ((err = fk_listeners_add(worker->next_listeners, msg->arg, fd)) != FK_OK)
+        refuse(worker, worker->next->number, err, &why);
+    return FK_OK;
+}
+
+/* All of a configuration is here. One that was refused has been answered. */
+static void prepared(struct worker *worker, uint32_t generation)
+{
+    if (worker->next == NULL || worker->next->number != generation)
+        return;
+    fk_log(FK_LOG_DEBUG, "configuration built", fk_uint("generation", generation));
+    tell(worker, FK_PROC_PREPARED, generation, "");
 }
 
 static int take_tickets(struct worker *worker, struct fk_procmsg *msg)
@@ -263,6 +282,12 @@ static int take_message(struct worker *worker, struct fk_procmsg *msg)
         return has_fd && worker->base.cache == NULL ? take_cache(worker, msg) : FK_ERR_FORMAT;
     case FK_PROC_TICKETS:
         return take_tickets(worker, msg);
+    case FK_PROC_PREPARE:
+        prepared(worker, msg->arg);
+        return FK_OK;
+    case FK_PROC_FORGET:
+        drop_next(worker);
+        return FK_OK;
     case FK_PROC_GO:
         return go(worker, msg);
     case FK_PROC_DRAIN:

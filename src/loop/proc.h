@@ -45,6 +45,10 @@ enum fk_proc_type {
     FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see edge/sescache.h */
     FK_PROC_PING,     /* m->c: is its event loop alive? arg: a number; see fk_proc_next() */
     FK_PROC_PONG,     /* c->m: it is; arg: the ping's number */
+    FK_PROC_PREPARE, /* m->c: CONFIG and what belongs to it are complete, GO comes when all children
+                        have answered PREPARED (or FAILED); arg: generation */
+    FK_PROC_PREPARED, /* c->m: generation arg would be served with GO */
+    FK_PROC_FORGET,   /* m->c: there will be no GO for what was prepared */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */

@@ -153,6 +153,9 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
     case FK_PROC_TICKETS:
     case FK_PROC_READY:
     case FK_PROC_FAILED:
+    case FK_PROC_PREPARE:
+    case FK_PROC_PREPARED:
+    case FK_PROC_FORGET:
     case FK_PROC_COMMAND:
     case FK_PROC_ANSWER:
     case FK_PROC_SESSIONS:
