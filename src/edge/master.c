@@ -73,8 +73,8 @@ bool fk_master_ready(const struct fk_master *master)
         if (master->workers[i].ready != master->generation ||
             fk_child_silent(master->workers[i].child))
             return false;
-    for (unsigned i = 0; i < master->n_signers; i++)
-        if (fk_child_silent(master->signers[i]))
+    for (unsigned i = 0; i < master->keys.count; i++)
+        if (fk_child_silent(master->keys.signers[i]))
             return false;
     return true;
 }
