@@ -248,8 +248,11 @@
 #define FK_KEYD_SETTLE_MAX_US 2000000
 /* Operators that wait for the end of one reload. */
 #define FK_KEYD_WAITERS_MAX 16
-/* New signers that have not read their keys by then never will: the reload is given up. */
+/* New signers that have not read their keys and fronts that have not built what belongs to them by
+ * then never will: the reload is given up. With the next less than an operator waits for. */
 #define FK_KEYD_READY_US 30000000
+/* A front that has it in service says so at once, or is in trouble. */
+#define FK_KEYD_SERVE_US 10000000
 
 /* --- conf --- */
 

@@ -32,6 +32,7 @@ struct process {
     struct fk_front_set *set; /* waits for GO */
     struct staged staged[STAGED_MAX];
     size_t n_staged;
+    bool refusing; /* the set was refused: so are the listeners that belong to it */
     int status;
 };
 
@@ -99,23 +100,6 @@ static int take_metrics(struct process *process, const struct fk_procmsg *msg)
     return FK_OK;
 }
 
-static int take_config(struct process *process, const struct fk_procmsg *msg)
-{
-    struct fk_front_set *set;
-    int err;
-
-    if (msg->n_fds != 1 || process->options.quota == NULL)
-        return FK_ERR_UNEXPECTED;
-    unstage(process);
-    fk_front_set_free(process->set);
-    process->set = NULL;
-    err = fk_front_set_open(msg->fds[0], msg->arg, process->options.quota, &set);
-    if (err != FK_OK)
-        return err;
-    process->set = set;
-    return FK_OK;
-}
-
 static int use_audit(struct process *process, int fd)
 {
     if (process->options.sink == NULL) {
@@ -135,6 +119,50 @@ static int apply(struct process *process, const struct staged *item)
     return use_audit(process, item->fd);
 }
 
+/* There will be no GO. Peers are for whatever serves; listeners were for this set. */
+static int forget(struct process *process)
+{
+    int err = FK_OK;
+
+    fk_front_set_free(process->set);
+    process->set = NULL;
+    for (size_t i = 0; err == FK_OK && process->front != NULL && i < process->n_staged; i++) {
+        if (process->staged[i].type != FK_PROC_PEER)
+            continue;
+        err = apply(process, &process->staged[i]);
+        process->staged[i].fd = -1; /* moved */
+    }
+    unstage(process);
+    return err;
+}
+
+/* All of a set is here. One that was refused has been answered. */
+static int take_prepare(struct process *process, uint32_t generation)
+{
+    process->refusing = false;
+    if (process->set == NULL || process->set->generation != generation)
+        return FK_OK;
+    fk_log(FK_LOG_DEBUG, "configuration built", fk_uint("generation", generation));
+    return fk_proc_send_fd(FK_PROC_CONTROL_FD, FK_PROC_PREPARED, generation, -1);
+}
+
+static int take_config(struct process *process, const struct fk_procmsg *msg)
+{
+    struct fk_front_set *set;
+    int err;
+
+    if (msg->n_fds != 1 || process->options.quota == NULL)
+        return FK_ERR_UNEXPECTED;
+    if ((err = forget(process)) != FK_OK)
+        return err;
+    err = fk_front_set_open(msg->fds[0], msg->arg, process->options.quota, &set);
+    process->refusing = err != FK_OK;
+    if (err != FK_OK)
+        return err;
+    process->set = set;
+    return FK_OK;
+}
+
 static int take_descriptor(struct process *process, struct fk_procmsg *msg)
 {
     struct staged item = {msg->type, msg->arg, msg->n_fds == 1 ? msg->fds[0] : -1};
@@ -143,6 +171,8 @@ static int take_descriptor(struct process *process, struct fk_procmsg *msg)
     if (item.fd < 0 ||
         (msg->type == FK_PROC_PEER && kind != FK_PEER_SIGNER && kind != FK_PEER_AUDIT))
         return FK_ERR_UNEXPECTED;
+    if (process->refusing && msg->type == FK_PROC_LISTEN)
+        return FK_OK;
     if (process->set == NULL && process->front != NULL) {
         msg->fds[0] = -1; /* moved */
         return apply(process, &item);
@@ -222,6 +252,10 @@ static int take_message(struct process *process, struct fk_procmsg *msg)
     case FK_PROC_LISTEN:
     case FK_PROC_PEER:
         return take_descriptor(process, msg);
+    case FK_PROC_PREPARE:
+        return take_prepare(process, msg->arg);
+    case FK_PROC_FORGET:
+        return forget(process);
     case FK_PROC_GO:
         return take_go(process, msg);
     case FK_PROC_DRAIN:

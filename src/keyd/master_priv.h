@@ -21,6 +21,8 @@ struct fk_keyd_place {
     uint32_t generation; /* signers: whose keys */
     bool up;             /* has been told to go */
     bool ready;          /* has said that it serves */
+    uint32_t asked;      /* fronts: the generation that they were last asked to prepare */
+    uint32_t prepared;   /* and the one that they could serve at once */
 };
 
 struct fk_keyd_master {
@@ -35,11 +37,14 @@ struct fk_keyd_master {
     int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd;
     struct fk_quota *quota;
     struct fk_metrics *metrics;
-    struct fk_timer patience; /* for pending signers */
+    struct fk_timer patience; /* for what a reload waits for */
     struct fk_timer retire;   /* until the first retired key ends */
     struct fk_timer watchdog;
     struct fk_signal hup, term, interrupt;
     uint32_t last_generation;
+    bool preparing;  /* pending signers serve, fronts build the pending set */
+    bool settling;   /* in service; fronts say when they serve it */
+    bool served;     /* there was a moment at which all served */
     bool again;      /* another reload was asked for meanwhile */
     bool again_full; /* with the configuration */
     bool draining;
@@ -63,9 +68,16 @@ extern const struct fk_super_ops fk_keyd_super_ops;
 /* Add and retire children so that there are as many as `load` wants. */
 int fk_keyd_add_signers(struct fk_keyd_master *master, const struct fk_keyd_load *load);
 void fk_keyd_adjust_children(struct fk_keyd_master *master);
-/* Tell running fronts and the audit process of the current generation. */
+/* Have running fronts build the pending generation (all, or one), or forget it. */
+void fk_keyd_prepare_fronts(struct fk_keyd_master *master);
+void fk_keyd_forget_fronts(struct fk_keyd_master *master, uint32_t generation);
+/* Whether every front that runs has built it, and one has at least. */
+bool fk_keyd_fronts_prepared(const struct fk_keyd_master *master);
+/* Running fronts serve what they have built; the audit process gets the new signers. */
 void fk_keyd_switch_fronts(struct fk_keyd_master *master);
 void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, bool others);
+/* Whether every front serves what it was told to. */
+bool fk_keyd_fronts_serve(const struct fk_keyd_master *master);
 /* Whether every child that should serve does. */
 bool fk_keyd_all_ready(const struct fk_keyd_master *master);
 /* The audit process gets the file anew (rotation). */
@@ -77,8 +89,11 @@ void fk_keyd_switch_audit(struct fk_keyd_master *master);
 void fk_keyd_reload(struct fk_keyd_master *master, bool full);
 /* The first load; errors are logged. */
 int fk_keyd_first_load(struct fk_keyd_master *master);
-/* A signer of the pending generation serves, or never will. */
+/* A signer of the pending generation serves, or a front has built it; or never will. */
 void fk_keyd_pending_ready(struct fk_keyd_master *master);
+void fk_keyd_pending_prepared(struct fk_keyd_master *master);
+/* A front serves the present generation. */
+void fk_keyd_settled(struct fk_keyd_master *master);
 void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why);
 void fk_keyd_on_patience(struct fk_timer *timer);
 void fk_keyd_on_retire(struct fk_timer *timer);

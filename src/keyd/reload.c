@@ -1,6 +1,7 @@
 /*
- * From one generation to the next: load and check everything, start signers with the new keys, and
- * change over when all of them serve. Until then nothing is changed, and on any failure nothing is.
+ * From one generation to the next: load and check everything, start signers with the new keys, have
+ * every front build what belongs to them, and change over when all have. Until then nothing is
+ * changed, and on any failure nothing is.
  */
 #include "keyd/master_priv.h"
 
@@ -161,7 +162,10 @@ int fk_keyd_first_load(struct fk_keyd_master *master)
 static void finish(struct fk_keyd_master *master)
 {
     fk_timer_stop(&master->patience);
+    master->settling = false;
     fk_keyd_answer_waiters(master);
+    if (master->draining)
+        return;
     (void)fk_notify_ready();
     if (master->again) {
         master->again = false;
@@ -173,7 +177,7 @@ void fk_keyd_reload(struct fk_keyd_master *master, bool full)
 {
     if (master->draining)
         return;
-    if (master->pending != NULL) {
+    if (master->pending != NULL || master->settling) {
         master->again_full = full || (master->again && master->again_full);
         master->again = true;
         return;
@@ -196,6 +200,9 @@ void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why)
     fk_log(FK_LOG_ERROR, "reload given up", fk_str("why", why), fk_uint("generation", generation));
     fk_keyd_load_free(master->pending);
     master->pending = NULL;
+    if (master->preparing)
+        fk_keyd_forget_fronts(master, generation);
+    master->preparing = false;
     fk_keyd_sockets_close(&master->pending_sockets);
     if (master->current == NULL) { /* the very first: there is nothing to go on with */
         master->status = 1;
@@ -210,8 +217,16 @@ void fk_keyd_on_patience(struct fk_timer *timer)
 {
     struct fk_keyd_master *master = fk_container(timer, struct fk_keyd_master, patience);
 
-    if (master->pending != NULL)
-        fk_keyd_pending_failed(master, "signers did not become ready in time");
+    if (master->pending != NULL) {
+        fk_keyd_pending_failed(master, master->preparing ? "fronts did not become ready in time"
+                                                         : "signers did not become ready in time");
+        return;
+    }
+    (void)snprintf(master->last_error, sizeof master->last_error,
+                   "the new configuration is in service, but not every front serves yet");
+    fk_log(FK_LOG_ERROR, "a front does not serve the new configuration",
+           fk_uint("generation", master->current->generation));
+    finish(master);
 }
 
 /* A retired key's time is over: load without it. */
@@ -257,6 +272,9 @@ static void commit(struct fk_keyd_master *master)
 
     master->current = master->pending;
     master->pending = NULL;
+    master->preparing = false;
+    master->settling = true;
+    fk_timer_start(&master->patience, FK_KEYD_SERVE_US);
     master->sockets = master->pending_sockets;
     master->pending_sockets = (struct fk_keyd_sockets){.http = {.fd = -1}, .control = {.fd = -1}};
     master->last_error[0] = '\0';
@@ -294,6 +312,25 @@ void fk_keyd_pending_ready(struct fk_keyd_master *master)
             place->generation == master->pending->generation)
             return;
     }
-    commit(master);
-    finish(master);
+    if (master->current != NULL) {
+        master->preparing = true;
+        fk_keyd_prepare_fronts(master);
+        return;
+    }
+    commit(master); /* the very first: fronts start with it */
+}
+
+void fk_keyd_pending_prepared(struct fk_keyd_master *master)
+{
+    if (fk_keyd_fronts_prepared(master))
+        commit(master);
+}
+
+void fk_keyd_settled(struct fk_keyd_master *master)
+{
+    if (!fk_keyd_fronts_serve(master))
+        return;
+    master->served = true;
+    if (master->settling)
+        finish(master);
 }

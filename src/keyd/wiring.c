@@ -15,6 +15,7 @@
 
 #include "admin/admin.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -159,15 +160,27 @@ static int start_signer(struct fk_keyd_master *master, struct fk_child *child)
     return send_go(child, load->conf->signer_user);
 }
 
-/* Configuration and listeners: at the start, and at a change. */
-static int send_set(struct fk_keyd_master *master, struct fk_child *child)
+/* Configuration and listeners: at the start, and before a change. */
+static int send_set(struct fk_child *child, const struct fk_keyd_load *load,
+                    const struct fk_keyd_sockets *sockets)
 {
-    int err = fk_child_send_fd(child, FK_PROC_CONFIG, master->current->generation,
-                               master->current->bundle_fd);
+    int err = fk_child_send_fd(child, FK_PROC_CONFIG, load->generation, load->bundle_fd);
 
-    for (size_t i = 0; err == FK_OK && i < master->sockets.n_listens; i++)
-        err = fk_child_send_fd(child, FK_PROC_LISTEN, (uint32_t)i, master->sockets.listens[i].fd);
+    for (size_t i = 0; err == FK_OK && i < sockets->n_listens; i++)
+        err = fk_child_send_fd(child, FK_PROC_LISTEN, (uint32_t)i, sockets->listens[i].fd);
     return err;
+}
+
+static void prepare_front(struct fk_keyd_master *master, struct fk_child *child)
+{
+    uint32_t generation = master->pending->generation;
+    int err;
+
+    fk_keyd_place(child)->asked = generation;
+    if ((err = send_set(child, master->pending, &master->pending_sockets)) == FK_OK)
+        err = fk_child_send_fd(child, FK_PROC_PREPARE, generation, -1);
+    if (err != FK_OK) /* it is going, or time will tell */
+        fk_log(FK_LOG_WARN, "cannot tell a front of a configuration", fk_error(err));
 }
 
 static int start_front(struct fk_keyd_master *master, struct fk_child *child)
@@ -175,9 +188,13 @@ static int start_front(struct fk_keyd_master *master, struct fk_child *child)
     int err;
 
     if ((err = send_metrics(child, master->metrics_fd, master->quota_fd, NULL)) != FK_OK ||
-        (err = send_set(master, child)) != FK_OK || (err = wire_child(master, child, ALL)) != FK_OK)
+        (err = send_set(child, master->current, &master->sockets)) != FK_OK ||
+        (err = wire_child(master, child, ALL)) != FK_OK ||
+        (err = send_go(child, master->current->conf->user)) != FK_OK)
         return err;
-    return send_go(child, master->current->conf->user);
+    if (master->preparing)
+        prepare_front(master, child);
+    return FK_OK;
 }
 
 static int start_audit(struct fk_keyd_master *master, struct fk_child *child)
@@ -298,6 +315,46 @@ void fk_keyd_adjust_children(struct fk_keyd_master *master)
 
 /* --- changes --- */
 
+static bool is_running_front(const struct fk_child *child)
+{
+    const struct fk_keyd_place *place = fk_keyd_place(child);
+
+    return place->role == FK_KEYD_FRONT && place->up && !fk_child_retired(child);
+}
+
+void fk_keyd_prepare_fronts(struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (is_running_front(child))
+            prepare_front(master, child);
+}
+
+void fk_keyd_forget_fronts(struct fk_keyd_master *master, uint32_t generation)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (is_running_front(child) && fk_keyd_place(child)->asked == generation)
+            (void)fk_child_send_fd(child, FK_PROC_FORGET, 0, -1);
+}
+
+bool fk_keyd_fronts_prepared(const struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+    unsigned n = 0;
+
+    while ((child = fk_super_next(master->super, child)) != NULL) {
+        if (!is_running_front(child))
+            continue;
+        if (fk_keyd_place(child)->prepared != master->pending->generation)
+            return false;
+        n++;
+    }
+    return n > 0;
+}
+
 void fk_keyd_switch_fronts(struct fk_keyd_master *master)
 {
     struct fk_child *child = NULL;
@@ -312,8 +369,7 @@ void fk_keyd_switch_fronts(struct fk_keyd_master *master)
         if (place->role != FK_KEYD_FRONT)
             continue;
         place->ready = false;
-        if (send_set(master, child) == FK_OK &&
-            wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK)
+        if (wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK)
             (void)send_go(child, "");
     }
 }
@@ -337,6 +393,17 @@ void fk_keyd_switch_audit(struct fk_keyd_master *master)
 
     if (child != NULL && fk_keyd_place(child)->up)
         (void)fk_child_send_fd(child, FK_PROC_LOG, 0, master->audit_fd);
+}
+
+bool fk_keyd_fronts_serve(const struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->role == FK_KEYD_FRONT && !fk_child_retired(child) &&
+            !fk_keyd_place(child)->ready)
+            return false;
+    return true;
 }
 
 bool fk_keyd_all_ready(const struct fk_keyd_master *master)
@@ -375,6 +442,8 @@ static void on_ready(struct fk_keyd_master *master, struct fk_child *child)
     struct fk_keyd_place *place = fk_keyd_place(child);
 
     place->ready = true;
+    if (place->role == FK_KEYD_FRONT)
+        fk_keyd_settled(master);
     if (place->role != FK_KEYD_SIGNER)
         return;
     if (master->pending != NULL && place->generation == master->pending->generation)
@@ -383,16 +452,39 @@ static void on_ready(struct fk_keyd_master *master, struct fk_child *child)
         (void)wire_child(master, child, ALL);
 }
 
+static void on_prepared(struct fk_keyd_master *master, struct fk_child *child, uint32_t generation)
+{
+    fk_keyd_place(child)->prepared = generation;
+    if (master->preparing && generation == master->pending->generation)
+        fk_keyd_pending_prepared(master);
+}
+
+/*
+ * At the start there is nothing else to serve: a front that refuses is the end. Later one that
+ * refuses what others serve ends, and is started again.
+ */
 static void on_failed(struct fk_keyd_master *master, struct fk_child *child,
                       const struct fk_procmsg *msg)
 {
     const struct fk_keyd_place *place = fk_keyd_place(child);
+    char why[FK_PROC_DATA_MAX + 64];
 
     fk_log(FK_LOG_ERROR, "process refused what it was sent", fk_str("role", fk_child_role(child)),
            fk_uint("index", fk_child_index(child)), fk_strn("reason", msg->data, msg->len));
+    (void)snprintf(why, sizeof why, "a %s refused it: %.*s",
+                   place->role == FK_KEYD_SIGNER ? "signer" : "front", (int)msg->len,
+                   (const char *)msg->data);
     if (place->role == FK_KEYD_SIGNER && master->pending != NULL &&
-        place->generation == master->pending->generation)
-        fk_keyd_pending_failed(master, "a signer refused the keys");
+        place->generation == master->pending->generation) {
+        fk_keyd_pending_failed(master, why);
+    } else if (place->role == FK_KEYD_FRONT && master->preparing &&
+               msg->arg == master->pending->generation) {
+        fk_keyd_pending_failed(master, why);
+    } else if (place->role == FK_KEYD_FRONT && !master->served && !master->draining) {
+        fk_log(FK_LOG_ERROR, "cannot start", fk_str("conf", master->path), fk_str("why", why));
+        master->status = 1;
+        fk_loop_stop(master->loop);
+    }
 }
 
 static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg)
@@ -402,6 +494,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
 
     if (msg->type == FK_PROC_READY)
         on_ready(master, child);
+    else if (msg->type == FK_PROC_PREPARED && role == FK_KEYD_FRONT)
+        on_prepared(master, child, msg->arg);
     else if (msg->type == FK_PROC_FAILED)
         on_failed(master, child, msg);
     else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_AUDIT)
@@ -429,7 +523,7 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     struct fk_keyd_master *master = ctx;
     struct fk_keyd_place *place = fk_keyd_place(child);
     enum fk_keyd_role role = place->role;
-    uint32_t generation = place->generation;
+    uint32_t generation = role == FK_KEYD_FRONT ? place->asked : place->generation;
 
     if (!gone)
         fk_log(FK_LOG_ERROR, "process died, starting it again",
@@ -438,6 +532,7 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
                fk_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
     place->up = false;
     place->ready = false;
+    place->asked = place->prepared = 0;
     if (role == FK_KEYD_FRONT) {
         fk_metrics_bury(master->metrics, fk_child_index(child));
         fk_quota_bury(master->quota, fk_child_index(child));
@@ -447,6 +542,9 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     if (role == FK_KEYD_SIGNER && master->pending != NULL &&
         generation == master->pending->generation)
         fk_keyd_pending_failed(master, "a signer died with the new keys");
+    if (role == FK_KEYD_FRONT && !gone && master->preparing &&
+        generation == master->pending->generation)
+        fk_keyd_pending_failed(master, "a front died with the new configuration");
     /* Fronts first: what they have under way needs signers and the audit process. */
     if (gone && master->draining && role == FK_KEYD_FRONT &&
         !any_left(master, FK_KEYD_FRONT, child))

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -187,6 +188,16 @@ class Daemon:
                     if role is None or words[2] == role.encode():
                         found.append(int(entry.name))
         return sorted(found)
+
+
+def limit_memory(pid):
+    """No more address space than it has: whatever it maps next fails. Asked as the user that it is."""
+    process = pathlib.Path("/proc") / str(pid)
+    size = int((process / "statm").read_text().split()[0]) * resource.getpagesize()
+    status = (process / "status").read_text()
+    user, group = (int(re.search(rf"^{name}:\t(\d+)", status, re.M)[1]) for name in ("Uid", "Gid"))
+    who = {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
+    run("prlimit", "--pid", pid, f"--as={size}:{size}", **who)
 
 
 def port_open(port, host="127.0.0.1"):

@@ -2,14 +2,13 @@
 import os
 import pathlib
 import re
-import resource
 import signal
 import threading
 
 import pytest
 
 from edgelib import Edge, Origin, http, site
-from harness import FARKEY, Daemon, channel_identity, control, curl, free_port, run, wait_until
+from harness import FARKEY, Daemon, channel_identity, control, curl, free_port, limit_memory, run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,11 @@ def kill_workers(edge):
     before = edge.daemon.children("edge-worker")
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not set(before) & set(edge.daemon.children("edge-worker")) and edge.status()["ready"],
-               "workers serve again")
+
+    def serve():
+        now = edge.daemon.children("edge-worker")
+        return len(now) == len(before) and not set(before) & set(now) and edge.status()["ready"]
+    wait_until(serve, "workers serve again")
 
 
 def channel_blocks(authority, folder):
@@ -98,16 +100,6 @@ def test_each_bad_option_is_refused_everywhere(daemons, folder, authority, pki, 
     assert served(edge, ca) == "hello from the origin"
     kill_workers(edge)
     assert served(edge, ca) == "hello from the origin"
-
-
-def limit_memory(pid):
-    """No more address space than it has: whatever it maps next fails. Asked as the user that it is."""
-    process = pathlib.Path("/proc") / str(pid)
-    size = int((process / "statm").read_text().split()[0]) * resource.getpagesize()
-    status = (process / "status").read_text()
-    user, group = (int(re.search(rf"^{name}:\t(\d+)", status, re.M)[1]) for name in ("Uid", "Gid"))
-    who = {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
-    run("prlimit", "--pid", pid, f"--as={size}:{size}", **who)
 
 
 @pytest.mark.parametrize("stem", ["old", "new"], ids=["same-keys", "new-keys"])

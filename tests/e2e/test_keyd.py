@@ -12,7 +12,7 @@ import struct
 import pytest
 
 import keyproto
-from harness import (FARKEY, PATIENCE, Daemon, channel_identity, control, free_port, make_key, port_open, run,
+from harness import (FARKEY, PATIENCE, Daemon, channel_identity, control, free_port, limit_memory, make_key, port_open, run,
                      wait_until)
 from keyproto import Channel, Closed, Refused
 
@@ -434,6 +434,31 @@ def test_bad_reload_keeps_the_old_set(keyserver, spoil, reason):
         channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
     with keyserver.edge() as channel:
         channel.ping()
+
+
+def test_front_that_refuses_keeps_the_old_set(keyserver):
+    before = generation(keyserver)
+    conf = keyserver.folder / "keyd.conf"
+    good = conf.read_text()
+    with keyserver.edge() as channel:
+        channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
+        limit_memory(keyserver.children("keyd-front")[0])
+        conf.write_text(good.replace('edge "edge1"', 'edge "edge9"'))
+        answer = control(keyserver.folder / "run/keyd.sock", "reload")
+        assert answer.get("error", "").startswith("a front refused it: front: "), answer
+        assert keyserver.status()["generation"] == before and keyserver.status()["ready"]
+        channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
+    front = keyserver.children("keyd-front")[0]
+    os.kill(front, signal.SIGKILL)
+    wait_until(lambda: keyserver.children("keyd-front") not in ([], [front]) and keyserver.status()["ready"],
+               "another front")
+    with keyserver.edge() as channel:
+        channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
+    conf.write_text(good)
+    answer = control(keyserver.folder / "run/keyd.sock", "reload")
+    assert answer.get("ok") is True and keyserver.status()["ready"]  # when the answer comes
+    with keyserver.edge() as channel:
+        channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
 
 
 @pytest.mark.parametrize("name", ["keys/ec.example.key", "channel.key", "audit.key"])
