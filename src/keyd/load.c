@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "keyd/frontset.h"
@@ -190,6 +191,32 @@ static int renew_channel(struct fk_bundle *bundle, const struct fk_channel_conf 
     return err;
 }
 
+static bool has_key(const struct fk_store *store, const char *pattern)
+{
+    const struct fk_index_key *key;
+    int64_t not_after;
+
+    for (size_t i = 0; (key = fk_store_at(store, i, &not_after)) != NULL; i++)
+        for (size_t n = 0; n < key->n_names; n++)
+            if (fk_text_host_matches(pattern, key->names[n]))
+                return true;
+    return false;
+}
+
+/* No error: the key may be on its way. But a name that is misspelt is seen here, or by clients. */
+static void warn_of_no_keys(const struct fk_keyd_load *load)
+{
+    for (const struct fk_conf_block *b = load->conf->edges; b != NULL; b = b->next) {
+        const struct fk_keyd_edge_conf *edge = (const void *)b;
+
+        for (size_t i = 0; i < edge->keys.count; i++)
+            if (strchr(edge->keys.items[i], '*') == NULL &&
+                !has_key(load->store, edge->keys.items[i]))
+                fk_log(FK_LOG_WARN, "edge may use a key that is not there",
+                       fk_str("edge", b->title), fk_str("key", edge->keys.items[i]));
+    }
+}
+
 int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
                      const struct fk_keyd_load *frozen, const struct fk_keyd_load *previous,
                      struct fk_keyd_load **ret)
@@ -212,6 +239,8 @@ int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
                                          previous != NULL ? previous->store : NULL, &load->store));
     if (err == FK_OK)
         err = seal(bundle, path, frozen != NULL, verbose, load);
+    if (err == FK_OK)
+        warn_of_no_keys(load);
 out:
     fk_bundle_free(bundle);
     if (err == FK_OK || (err == FK_ERR_CONF && load->loaded != NULL)) {

@@ -19,9 +19,10 @@ struct fk_keyd_load {
 
 /*
  * Load generation `generation` from the file `path`, or, when `frozen` is not NULL, the keys and
- * the channel's files anew under the configuration of `frozen` as it was then. `previous` (may be
- * NULL) is what is served: for retired keys; with `verbose` fronts log everything. *ret is given
- * with FK_OK and, for its errors only, with FK_ERR_CONF. FK_ERR_NOMEM, FK_ERR_SYS.
+ * the channel's files anew under the configuration of `frozen` as it was then. A key that an edge
+ * may use by its name and that is not there is a warning in the log. `previous` (may be NULL) is
+ * what is served: for retired keys; with `verbose` fronts log everything. *ret is given with FK_OK
+ * and, for its errors only, with FK_ERR_CONF. FK_ERR_NOMEM, FK_ERR_SYS.
  */
 int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
                      const struct fk_keyd_load *frozen, const struct fk_keyd_load *previous,

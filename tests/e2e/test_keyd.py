@@ -436,6 +436,21 @@ def test_bad_reload_keeps_the_old_set(keyserver, spoil, reason):
         channel.ping()
 
 
+def test_warning_of_a_key_that_is_not_there(keyserver):
+    warned = r'edge may use a key that is not there edge="edge3" key="nobody\.example"'
+    assert "edge may use a key" not in keyserver.daemon.log()
+    with open(keyserver.folder / "keyd.conf", "a") as conf:
+        conf.write('edge "edge3" { keys = {"EC.example", "nobody.example", "*.nowhere.example", "*"} }\n')
+    assert control(keyserver.folder / "run/keyd.sock", "reload").get("ok") is True
+    assert re.findall("edge may use a key.*", keyserver.daemon.log()) == [
+        re.search(warned, keyserver.daemon.log())[0]]
+    # A key that comes later ends it.
+    before = generation(keyserver)
+    keyserver.add_key("nobody.example", "p256")
+    wait_until(lambda: generation(keyserver) > before, "the new key is in service")
+    assert len(re.findall(warned, keyserver.daemon.log())) == 1
+
+
 def test_front_that_refuses_keeps_the_old_set(keyserver):
     before = generation(keyserver)
     conf = keyserver.folder / "keyd.conf"
