@@ -481,8 +481,14 @@ static int outcome(const struct probe *probe, enum fk_sandbox profile, bool as_n
 
 static int expected(const struct probe *probe, unsigned profile)
 {
-    if ((probe->works & profile) != 0)
-        return probe->run == try_open_hosts && !have_landlock() ? EACCES : 0;
+    if ((probe->works & profile) != 0) {
+        if (probe->run != try_open_hosts)
+            return 0;
+        if (!have_landlock())
+            return EACCES;
+        /* Not every root has the file: a bare debootstrap makes none. */
+        return result(access("/etc/hosts", R_OK));
+    }
     return (probe->killed & profile) != 0 ? KILLED : EACCES;
 }
 
