@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "loop/notify.h"
 
 #include <string.h>
@@ -270,7 +271,7 @@ static int begin(struct fk_master *master)
     if ((err = fk_sockets_open(master->sockets, loaded->root, why)) != FK_OK)
         return err;
     warn(master);
-    master->new_keys = memcmp(loaded->keys, master->loaded->keys, sizeof loaded->keys) != 0;
+    master->new_keys = !fk_equal_ct(loaded->keys, master->loaded->keys, sizeof loaded->keys);
     if (master->new_keys &&
         (err = fk_master_start_signers(master, loaded, &master->next_keys)) != FK_OK)
         return fk_why_set(why, err, "cannot start signers: %s", fk_err_text(err));

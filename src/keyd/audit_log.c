@@ -552,7 +552,7 @@ static int take_drain(struct audit *audit, const struct fk_procmsg *msg)
 
 static int take_message(struct audit *audit, struct fk_procmsg *msg)
 {
-    switch ((enum fk_proc_type)msg->type) {
+    switch (msg->type) {
     case FK_PROC_LOG:
         return take_log(audit, msg);
     case FK_PROC_PEER:
@@ -563,24 +563,9 @@ static int take_message(struct audit *audit, struct fk_procmsg *msg)
         return begin_serving(audit, msg);
     case FK_PROC_DRAIN:
         return take_drain(audit, msg);
-    case FK_PROC_CONFIG:
-    case FK_PROC_KEYS:
-    case FK_PROC_LISTEN:
-    case FK_PROC_TICKETS:
-    case FK_PROC_READY:
-    case FK_PROC_FAILED:
-    case FK_PROC_PREPARE:
-    case FK_PROC_PREPARED:
-    case FK_PROC_FORGET:
-    case FK_PROC_COMMAND:
-    case FK_PROC_ANSWER:
-    case FK_PROC_SESSIONS:
-    case FK_PROC_STATUS:
-    case FK_PROC_PING:
-    case FK_PROC_PONG:
-        break;
+    default:
+        return FK_ERR_UNEXPECTED;
     }
-    return FK_ERR_UNEXPECTED;
 }
 
 static void refuse(struct audit *audit, int err)

@@ -134,7 +134,7 @@ static int begin_serving(struct signer *signer, const struct fk_procmsg *msg)
 
 static int take_message(struct signer *signer, struct fk_procmsg *msg)
 {
-    switch ((enum fk_proc_type)msg->type) {
+    switch (msg->type) {
     case FK_PROC_KEYS:
         return take_keys(signer, msg);
     case FK_PROC_METRICS:
@@ -147,24 +147,9 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
         signer->draining = true;
         signer->deadline_us = fk_clock_us() + (uint64_t)msg->arg * 1000000;
         return FK_OK;
-    case FK_PROC_CONFIG:
-    case FK_PROC_LISTEN:
-    case FK_PROC_LOG:
-    case FK_PROC_TICKETS:
-    case FK_PROC_READY:
-    case FK_PROC_FAILED:
-    case FK_PROC_PREPARE:
-    case FK_PROC_PREPARED:
-    case FK_PROC_FORGET:
-    case FK_PROC_COMMAND:
-    case FK_PROC_ANSWER:
-    case FK_PROC_SESSIONS:
-    case FK_PROC_STATUS:
-    case FK_PROC_PING:
-    case FK_PROC_PONG:
-        break;
+    default:
+        return FK_ERR_UNEXPECTED;
     }
-    return FK_ERR_UNEXPECTED;
 }
 
 static void read_control(struct signer *signer)
