@@ -47,6 +47,8 @@ def readyz(pair, part):
 def test_stopped_process_is_replaced(pair, part, role):
     daemon = getattr(pair, part)
     harness.wait_until(lambda: readyz(pair, part) == 200, "ready at first")
+    # Every process has been through its loop after loading: no more is forgiven it.
+    harness.wait_until(lambda: pair.get(check=False)[0] == 0, "handshakes at first")
     before = len(daemon.log())
     (victim,) = daemon.children(role)
     os.kill(victim, signal.SIGSTOP)
