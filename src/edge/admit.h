@@ -6,7 +6,7 @@
 #define FK_EDGE_ADMIT_H
 
 #include "edge/conf.h"
-#include "loop/addr.h"
+#include "loop/peers.h"
 
 struct fk_admit; /* counts of one worker; outlives reloads */
 
@@ -15,7 +15,7 @@ void fk_admit_free(struct fk_admit *admit);
 
 /* A client that was let in; zero: none. Its address is kept so that it can be let out. */
 struct fk_admitted {
-    struct fk_admit_entry *entry; /* NULL: addresses were not counted then */
+    struct fk_peer *peer; /* NULL: addresses were not counted then */
     bool counted;
 };
 
@@ -24,7 +24,7 @@ void fk_admit_connection(struct fk_admit *admit, struct fk_admitted *ret);
 
 /*
  * Count it for its client's address, once that is known. FK_ERR_LIMIT: too many connections of this
- * address. FK_ERR_NOMEM. IPv6 clients are counted by /64, which is what one of them owns.
+ * address. FK_ERR_NOMEM. See loop/peers.h.
  */
 int fk_admit_address(struct fk_admit *admit, const struct fk_edge_limits *limits,
                      const struct fk_addr *peer, struct fk_admitted *admitted);
