@@ -51,13 +51,14 @@ struct fk_keyd_admin_conf {
 struct fk_keyd_limits_conf {
     struct fk_conf_block block;
     uint64_t connections;         /* of one front */
+    uint64_t address_handshakes;  /* of one address in one front; 0: not bounded */
     uint64_t channel_outstanding; /* requests under way on one channel */
     uint64_t outstanding;         /* requests under way in one front */
     uint64_t output;              /* bytes that one slow reader may leave unread */
-    uint64_t handshake_timeout, idle_timeout, frame_timeout, write_timeout; /* us */
-    uint64_t deadline;                                                      /* of one operation */
-    uint64_t retire; /* us a replaced key is served on */
-    uint64_t drain;  /* us at most */
+    uint64_t hello_timeout, handshake_timeout, idle_timeout, frame_timeout, write_timeout; /* us */
+    uint64_t deadline; /* of one operation */
+    uint64_t retire;   /* us a replaced key is served on */
+    uint64_t drain;    /* us at most */
 };
 
 struct fk_keyd_conf {

@@ -61,8 +61,8 @@ static void listen_again(struct fk_front *front)
 /* A quarter of the shortest time that anything waits for, between 5 ms and 1 s. */
 static uint64_t tick_length(const struct fk_keyd_limits_conf *limits)
 {
-    const uint64_t times[] = {limits->handshake_timeout, limits->idle_timeout,
-                              limits->frame_timeout, limits->write_timeout};
+    const uint64_t times[] = {limits->hello_timeout, limits->handshake_timeout,
+                              limits->idle_timeout, limits->frame_timeout, limits->write_timeout};
     uint64_t length = 4000000;
 
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
@@ -137,9 +137,11 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     struct fk_front *front = calloc(1, sizeof *front);
     int err = FK_ERR_NOMEM;
 
-    if (front == NULL ||
+    if (front == NULL || (err = fk_peers_new(&front->strangers)) != FK_OK ||
         (err = fk_signer_pool_new(loop, set->limits->deadline, (uint32_t)set->limits->outstanding,
                                   &front->pool)) != FK_OK) {
+        if (front != NULL)
+            fk_peers_free(front->strangers);
         free(front);
         fk_front_set_free(set);
         return err;
@@ -170,6 +172,7 @@ void fk_front_free(struct fk_front *front)
     close_listeners(front);
     while (!fk_list_empty(&front->conns))
         fk_front_conn_close(fk_container(front->conns.next, struct fk_front_conn, link));
+    fk_peers_free(front->strangers);
     fk_signer_pool_free(front->pool);
     fk_front_requests_fini(front);
     fk_timer_stop(&front->tick);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "keyd/front.h"
 #include "keyd/metrics.h"
+#include "loop/peers.h"
 #include "signer/client.h"
 #include "tls/channel.h"
 #include "wire/keymsg.h"
@@ -27,9 +28,10 @@ struct fk_front {
     struct fk_list listeners; /* struct fk_front_listener */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
-    size_t n_handshaking;      /* of them: peer not known yet */
-    struct fk_list handshakes; /* these, by fk_front_conn.handshake, oldest first */
-    uint64_t last_conn;        /* id given last */
+    size_t n_handshaking;       /* of them: peer not known yet */
+    struct fk_list handshakes;  /* these, by fk_front_conn.handshake, oldest first */
+    struct fk_peers *strangers; /* these, counted by address */
+    uint64_t last_conn;         /* id given last */
     struct fk_list free_requests;
     size_t outstanding;     /* requests with the signers */
     struct fk_list orphans; /* requests whose channel is gone */
@@ -58,6 +60,7 @@ struct fk_front_listener {
 struct fk_front_conn {
     struct fk_list link;
     struct fk_list handshake; /* in front->handshakes until the peer is known */
+    struct fk_peer *stranger; /* and counted here; NULL: nowhere */
     struct fk_front *front;
     struct fk_channel_io *io;
     uint64_t id;
@@ -121,6 +124,18 @@ void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 void fk_front_conn_send_error(struct fk_front_conn *conn, uint32_t id, int err);
 /* Close it if it is doomed, or idle while the front drains. */
 void fk_front_conn_settle(struct fk_front_conn *conn);
+
+/* --- frontdoor.c --- */
+
+/*
+ * Why a connection from `addr` cannot be taken; FK_OK: it can, others may have been closed for it.
+ * ret_stranger is what it is counted under (or NULL), owned by the caller; ret_metric counts why.
+ */
+int fk_front_admit(const struct fk_front_listener *listener, const struct fk_addr *addr,
+                   struct fk_peer **ret_stranger, enum fk_keyd_metric *ret_metric);
+/* Count it among those that have to prove who they are (`stranger` is taken); and no longer. */
+void fk_front_stranger(struct fk_front_conn *conn, struct fk_peer *stranger);
+void fk_front_acquainted(struct fk_front_conn *conn);
 
 /* --- frontop.c --- */
 

@@ -109,8 +109,7 @@ static void on_open(struct fk_front_conn *conn)
         conn->doomed = true;
         return;
     }
-    front->n_handshaking--;
-    fk_list_del(&conn->handshake);
+    fk_front_acquainted(conn);
     conn->since_us = fk_loop_now_us(front->loop);
     fk_front_count(front, FK_KEYD_CONNECTIONS);
     fk_log_limited(&conn->account->opened, FK_LOG_INFO, "channel open",
@@ -259,50 +258,8 @@ static void on_channel(void *owner, enum fk_channel_event event, int err)
     fk_front_conn_settle(conn);
 }
 
-static bool has_place(const struct fk_front *front)
-{
-    const uint64_t max = front->set->limits->connections;
-
-    /* Half of the places are for peers that have proved who they are. */
-    return front->n_conns < max && front->n_handshaking < max / 2 + 1;
-}
-
-/*
- * A place for a newcomer, if need be that of the oldest peer which has not proved who it is. An
- * edge's handshake takes milliseconds; whoever only holds places would have to fill all of them
- * anew within that time to keep edges out.
- */
-static bool make_room(struct fk_front *front)
-{
-    struct fk_front_conn *oldest;
-    char text[FK_ADDR_TEXT_SIZE];
-
-    if (has_place(front))
-        return true;
-    if (fk_list_empty(&front->handshakes))
-        return false;
-    oldest = fk_container(front->handshakes.next, struct fk_front_conn, handshake);
-    fk_front_count(front, FK_KEYD_REFUSED_FULL);
-    fk_log_limited(&front->accept_limit, FK_LOG_WARN, "handshake gives way to a newer one",
-                   peer_field(oldest, text));
-    fk_front_conn_close(oldest);
-    return has_place(front);
-}
-
-/* Why a new connection cannot be taken, before anything is spent on it; FK_OK: it can. */
-static int admit(const struct fk_front_listener *listener, const struct fk_addr *peer,
-                 enum fk_keyd_metric *ret_metric)
-{
-    struct fk_front *front = listener->front;
-
-    *ret_metric = FK_KEYD_REFUSED_ADDRESS;
-    if (!fk_addr_permitted(peer, &listener->allow, &listener->deny))
-        return FK_ERR_DENIED;
-    *ret_metric = FK_KEYD_REFUSED_FULL;
-    return make_room(front) ? FK_OK : FK_ERR_LIMIT;
-}
-
-static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer)
+static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer,
+                 struct fk_peer *stranger)
 {
     struct fk_front *front = listener->front;
     bool dialect1 = listener->conf->dialect1;
@@ -335,8 +292,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     }
     front->last_conn++;
     front->n_conns++;
-    front->n_handshaking++;
-    fk_list_append(&front->handshakes, &conn->handshake);
+    fk_front_stranger(conn, stranger);
     fk_list_append(&front->conns, &conn->link);
     fk_metric_set(front->options.metrics, FK_KEYD_CONNECTED, front->n_conns);
     return FK_OK;
@@ -347,12 +303,14 @@ void fk_front_conn_accept(const struct fk_front_listener *listener, int fd,
 {
     struct fk_front *front = listener->front;
     enum fk_keyd_metric metric;
+    struct fk_peer *stranger;
     char text[FK_ADDR_TEXT_SIZE];
     int err;
 
-    if ((err = admit(listener, peer, &metric)) == FK_OK) {
+    if ((err = fk_front_admit(listener, peer, &stranger, &metric)) == FK_OK) {
         metric = FK_KEYD_REFUSED_TLS;
-        err = start(listener, fd, peer);
+        if ((err = start(listener, fd, peer, stranger)) != FK_OK)
+            fk_peers_leave(front->strangers, &stranger);
     } else {
         fk_close(&fd);
     }
@@ -378,10 +336,9 @@ void fk_front_conn_close(struct fk_front_conn *conn)
     if (conn->slot != NULL)
         fk_quota_channel_close(conn->slot, front->options.index);
     else
-        front->n_handshaking--;
+        fk_front_acquainted(conn);
     fk_defer_stop(&conn->more);
     fk_channel_io_free(conn->io);
-    fk_list_del(&conn->handshake);
     fk_list_del(&conn->link);
     front->n_conns--;
     fk_metric_set(front->options.metrics, FK_KEYD_CONNECTED, front->n_conns);
@@ -401,14 +358,25 @@ void fk_front_conn_settle(struct fk_front_conn *conn)
         fk_defer_start(&front->resume); /* which tells the owner */
 }
 
+static bool has_said_hello(const struct fk_front_conn *conn)
+{
+    OSSL_HANDSHAKE_STATE state = SSL_get_state(fk_channel_io_ssl(conn->io));
+
+    return state != TLS_ST_BEFORE && state != TLS_ST_SR_CLNT_HELLO;
+}
+
 /* The reason why its time is over, or NULL. */
 static const char *expiry(struct fk_front_conn *conn, uint64_t now)
 {
     const struct fk_keyd_limits_conf *limits = conn->front->set->limits;
     uint64_t waiting = fk_buf_len(fk_channel_io_out(conn->io));
 
+    if (conn->edge == NULL && now - conn->since_us > limits->handshake_timeout)
+        return "handshake";
     if (conn->edge == NULL)
-        return now - conn->since_us > limits->handshake_timeout ? "handshake" : NULL;
+        return now - conn->since_us > limits->hello_timeout && !has_said_hello(conn)
+                   ? "no ClientHello"
+                   : NULL;
     if (waiting == 0 || conn->taken - waiting != conn->written_mark) {
         conn->written_mark = conn->taken - waiting;
         conn->written_us = now;

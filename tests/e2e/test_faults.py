@@ -2,8 +2,11 @@
 
 Seeds: K11 (channel lost and made anew), K12 (several key servers).
 """
+import contextlib
+import itertools
 import os
 import re
+import selectors
 import signal
 import socket
 import ssl
@@ -324,6 +327,49 @@ def test_fewer_descriptors_than_clients(pair, daemons):
         sock.close()
     harness.wait_until(lambda: works(pair), "service after descriptors ran out")
     assert pair.edge.alive()
+
+
+def take_places(port, addresses, held, over):
+    """
+    Connections that say nothing or little, from each address in turn: `held` of them at a time, a new one for each
+    that the server closes, until `over` is set.
+    """
+    first_bytes = [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x16\x03\x01\x40\x00" + bytes(2000)]
+    turns = itertools.count()
+    with selectors.DefaultSelector() as places:
+        while not over.is_set():
+            while len(places.get_map()) < held:
+                turn = next(turns)
+                sock = socket.create_connection(("127.0.0.1", port), 1, (addresses[turn % len(addresses)], 0))
+                with contextlib.suppress(OSError):  # closed already: noticed below
+                    sock.sendall(first_bytes[turn % len(first_bytes)])
+                places.register(sock, selectors.EVENT_READ)
+            for key, _ in places.select(0.05):
+                places.unregister(key.fileobj)
+                key.fileobj.close()
+        for key in list(places.get_map().values()):
+            key.fileobj.close()
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.2"], [f"127.0.{i // 200}.{2 + i % 200}" for i in range(400)]],
+                         ids=["one", "many"])
+def test_strangers_do_not_keep_edges_out(pair, daemons, addresses):
+    """An edge whose channels are not open yet gets in while others fill the places of a front."""
+    pair.options["keyd_options"] = "fronts = 1 signers = 1 limits { connections = 400 address_handshakes = 64 }"
+    pair.write_keyd()
+    pair.start_keyd(daemons)
+    over = threading.Event()
+    flood = threading.Thread(target=take_places, args=(pair.keyd_port, addresses, 300, over))
+    flood.start()
+    try:
+        pair.keyd.wait_log("handshake gives way to a newer one")
+        pair.start_edge(daemons)
+        harness.wait_until(lambda: works(pair), "handshakes in the flood")
+        assert flood.is_alive()
+    finally:
+        over.set()
+        flood.join()
+    assert pair.keyd.alive() and works(pair)
 
 
 def test_disk_full_stops_operations_by_default(folder, authority, site_authority, origin, daemons):

@@ -315,6 +315,52 @@ static void silent_peers_do_not_keep_edges_out(void **state)
     stop_front();
 }
 
+/* One address has filled its places: its oldest gives way, be it to an edge at the same address. */
+static void one_address_does_not_take_all_places(void **state)
+{
+    enum { SILENT = 3 };
+    struct edge one;
+    int fds[SILENT];
+
+    (void)state;
+    start_front("connections = 100 address_handshakes = 2");
+    for (size_t i = 0; i < SILENT; i++) {
+        fds[i] = connect_silently();
+        UNTIL(front->last_conn == i + 1);
+    }
+    UNTIL(is_closed(fds[0]));
+    assert_int_equal(front->n_handshaking, 2);
+    assert_false(is_closed(fds[1]));
+    connect_edge(&one, client_ctx);
+    assert_true(one.open);
+    assert_true(is_closed(fds[1]));
+    assert_int_equal(front->n_handshaking, 1); /* an edge counts no longer */
+    for (size_t i = 0; i < SILENT; i++)
+        fk_close(&fds[i]);
+    UNTIL(front->n_handshaking == 0);
+    hang_up(&one);
+    stop_front();
+}
+
+/* Part of a ClientHello is none. */
+static void a_hello_has_its_time(void **state)
+{
+    static const uint8_t part[] = {22, 3, 1, 0, 100, 1, 0, 0, 96, 3, 3};
+    int silent, slow;
+
+    (void)state;
+    start_front("hello_timeout = 40ms handshake_timeout = 600s");
+    silent = connect_silently();
+    slow = connect_silently();
+    UNTIL(front->n_handshaking == 2);
+    assert_int_equal(send(slow, part, sizeof part, 0), sizeof part);
+    UNTIL(is_closed(silent) && is_closed(slow));
+    assert_int_equal(front->n_handshaking, 0);
+    fk_close(&silent);
+    fk_close(&slow);
+    stop_front();
+}
+
 static void draining_answers_then_closes(void **state)
 {
     struct edge busy, idle;
@@ -507,6 +553,8 @@ int main(int argc, char **argv)
         CASE(front_may_end_with_requests_under_way),
         CASE(stranger_is_closed),
         CASE(silent_peers_do_not_keep_edges_out),
+        CASE(one_address_does_not_take_all_places),
+        CASE(a_hello_has_its_time),
         CASE(draining_answers_then_closes),
         CASE(change_of_sets_keeps_or_ends_channels),
         CASE(info_comes_in_pages),

@@ -90,8 +90,8 @@ static void descriptors_are_taken_without_memory(void **state)
         assert_int_equal(failmalloc_live(), 0);
         assert_err(err, fired ? FK_ERR_NOMEM : FK_OK);
     } while (fired);
-    /* front, pool, its slots, listener, two lists of ranges, signer */
-    assert_int_equal(n - 1, 7);
+    /* front, its table of peers, pool, its slots, listener, two lists of ranges, signer */
+    assert_int_equal(n - 1, 8);
     listen_block = usual;
 }
 
@@ -145,7 +145,7 @@ static void connections_without_memory_are_closed(void **state)
         serve_one(1);
         end_without_leak();
     } while (fired);
-    assert_int_equal(n - 1, 3); /* the connection, its channel, the SSL */
+    assert_int_equal(n - 1, 4); /* its address, the connection, its channel, the SSL */
 }
 
 /*
