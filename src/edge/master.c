@@ -420,8 +420,10 @@ static int start(struct fk_master *master)
     fk_master_set_log_level(master);
     master->generation = master->last_generation = 1;
     master->n_workers = fk_edge_workers(master->loaded->root);
-    if ((err = fk_loop_new(&master->loop)) != FK_OK ||
-        (err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
+    if ((err = fk_loop_new(&master->loop)) != FK_OK)
+        return err;
+    fk_master_admin_init(master); /* whatever has a loop can be ended, see fini() */
+    if ((err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, master->loaded->root, &why)) != FK_OK ||
         (err = fk_metrics_create(fk_edge_metrics, master->n_workers, &master->metrics_fd)) !=
@@ -432,7 +434,6 @@ static int start(struct fk_master *master)
     if (master->sessions > 0 &&
         (err = fk_sescache_create(master->sessions, &master->sessions_fd)) != FK_OK)
         return err;
-    fk_master_admin_init(master);
     if ((err = fk_master_admin_listen(master)) != FK_OK)
         return err;
     fk_timer_init(&master->ticket_timer, master->loop, on_ticket_timer);

@@ -114,6 +114,43 @@ static int duplicate(int fd, int *ret)
     return FK_OK;
 }
 
+/* Whether a socket of ours has this port, on whatever address: only then may it be shared. */
+static bool is_ours(const struct fk_sockets *sockets, const struct fk_addr *addr)
+{
+    const struct fk_list *item;
+    struct fk_addr local;
+
+    fk_list_each (item, &sockets->groups) {
+        const struct group *group = fk_container(item, struct group, link);
+
+        if (fk_sock_local(group->fds[0], &local) == FK_OK && local.storage.ss_family != AF_UNIX &&
+            fk_addr_port(&local) == fk_addr_port(addr))
+            return true;
+    }
+    return false;
+}
+
+/* One socket for each worker. UNIX sockets share one: a path can be bound once. */
+static int open_sockets(const struct fk_sockets *sockets, struct fk_addr *addr,
+                        const struct fk_listen_options *options, int fds[])
+{
+    bool local = addr->storage.ss_family == AF_UNIX;
+    int err = FK_OK;
+
+    if (!local && !is_ours(sockets, addr))
+        err = fk_sock_probe(addr, options);
+    for (unsigned i = 0; err == FK_OK && i < sockets->n_workers; i++) {
+        if (i > 0 && local)
+            err = duplicate(fds[0], &fds[i]);
+        else
+            err = fk_sock_listen(addr, options, &fds[i]);
+        /* Port 0: the kernel's choice for the first worker is the port of all. */
+        if (err == FK_OK && i == 0 && !local && fk_addr_port(addr) == 0)
+            err = fk_sock_local(fds[0], addr);
+    }
+    return err;
+}
+
 static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *listen,
                       struct fk_why *why)
 {
@@ -129,17 +166,8 @@ static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *l
 
     if (group == NULL)
         return FK_ERR_NOMEM;
-    err = fk_addr_parse(listen->block.title, &addr);
-    for (unsigned i = 0; err == FK_OK && i < sockets->n_workers; i++) {
-        /* All workers share one UNIX socket: a path can be bound once. */
-        if (i > 0 && addr.storage.ss_family == AF_UNIX)
-            err = duplicate(group->fds[0], &group->fds[i]);
-        else
-            err = fk_sock_listen(&addr, &options, &group->fds[i]);
-        /* Port 0: the kernel's choice for the first worker is the port of all. */
-        if (err == FK_OK && i == 0 && addr.storage.ss_family != AF_UNIX && fk_addr_port(&addr) == 0)
-            err = fk_sock_local(group->fds[0], &addr);
-    }
+    if ((err = fk_addr_parse(listen->block.title, &addr)) == FK_OK)
+        err = open_sockets(sockets, &addr, &options, group->fds);
     if (err != FK_OK) {
         int number = errno;
 

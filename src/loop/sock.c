@@ -100,7 +100,9 @@ static bool bind_listener(int fd, const struct fk_addr *addr, unsigned mode)
     return result == 0;
 }
 
-int fk_sock_listen(const struct fk_addr *addr, const struct fk_listen_options *options, int *ret_fd)
+/* A bound socket that listens if `backlog` is positive. */
+static int open_listener(const struct fk_addr *addr, const struct fk_listen_options *options,
+                         int backlog, int *ret_fd)
 {
     int fd = socket(addr->storage.ss_family, SOCK_STREAM | SOCK_FLAGS, 0);
     int saved;
@@ -108,7 +110,7 @@ int fk_sock_listen(const struct fk_addr *addr, const struct fk_listen_options *o
     if (fd < 0)
         return FK_ERR_SYS;
     if (!prepare_listener(fd, addr, options) || !bind_listener(fd, addr, options->mode) ||
-        listen(fd, options->backlog > 0 ? options->backlog : INT_MAX) != 0) {
+        (backlog > 0 && listen(fd, backlog) != 0)) {
         saved = errno;
         fk_close(&fd);
         errno = saved;
@@ -116,6 +118,23 @@ int fk_sock_listen(const struct fk_addr *addr, const struct fk_listen_options *o
     }
     *ret_fd = fd;
     return FK_OK;
+}
+
+int fk_sock_listen(const struct fk_addr *addr, const struct fk_listen_options *options, int *ret_fd)
+{
+    return open_listener(addr, options, options->backlog > 0 ? options->backlog : INT_MAX, ret_fd);
+}
+
+int fk_sock_probe(const struct fk_addr *addr, const struct fk_listen_options *options)
+{
+    struct fk_listen_options alone = *options;
+    int fd;
+    int err;
+
+    alone.reuse_port = false;
+    if ((err = open_listener(addr, &alone, 0, &fd)) == FK_OK)
+        fk_close(&fd);
+    return err;
 }
 
 /* Failures of the connection that was waiting, not of the listener: see accept(2). */

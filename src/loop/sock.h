@@ -20,6 +20,12 @@ struct fk_listen_options {
 int fk_sock_listen(const struct fk_addr *addr, const struct fk_listen_options *options,
                    int *ret_fd);
 
+/*
+ * Whether fk_sock_listen() would have the address to itself: with reuse_port another process of the
+ * same user could share it unnoticed. For IP addresses only. FK_ERR_SYS (EADDRINUSE).
+ */
+int fk_sock_probe(const struct fk_addr *addr, const struct fk_listen_options *options);
+
 /* FK_ERR_AGAIN when nobody waits; other failures are FK_ERR_SYS (EMFILE included). */
 int fk_sock_accept(int listener, int *ret_fd, struct fk_addr *ret_peer);
 

@@ -14,7 +14,7 @@ import pytest
 
 import edgelib
 from edgelib import Edge, HalfCloser, Origin, block, connect, context, http, resident, s_client, site
-from harness import PATIENCE, curl, free_port, run, wait_until
+from harness import FARKEY, PATIENCE, curl, free_port, run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -514,6 +514,27 @@ def test_reload_good_and_bad(daemons, folder, pki, ca, origin):
         tls.sendall(b"still here")
         assert tls.recv(20) == b"still here"
         tls.close()
+
+
+@pytest.mark.parametrize("taken", ["listen", "admin", "control"])
+def test_address_in_use_does_not_start(daemons, folder, pki, ca, origin, taken):
+    """Each of its own kind: the second edge says which, ends with 1, and leaves the first alone."""
+    edge = Edge(daemons, folder, [main_site(pki, origin.address)])
+    text = edge.conf.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as admin:
+        addresses = {"listen": f"127.0.0.1:{free_port()}", "admin": f"127.0.0.1:{free_port()}",
+                     "control": str(edge.folder / "run" / "second.sock")}
+        held = {"listen": f"127.0.0.1:{edge.port}", "admin": "127.0.0.1:%d" % admin.getsockname()[1],
+                "control": str(edge.folder / "run" / "edge.sock")}
+        addresses[taken] = held[taken]
+        text = re.sub(r'listen "[^"]*"', f'listen "{addresses["listen"]}"', text, count=1)
+        text += f'\ncontrol = "{addresses["control"]}"\nadmin {{ listen = "{addresses["admin"]}" }}\n'
+        second = edge.folder / "second.conf"
+        second.write_text(text)
+        done = run(FARKEY, "edge", "-c", second, check=False)
+    assert done.returncode == 1, done.stderr
+    assert re.search(rf'cannot listen address="?(unix:)?{re.escape(held[taken])}"?.*in use', done.stderr), done.stderr
+    assert fetch(edge, ca)[1] == "hello from the origin"
 
 
 def test_reload_under_load_drops_nothing(daemons, folder, pki, ca, origin):
