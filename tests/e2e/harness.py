@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import signal
@@ -37,11 +38,28 @@ def wait_until(condition, what, timeout=PATIENCE):
         _tick.wait(0.02)  # the poll interval
 
 
+# Below the ports that Linux gives to outgoing connections: those come and go.
+PORTS = range(10000, 32768)
+_reserved = []
+
+
 def free_port():
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """
+    A TCP port that nobody uses on any address. It stays ours until the end: whoever else asks here,
+    in this process or another, finds the UDP port of the same number taken.
+    """
+    while True:
+        port = random.choice(PORTS)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("0.0.0.0", port))
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return port
 
 
 def run(*command, check=True, timeout=PATIENCE, **options):
