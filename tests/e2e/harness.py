@@ -208,14 +208,19 @@ class Daemon:
         return sorted(found)
 
 
-def limit_memory(pid):
-    """No more address space than it has: whatever it maps next fails. Asked as the user that it is."""
+@contextlib.contextmanager
+def limited_memory(pid):
+    """For a while no more address space than it has: whatever it maps then fails. Asked as the user that it is."""
     process = pathlib.Path("/proc") / str(pid)
     size = int((process / "statm").read_text().split()[0]) * resource.getpagesize()
     status = (process / "status").read_text()
     user, group = (int(re.search(rf"^{name}:\t(\d+)", status, re.M)[1]) for name in ("Uid", "Gid"))
     who = {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
-    run("prlimit", "--pid", pid, f"--as={size}:{size}", **who)
+    run("prlimit", "--pid", pid, f"--as={size}:", **who)
+    try:
+        yield
+    finally:
+        run("prlimit", "--pid", pid, "--as=unlimited:", **who)
 
 
 def port_open(port, host="127.0.0.1"):

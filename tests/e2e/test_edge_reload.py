@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from edgelib import Edge, Origin, http, site
-from harness import FARKEY, Daemon, channel_identity, control, curl, free_port, limit_memory, run, wait_until
+from harness import FARKEY, Daemon, channel_identity, control, curl, free_port, limited_memory, run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ def test_each_bad_option_is_refused_everywhere(daemons, folder, authority, pki, 
 @pytest.mark.parametrize("stem", ["old", "new"], ids=["same-keys", "new-keys"])
 def test_one_worker_that_refuses_is_enough(daemons, folder, pki, ca, origin, stem):
     edge = Edge(daemons, folder, [main_site(pki, origin)], workers=2)
-    limit_memory(edge.daemon.children("edge-worker")[1])
     other = Origin(http(b"another origin"))
     edge.write([main_site(pki, other, stem)])
-    answer = reload_answer(edge)
+    with limited_memory(edge.daemon.children("edge-worker")[1]):
+        answer = reload_answer(edge)
     assert answer.get("error", "").startswith("a worker refused it: "), answer
     edge.daemon.wait_log("reload refused; the old configuration stays")
     status = edge.status()
@@ -118,7 +118,7 @@ def test_one_worker_that_refuses_is_enough(daemons, folder, pki, ca, origin, ste
         assert served(edge, ca) == "hello from the origin"
     # Signers for the refused keys are gone, those in service are not.
     wait_until(lambda: len(edge.daemon.children("signer")) == 2, "two signers")
-    kill_workers(edge)  # and with the limited one its limit
+    kill_workers(edge)
     assert served(edge, ca) == "hello from the origin"
     answer = reload_answer(edge)
     assert answer.get("ok") is True, answer

@@ -12,7 +12,7 @@ import struct
 import pytest
 
 import keyproto
-from harness import (FARKEY, PATIENCE, Daemon, channel_identity, control, free_port, limit_memory, make_key, port_open, run,
+from harness import (FARKEY, PATIENCE, Daemon, channel_identity, control, free_port, limited_memory, make_key, port_open, run,
                      wait_until)
 from keyproto import Channel, Closed, Refused
 
@@ -457,9 +457,9 @@ def test_front_that_refuses_keeps_the_old_set(keyserver):
     good = conf.read_text()
     with keyserver.edge() as channel:
         channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
-        limit_memory(keyserver.children("keyd-front")[0])
         conf.write_text(good.replace('edge "edge1"', 'edge "edge9"'))
-        answer = control(keyserver.folder / "run/keyd.sock", "reload")
+        with limited_memory(keyserver.children("keyd-front")[0]):
+            answer = control(keyserver.folder / "run/keyd.sock", "reload")
         assert answer.get("error", "").startswith("a front refused it: front: "), answer
         assert keyserver.status()["generation"] == before and keyserver.status()["ready"]
         channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
