@@ -95,8 +95,8 @@ struct fk_conf_kind {
     const char *help;
     /*
      * Check of a whole block after its options and kids; reports by fk_conf_complain(). May be
-     * NULL. Called only when nothing was wrong in the block before, so it may rely on what is
-     * required.
+     * NULL. Called also when something was wrong in the block before: what must not be judged,
+     * fk_conf_is_bad() tells.
      */
     void (*check)(void *block, struct fk_conf *conf);
 };
@@ -104,16 +104,18 @@ struct fk_conf_kind {
 struct fk_conf_block {
     struct fk_conf_block *next;
     const struct fk_conf_kind *kind;
-    char *title; /* NULL when the kind has none */
+    char *title; /* NULL when the kind has none; empty when it is missing, which is a mistake */
     struct fk_conf_where where;
     uint64_t set; /* bit i: option i of the kind was written in the file (not a default) */
     struct fk_conf_place *places; /* where option i was written: see fk_conf_option_where() */
+    struct fk_conf_doubt *doubt;  /* what was wrong with it: see fk_conf_is_bad() */
 };
 
 /*
  * Parse `path` read through `bundle` by the root kind's table. *ret is always given (free it), also
- * with FK_ERR_CONF, when fk_conf_error() tells what was wrong, in the order of files and lines.
- * FK_ERR_NOMEM gives nothing. Keeps nothing of the bundle. A relative path, and each path found in
+ * with FK_ERR_CONF, when fk_conf_error() tells what was wrong: later checks can go on with what
+ * fk_conf_is_bad() does not tell of, so that all mistakes are reported at once. FK_ERR_NOMEM gives
+ * nothing. Keeps nothing of the bundle. A relative path, and each path found in
  * the files, is relative to fk_bundle_base() or to the file that says it, so that a child which
  * opens the sealed bundle loads the same configuration by the same `path`.
  */
@@ -129,7 +131,27 @@ __attribute__((format(printf, 3, 4))) void fk_conf_complain(struct fk_conf *conf
                                                             const struct fk_conf_where *where,
                                                             const char *format, ...);
 
-/* Number of errors, and error `i` as "FILE:LINE: what; what to write instead". */
+/* The same where option `name` was written (NULL: at the title), which is bad from then on. */
+__attribute__((format(printf, 4, 5))) void fk_conf_blame(struct fk_conf *conf,
+                                                         const struct fk_conf_block *block,
+                                                         const char *name, const char *format, ...);
+
+/*
+ * Whether there is nothing to judge an option by: what was written for it was complained of, or it
+ * is absent and something complained of may have been meant for it (a name misspelt, a file not
+ * read). Its member then holds the default or nothing. `name` may also be the name of a kind of
+ * block in this block (some are missing, or have no good title), or NULL, for the title. A check
+ * that asks reports each mistake once and none that only follows from another.
+ */
+bool fk_conf_is_bad(const struct fk_conf_block *block, const char *name);
+
+/* Number of options and blocks whose names the tables do not have. */
+size_t fk_conf_unknown_count(const struct fk_conf *conf);
+
+/*
+ * Number of errors, and error `i` as "FILE:LINE: what; what to write instead", in the order of
+ * files and lines.
+ */
 size_t fk_conf_error_count(const struct fk_conf *conf);
 const char *fk_conf_error(const struct fk_conf *conf, size_t i);
 

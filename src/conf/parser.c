@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "conf/lexer.h"
+#include "conf/names.h"
 #include "conf/store.h"
 #include "conf/value.h"
 
@@ -40,17 +41,16 @@ struct load {
     struct fk_conf *conf;
     struct fk_bundle *bundle;
     struct source *source;
-    const char *directory; /* of the root file: what default paths are relative to */
-    size_t shown_from;     /* bytes of absolute paths that errors leave out */
-    uint64_t bytes;        /* of text read so far */
-    unsigned nest;         /* open blocks in the root */
-    const struct fk_conf_kind *kinds[FK_CONF_NEST_MAX + 1]; /* of the root and of those */
+    const char *directory;    /* of the root file: what default paths are relative to */
+    size_t shown_from;        /* bytes of absolute paths that errors leave out */
+    uint64_t bytes;           /* of text read so far */
+    struct fk_conf_nest nest; /* the open blocks */
     struct title *titles[TITLE_BUCKETS];
 };
 
 /* Items up to the block's "}" (inside) or the end of the file. */
 static void parse_items(struct load *load, struct fk_conf_block *block, bool inside);
-static void finish_block(struct load *load, struct fk_conf_block *block, size_t complaints_before);
+static void finish_block(struct load *load, struct fk_conf_block *block);
 static char *absolute(struct fk_conf *conf, const char *directory, const char *name, bool glob);
 
 /* --- where we are --- */
@@ -153,102 +153,6 @@ static void skip_body(struct load *load)
         else if (token->type == FK_TOKEN_CLOSE)
             depth--;
     }
-}
-
-/* --- names --- */
-
-static const char *block_name(const struct fk_conf_block *block, struct fk_conf_text *ret)
-{
-    char quoted[FK_CONF_QUOTE_SIZE];
-
-    ret->len = 0;
-    fk_conf_put(ret, "%s", block->kind->name);
-    if (block->title != NULL)
-        fk_conf_put(ret, " %s", fk_conf_quote(block->title, strlen(block->title), quoted));
-    return ret->text;
-}
-
-static bool is_name(const struct fk_token *token, const char *name)
-{
-    return token->len == strlen(name) && memcmp(token->text, name, token->len) == 0;
-}
-
-static const struct fk_conf_option *find_option(const struct fk_conf_kind *kind,
-                                                const struct fk_token *name)
-{
-    for (const struct fk_conf_option *option = kind->options; option->name != NULL; option++)
-        if (is_name(name, option->name))
-            return option;
-    return NULL;
-}
-
-static const struct fk_conf_kind *find_kid(const struct fk_conf_kind *kind,
-                                           const struct fk_token *name)
-{
-    for (size_t i = 0; kind->kids != NULL && kind->kids[i] != NULL; i++)
-        if (is_name(name, kind->kids[i]->name))
-            return kind->kids[i];
-    return NULL;
-}
-
-/* Options or blocks that a block takes, for a message. */
-static void put_known(const struct fk_conf_kind *kind, bool blocks, struct fk_conf_text *ret)
-{
-    const char *separator = "";
-
-    ret->len = 0;
-    ret->text[0] = '\0';
-    if (!blocks) {
-        for (size_t i = 0; kind->options[i].name != NULL; i++, separator = ", ")
-            fk_conf_put(ret, "%s%s", separator, kind->options[i].name);
-        return;
-    }
-    for (size_t i = 0; kind->kids != NULL && kind->kids[i] != NULL; i++, separator = ", ")
-        fk_conf_put(ret, "%s%s", separator, kind->kids[i]->name);
-}
-
-/* The kind of block around this one that would take the name, or NULL. */
-static const struct fk_conf_kind *find_home(const struct load *load, const struct fk_token *name,
-                                            bool is_block)
-{
-    for (unsigned i = load->nest; i-- > 0;)
-        if (is_block ? find_kid(load->kinds[i], name) != NULL
-                     : find_option(load->kinds[i], name) != NULL)
-            return load->kinds[i];
-    return NULL;
-}
-
-static void complain_unknown(struct load *load, const struct fk_conf_block *block,
-                             const struct fk_token *name, bool is_block)
-{
-    const struct fk_conf_kind *kind = block->kind, *home = find_home(load, name, is_block);
-    struct fk_conf_nearest nearest = {NULL, 0};
-    struct fk_conf_where where = where_at(load, name->line);
-    const char *what = is_block ? "block" : "option";
-    char quoted[FK_CONF_QUOTE_SIZE];
-    struct fk_conf_text owner, known;
-
-    for (size_t i = 0; !is_block && kind->options[i].name != NULL; i++)
-        fk_conf_consider(&nearest, name->text, name->len, kind->options[i].name);
-    for (size_t i = 0; is_block && kind->kids != NULL && kind->kids[i] != NULL; i++)
-        fk_conf_consider(&nearest, name->text, name->len, kind->kids[i]->name);
-    fk_conf_quote(name->text, name->len, quoted);
-    block_name(block, &owner);
-    put_known(kind, is_block, &known);
-    if (home != NULL)
-        fk_conf_complain(load->conf, &where,
-                         "%s %s does not belong in %s; write it in %s, or the "
-                         "\"}\" that is missing before it",
-                         what, quoted, owner.text, home->name);
-    else if (nearest.best != NULL)
-        fk_conf_complain(load->conf, &where, "unknown %s %s in %s; did you mean %s?", what, quoted,
-                         owner.text, nearest.best);
-    else if (known.text[0] != '\0')
-        fk_conf_complain(load->conf, &where, "unknown %s %s in %s; write one of: %s", what, quoted,
-                         owner.text, known.text);
-    else
-        fk_conf_complain(load->conf, &where, "unknown %s %s in %s; it takes no %ss, remove it",
-                         what, quoted, owner.text, what);
 }
 
 /* --- values --- */
@@ -414,6 +318,7 @@ static void store_value(struct load *load, struct fk_conf_block *block,
 
     ok = ok && fk_conf_value_store(load->conf, block, option, value);
     if (!ok) {
+        fk_conf_doubt(block, option->name);
         if (option->fallback != NULL)
             (void)fk_conf_value_default(load->conf, block, option, load->directory);
         return;
@@ -421,15 +326,17 @@ static void store_value(struct load *load, struct fk_conf_block *block,
     if (option->check == NULL)
         return;
     wrong = option->check((const char *)block + option->offset);
-    if (wrong != NULL)
-        fk_conf_complain(load->conf, &value->where, "%s: %s", option->name, wrong);
+    if (wrong == NULL)
+        return;
+    fk_conf_complain(load->conf, &value->where, "%s: %s", option->name, wrong);
+    fk_conf_doubt(block, option->name);
 }
 
 /* An option's name and its "=" were taken. */
 static void parse_option(struct load *load, struct fk_conf_block *block,
                          const struct fk_token *name)
 {
-    const struct fk_conf_option *option = find_option(block->kind, name);
+    const struct fk_conf_option *option = fk_conf_find_option(block->kind, name);
     struct fk_conf_where where = where_at(load, name->line), first;
     char *text = fk_conf_copy(load->conf, name->text, name->len);
     struct fk_conf_value value;
@@ -439,10 +346,12 @@ static void parse_option(struct load *load, struct fk_conf_block *block,
 
     if (text == NULL)
         return;
-    if (option == NULL && find_kid(block->kind, name) != NULL)
+    if (option == NULL && fk_conf_find_kid(block->kind, name) != NULL) {
         fk_conf_complain(load->conf, &where, "%s is a block; write %s { ... }", text, text);
-    else if (option == NULL)
-        complain_unknown(load, block, name, false);
+        fk_conf_doubt(block, text);
+    } else if (option == NULL) {
+        fk_conf_complain_unknown(load->conf, &load->nest, &where, name, false);
+    }
     ok = read_value(load, option != NULL ? option->name : "value", option, &value);
     if (option == NULL || load->conf->nomem)
         return;
@@ -451,7 +360,8 @@ static void parse_option(struct load *load, struct fk_conf_block *block,
         first = fk_conf_option_where(load->conf, block, option->name);
         fk_conf_complain(load->conf, &where,
                          "%s is set twice in %s; remove this one or the first, at %s:%u",
-                         option->name, block_name(block, &owner), first.file, first.line);
+                         option->name, fk_conf_block_name(block, &owner), first.file, first.line);
+        fk_conf_doubt(block, option->name);
         return;
     }
     block->places[index] = (struct fk_conf_place){load->source->file, name->line};
@@ -480,7 +390,8 @@ static struct fk_conf_block *new_block(struct load *load, const struct fk_conf_k
     block->kind = kind;
     block->where = where;
     block->places = fk_conf_alloc(load->conf, (options + 1) * sizeof block->places[0]);
-    return block->places != NULL ? block : NULL;
+    block->doubt = fk_conf_alloc(load->conf, sizeof *block->doubt);
+    return block->places != NULL && block->doubt != NULL ? block : NULL;
 }
 
 /* The lists of kids were built backwards. */
@@ -506,12 +417,12 @@ static void add_implied(struct load *load, struct fk_conf_block *parent,
     block = new_block(load, kind, parent->where);
     if (block == NULL)
         return;
-    finish_block(load, block, load->conf->complaints);
+    finish_block(load, block);
     *kids_of(parent, kind) = block;
 }
 
 /* All items were read: order, defaults, what is required, and the kind's own check. */
-static void finish_block(struct load *load, struct fk_conf_block *block, size_t complaints_before)
+static void finish_block(struct load *load, struct fk_conf_block *block)
 {
     const struct fk_conf_kind *kind = block->kind;
     struct fk_conf_text owner, expect;
@@ -526,16 +437,16 @@ static void finish_block(struct load *load, struct fk_conf_block *block, size_t 
 
         if (block->places[i].line != 0)
             continue;
-        if (option->required) {
-            fk_conf_value_expect(option, &expect);
-            fk_conf_complain(load->conf, &block->where,
-                             "%s: required option %s is missing; write %s = ... (%s)",
-                             block_name(block, &owner), option->name, option->name, expect.text);
-        } else if (option->fallback != NULL) {
+        if (option->fallback != NULL)
             (void)fk_conf_value_default(load->conf, block, option, load->directory);
-        }
+        if (!option->required || fk_conf_is_bad(block, option->name))
+            continue;
+        fk_conf_value_expect(option, &expect);
+        fk_conf_blame(load->conf, block, option->name,
+                      "%s: required option %s is missing; write %s = ... (%s)",
+                      fk_conf_block_name(block, &owner), option->name, option->name, expect.text);
     }
-    if (kind->check != NULL && !load->conf->nomem && load->conf->complaints == complaints_before)
+    if (kind->check != NULL && !load->conf->nomem)
         kind->check(block, load->conf);
 }
 
@@ -561,39 +472,51 @@ static const struct fk_conf_block *find_twin(struct load *load, const struct fk_
     return NULL;
 }
 
-/* The rules of titles and of blocks that may stand only once. */
-static void check_head(struct load *load, struct fk_conf_block *parent,
-                       const struct fk_conf_block *block)
+/* A missing title is an empty one from here on. */
+static void check_title(struct load *load, const struct fk_conf_block *parent,
+                        struct fk_conf_block *block, const char *title)
+{
+    const struct fk_conf_kind *kind = block->kind;
+
+    if (!kind->titled) {
+        if (title != NULL)
+            fk_conf_complain(load->conf, &block->where, "%s takes no title; write %s {", kind->name,
+                             kind->name);
+        return;
+    }
+    if (title != NULL && title[0] != '\0')
+        return;
+    if (title == NULL)
+        block->title = fk_conf_copy(load->conf, "", 0);
+    fk_conf_blame(load->conf, block, NULL,
+                  title == NULL ? "%s needs a title; write %s \"NAME\" {"
+                                : "title of %s is empty; write %s \"NAME\" {",
+                  kind->name, kind->name);
+    fk_conf_doubt(parent, kind->name);
+}
+
+/* The rule of titles that differ and of blocks that may stand only once. */
+static void check_twin(struct load *load, struct fk_conf_block *parent, struct fk_conf_block *block)
 {
     const struct fk_conf_kind *kind = block->kind;
     const struct fk_conf_block *first = NULL;
     struct fk_conf_text owner;
 
-    if (kind->titled && block->title == NULL)
-        fk_conf_complain(load->conf, &block->where, "%s needs a title; write %s \"NAME\" {",
-                         kind->name, kind->name);
-    else if (kind->titled && block->title[0] == '\0')
-        fk_conf_complain(load->conf, &block->where, "title of %s is empty; write %s \"NAME\" {",
-                         kind->name, kind->name);
-    else if (kind->titled)
+    if (kind->titled && !fk_conf_is_bad(block, NULL))
         first = find_twin(load, parent, block);
-    else if (block->title != NULL)
-        fk_conf_complain(load->conf, &block->where, "%s takes no title; write %s {", kind->name,
-                         kind->name);
     if (kind->once)
         for (first = *kids_of(parent, kind); first != NULL && first->next != NULL;)
             first = first->next;
     if (first != NULL)
-        fk_conf_complain(load->conf, &block->where,
-                         "second block %s; merge it into the first, at %s:%u, or remove it",
-                         block_name(block, &owner), first->where.file, first->where.line);
+        fk_conf_blame(load->conf, block, NULL,
+                      "second block %s; merge it into the first, at %s:%u, or remove it",
+                      fk_conf_block_name(block, &owner), first->where.file, first->where.line);
 }
 
 /* A block's items; its "{" was taken. */
 static void parse_body(struct load *load, struct fk_conf_block *parent,
                        const struct fk_conf_kind *kind, const struct fk_token *name, char *title)
 {
-    size_t complaints_before = load->conf->complaints;
     struct fk_conf_block *block = new_block(load, kind, where_at(load, name->line));
 
     if (block == NULL)
@@ -603,13 +526,16 @@ static void parse_body(struct load *load, struct fk_conf_block *parent,
         block->title = absolute(load->conf, load->source->directory, title, false);
     if (load->conf->nomem)
         return;
-    check_head(load, parent, block);
+    check_title(load, parent, block, title);
+    if (load->conf->nomem)
+        return;
+    check_twin(load, parent, block);
     block->next = *kids_of(parent, kind);
     *kids_of(parent, kind) = block;
-    load->kinds[++load->nest] = kind;
+    load->nest.blocks[++load->nest.depth] = block;
     parse_items(load, block, true);
-    load->nest--;
-    finish_block(load, block, complaints_before);
+    load->nest.depth--;
+    finish_block(load, block);
 }
 
 /* Take the "{" of a block, or tell that it is missing. True when the block's items follow. */
@@ -652,25 +578,35 @@ static char *read_title(struct load *load, const struct fk_token *name)
 static void parse_block(struct load *load, struct fk_conf_block *parent,
                         const struct fk_token *name)
 {
-    const struct fk_conf_kind *kind = find_kid(parent->kind, name);
-    const struct fk_conf_option *option = find_option(parent->kind, name);
+    const struct fk_conf_kind *kind = fk_conf_find_kid(parent->kind, name);
+    const struct fk_conf_option *option = fk_conf_find_option(parent->kind, name);
     struct fk_conf_where where = where_at(load, name->line);
     char *title = read_title(load, name);
 
-    if (load->conf->nomem || !open_block(load, name))
+    if (load->conf->nomem)
         return;
-    if (kind != NULL && load->nest < FK_CONF_NEST_MAX) {
+    if (!open_block(load, name)) {
+        if (kind != NULL)
+            fk_conf_doubt(parent, kind->name);
+        else
+            fk_conf_doubt_absent(parent);
+        return;
+    }
+    if (kind != NULL && load->nest.depth < FK_CONF_NEST_MAX) {
         parse_body(load, parent, kind, name, title);
         return;
     }
-    if (kind != NULL)
+    if (kind != NULL) {
         fk_conf_complain(load->conf, &where, "blocks in blocks too deep; write at most %d",
                          FK_CONF_NEST_MAX);
-    else if (option != NULL)
+        fk_conf_doubt(parent, kind->name);
+    } else if (option != NULL) {
         fk_conf_complain(load->conf, &where, "%s is an option; write %s = ...", option->name,
                          option->name);
-    else
-        complain_unknown(load, parent, name, true);
+        fk_conf_doubt(parent, option->name);
+    } else {
+        fk_conf_complain_unknown(load->conf, &load->nest, &where, name, true);
+    }
     skip_body(load);
 }
 
@@ -755,8 +691,10 @@ static void parse_file(struct load *load, struct fk_conf_block *block, const cha
 {
     struct source source = {.outer = load->source, .path = path};
 
-    if (!may_read(load, path, where) || !read_text(load, path, where, &source.lexer))
+    if (!may_read(load, path, where) || !read_text(load, path, where, &source.lexer)) {
+        fk_conf_doubt_absent(block);
         return;
+    }
     source.directory = directory_of(load->conf, path);
     source.file = fk_conf_add_file(load->conf, shown(load, path));
     if (load->conf->nomem)
@@ -794,8 +732,10 @@ static void parse_include(struct load *load, struct fk_conf_block *block)
     bool glob;
     int err;
 
-    if (take(load)->fault != FK_FAULT_NONE)
+    if (take(load)->fault != FK_FAULT_NONE) {
+        fk_conf_doubt_absent(block);
         return;
+    }
     name = fk_token_value(load->conf, &load->source->token);
     glob = name != NULL && strpbrk(name, "*?[") != NULL;
     path = name == NULL ? NULL : absolute(load->conf, load->source->directory, name, glob);
@@ -806,6 +746,8 @@ static void parse_include(struct load *load, struct fk_conf_block *block)
         return;
     }
     err = fk_bundle_glob(load->bundle, path, &paths, &count);
+    if (err != FK_OK)
+        fk_conf_doubt_absent(block);
     if (err == FK_ERR_NOMEM)
         load->conf->nomem = true;
     else if (err != FK_OK)
@@ -826,12 +768,19 @@ static void complain_item(struct load *load, const struct fk_conf_block *block,
     struct fk_token next = look(load, 0);
     struct fk_conf_where where = where_at(load, name->line);
     char quoted[FK_CONF_QUOTE_SIZE], found[FK_CONF_QUOTE_SIZE];
+    const struct fk_conf_option *option = fk_conf_find_option(block->kind, name);
+    const struct fk_conf_kind *kid = fk_conf_find_kid(block->kind, name);
     const char *form = "\"=\" and a value, or a block";
 
-    if (find_option(block->kind, name) != NULL)
+    if (option != NULL) {
         form = "\"=\" and a value";
-    else if (find_kid(block->kind, name) != NULL)
+        fk_conf_doubt(block, option->name);
+    } else if (kid != NULL) {
         form = "a block { ... }";
+        fk_conf_doubt(block, kid->name);
+    } else {
+        fk_conf_doubt_absent(block);
+    }
     fk_conf_complain(load->conf, &where, "%s is followed by %s; write %s after it",
                      fk_conf_quote(name->text, name->len, quoted), token_name(&next, found), form);
     resynchronise(load);
@@ -843,19 +792,20 @@ static void parse_item(struct load *load, struct fk_conf_block *block)
     struct fk_conf_where where = where_now(load);
     bool opens = next.type == FK_TOKEN_OPEN || look(load, 1).type == FK_TOKEN_OPEN;
 
-    if (is_name(&name, "include")) {
+    if (fk_token_is(&name, "include")) {
         if (next.type == FK_TOKEN_STRING) {
             parse_include(load, block);
             return;
         }
         fk_conf_complain(load->conf, &where, "no file name after include; write include \"FILE\"");
+        fk_conf_doubt_absent(block);
         resynchronise(load);
     } else if (next.type == FK_TOKEN_EQUALS) {
         (void)take(load);
         parse_option(load, block, &name);
     } else if (opens && next.type != FK_TOKEN_CLOSE && next.type != FK_TOKEN_COMMA) {
         parse_block(load, block, &name);
-    } else if (next.type == FK_TOKEN_STRING && find_kid(block->kind, &name) != NULL) {
+    } else if (next.type == FK_TOKEN_STRING && fk_conf_find_kid(block->kind, &name) != NULL) {
         parse_block(load, block, &name);
     } else {
         complain_item(load, block, &name);
@@ -881,7 +831,7 @@ static void parse_items(struct load *load, struct fk_conf_block *block, bool ins
                 fk_conf_complain(load->conf, &where,
                                  "%s, opened at line %u, is not closed; write "
                                  "\"}\" at its end",
-                                 block_name(block, &owner), block->where.line);
+                                 fk_conf_block_name(block, &owner), block->where.line);
             return;
         }
         if (next.type == FK_TOKEN_CLOSE && inside)
@@ -893,6 +843,7 @@ static void parse_items(struct load *load, struct fk_conf_block *block, bool ins
         fk_conf_complain(load->conf, &where,
                          "expected a name, found %s; write NAME = VALUE or NAME { ... }",
                          token_name(&next, quoted));
+        fk_conf_doubt_absent(block);
         if (next.type == FK_TOKEN_OPEN)
             skip_body(load);
         resynchronise(load);
@@ -921,17 +872,19 @@ static void load_root(struct load *load, const char *path)
     conf->root = load->directory == NULL ? NULL : new_block(load, conf->kind, where);
     if (conf->root == NULL)
         return;
+    load->nest.blocks[0] = conf->root;
     where.line = 0; /* the file itself: no line of it has been read */
     parse_file(load, conf->root, full, &where);
-    /* A file that was not read lacks nothing that is worth a word. */
     if (conf->n_files > 0)
-        finish_block(load, conf->root, 0);
+        conf->root->where.file = conf->files[0];
+    if (!conf->nomem)
+        finish_block(load, conf->root);
 }
 
 int fk_conf_load(const struct fk_conf_kind *root, const char *path, struct fk_bundle *bundle,
                  struct fk_conf **ret)
 {
-    struct load load = {.bundle = bundle, .kinds = {root}};
+    struct load load = {.bundle = bundle};
     int err = fk_conf_store_new(root, &load.conf);
 
     if (err != FK_OK)
@@ -941,7 +894,6 @@ int fk_conf_load(const struct fk_conf_kind *root, const char *path, struct fk_bu
         fk_conf_free(load.conf);
         return FK_ERR_NOMEM;
     }
-    fk_conf_sort_errors(load.conf);
     *ret = load.conf;
     return load.conf->n_errors == 0 ? FK_OK : FK_ERR_CONF;
 }

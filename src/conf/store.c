@@ -121,34 +121,67 @@ static bool grow_errors(struct fk_conf *conf)
     return true;
 }
 
-void fk_conf_complain(struct fk_conf *conf, const struct fk_conf_where *where, const char *format,
-                      ...)
+static uint32_t file_index(const struct fk_conf *conf, const char *file)
 {
+    uint32_t i = 0;
+
+    while (i < conf->n_files && conf->files[i] != file)
+        i++;
+    return i;
+}
+
+/* Errors stand in the order of files and lines, those of one line as they were found. */
+static void insert_error(struct fk_conf *conf, struct fk_conf_error error, bool last)
+{
+    size_t at = conf->n_errors++;
+
+    for (; !last && at > 0; at--) {
+        const struct fk_conf_error *before = &conf->errors[at - 1];
+
+        if (before->file < error.file || (before->file == error.file && before->line <= error.line))
+            break;
+        conf->errors[at] = *before;
+    }
+    conf->errors[at] = error;
+}
+
+void fk_conf_vcomplain(struct fk_conf *conf, const struct fk_conf_where *where, const char *format,
+                       va_list args)
+{
+    bool full = conf->n_errors == FK_CONF_ERRORS_MAX;
     char text[FK_CONF_ERROR_SIZE];
-    va_list args;
     char *copy;
     int n;
 
-    conf->complaints++;
     if (conf->n_errors > FK_CONF_ERRORS_MAX || conf->nomem)
         return;
-    if (conf->n_errors == FK_CONF_ERRORS_MAX)
-        format = "too many errors; mend those above first";
     if (where->line == 0)
         n = snprintf(text, sizeof text, "%s: ", where->file);
     else
         n = snprintf(text, sizeof text, "%s:%u: ", where->file, where->line);
     if (n < 0 || (size_t)n >= sizeof text)
         n = 0; /* a file name of a kilobyte: the text matters more */
-    va_start(args, format);
-    vsnprintf(text + n, sizeof text - (size_t)n, format, args);
-    va_end(args);
+    if (full)
+        snprintf(text + n, sizeof text - (size_t)n, "too many errors; mend those above first");
+    else
+        vsnprintf(text + n, sizeof text - (size_t)n, format, args);
     copy = fk_conf_copy(conf, text, strlen(text));
     if (copy == NULL || !grow_errors(conf)) {
         conf->nomem = true;
         return;
     }
-    conf->errors[conf->n_errors++] = (struct fk_conf_error){*where, copy};
+    insert_error(conf, (struct fk_conf_error){file_index(conf, where->file), where->line, copy},
+                 full);
+}
+
+void fk_conf_complain(struct fk_conf *conf, const struct fk_conf_where *where, const char *format,
+                      ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fk_conf_vcomplain(conf, where, format, args);
+    va_end(args);
 }
 
 size_t fk_conf_error_count(const struct fk_conf *conf)
@@ -161,34 +194,9 @@ const char *fk_conf_error(const struct fk_conf *conf, size_t i)
     return i < conf->n_errors ? conf->errors[i].text : out_of_memory;
 }
 
-static uint32_t file_index(const struct fk_conf *conf, const char *file)
+size_t fk_conf_unknown_count(const struct fk_conf *conf)
 {
-    uint32_t i = 0;
-
-    while (i < conf->n_files && conf->files[i] != file)
-        i++;
-    return i;
-}
-
-static bool stands_before(const struct fk_conf *conf, const struct fk_conf_error *a,
-                          const struct fk_conf_error *b)
-{
-    uint32_t file_a = file_index(conf, a->where.file), file_b = file_index(conf, b->where.file);
-
-    return file_a != file_b ? file_a < file_b : a->where.line < b->where.line;
-}
-
-/* Insertion sort: stable, and there are few. */
-void fk_conf_sort_errors(struct fk_conf *conf)
-{
-    for (size_t i = 1; i < conf->n_errors && i < FK_CONF_ERRORS_MAX; i++) {
-        struct fk_conf_error error = conf->errors[i];
-        size_t at = i;
-
-        for (; at > 0 && stands_before(conf, &error, &conf->errors[at - 1]); at--)
-            conf->errors[at] = conf->errors[at - 1];
-        conf->errors[at] = error;
-    }
+    return conf->unknown;
 }
 
 void *fk_conf_root(struct fk_conf *conf)
@@ -196,26 +204,26 @@ void *fk_conf_root(struct fk_conf *conf)
     return conf->root;
 }
 
-static size_t option_index(const struct fk_conf_block *block, const char *name)
+size_t fk_conf_option_index(const struct fk_conf_kind *kind, const char *name)
 {
-    const struct fk_conf_option *option = block->kind->options;
     size_t i = 0;
 
-    while (option[i].name != NULL && strcmp(option[i].name, name) != 0)
+    while (kind->options[i].name != NULL && strcmp(kind->options[i].name, name) != 0)
         i++;
-    assert(option[i].name != NULL);
+    assert(kind->options[i].name != NULL);
     return i;
 }
 
 bool fk_conf_is_set(const struct fk_conf_block *block, const char *name)
 {
-    return (block->set >> option_index(block, name) & 1) != 0;
+    return (block->set >> fk_conf_option_index(block->kind, name) & 1) != 0;
 }
 
 int fk_conf_set_default(struct fk_conf *conf, struct fk_conf_block *block, const char *name,
                         const char *value)
 {
-    const struct fk_conf_option *option = &block->kind->options[option_index(block, name)];
+    const struct fk_conf_option *option =
+        &block->kind->options[fk_conf_option_index(block->kind, name)];
     char *copy;
 
     assert(option->type == FK_CONF_STRING && option->fallback == NULL);
@@ -230,7 +238,7 @@ int fk_conf_set_default(struct fk_conf *conf, struct fk_conf_block *block, const
 struct fk_conf_where fk_conf_option_where(const struct fk_conf *conf,
                                           const struct fk_conf_block *block, const char *name)
 {
-    const struct fk_conf_place *place = &block->places[option_index(block, name)];
+    const struct fk_conf_place *place = &block->places[fk_conf_option_index(block->kind, name)];
 
     if (place->line == 0)
         return block->where;

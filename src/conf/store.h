@@ -7,10 +7,13 @@
 
 #include "conf/conf.h"
 
+#include <stdarg.h>
+
 struct fk_conf_chunk;
 
 struct fk_conf_error {
-    struct fk_conf_where where;
+    uint32_t file; /* index of fk_conf.files; n_files: none of them */
+    uint32_t line;
     const char *text; /* "FILE:LINE: ..." */
 };
 
@@ -18,6 +21,14 @@ struct fk_conf_error {
 struct fk_conf_place {
     uint32_t file;
     uint32_t line; /* 0: not written */
+};
+
+/* What of a block was complained of: see fk_conf_is_bad(). */
+struct fk_conf_doubt {
+    uint64_t options; /* bit i: option i of the kind */
+    uint64_t kids;    /* bit i: some block of its kind i */
+    bool title;
+    bool absent; /* whatever is not there may have been meant to be */
 };
 
 struct fk_conf {
@@ -30,8 +41,8 @@ struct fk_conf {
     struct fk_conf_error *errors;
     size_t n_errors;
     size_t cap_errors;
-    size_t complaints; /* errors found, kept or not */
-    bool nomem;        /* an allocation failed: what is here is incomplete */
+    size_t unknown; /* names that no table has */
+    bool nomem;     /* an allocation failed: what is here is incomplete */
 };
 
 /* An empty configuration. FK_ERR_NOMEM. */
@@ -47,8 +58,17 @@ char *fk_conf_copy(struct fk_conf *conf, const char *text, size_t len);
 /* Enter a file's name; its index, or UINT32_MAX with conf->nomem set. */
 uint32_t fk_conf_add_file(struct fk_conf *conf, const char *name);
 
-/* Put the errors in the order of files and lines. */
-void fk_conf_sort_errors(struct fk_conf *conf);
+/* As fk_conf_complain(). */
+void fk_conf_vcomplain(struct fk_conf *conf, const struct fk_conf_where *where, const char *format,
+                       va_list args);
+
+/* Index of an option in its kind's table; the table has it. */
+size_t fk_conf_option_index(const struct fk_conf_kind *kind, const char *name);
+
+/* Mark what fk_conf_is_bad() tells: an option or kind of block by name, the title (NULL). */
+void fk_conf_doubt(const struct fk_conf_block *block, const char *name);
+/* ... and anything that is absent. */
+void fk_conf_doubt_absent(const struct fk_conf_block *block);
 
 /* Text of the user's for a message: in quotes, escaped, cut. */
 #define FK_CONF_QUOTE_SIZE 96

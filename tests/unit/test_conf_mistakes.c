@@ -145,7 +145,8 @@ static const struct {
     {"channel { ca = x }", "/c:1: channel: required option certificate is missing; write "
                            "certificate = ... (the name of a file: \"...\")\n"},
     {"site \"s\" {\nmode = local\n}\n", "/c:1: mode local needs a key; write key = \"FILE\"\n"},
-    {"site \"s\" {\nmode = local note = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
+    {"site \"s\" {\nmode = local note = bad\n}\n",
+     "/c:1: mode local needs a key; write key = \"FILE\"\n/c:2: note: is bad; write \"good\"\n"},
     {"site \"s\" {\nnote = bad\n}\n", "/c:2: note: is bad; write \"good\"\n"},
     {"site \"s\" {\nmode = {sign}\n}\n",
      "/c:2: mode: a list where one value belongs; write one of: sign, decrypt, local\n"},
@@ -285,6 +286,103 @@ static void mistakes_come_in_the_order_of_lines(void **state)
         "of a file: \"...\")\n"
         "/c:7: unexpected ';'; remove it, a new line or a space is enough\n"
         "/c:9: count: \"many\" is not a whole number; write a whole number\n");
+    sample_unload(&input);
+}
+
+/* What only follows from a mistake is not told: the missing option is the one that is misspelt. */
+static void consequences_are_not_told(void **state)
+{
+    static const struct {
+        const char *text, *errors;
+    } rows[] = {
+        {"channel {\ncertifcate = a\nca = b\n}\n",
+         "/c:2: unknown option \"certifcate\" in channel; did you mean certificate?\n"},
+        {"channel {\ncertificate = a\nwhatever = b\n}\n",
+         "/c:3: unknown option \"whatever\" in channel; write one of: certificate, ca\n"},
+        {"channel {\ncertificate = \"\"\nca = b\n}\n",
+         "/c:2: certificate: \"\" is no file name; write the name of a file: \"...\"\n"},
+        {"channel {\ncertificate = a\ninclude \"none\"\n}\n",
+         "/c:3: cannot read \"/none\": no such file; write the name of a file that can be read\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct sample input;
+        char errors[1024];
+
+        assert_err(sample_load(&input, "/c", rows[i].text, strlen(rows[i].text)), FK_ERR_CONF);
+        sample_errors(input.conf, errors, sizeof errors);
+        assert_string_equal(errors, rows[i].errors);
+        sample_unload(&input);
+    }
+}
+
+static bool is_bad(const char *text, const char *option, const char *of_site)
+{
+    struct sample input;
+    const struct top *top;
+    bool bad;
+
+    (void)sample_load(&input, "/c", text, strlen(text));
+    top = fk_conf_root(input.conf);
+    bad = of_site != NULL ? fk_conf_is_bad(top->sites, of_site[0] != '\0' ? of_site : NULL)
+                          : fk_conf_is_bad(&top->block, option);
+    sample_unload(&input);
+    return bad;
+}
+
+/* What later checks must not judge, and what they can whatever else is wrong. */
+static void what_is_bad_is_known(void **state)
+{
+    (void)state;
+    assert_false(is_bad("count = 3", "count", NULL));
+    assert_false(is_bad("user = a", "count", NULL));
+    assert_true(is_bad("count = x", "count", NULL));
+    assert_false(is_bad("count = x", "user", NULL));
+    assert_true(is_bad("count = 1 count = 2", "count", NULL));
+    assert_true(is_bad("count { }", "count", NULL));
+    assert_true(is_bad("count 3", "count", NULL));
+    assert_true(is_bad("cout = 3", "count", NULL));
+    assert_false(is_bad("cout = 3", "user", NULL));
+    assert_true(is_bad("completely_else = 3", "user", NULL));
+    assert_false(is_bad("completely_else = 3 user = a", "user", NULL));
+    assert_true(is_bad("completely_else = 3", "site", NULL));
+    assert_true(is_bad("sites \"a\" { }", "site", NULL));
+    assert_false(is_bad("sites \"a\" { }", "channel", NULL));
+    assert_true(is_bad("site { }", "site", NULL));
+    assert_true(is_bad("site \"a\" { user = x }", "user", NULL)); /* a "}" missing, it may be */
+    assert_false(is_bad("site \"a\" { mode = x }", "site", NULL));
+    assert_true(is_bad("include \"none\"", "site", NULL));
+    assert_true(is_bad("site { }", NULL, ""));
+    assert_true(is_bad("site \"\" { }", NULL, ""));
+    assert_false(is_bad("site \"a\" { mode = x }", NULL, ""));
+    assert_true(is_bad("site \"a\" { mode = x }", NULL, "mode"));
+    assert_true(is_bad("site \"a\" { note = bad }", NULL, "note"));
+    assert_false(is_bad("site \"a\" { note = bad }", NULL, "mode"));
+}
+
+/* Later complaints take their places among the earlier ones. */
+static void later_complaints_are_put_in_order(void **state)
+{
+    static const char text[] = "count = x\nsite \"a\" {\nkey = k\n}\nuser =\n";
+    const struct top *top;
+    struct sample input;
+    char errors[1024];
+
+    (void)state;
+    assert_err(sample_load(&input, "/c", text, strlen(text)), FK_ERR_CONF);
+    top = fk_conf_root(input.conf);
+    fk_conf_blame(input.conf, top->sites, "key", "third");
+    fk_conf_blame(input.conf, top->sites, NULL, "second");
+    fk_conf_blame(input.conf, top->sites, "key", "fourth");
+    fk_conf_complain(input.conf, &top->block.where, "%s", "after the first");
+    sample_errors(input.conf, errors, sizeof errors);
+    assert_string_equal(errors, "/c:1: count: \"x\" is not a whole number; write a whole number\n"
+                                "/c:1: after the first\n"
+                                "/c:2: second\n/c:3: third\n/c:3: fourth\n"
+                                "/c:5: user: no value after \"=\"; write a text: \"...\"\n");
+    assert_true(fk_conf_is_bad(top->sites, "key"));
+    assert_true(fk_conf_is_bad(top->sites, NULL));
     sample_unload(&input);
 }
 
@@ -502,6 +600,8 @@ static void long_lists_have_a_limit(void **state)
 UNIT_MAIN(cmocka_unit_test(every_mistake_is_told_with_its_remedy),
           cmocka_unit_test(nul_bytes_are_told),
           cmocka_unit_test(mistakes_come_in_the_order_of_lines),
+          cmocka_unit_test(consequences_are_not_told), cmocka_unit_test(what_is_bad_is_known),
+          cmocka_unit_test(later_complaints_are_put_in_order),
           cmocka_unit_test(included_files_count_as_if_written_there),
           cmocka_unit_test(mistakes_of_included_files_name_them),
           cmocka_unit_test(cycle_of_includes_is_told_once), cmocka_unit_test(includes_have_limits),
