@@ -328,6 +328,14 @@ bool fk_proc_same_user(const char *a, const char *b)
     return look_up(a, &uid_a, &gid) == FK_OK && look_up(b, &uid_b, &gid) == FK_OK && uid_a == uid_b;
 }
 
+bool fk_proc_lacks_user(const char *user)
+{
+    uid_t uid;
+    gid_t gid;
+
+    return look_up(user, &uid, &gid) == FK_ERR_NOT_FOUND;
+}
+
 /* True when nothing of the old identity is left and there is no way back. */
 static bool dropped_for_good(uid_t uid, gid_t gid)
 {

@@ -123,4 +123,7 @@ const char *fk_proc_default_user(const char *account);
 /* Whether two users, as for fk_proc_drop(), are one uid; false when one is unknown. */
 bool fk_proc_same_user(const char *a, const char *b);
 
+/* Whether this host has no such user; false also when that cannot be found out now. */
+bool fk_proc_lacks_user(const char *user);
+
 #endif
