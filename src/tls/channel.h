@@ -41,6 +41,21 @@ struct fk_channel_identity {
 int fk_channel_ctx_new(const struct fk_channel_identity *identity, bool server, bool allow_tls12,
                        SSL_CTX **ret);
 
+enum fk_channel_part {
+    FK_CHANNEL_CERTIFICATE,
+    FK_CHANNEL_KEY,
+    FK_CHANNEL_CA,
+    FK_CHANNEL_CRL,
+    FK_CHANNEL_PARTS
+};
+
+/*
+ * Try each part of an identity by itself, as fk_channel_ctx_new() would use it: its error, FK_OK
+ * also for a part that is not there (NULL). FK_ERR_NOMEM.
+ */
+int fk_channel_identity_try(const struct fk_channel_identity *identity,
+                            int ret_faults[FK_CHANNEL_PARTS]);
+
 /*
  * The verified peer's name for a role: copies NAME of the one URI SAN "farkey:ROLE:NAME".
  * FK_ERR_DENIED when the certificate has none, several, another role's, or a NAME of other than

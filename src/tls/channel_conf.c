@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define PARTS 4
-
 struct part {
     const char *what;
     const char *path; /* NULL: not there */
@@ -17,13 +15,14 @@ struct part {
 };
 
 static void list_parts(const struct fk_channel_conf *channel, struct fk_channel_identity *id,
-                       struct part ret[PARTS])
+                       struct part ret[FK_CHANNEL_PARTS])
 {
-    const struct part parts[PARTS] = {
-        {"certificate", channel->certificate, &id->certificate, &id->certificate_len},
-        {"key", channel->key, &id->key, &id->key_len},
-        {"ca", channel->ca, &id->ca, &id->ca_len},
-        {"crl", channel->crl, &id->crl, &id->crl_len},
+    const struct part parts[FK_CHANNEL_PARTS] = {
+        [FK_CHANNEL_CERTIFICATE] = {"certificate", channel->certificate, &id->certificate,
+                                    &id->certificate_len},
+        [FK_CHANNEL_KEY] = {"key", channel->key, &id->key, &id->key_len},
+        [FK_CHANNEL_CA] = {"ca", channel->ca, &id->ca, &id->ca_len},
+        [FK_CHANNEL_CRL] = {"crl", channel->crl, &id->crl, &id->crl_len},
     };
 
     memcpy(ret, parts, sizeof parts);
@@ -43,11 +42,11 @@ int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle
                          struct fk_channel_identity *ret)
 {
     struct fk_channel_identity id = {.crl = NULL};
-    struct part parts[PARTS];
+    struct part parts[FK_CHANNEL_PARTS];
     int err = FK_OK;
 
     list_parts(channel, &id, parts);
-    for (size_t i = 0; err == FK_OK && i < PARTS; i++)
+    for (size_t i = 0; err == FK_OK && i < FK_CHANNEL_PARTS; i++)
         err = read_part(channel, bundle, &parts[i]);
     if (err == FK_OK)
         *ret = id;
@@ -55,46 +54,76 @@ int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle
 }
 
 struct trial {
-    struct fk_channel_identity id;
+    struct fk_channel_identity id; /* what could be read of it */
+    bool whole;
     bool server, allow_tls12;
+    int faults[FK_CHANNEL_PARTS];
 };
 
+static bool has_fault(const int faults[FK_CHANNEL_PARTS])
+{
+    for (size_t i = 0; i < FK_CHANNEL_PARTS; i++)
+        if (faults[i] != FK_OK)
+            return true;
+    return false;
+}
+
+/* Each part by itself, to tell all that is wrong, then all together, as they will be used. */
 static int try_identity(void *arg, int sock)
 {
     const struct trial *trial = arg;
+    struct fk_procmsg msg = {.len = sizeof trial->faults};
+    int faults[FK_CHANNEL_PARTS];
     SSL_CTX *ctx;
-    int err = fk_channel_ctx_new(&trial->id, trial->server, trial->allow_tls12, &ctx);
+    int err = fk_channel_identity_try(&trial->id, faults);
 
-    (void)sock;
-    if (err == FK_OK)
-        SSL_CTX_free(ctx);
-    return err;
+    if (err == FK_OK && trial->whole && !has_fault(faults)) {
+        err = fk_channel_ctx_new(&trial->id, trial->server, trial->allow_tls12, &ctx);
+        if (err == FK_OK)
+            SSL_CTX_free(ctx);
+    }
+    if (err != FK_OK)
+        return err;
+    memcpy(msg.data, faults, sizeof faults);
+    return fk_errand_say(sock, &msg);
 }
 
-static void hear_nothing(void *arg, struct fk_procmsg *msg)
+static void hear_faults(void *arg, struct fk_procmsg *msg)
 {
-    (void)arg;
-    (void)msg;
+    struct trial *trial = arg;
+
+    if (msg->len == sizeof trial->faults)
+        memcpy(trial->faults, msg->data, sizeof trial->faults);
+}
+
+static void blame(struct fk_conf *conf, const struct fk_channel_conf *channel,
+                  const struct part *part, int err)
+{
+    fk_conf_blame(conf, &channel->block, part->what, "channel: %s %s: %s", part->what, part->path,
+                  err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
 }
 
 void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
                            struct fk_conf *conf, bool server, bool allow_tls12)
 {
-    struct trial trial = {.server = server, .allow_tls12 = allow_tls12};
-    size_t before = fk_conf_error_count(conf);
-    struct part parts[PARTS];
+    struct trial trial = {.whole = true, .server = server, .allow_tls12 = allow_tls12};
+    struct part parts[FK_CHANNEL_PARTS];
     int err;
 
     list_parts(channel, &trial.id, parts);
-    for (size_t i = 0; i < PARTS; i++)
-        if ((err = read_part(channel, bundle, &parts[i])) != FK_OK)
-            fk_conf_complain(conf, &channel->block.where, "channel: %s %s: %s", parts[i].what,
-                             parts[i].path, err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
-    if (fk_conf_error_count(conf) > before)
-        return;
+    for (size_t i = 0; i < FK_CHANNEL_PARTS; i++) {
+        if (!fk_conf_is_bad(&channel->block, parts[i].what) &&
+            (err = read_part(channel, bundle, &parts[i])) != FK_OK)
+            blame(conf, channel, &parts[i], err);
+        if (fk_conf_is_bad(&channel->block, parts[i].what))
+            trial.whole = false;
+    }
     /* OpenSSL's decoders free copies of the key without wiping them: they end with a process. */
-    if ((err = fk_errand_run(try_identity, hear_nothing, &trial)) != FK_OK)
+    if ((err = fk_errand_run(try_identity, hear_faults, &trial)) != FK_OK)
         fk_conf_complain(conf, &channel->block.where,
                          "channel: certificate, key, ca and crl do not serve: %s",
                          fk_err_text(err));
+    for (size_t i = 0; i < FK_CHANNEL_PARTS; i++)
+        if (trial.faults[i] != FK_OK)
+            blame(conf, channel, &parts[i], trial.faults[i]);
 }

@@ -20,6 +20,8 @@
 #define SUITES_TLS12 "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 #define GROUPS       "X25519:P-256"
 
+enum { SECURITY_LEVEL = 2 };
+
 /* PEM callback: an encrypted key is an error, not a question on the terminal. */
 static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 {
@@ -87,6 +89,7 @@ static int use_chain(SSL_CTX *ctx, const struct fk_channel_identity *identity)
 static int use_key(SSL_CTX *ctx, const struct fk_channel_identity *identity)
 {
     BIO *bio = open_pem(identity->key, identity->key_len);
+    X509 *leaf = SSL_CTX_get0_certificate(ctx); /* NULL: of no use, in a trial */
     EVP_PKEY *key;
     int err = FK_OK;
 
@@ -95,7 +98,7 @@ static int use_key(SSL_CTX *ctx, const struct fk_channel_identity *identity)
     key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
     if (key == NULL)
         err = FK_ERR_FORMAT;
-    else if (X509_check_private_key(SSL_CTX_get0_certificate(ctx), key) != 1)
+    else if (leaf != NULL && X509_check_private_key(leaf, key) != 1)
         err = FK_ERR_MISMATCH;
     else if (SSL_CTX_use_PrivateKey(ctx, key) != 1)
         err = FK_ERR_CRYPTO;
@@ -192,7 +195,7 @@ static int set_protocol(SSL_CTX *ctx, bool allow_tls12)
     static const unsigned char alpn[] = "\x08" FK_CHANNEL_ALPN;
 
     _Static_assert(sizeof alpn == 1 + 8 + 1, "length prefix of the ALPN list");
-    SSL_CTX_set_security_level(ctx, 2);
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
@@ -230,6 +233,34 @@ int fk_channel_ctx_new(const struct fk_channel_identity *identity, bool server, 
     ctx = NULL; /* moved */
 out:
     ERR_clear_error();
+    SSL_CTX_free(ctx);
+    return err;
+}
+
+int fk_channel_identity_try(const struct fk_channel_identity *identity,
+                            int ret_faults[FK_CHANNEL_PARTS])
+{
+    int faults[FK_CHANNEL_PARTS] = {FK_OK};
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    X509_STORE *store = X509_STORE_new();
+    int err = ctx == NULL || store == NULL ? FK_ERR_NOMEM : FK_OK;
+
+    if (err != FK_OK)
+        goto out;
+    ERR_clear_error();
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+    if (identity->certificate != NULL)
+        faults[FK_CHANNEL_CERTIFICATE] = use_chain(ctx, identity);
+    if (identity->key != NULL)
+        faults[FK_CHANNEL_KEY] = use_key(ctx, identity);
+    if (identity->ca != NULL)
+        faults[FK_CHANNEL_CA] = add_anchors(store, identity);
+    if (identity->crl != NULL)
+        faults[FK_CHANNEL_CRL] = add_crls(store, identity);
+    memcpy(ret_faults, faults, sizeof faults);
+out:
+    ERR_clear_error();
+    X509_STORE_free(store);
     SSL_CTX_free(ctx);
     return err;
 }

@@ -9,16 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct fk_conf_option no_options[] = {{.name = NULL}};
+#define OPTION(member)                                                                            \
+    {                                                                                             \
+        .name = #member, .type = FK_CONF_PATH, .offset = offsetof(struct fk_channel_conf, member) \
+    }
+
+static const struct fk_conf_option options[] = {
+    OPTION(certificate), OPTION(key), OPTION(ca), OPTION(crl), {.name = NULL}};
 static const struct fk_conf_kind root_kind = {
-    .name = "root", .size = sizeof(struct fk_conf_block), .options = no_options};
+    .name = "root", .size = sizeof(struct fk_channel_conf), .options = options};
 
 /* A directory with a good identity, the working directory while a case runs. */
 struct fixture {
     char scratch[64], home[4096];
     struct fk_bundle *bundle;
     struct fk_conf *conf;
-    struct fk_channel_conf channel;
+    struct fk_channel_conf *channel;
 };
 
 static void put(const char *path, char *text, mode_t mode)
@@ -48,7 +54,7 @@ static void put_identity(void)
     put("key", pki_pem_key(key), 0600);
     put("ca", pki_pem_cert(&ca, 1), 0644);
     put("crl", pki_pem_crl(crl), 0644);
-    put("conf", strdup(""), 0644);
+    put("conf", strdup("\ncertificate = crt\nkey = key\nca = ca\ncrl = crl\n"), 0644);
     X509_CRL_free(crl);
     X509_free(leaf);
     X509_free(ca);
@@ -56,7 +62,6 @@ static void put_identity(void)
 
 static int set_up(void **state)
 {
-    static char crt[] = "crt", key[] = "key", ca[] = "ca", crl[] = "crl";
     struct fixture *fixture = calloc(1, sizeof *fixture);
 
     assert_non_null(fixture);
@@ -67,8 +72,7 @@ static int set_up(void **state)
     put_identity();
     assert_ok(fk_bundle_new(&fixture->bundle));
     assert_ok(fk_conf_load(&root_kind, "conf", fixture->bundle, &fixture->conf));
-    fixture->channel = (struct fk_channel_conf){
-        .block.where = {"conf", 7}, .certificate = crt, .key = key, .ca = ca, .crl = crl};
+    fixture->channel = fk_conf_root(fixture->conf);
     *state = fixture;
     return 0;
 }
@@ -90,15 +94,18 @@ static int tear_down(void **state)
 
 static void check(struct fixture *fixture)
 {
-    fk_channel_conf_check(&fixture->channel, fixture->bundle, fixture->conf, false, false);
+    fk_channel_conf_check(fixture->channel, fixture->bundle, fixture->conf, false, false);
 }
 
-/* Exactly one complaint, with this text. */
-static void assert_complaint(struct fixture *fixture, const char *text)
+/* Complaint `i`: "conf:LINE: channel: OPTION DIRECTORY/FILE: TEXT". */
+static void assert_complaint(const struct fixture *fixture, size_t i, const char *line,
+                             const char *file, int err)
 {
-    check(fixture);
-    assert_int_equal(fk_conf_error_count(fixture->conf), 1);
-    assert_string_equal(fk_conf_error(fixture->conf, 0), text);
+    char expected[256];
+
+    snprintf(expected, sizeof expected, "conf:%s %s/%s: %s", line, fixture->scratch, file,
+             fk_err_text(err));
+    assert_string_equal(fk_conf_error(fixture->conf, i), expected);
 }
 
 static void a_good_identity_is_read_whole(void **state)
@@ -109,7 +116,7 @@ static void a_good_identity_is_read_whole(void **state)
 
     check(fixture);
     assert_int_equal(fk_conf_error_count(fixture->conf), 0);
-    assert_ok(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id));
+    assert_ok(fk_channel_conf_read(fixture->channel, fixture->bundle, &id));
     assert_non_null(id.crl);
     assert_ok(fk_channel_ctx_new(&id, false, false, &ctx));
     SSL_CTX_free(ctx);
@@ -120,10 +127,10 @@ static void a_revocation_list_may_be_absent(void **state)
     struct fixture *fixture = *state;
     struct fk_channel_identity id;
 
-    fixture->channel.crl = NULL;
+    fixture->channel->crl = NULL;
     check(fixture);
     assert_int_equal(fk_conf_error_count(fixture->conf), 0);
-    assert_ok(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id));
+    assert_ok(fk_channel_conf_read(fixture->channel, fixture->bundle, &id));
     assert_null(id.crl);
     assert_int_equal(id.crl_len, 0);
 }
@@ -137,9 +144,9 @@ static void each_missing_file_is_named(void **state)
     assert_int_equal(remove("crl"), 0);
     check(fixture);
     assert_int_equal(fk_conf_error_count(fixture->conf), 2);
-    assert_string_equal(fk_conf_error(fixture->conf, 0), "conf:7: channel: ca ca: not found");
-    assert_string_equal(fk_conf_error(fixture->conf, 1), "conf:7: channel: crl crl: not found");
-    assert_err(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id), FK_ERR_NOT_FOUND);
+    assert_complaint(fixture, 0, "4: channel: ca", "ca", FK_ERR_NOT_FOUND);
+    assert_complaint(fixture, 1, "5: channel: crl", "crl", FK_ERR_NOT_FOUND);
+    assert_err(fk_channel_conf_read(fixture->channel, fixture->bundle, &id), FK_ERR_NOT_FOUND);
     assert_int_equal(id.ca_len, 77); /* untouched */
 }
 
@@ -147,29 +154,56 @@ static void a_key_open_to_others_is_refused(void **state)
 {
     struct fixture *fixture = *state;
     struct fk_channel_identity id;
-    char expected[160];
 
     assert_int_equal(chmod("key", 0644), 0);
-    snprintf(expected, sizeof expected, "conf:7: channel: key key: %s",
-             fk_err_text(FK_ERR_EXPOSED));
-    assert_complaint(fixture, expected);
-    assert_err(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id), FK_ERR_EXPOSED);
+    check(fixture);
+    assert_int_equal(fk_conf_error_count(fixture->conf), 1);
+    assert_complaint(fixture, 0, "3: channel: key", "key", FK_ERR_EXPOSED);
+    assert_err(fk_channel_conf_read(fixture->channel, fixture->bundle, &id), FK_ERR_EXPOSED);
 }
 
 static void files_that_do_not_fit_each_other_are_refused(void **state)
 {
     struct fixture *fixture = *state;
-    char expected[160];
 
     put("key", pki_pem_key(pki_key_slot("P-256", 2)), 0600);
-    snprintf(expected, sizeof expected,
-             "conf:7: channel: certificate, key, ca and crl do not serve: %s",
-             fk_err_text(FK_ERR_MISMATCH));
-    assert_complaint(fixture, expected);
+    check(fixture);
+    assert_int_equal(fk_conf_error_count(fixture->conf), 1);
+    assert_complaint(fixture, 0, "3: channel: key", "key", FK_ERR_MISMATCH);
+}
+
+/* One that cannot be read, and two that are not what they should be. */
+static void each_bad_file_is_named(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(remove("crt"), 0);
+    put("ca", strdup("no certificate"), 0644);
+    put("crl", strdup("no list"), 0644);
+    check(fixture);
+    assert_int_equal(fk_conf_error_count(fixture->conf), 3);
+    assert_complaint(fixture, 0, "2: channel: certificate", "crt", FK_ERR_NOT_FOUND);
+    assert_complaint(fixture, 1, "4: channel: ca", "ca", FK_ERR_FORMAT);
+    assert_complaint(fixture, 2, "5: channel: crl", "crl", FK_ERR_FORMAT);
+}
+
+/* What was complained of before is not judged again. */
+static void a_bad_option_is_passed_over(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(remove("ca"), 0);
+    fk_conf_blame(fixture->conf, &fixture->channel->block, "ca", "a mistake");
+    put("key", strdup("no key"), 0600);
+    check(fixture);
+    assert_int_equal(fk_conf_error_count(fixture->conf), 2);
+    assert_complaint(fixture, 0, "3: channel: key", "key", FK_ERR_FORMAT);
+    assert_string_equal(fk_conf_error(fixture->conf, 1), "conf:4: a mistake");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 UNIT_MAIN(CASE(a_good_identity_is_read_whole), CASE(a_revocation_list_may_be_absent),
           CASE(each_missing_file_is_named), CASE(a_key_open_to_others_is_refused),
-          CASE(files_that_do_not_fit_each_other_are_refused))
+          CASE(files_that_do_not_fit_each_other_are_refused), CASE(each_bad_file_is_named),
+          CASE(a_bad_option_is_passed_over))
