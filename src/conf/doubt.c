@@ -29,9 +29,9 @@ bool fk_conf_is_bad(const struct fk_conf_block *block, const char *name)
     if (name == NULL)
         return doubt->title;
     if ((bit = kid_bit(block->kind, name)) != 0)
-        return doubt->absent || (doubt->kids & bit) != 0;
+        return doubt->absent_kids || (doubt->kids & bit) != 0;
     bit = option_bit(block->kind, name);
-    return (doubt->options & bit) != 0 || (doubt->absent && (block->set & bit) == 0);
+    return (doubt->options & bit) != 0 || (doubt->absent_options && (block->set & bit) == 0);
 }
 
 void fk_conf_doubt(const struct fk_conf_block *block, const char *name)
@@ -49,7 +49,7 @@ void fk_conf_doubt(const struct fk_conf_block *block, const char *name)
 
 void fk_conf_doubt_absent(const struct fk_conf_block *block)
 {
-    block->doubt->absent = true;
+    block->doubt->absent_options = block->doubt->absent_kids = true;
 }
 
 void fk_conf_blame(struct fk_conf *conf, const struct fk_conf_block *block, const char *name,

@@ -84,8 +84,10 @@ static void doubt_unknown(const struct fk_conf_nest *nest, const struct fk_token
         fk_conf_doubt(home, known_name(home->kind, name, is_block));
     else if (nearest != NULL)
         fk_conf_doubt(block, nearest);
+    else if (is_block)
+        block->doubt->absent_kids = true;
     else
-        fk_conf_doubt_absent(block);
+        block->doubt->absent_options = true;
 }
 
 void fk_conf_complain_unknown(struct fk_conf *conf, const struct fk_conf_nest *nest,

@@ -507,10 +507,12 @@ static void check_twin(struct load *load, struct fk_conf_block *parent, struct f
     if (kind->once)
         for (first = *kids_of(parent, kind); first != NULL && first->next != NULL;)
             first = first->next;
-    if (first != NULL)
-        fk_conf_blame(load->conf, block, NULL,
-                      "second block %s; merge it into the first, at %s:%u, or remove it",
-                      fk_conf_block_name(block, &owner), first->where.file, first->where.line);
+    if (first == NULL)
+        return;
+    fk_conf_blame(load->conf, block, NULL,
+                  "second block %s; merge it into the first, at %s:%u, or remove it",
+                  fk_conf_block_name(block, &owner), first->where.file, first->where.line);
+    fk_conf_doubt_absent(block); /* the first may have it */
 }
 
 /* A block's items; its "{" was taken. */

@@ -28,7 +28,9 @@ struct fk_conf_doubt {
     uint64_t options; /* bit i: option i of the kind */
     uint64_t kids;    /* bit i: some block of its kind i */
     bool title;
-    bool absent; /* whatever is not there may have been meant to be */
+    /* Whatever is not there may have been meant to be. */
+    bool absent_options;
+    bool absent_kids;
 };
 
 struct fk_conf {
@@ -67,7 +69,7 @@ size_t fk_conf_option_index(const struct fk_conf_kind *kind, const char *name);
 
 /* Mark what fk_conf_is_bad() tells: an option or kind of block by name, the title (NULL). */
 void fk_conf_doubt(const struct fk_conf_block *block, const char *name);
-/* ... and anything that is absent. */
+/* ... and any option or block that is absent. */
 void fk_conf_doubt_absent(const struct fk_conf_block *block);
 
 /* Text of the user's for a message: in quotes, escaped, cut. */

@@ -301,6 +301,8 @@ static void consequences_are_not_told(void **state)
          "/c:3: unknown option \"whatever\" in channel; write one of: certificate, ca\n"},
         {"channel {\ncertificate = \"\"\nca = b\n}\n",
          "/c:2: certificate: \"\" is no file name; write the name of a file: \"...\"\n"},
+        {"channel { certificate = a ca = b }\nchannel { }\n",
+         "/c:2: second block channel; merge it into the first, at /c:1, or remove it\n"},
         {"channel {\ncertificate = a\ninclude \"none\"\n}\n",
          "/c:3: cannot read \"/none\": no such file; write the name of a file that can be read\n"},
     };
@@ -346,7 +348,11 @@ static void what_is_bad_is_known(void **state)
     assert_false(is_bad("cout = 3", "user", NULL));
     assert_true(is_bad("completely_else = 3", "user", NULL));
     assert_false(is_bad("completely_else = 3 user = a", "user", NULL));
-    assert_true(is_bad("completely_else = 3", "site", NULL));
+    assert_false(is_bad("completely_else = 3", "site", NULL));
+    assert_true(is_bad("completely_else { }", "site", NULL));
+    assert_false(is_bad("completely_else { }", "user", NULL));
+    assert_true(is_bad("= 3", "user", NULL));
+    assert_true(is_bad("= 3", "site", NULL));
     assert_true(is_bad("sites \"a\" { }", "site", NULL));
     assert_false(is_bad("sites \"a\" { }", "channel", NULL));
     assert_true(is_bad("site { }", "site", NULL));
