@@ -185,13 +185,18 @@ static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *l
 int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf, struct fk_why *why)
 {
     struct fk_list *item, *temp;
-    int err = FK_OK;
+    struct fk_why later;
+    int err = FK_OK, failed;
 
     fk_list_each (item, &sockets->groups)
         fk_container(item, struct group, link)->fresh = false;
-    for (const struct fk_conf_block *b = conf->listens; err == FK_OK && b != NULL; b = b->next)
-        if (find(sockets, (const void *)b) == NULL)
-            err = open_group(sockets, (const void *)b, why);
+    for (const struct fk_conf_block *b = conf->listens; b != NULL; b = b->next) {
+        if (find(sockets, (const void *)b) != NULL)
+            continue;
+        failed = open_group(sockets, (const void *)b, err == FK_OK ? why : &later);
+        if (err == FK_OK)
+            err = failed;
+    }
     if (err == FK_OK)
         return FK_OK;
     fk_list_each_safe (item, temp, &sockets->groups) {

@@ -15,9 +15,9 @@ int fk_sockets_new(unsigned n_workers, struct fk_sockets **ret);
 void fk_sockets_free(struct fk_sockets *sockets);
 
 /*
- * Open what `conf` listens on and `sockets` does not have yet. On failure (logged, and noted in
- * *why with address and reason) what was opened is closed again. FK_ERR_SYS, FK_ERR_FORMAT,
- * FK_ERR_NOMEM.
+ * Open what `conf` listens on and `sockets` does not have yet. On failure (each logged, the first
+ * noted in *why with address and reason) what was opened is closed again. FK_ERR_SYS,
+ * FK_ERR_FORMAT, FK_ERR_NOMEM.
  */
 int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf,
                     struct fk_why *why);

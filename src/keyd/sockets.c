@@ -2,6 +2,7 @@
 #include "keyd/sockets.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -68,27 +69,50 @@ static int copy_text(const char *text, char **ret)
     return text != NULL && *ret == NULL ? FK_ERR_NOMEM : FK_OK;
 }
 
+/* The first of what could not be opened. */
+struct failure {
+    const char *what;
+    int err, number;
+};
+
+/* Each is logged: whoever mends the first should know of the others. */
+static void note(struct failure *first, const char *what, int err)
+{
+    int number = errno;
+
+    if (err == FK_OK)
+        return;
+    fk_log(FK_LOG_ERROR, "cannot listen", fk_str("address", what),
+           err == FK_ERR_SYS ? fk_errno(number) : fk_error(err));
+    if (first->err == FK_OK)
+        *first = (struct failure){what, err, number};
+}
+
+static int open_listen(const struct fk_keyd_listen_conf *listen,
+                       const struct fk_keyd_sockets *previous, struct fk_keyd_socket *socket)
+{
+    const char *text = listen->block.title;
+    int err;
+
+    socket->fd = -1;
+    if ((err = copy_text(text, &socket->text)) != FK_OK ||
+        (err = copy_text(listen->device, &socket->device)) != FK_OK)
+        return err;
+    return open_socket(find(previous, text), 0, socket);
+}
+
 static int open_listens(const struct fk_keyd_conf *conf, const struct fk_keyd_sockets *previous,
-                        struct fk_keyd_sockets *sockets, const char **ret_what)
+                        struct fk_keyd_sockets *sockets, struct failure *first)
 {
     size_t count = 0;
-    int err;
 
     for (const struct fk_conf_block *block = conf->listens; block != NULL; block = block->next)
         count++;
     if ((sockets->listens = calloc(count + 1, sizeof *sockets->listens)) == NULL)
         return FK_ERR_NOMEM;
-    for (const struct fk_conf_block *block = conf->listens; block != NULL; block = block->next) {
-        const struct fk_keyd_listen_conf *listen = (const void *)block;
-        struct fk_keyd_socket *socket = &sockets->listens[sockets->n_listens++];
-
-        *ret_what = block->title;
-        socket->fd = -1;
-        if ((err = copy_text(block->title, &socket->text)) != FK_OK ||
-            (err = copy_text(listen->device, &socket->device)) != FK_OK ||
-            (err = open_socket(find(previous, block->title), 0, socket)) != FK_OK)
-            return err;
-    }
+    for (const struct fk_conf_block *block = conf->listens; block != NULL; block = block->next)
+        note(first, block->title,
+             open_listen((const void *)block, previous, &sockets->listens[sockets->n_listens++]));
     return FK_OK;
 }
 
@@ -103,14 +127,11 @@ static int open_control(const struct fk_keyd_conf *conf, const struct fk_keyd_so
     return open_socket(previous != NULL ? &previous->control : NULL, 0600, &sockets->control);
 }
 
-static int open_http(const struct fk_keyd_conf *conf, const struct fk_keyd_sockets *previous,
+static int open_http(const struct fk_keyd_admin_conf *admin, const struct fk_keyd_sockets *previous,
                      struct fk_keyd_sockets *sockets)
 {
-    const struct fk_keyd_admin_conf *admin = fk_keyd_conf_admin(conf);
     int err;
 
-    if (admin == NULL)
-        return FK_OK;
     if ((err = copy_text(admin->listen, &sockets->http.text)) != FK_OK)
         return err;
     return open_socket(previous != NULL ? &previous->http : NULL, 0600, &sockets->http);
@@ -120,21 +141,20 @@ int fk_keyd_sockets_open(const struct fk_keyd_conf *conf, const struct fk_keyd_s
                          struct fk_keyd_sockets *ret, const char **ret_what)
 {
     struct fk_keyd_sockets sockets = {.http = {.fd = -1}, .control = {.fd = -1}};
-    int err = open_listens(conf, previous, &sockets, ret_what), number;
+    const struct fk_keyd_admin_conf *admin = fk_keyd_conf_admin(conf);
+    struct failure first = {.err = FK_OK};
+    int err;
 
-    if (err == FK_OK) {
-        *ret_what = conf->control;
-        err = open_control(conf, previous, &sockets);
-    }
-    if (err == FK_OK && conf->admin != NULL) {
-        *ret_what = fk_keyd_conf_admin(conf)->listen;
-        err = open_http(conf, previous, &sockets);
-    }
-    if (err != FK_OK) {
-        number = errno;
-        fk_keyd_sockets_close(&sockets);
-        errno = number;
+    if ((err = open_listens(conf, previous, &sockets, &first)) != FK_OK)
         return err;
+    note(&first, conf->control, open_control(conf, previous, &sockets));
+    if (admin != NULL)
+        note(&first, admin->listen, open_http(admin, previous, &sockets));
+    if (first.err != FK_OK) {
+        fk_keyd_sockets_close(&sockets);
+        *ret_what = first.what;
+        errno = first.number;
+        return first.err;
     }
     *ret = sockets;
     return FK_OK;

@@ -19,7 +19,7 @@ struct fk_keyd_sockets {
 
 /*
  * Open all; `previous` may be NULL. On FK_ERR_SYS (errno), FK_ERR_FORMAT or FK_ERR_NOMEM *ret_what
- * is the address that failed, borrowed from `conf`, and nothing is left open.
+ * is the address that failed first (each is logged), borrowed from `conf`; nothing is left open.
  */
 int fk_keyd_sockets_open(const struct fk_keyd_conf *conf, const struct fk_keyd_sockets *previous,
                          struct fk_keyd_sockets *ret, const char **ret_what);
