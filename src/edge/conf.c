@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "conf/users.h"
 #include "keyclient/keyclient.h"
 #include "tls/channel_conf.h"
 
@@ -141,6 +142,9 @@ static void check_tickets(void *block, struct fk_conf *conf)
 {
     const struct fk_edge_tickets *tickets = block;
 
+    if (fk_conf_is_bad(&tickets->block, "enabled") || fk_conf_is_bad(&tickets->block, "lifetime") ||
+        fk_conf_is_bad(&tickets->block, "key_life"))
+        return;
     if (tickets->enabled && tickets->lifetime_us > tickets->key_life_us / 4 * 3)
         fk_conf_complain(conf, &tickets->block.where,
                          "tickets: lifetime exceeds three quarters of key_life; "
@@ -195,8 +199,18 @@ static const struct fk_conf_kind limits_kind = {
 
 /* --- admin --- */
 
+static const char *check_admin_address(const void *value)
+{
+    struct fk_addr addr;
+
+    if (fk_addr_parse(*(char *const *)value, &addr) != FK_OK)
+        return "not an address; write \"127.0.0.1:9464\", \"[::1]:9464\" or \"unix:/path\"";
+    return NULL;
+}
+
 static const struct fk_conf_option admin_options[] = {
     {"listen", FK_CONF_STRING, OPT(fk_edge_admin, listen), "127.0.0.1:9464",
+     .check = check_admin_address,
      .help = "Address of /metrics, /healthz and /readyz: \"127.0.0.1:9464\" or \"unix:/path\"."},
     {NULL},
 };
@@ -220,10 +234,10 @@ static const struct fk_conf_name worker_words[] = {
 static const struct fk_conf_option root_options[] = {
     {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
      .names = worker_words, .help = "Worker processes. A change needs a restart."},
-    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user),
+    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), .check = fk_users_check,
      .help = "Whom workers and the admin process become when the edge was started as root. "
              "Default: farkey, or nobody on a host without that account."},
-    {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user),
+    {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user), .check = fk_users_check,
      .help = "Whom the signers of mode local become. Default: farkey-signer, or nobody on a host "
              "without that account."},
     {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
@@ -242,15 +256,23 @@ static const struct fk_conf_kind *const root_kids[] = {
     &tickets_kind,        &limits_kind,  &admin_kind,     NULL,
 };
 
+/* Whether it is known which names a site has. */
+static bool has_names(const struct fk_conf_block *site)
+{
+    const struct fk_conf_list *names = &((const struct fk_edge_site *)(const void *)site)->names;
+
+    return !fk_conf_is_bad(site, "names") && (names->count > 0 || !fk_conf_is_bad(site, NULL));
+}
+
 /* A DNS name means one site: the same name in two sites is a mistake. */
 static void check_names(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     for (struct fk_conf_block *a = root->sites; a != NULL; a = a->next) {
-        const struct fk_edge_site *site = (const void *)a;
-
         for (struct fk_conf_block *b = a->next; b != NULL; b = b->next) {
-            const char *name = fk_edge_site_clash(site, (const void *)b);
+            const char *name = NULL;
 
+            if (has_names(a) && has_names(b))
+                name = fk_edge_site_clash((const void *)a, (const void *)b);
             if (name != NULL)
                 fk_conf_complain(conf, &b->where,
                                  "site \"%s\": the name \"%s\" is also site \"%s\"'s; "
@@ -267,6 +289,8 @@ static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
     for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next) {
         const struct fk_edge_site *site = (const void *)b;
 
+        if (fk_conf_is_bad(b, "default"))
+            continue;
         if (site->is_default && first != NULL)
             fk_conf_complain(conf, &b->where,
                              "site \"%s\": default = on is also in site \"%s\"; choose one",
@@ -276,41 +300,52 @@ static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
     }
 }
 
+/* That each key server of a site has its block. What mode local must not name is not looked for. */
+static void check_servers(const struct fk_edge_conf *root, const struct fk_edge_site *site,
+                          struct fk_conf *conf)
+{
+    struct fk_conf_where where = fk_conf_option_where(conf, &site->block, "keyservers");
+
+    if (site->mode == FK_MODE_LOCAL || fk_conf_is_bad(&site->block, "mode") ||
+        fk_conf_is_bad(&root->block, "keyserver"))
+        return;
+    for (size_t i = 0; i < site->keyservers.count; i++)
+        if (fk_edge_find(root->keyservers, site->keyservers.items[i]) == NULL)
+            fk_conf_complain(conf, &where,
+                             "site \"%s\": there is no keyserver \"%s\"; add a keyserver block",
+                             site->block.title, site->keyservers.items[i]);
+}
+
 static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
-    if (root->keyservers != NULL && root->channel == NULL)
+    if (root->keyservers != NULL && root->channel == NULL &&
+        !fk_conf_is_bad(&root->block, "channel"))
         fk_conf_complain(conf, &root->keyservers->where,
                          "keyserver \"%s\": there is no channel block; write "
                          "channel { certificate = ... key = ... ca = ... }",
                          root->keyservers->title);
-    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next) {
-        const struct fk_edge_site *site = (const void *)b;
-
-        for (size_t i = 0; i < site->keyservers.count; i++)
-            if (fk_edge_find(root->keyservers, site->keyservers.items[i]) == NULL)
-                fk_conf_complain(conf, &b->where,
-                                 "site \"%s\": there is no keyserver \"%s\"; add a keyserver block",
-                                 b->title, site->keyservers.items[i]);
-    }
+    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next)
+        check_servers(root, (const void *)b, conf);
 }
 
 static void check_addresses(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     for (struct fk_conf_block *b = root->listens; b != NULL; b = b->next) {
         const struct fk_edge_listen *listener = (const void *)b;
+        struct fk_conf_where where = fk_conf_option_where(conf, b, "addresses");
         const char *name;
         uint8_t ip[16];
         size_t len;
 
         for (size_t i = 0; i < listener->addresses.count; i++) {
             if (fk_edge_address_map(listener->addresses.items[i], ip, &len, &name) != FK_OK)
-                fk_conf_complain(conf, &b->where,
+                fk_conf_complain(conf, &where,
                                  "listen \"%s\": addresses: \"%s\" is not \"ADDRESS=SITE\"",
                                  b->title, listener->addresses.items[i]);
-            else if (fk_edge_find(root->sites, name) == NULL)
-                fk_conf_complain(conf, &b->where,
-                                 "listen \"%s\": addresses: there is no site \"%s\"", b->title,
-                                 name);
+            else if (fk_edge_find(root->sites, name) == NULL &&
+                     !fk_conf_is_bad(&root->block, "site"))
+                fk_conf_complain(conf, &where, "listen \"%s\": addresses: there is no site \"%s\"",
+                                 b->title, name);
         }
     }
 }
@@ -319,10 +354,10 @@ static void check_root(void *block, struct fk_conf *conf)
 {
     const struct fk_edge_conf *root = block;
 
-    if (root->listens == NULL)
+    if (root->listens == NULL && !fk_conf_is_bad(&root->block, "listen"))
         fk_conf_complain(conf, &root->block.where,
                          "no listen block; write listen \"0.0.0.0:443\" { }");
-    if (root->sites == NULL)
+    if (root->sites == NULL && !fk_conf_is_bad(&root->block, "site"))
         fk_conf_complain(conf, &root->block.where,
                          "no site block; write site \"NAME\" { origin = ... }");
     check_names(root, conf);

@@ -50,15 +50,17 @@ static void check_listen(void *block, struct fk_conf *conf)
     const struct fk_edge_listen *listener = block;
     struct fk_addr addr;
 
-    if (fk_addr_parse(listener->block.title, &addr) != FK_OK)
-        fk_conf_complain(conf, &listener->block.where,
-                         "listen \"%s\": not an address; write \"10.0.0.1:443\", \"[::1]:443\", "
-                         "\"*:443\" or \"unix:/path\"",
-                         listener->block.title);
-    if (listener->proxy_from.count > 0 && !listener->proxy_protocol)
-        fk_conf_complain(conf, &listener->block.where,
-                         "listen \"%s\": proxy_from without proxy_protocol = on",
-                         listener->block.title);
+    if (!fk_conf_is_bad(&listener->block, NULL) &&
+        fk_addr_parse(listener->block.title, &addr) != FK_OK)
+        fk_conf_blame(conf, &listener->block, NULL,
+                      "listen \"%s\": not an address; write \"10.0.0.1:443\", \"[::1]:443\", "
+                      "\"*:443\" or \"unix:/path\"",
+                      listener->block.title);
+    if (listener->proxy_from.count > 0 && !listener->proxy_protocol &&
+        !fk_conf_is_bad(&listener->block, "proxy_protocol"))
+        fk_conf_blame(conf, &listener->block, "proxy_from",
+                      "listen \"%s\": proxy_from without proxy_protocol = on",
+                      listener->block.title);
 }
 
 const struct fk_conf_kind fk_edge_listen_kind = {
@@ -200,59 +202,73 @@ static bool name_ok(const char *name)
 
 static void check_site_names(const struct fk_edge_site *site, struct fk_conf *conf)
 {
-    const struct fk_conf_where *where = &site->block.where;
+    const struct fk_conf_block *block = &site->block;
+    struct fk_conf_where names = fk_conf_option_where(conf, block, "names");
 
-    if (site->names.count == 0 && !name_ok(site->block.title) && !site->is_default)
-        fk_conf_complain(conf, where,
+    if (site->names.count == 0 && !name_ok(block->title) && !site->is_default &&
+        !fk_conf_is_bad(block, NULL) && !fk_conf_is_bad(block, "names") &&
+        !fk_conf_is_bad(block, "default"))
+        fk_conf_complain(conf, &block->where,
                          "site \"%s\": the title is not a DNS name; write names = {...}",
-                         site->block.title);
+                         block->title);
     for (size_t i = 0; i < site->names.count; i++)
         if (!name_ok(site->names.items[i]))
-            fk_conf_complain(conf, where, "site \"%s\": \"%s\" is not a DNS name",
-                             site->block.title, site->names.items[i]);
+            fk_conf_complain(conf, &names, "site \"%s\": \"%s\" is not a DNS name", block->title,
+                             site->names.items[i]);
     for (size_t i = 0; i < site->alpn.count; i++)
         if (strlen(site->alpn.items[i]) > 255 || site->alpn.items[i][0] == '\0')
-            fk_conf_complain(conf, where, "site \"%s\": alpn: names have 1 to 255 bytes",
-                             site->block.title);
+            fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: names have 1 to 255 bytes",
+                          block->title);
 }
 
-static void check_site_keys(const struct fk_edge_site *site, struct fk_conf *conf)
+/* Whether an option is known to say nothing. */
+static bool lacks(const struct fk_edge_site *site, const char *option,
+                  const struct fk_conf_list *list)
 {
-    const struct fk_conf_where *where = &site->block.where;
+    return list->count == 0 && !fk_conf_is_bad(&site->block, option);
+}
+
+static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *conf)
+{
     const char *title = site->block.title;
 
-    if (site->mode == FK_MODE_LOCAL) {
-        if (site->key.count == 0 || site->certificate.count == 0)
-            fk_conf_complain(conf, where,
-                             "site \"%s\": mode = local needs certificate and key files", title);
-        if (site->keyservers.count > 0)
-            fk_conf_complain(conf, where,
-                             "site \"%s\": mode = local asks no key server; remove keyservers",
-                             title);
-        return;
-    }
+    if (lacks(site, "key", &site->key) || lacks(site, "certificate", &site->certificate))
+        fk_conf_complain(conf, &site->block.where,
+                         "site \"%s\": mode = local needs certificate and key files", title);
+    if (site->keyservers.count > 0)
+        fk_conf_blame(conf, &site->block, "keyservers",
+                      "site \"%s\": mode = local asks no key server; remove keyservers", title);
+}
+
+static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+    const char *title = block->title;
+
     if (site->key.count > 0)
-        fk_conf_complain(conf, where,
-                         "site \"%s\": the key is at the key server; remove key, or write "
-                         "mode = local",
-                         title);
-    if (site->keyservers.count == 0)
-        fk_conf_complain(conf, where, "site \"%s\": no key server; write keyservers = {\"...\"}",
-                         title);
+        fk_conf_blame(conf, block, "key",
+                      "site \"%s\": the key is at the key server; remove key, or write "
+                      "mode = local",
+                      title);
+    if (lacks(site, "keyservers", &site->keyservers))
+        fk_conf_complain(conf, &block->where,
+                         "site \"%s\": no key server; write keyservers = {\"...\"}", title);
     if (site->keyservers.count > FK_EDGE_SERVERS_MAX)
-        fk_conf_complain(conf, where, "site \"%s\": more than %d keyservers", title,
-                         FK_EDGE_SERVERS_MAX);
-    if (site->mode == FK_MODE_DECRYPT && (site->tls & FK_EDGE_TLS12) == 0)
-        fk_conf_complain(conf, where,
-                         "site \"%s\": mode = decrypt is TLS 1.2; write tls = {\"1.2\"}", title);
+        fk_conf_blame(conf, block, "keyservers", "site \"%s\": more than %d keyservers", title,
+                      FK_EDGE_SERVERS_MAX);
+    if (site->mode == FK_MODE_DECRYPT && (site->tls & FK_EDGE_TLS12) == 0 &&
+        !fk_conf_is_bad(block, "tls"))
+        fk_conf_blame(conf, block, "tls",
+                      "site \"%s\": mode = decrypt is TLS 1.2; write tls = {\"1.2\"}", title);
 }
 
 static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)
 {
+    struct fk_conf_where where = fk_conf_option_where(conf, &site->block, "origin");
     const char *title = site->block.title;
 
     if (site->origin.count > FK_EDGE_ORIGINS_MAX)
-        fk_conf_complain(conf, &site->block.where, "site \"%s\": more than %d origins", title,
+        fk_conf_complain(conf, &where, "site \"%s\": more than %d origins", title,
                          FK_EDGE_ORIGINS_MAX);
     for (size_t i = 0; i < site->origin.count; i++) {
         const char *text = site->origin.items[i];
@@ -264,7 +280,7 @@ static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *
             (strncmp(text, "unix:", 5) != 0 &&
              fk_addr_split(text, host, sizeof host, &port) == FK_OK && port != 0))
             continue;
-        fk_conf_complain(conf, &site->block.where,
+        fk_conf_complain(conf, &where,
                          "site \"%s\": origin \"%s\" is not an address; write \"host:port\" or "
                          "\"unix:/path\"",
                          title, text);
@@ -276,16 +292,21 @@ static void check_site(void *block, struct fk_conf *conf)
     const struct fk_edge_site *site = block;
 
     check_site_names(site, conf);
-    check_site_keys(site, conf);
-    check_site_origins(site, conf);
     if (site->tls == 0)
-        fk_conf_complain(conf, &site->block.where,
-                         "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",
-                         site->block.title);
+        fk_conf_blame(conf, &site->block, "tls",
+                      "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",
+                      site->block.title);
+    if (!fk_conf_is_bad(&site->block, "mode")) {
+        if (site->mode == FK_MODE_LOCAL)
+            check_local_keys(site, conf);
+        else
+            check_remote_keys(site, conf);
+    }
+    check_site_origins(site, conf);
     if (site->certificate.count > FK_EDGE_CERTS_MAX)
-        fk_conf_complain(conf, &site->block.where,
-                         "site \"%s\": more than %d certificates; one for each type of key",
-                         site->block.title, FK_EDGE_CERTS_MAX);
+        fk_conf_blame(conf, &site->block, "certificate",
+                      "site \"%s\": more than %d certificates; one for each type of key",
+                      site->block.title, FK_EDGE_CERTS_MAX);
 }
 
 const struct fk_conf_kind fk_edge_site_kind = {

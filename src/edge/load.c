@@ -4,15 +4,16 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "conf/users.h"
 #include "edge/cert.h"
 #include "edge/edge.h"
 #include "edge/gen.h"
 #include "edge/keyread.h"
 #include "edge/tlsctx.h"
-#include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,53 +29,93 @@ struct loading {
 
 /* --- sites --- */
 
-static int read_cert(struct loading *loading, const struct fk_edge_site *site, const char *path,
-                     struct fk_cert *ret)
+/* An empty one when it is of no use: the option is bad from then on. */
+static struct fk_cert read_cert(struct loading *loading, const struct fk_edge_site *site,
+                                const char *path)
 {
+    struct fk_cert cert = {.leaf = NULL};
     const uint8_t *data;
     size_t len;
     int err;
 
     if ((err = fk_bundle_read(loading->bundle, path, &data, &len)) == FK_OK &&
-        (err = fk_cert_from_pem(NULL, data, len, ret)) == FK_ERR_DENIED)
+        (err = fk_cert_from_pem(NULL, data, len, &cert)) == FK_ERR_DENIED)
         fk_bundle_drop(loading->bundle, path);
     if (err == FK_ERR_DENIED)
-        fk_conf_complain(loading->conf, &site->block.where,
-                         "site \"%s\": certificate %s holds a private key; keep keys in files of "
-                         "their own",
-                         site->block.title, path);
+        fk_conf_blame(loading->conf, &site->block, "certificate",
+                      "site \"%s\": certificate %s holds a private key; keep keys in files of "
+                      "their own",
+                      site->block.title, path);
     else if (err != FK_OK)
-        fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": certificate %s: %s",
-                         site->block.title, path, fk_err_text(err));
-    return err;
+        fk_conf_blame(loading->conf, &site->block, "certificate", "site \"%s\": certificate %s: %s",
+                      site->block.title, path,
+                      err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+    return cert;
 }
 
-/* Mode local: each certificate has its key, and each key its certificate. */
-static void match_keys(struct loading *loading, const struct fk_edge_site *site,
+/* Of each type of key one certificate. */
+static void check_types(struct loading *loading, const struct fk_edge_site *site,
+                        const struct fk_cert *certs, size_t count)
+{
+    struct fk_conf_where where = fk_conf_option_where(loading->conf, &site->block, "certificate");
+
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (certs[i].leaf != NULL && certs[j].leaf != NULL && certs[i].type == certs[j].type)
+                fk_conf_complain(loading->conf, &where,
+                                 "site \"%s\": certificates %s and %s are for the same type of "
+                                 "key; give one of each type",
+                                 site->block.title, site->certificate.items[j],
+                                 site->certificate.items[i]);
+}
+
+static bool is_pair(const struct fk_cert *cert, const struct fk_keyread_key *key)
+{
+    return cert->leaf != NULL && key->err == FK_OK &&
+           memcmp(cert->ski, key->ski, sizeof key->ski) == 0;
+}
+
+/* Mode local: each key has its certificate. That is known when all certificates are. */
+static void check_keys(struct loading *loading, const struct fk_edge_site *site,
                        const struct fk_cert *certs, size_t n_certs)
 {
-    bool matched[FK_EDGE_CERTS_MAX] = {false};
+    const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key];
+    bool known = n_certs > 0 && !fk_conf_is_bad(&site->block, "certificate");
 
     for (size_t i = 0; i < site->key.count; i++) {
-        const struct fk_keyread_key *key = &loading->keys->keys[loading->next_key + i];
         bool found = false;
 
         for (size_t j = 0; j < n_certs; j++)
-            if (key->err == FK_OK && memcmp(certs[j].ski, key->ski, sizeof key->ski) == 0)
-                matched[j] = found = true;
-        if (key->err != FK_OK)
-            fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": key %s: %s",
-                             site->block.title, site->key.items[i], fk_err_text(key->err));
-        else if (!found)
-            fk_conf_complain(loading->conf, &site->block.where,
-                             "site \"%s\": key %s belongs to none of the certificates",
-                             site->block.title, site->key.items[i]);
+            found = found || is_pair(&certs[j], &keys[i]);
+        if (keys[i].err != FK_OK)
+            fk_conf_blame(loading->conf, &site->block, "key", "site \"%s\": key %s: %s",
+                          site->block.title, site->key.items[i], fk_err_text(keys[i].err));
+        else if (!found && known)
+            fk_conf_blame(loading->conf, &site->block, "key",
+                          "site \"%s\": key %s belongs to none of the certificates",
+                          site->block.title, site->key.items[i]);
     }
-    for (size_t j = 0; j < n_certs; j++)
-        if (!matched[j])
-            fk_conf_complain(loading->conf, &site->block.where,
+}
+
+/* ... and each certificate its key, which is known when all keys are, and are of a certificate. */
+static void check_certs_have_keys(struct loading *loading, const struct fk_edge_site *site,
+                                  const struct fk_cert *certs, size_t n_certs)
+{
+    const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key];
+    struct fk_conf_where where = fk_conf_option_where(loading->conf, &site->block, "certificate");
+
+    if (site->key.count == 0 || fk_conf_is_bad(&site->block, "key"))
+        return;
+    for (size_t j = 0; j < n_certs; j++) {
+        bool found = certs[j].leaf == NULL;
+
+        for (size_t i = 0; i < site->key.count; i++)
+            found = found || is_pair(&certs[j], &keys[i]);
+        if (!found)
+            fk_conf_complain(loading->conf, &where,
                              "site \"%s\": certificate %s has no key in key = {...}",
                              site->block.title, site->certificate.items[j]);
+    }
 }
 
 /* Those of the table's default are good. */
@@ -106,20 +147,13 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
     size_t count = 0;
 
     check_groups(loading, site);
-    while (count < site->certificate.count && count < FK_EDGE_CERTS_MAX) {
-        if (read_cert(loading, site, site->certificate.items[count], &certs[count]) != FK_OK)
-            break;
-        for (size_t i = 0; i < count; i++)
-            if (certs[i].type == certs[count].type)
-                fk_conf_complain(loading->conf, &site->block.where,
-                                 "site \"%s\": certificates %s and %s are for the same type of "
-                                 "key; give one of each type",
-                                 site->block.title, site->certificate.items[i],
-                                 site->certificate.items[count]);
-        count++;
+    for (; count < site->certificate.count && count < FK_EDGE_CERTS_MAX; count++)
+        certs[count] = read_cert(loading, site, site->certificate.items[count]);
+    check_types(loading, site, certs, count);
+    if (site->mode == FK_MODE_LOCAL && !fk_conf_is_bad(&site->block, "mode")) {
+        check_keys(loading, site, certs, count);
+        check_certs_have_keys(loading, site, certs, count);
     }
-    if (site->mode == FK_MODE_LOCAL && count == site->certificate.count)
-        match_keys(loading, site, certs, count);
     loading->next_key += site->key.count;
     while (count > 0)
         fk_cert_fini(&certs[--count]);
@@ -137,26 +171,18 @@ static void check_channel(struct loading *loading)
 
 /* --- all --- */
 
-/* Children are told the users' names: they see no account. */
-static int set_users(struct fk_conf *conf)
-{
-    int err =
-        fk_conf_set_default(conf, fk_conf_root(conf), "user", fk_proc_default_user(FK_PROC_USER));
-
-    return err != FK_OK ? err
-                        : fk_conf_set_default(conf, fk_conf_root(conf), "signer_user",
-                                              fk_proc_default_user(FK_PROC_SIGNER_USER));
-}
-
 /* As fk_edge_load(), with what was found of private keys in loading->keys. */
 static int load(struct loading *loading, const char *path)
 {
-    int err;
+    int err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf);
 
-    if ((err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf)) != FK_OK ||
-        (err = set_users(loading->conf)) != FK_OK)
+    if (err != FK_OK && err != FK_ERR_CONF)
         return err;
+    /* Whatever is wrong so far: all that can be judged is. */
     loading->root = fk_conf_root(loading->conf);
+    if ((err = fk_users_set(loading->conf, loading->root->user, loading->root->signer_user)) !=
+        FK_OK)
+        return err;
     if ((err = fk_keyread_new(loading->root, &loading->keys)) != FK_OK) {
         fk_conf_complain(loading->conf, &loading->root->block.where, "cannot read keys: %s",
                          fk_err_text(err));

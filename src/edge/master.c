@@ -9,6 +9,7 @@
 #include "admin/admin.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "edge/edge.h"
@@ -19,6 +20,7 @@
 #include "loop/sandbox.h"
 #include "loop/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -120,10 +122,9 @@ int fk_master_send_go(struct fk_child *child, const char *user)
 {
     struct fk_procmsg msg = {.type = FK_PROC_GO};
 
-    if (strlen(user) <= FK_NAME_MAX) {
-        msg.len = strlen(user);
-        memcpy(msg.data, user, msg.len);
-    }
+    msg.len = strlen(user);
+    assert(msg.len <= FK_NAME_MAX); /* fk_users_check() */
+    memcpy(msg.data, user, msg.len);
     return fk_child_send(child, &msg);
 }
 

@@ -190,6 +190,51 @@ static void every_mistake(void **state)
     }
 }
 
+/* All of a file with many mistakes, in the order of lines, and nothing that follows from another.
+ */
+static void many_mistakes_at_once(void **state)
+{
+    static const struct {
+        const char *text, *told[8];
+    } rows[] = {
+        {"listen \"nowhere\" { device = \"a b\" }\n"
+         "site \"a.example\" {" LOCAL "\nalpn = {\"\"} origin_timeout = 1\n}\n",
+         {":1: device: not the name", ":1: listen \"nowhere\": not an address",
+          ":3: origin_timeout: \"1\" is not a time", ":3: site \"a.example\": alpn"}},
+        {"lisen \"*:1\" { }\n" SITE, {":1: unknown block \"lisen\""}},
+        {LISTEN "keyserver { address = \"h:1\" }\n"
+                "site \"a.example\" { keyservers = {\"hq\"}" ORIGIN "}\n",
+         {":2: keyserver needs a title", ":2: keyserver \"\": there is no channel block"}},
+        {LISTEN "site \"a.example\" { mod = local certificate = {\"c\"} key = {\"k\"}" ORIGIN "}\n",
+         {":2: unknown option \"mod\""}},
+        {LISTEN "site \"a.example\" { mode = local keyservers = {\"none\"} certificate = {\"c\"}\n"
+                "key = {\"k\"}" ORIGIN "}\n",
+         {":2: site \"a.example\": mode = local asks no key server"}},
+        {LISTEN SITE SITE, {":3: second block site \"a.example\""}},
+        {LISTEN SITE "tickets { lifetime = 20h key_life = x }\n", {":3: key_life: \"x\""}},
+        {LISTEN "include \"none\"\n", {":2: cannot read"}},
+        {LISTEN SITE
+         "user = \"\"\n"
+         "signer_user = uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu\n",
+         {":3: user: empty", ":4: signer_user: name of a user too long"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct loaded l;
+        size_t n = 0;
+
+        assert_err(load(&l, rows[i].text), FK_ERR_CONF);
+        for (; rows[i].told[n] != NULL; n++)
+            if (n >= fk_conf_error_count(l.conf) ||
+                strstr(fk_conf_error(l.conf, n), rows[i].told[n]) == NULL)
+                fail_msg("case %zu, error %zu: %s", i, n, fk_conf_error(l.conf, n));
+        if (fk_conf_error_count(l.conf) != n)
+            fail_msg("case %zu, and: %s", i, fk_conf_error(l.conf, n));
+        unload(&l);
+    }
+}
+
 /* What a key server's address may be, and what a local one: with a port or without. */
 static void keyserver_addresses(void **state)
 {
@@ -223,4 +268,5 @@ static void address_map(void **state)
 }
 
 UNIT_MAIN(cmocka_unit_test(defaults), cmocka_unit_test(written), cmocka_unit_test(every_mistake),
-          cmocka_unit_test(keyserver_addresses), cmocka_unit_test(address_map))
+          cmocka_unit_test(many_mistakes_at_once), cmocka_unit_test(keyserver_addresses),
+          cmocka_unit_test(address_map))
