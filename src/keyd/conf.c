@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "conf/users.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 #include "wire/keyop.h"
@@ -91,11 +92,11 @@ static void check_listen(void *block, struct fk_conf *conf)
     struct fk_keyd_listen_conf *listen = block;
     struct fk_addr addr;
 
-    if (fk_addr_parse(listen->block.title, &addr) != FK_OK)
-        fk_conf_complain(conf, &listen->block.where,
-                         "listen \"%s\": not an address; write \"127.0.0.1:2407\", "
-                         "\"[::1]:2407\" or \"*:2407\"",
-                         listen->block.title);
+    if (!fk_conf_is_bad(&listen->block, NULL) && fk_addr_parse(listen->block.title, &addr) != FK_OK)
+        fk_conf_blame(conf, &listen->block, NULL,
+                      "listen \"%s\": not an address; write \"127.0.0.1:2407\", "
+                      "\"[::1]:2407\" or \"*:2407\"",
+                      listen->block.title);
 }
 
 static void check_edge(void *block, struct fk_conf *conf)
@@ -103,13 +104,19 @@ static void check_edge(void *block, struct fk_conf *conf)
     struct fk_keyd_edge_conf *edge = block;
 
     if (strlen(edge->block.title) >= FK_NAME_MAX)
-        fk_conf_complain(conf, &edge->block.where, "edge: name too long; at most %d characters",
-                         FK_NAME_MAX - 1);
-    if (edge->keys.count == 0)
-        fk_conf_complain(conf, &edge->block.where,
-                         "edge \"%s\": no keys; write keys = {\"example.com\"} with the names "
-                         "of the keys that it may use, or {\"*\"}",
-                         edge->block.title);
+        fk_conf_blame(conf, &edge->block, NULL, "edge: name too long; at most %d characters",
+                      FK_NAME_MAX - 1);
+    if (edge->keys.count == 0 && !fk_conf_is_bad(&edge->block, "keys"))
+        fk_conf_blame(conf, &edge->block, "keys",
+                      "edge \"%s\": no keys; write keys = {\"example.com\"} with the names "
+                      "of the keys that it may use, or {\"*\"}",
+                      edge->block.title);
+}
+
+bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge)
+{
+    return !fk_conf_is_bad(&edge->block, "identity") &&
+           (edge->identity != NULL || !fk_conf_is_bad(&edge->block, NULL));
 }
 
 /* Two blocks must not claim one identity: rates and rights would depend on their order. */
@@ -119,8 +126,12 @@ static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
     const struct fk_conf_block *a, *b;
 
     for (a = keyd->edges; a != NULL; a = a->next) {
+        if (!fk_keyd_conf_has_identity((const void *)a))
+            continue;
         fk_keyd_conf_identity((const void *)a, mine, sizeof mine);
         for (b = keyd->edges; b != a; b = b->next) {
+            if (!fk_keyd_conf_has_identity((const void *)b))
+                continue;
             fk_keyd_conf_identity((const void *)b, other, sizeof other);
             if (strcmp(mine, other) == 0)
                 fk_conf_complain(conf, &a->where,
@@ -136,14 +147,14 @@ static void check_root(void *block, struct fk_conf *conf)
     struct fk_keyd_conf *keyd = block;
 
     check_identities(keyd, conf);
-    if (keyd->listens == NULL)
+    if (keyd->listens == NULL && !fk_conf_is_bad(&keyd->block, "listen"))
         fk_conf_complain(conf, &keyd->block.where,
                          "no listen block; write listen \"127.0.0.1:2407\" { }");
-    if (keyd->channel == NULL)
+    if (keyd->channel == NULL && !fk_conf_is_bad(&keyd->block, "channel"))
         fk_conf_complain(conf, &keyd->block.where,
                          "no channel block; write channel { certificate = \"channel.crt\" "
                          "key = \"channel.key\" ca = \"ca.crt\" }");
-    if (keyd->keys == NULL)
+    if (keyd->keys == NULL && !fk_conf_is_bad(&keyd->block, "keys"))
         fk_conf_complain(conf, &keyd->block.where, "no keys block; write keys \"keys\" { }");
 }
 
@@ -504,11 +515,13 @@ static const struct fk_conf_option root_options[] = {
     {.name = "user",
      .type = FK_CONF_STRING,
      .offset = ROOT(user),
+     .check = fk_users_check,
      .help = "User of fronts, audit and admin process when started as root. Default: farkey, or "
              "nobody on a host without that account."},
     {.name = "signer_user",
      .type = FK_CONF_STRING,
      .offset = ROOT(signer_user),
+     .check = fk_users_check,
      .help = "User of the signers when started as root; best one of its own. Default: "
              "farkey-signer, or nobody on a host without that account."},
     {.name = "control",

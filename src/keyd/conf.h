@@ -108,6 +108,9 @@ static inline const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct
 /* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);
 
+/* Whether that is known: of a configuration with mistakes it may not be. */
+bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);
+
 /* Binary ranges of a checked list; the caller frees ret->items. FK_ERR_NOMEM, FK_ERR_FORMAT. */
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret);
 

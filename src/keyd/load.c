@@ -9,10 +9,10 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "conf/users.h"
 #include "keyd/frontset.h"
 #include "keyd/keyd.h"
 #include "keyd/quota.h"
-#include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 
@@ -55,33 +55,60 @@ static const char *audit_trouble(int err)
 }
 
 struct complaint {
-    struct fk_conf *conf;
-    const struct fk_conf_where *where;
+    struct fk_conf *loaded;
+    const struct fk_keyd_conf *conf;
 };
+
+/* Whether a path is a file in, or of, a key directory. */
+static bool is_of(const char *path, const struct fk_conf_block *block)
+{
+    const struct fk_keyd_keys_conf *keys = (const void *)block;
+    size_t len = strlen(block->title);
+
+    if (keys->passphrase_file != NULL && strcmp(path, keys->passphrase_file) == 0)
+        return true;
+    return strncmp(path, block->title, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
 
 static void complain_store(void *arg, const char *path, const char *what)
 {
     const struct complaint *complaint = arg;
+    const struct fk_conf_block *block = complaint->conf->keys, *best = block;
 
-    fk_conf_complain(complaint->conf, complaint->where, "%s: %s", path, what);
+    /* Of directories in directories the innermost. */
+    for (; block != NULL; block = block->next)
+        if (is_of(path, block) &&
+            (!is_of(path, best) || strlen(block->title) > strlen(best->title)))
+            best = block;
+    fk_conf_complain(complaint->loaded, &best->where, "%s: %s", path, what);
+}
+
+/* The audit secret, if there is to be one: true when *ret has it. */
+static bool load_audit_secret(struct fk_conf *loaded, const struct fk_keyd_audit_conf *audit,
+                              uint8_t ret[AUDIT_SECRET_SIZE])
+{
+    int err;
+
+    if (audit == NULL || fk_conf_is_bad(&audit->block, "key"))
+        return false;
+    if ((err = read_audit_secret(audit->key, ret)) == FK_OK)
+        return true;
+    fk_conf_blame(loaded, &audit->block, "key", "audit: %s: %s", audit->key, audit_trouble(err));
+    return false;
 }
 
 /* Keys, and the audit secret that travels with them. */
 static int load_store(struct fk_conf *loaded, const struct fk_keyd_conf *conf,
                       const struct fk_store *previous, struct fk_store **ret)
 {
-    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(conf);
-    struct complaint complaint = {loaded, &conf->keys->where};
+    struct complaint complaint = {loaded, conf};
     uint8_t secret[AUDIT_SECRET_SIZE];
-    int err;
+    bool has_secret = load_audit_secret(loaded, fk_keyd_conf_audit(conf), secret);
+    int err = FK_ERR_CONF; /* no block of keys: that was complained of */
 
-    if (audit != NULL && (err = read_audit_secret(audit->key, secret)) != FK_OK) {
-        fk_conf_complain(loaded, &audit->block.where, "audit: %s: %s", audit->key,
-                         audit_trouble(err));
-        return FK_ERR_CONF;
-    }
-    err = fk_store_load(conf, audit != NULL ? secret : NULL, previous, complain_store, &complaint,
-                        ret);
+    if (conf->keys != NULL)
+        err = fk_store_load(conf, has_secret ? secret : NULL, previous, complain_store, &complaint,
+                            ret);
     fk_wipe(secret, sizeof secret);
     return err;
 }
@@ -93,37 +120,31 @@ static void check_edges(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
 
     for (const struct fk_conf_block *edge = conf->edges; edge != NULL; edge = edge->next) {
         fk_keyd_conf_identity((const void *)edge, identity, sizeof identity);
-        if (strlen(identity) >= FK_IDENTITY_SIZE)
-            fk_conf_complain(loaded, &edge->where, "edge \"%s\": identity too long", edge->title);
+        if (fk_keyd_conf_has_identity((const void *)edge) && strlen(identity) >= FK_IDENTITY_SIZE)
+            fk_conf_blame(loaded, edge, "identity", "edge \"%s\": identity too long", edge->title);
         if (++count == FK_KEYD_EDGES_MAX + 1)
             fk_conf_complain(loaded, &edge->where, "more than %d edges", FK_KEYD_EDGES_MAX);
     }
 }
 
-/* Children are told the users' names: they see no account. */
-static int set_users(struct fk_conf *loaded)
-{
-    int err = fk_conf_set_default(loaded, fk_conf_root(loaded), "user",
-                                  fk_proc_default_user(FK_PROC_USER));
-
-    return err != FK_OK ? err
-                        : fk_conf_set_default(loaded, fk_conf_root(loaded), "signer_user",
-                                              fk_proc_default_user(FK_PROC_SIGNER_USER));
-}
-
-/* Everything but keys; *ret as with fk_conf_load(). */
+/*
+ * Everything but keys; *ret as with fk_conf_load(). Whatever is wrong, all that can be judged is:
+ * complaints are looked at after those of the keys.
+ */
 static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
 {
+    int err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret);
     const struct fk_keyd_conf *conf;
-    int err;
 
-    if ((err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret)) != FK_OK ||
-        (err = set_users(*ret)) != FK_OK)
+    if (err != FK_OK && err != FK_ERR_CONF)
         return err;
     conf = fk_conf_root(*ret);
+    if ((err = fk_users_set(*ret, conf->user, conf->signer_user)) != FK_OK)
+        return err;
     check_edges(*ret, conf);
-    fk_channel_conf_check(fk_keyd_conf_channel(conf), bundle, *ret, true, true);
-    return FK_OK; /* complaints are looked at after those of the keys */
+    if (conf->channel != NULL)
+        fk_channel_conf_check(fk_keyd_conf_channel(conf), bundle, *ret, true, true);
+    return FK_OK;
 }
 
 static int judge(const struct fk_conf *loaded, int err)

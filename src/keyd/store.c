@@ -35,6 +35,7 @@ struct fk_store {
 struct load {
     struct fk_store *store;
     struct fk_keyset_builder *builder;
+    bool no_passphrase; /* that of the present directory is not known, which was complained of */
     struct fk_store_report report;
 };
 
@@ -197,8 +198,12 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         (err = fk_key_describe(pkey, &public)) != FK_OK) {
         if (err == FK_ERR_NOMEM)
             goto out;
-        fk_store_say(&load->report, path, key_trouble(err));
-        err = FK_OK;
+        if (err == FK_ERR_PASSPHRASE && load->no_passphrase)
+            load->report.count++;
+        else
+            fk_store_say(&load->report, path, key_trouble(err));
+        /* What lies beside it can be wrong, too. */
+        err = fk_store_read_beside(path, NULL, key, &load->report);
         goto out;
     }
     memcpy(public.name, key->index.public.name, sizeof public.name);
@@ -212,41 +217,66 @@ out:
     return err;
 }
 
+/* A directory that can be read from and that only its owner can write to; told when it is not. */
+static bool is_good_directory(struct load *load, const char *directory)
+{
+    int err;
+
+    if (access(directory, R_OK | X_OK) != 0) {
+        fk_store_say(&load->report, directory, strerror(errno));
+        return false;
+    }
+    if ((err = fk_secret_check_directory(directory)) == FK_OK)
+        return true;
+    fk_store_say(&load->report, directory, err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+    return false;
+}
+
+/* *ret is NULL where there is none, and where it is not known (load->no_passphrase). */
+static int find_passphrase(struct load *load, const struct fk_keyd_keys_conf *conf,
+                           struct fk_secret **ret)
+{
+    int err;
+
+    *ret = NULL;
+    load->no_passphrase = fk_conf_is_bad(&conf->block, "passphrase_file");
+    if (load->no_passphrase || conf->passphrase_file == NULL)
+        return FK_OK;
+    if ((err = read_passphrase(conf->passphrase_file, ret)) == FK_OK || err == FK_ERR_NOMEM)
+        return err;
+    fk_store_say(&load->report, conf->passphrase_file,
+                 err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+    load->no_passphrase = true;
+    return FK_OK;
+}
+
 static int load_directory(struct load *load, const struct fk_keyd_keys_conf *conf)
 {
     const char *directory = conf->block.title;
     char pattern[PATH_MAX];
-    struct fk_secret *passphrase = NULL;
+    struct fk_secret *passphrase;
     glob_t found = {.gl_pathc = 0};
-    int err = FK_OK, got;
+    int err, got;
 
+    if (fk_conf_is_bad(&conf->block, NULL)) {
+        load->report.count++; /* said already */
+        return FK_OK;
+    }
     if ((size_t)snprintf(pattern, sizeof pattern, "%s/*.key", directory) >= sizeof pattern) {
         fk_store_say(&load->report, directory, "path too long");
         return FK_OK;
     }
-    if (access(directory, R_OK | X_OK) != 0) {
-        fk_store_say(&load->report, directory, strerror(errno));
-        return FK_OK;
-    }
-    if ((err = fk_secret_check_directory(directory)) != FK_OK) {
-        fk_store_say(&load->report, directory,
-                     err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
-        return FK_OK;
-    }
-    if (conf->passphrase_file != NULL &&
-        (err = read_passphrase(conf->passphrase_file, &passphrase)) != FK_OK) {
-        if (err == FK_ERR_NOMEM)
-            return err;
-        fk_store_say(&load->report, conf->passphrase_file,
-                     err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
-        return FK_OK;
-    }
+    if ((err = find_passphrase(load, conf, &passphrase)) != FK_OK)
+        return err;
+    if (!is_good_directory(load, directory))
+        goto out;
     got = glob(pattern, GLOB_ERR, NULL, &found);
     if (got != 0 && got != GLOB_NOMATCH)
         err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
     for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
         err = load_key(load, found.gl_pathv[i], passphrase);
     globfree(&found);
+out:
     fk_secret_free(passphrase);
     return err;
 }

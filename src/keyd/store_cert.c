@@ -127,7 +127,7 @@ static int use_leaf(X509 *leaf, EVP_PKEY *pkey, const char *path, struct fk_stor
     struct tm end;
     unsigned len;
 
-    if (X509_check_private_key(leaf, pkey) != 1)
+    if (pkey != NULL && X509_check_private_key(leaf, pkey) != 1)
         return FK_ERR_MISMATCH;
     if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &end) != 1 ||
         X509_digest(leaf, EVP_sha256(), key->index.cert_hash, &len) != 1)

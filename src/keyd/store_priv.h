@@ -22,7 +22,8 @@ void fk_store_say(struct fk_store_report *report, const char *path, const char *
 
 /*
  * Read NAME.crt and NAME.policy beside `key_path` into names, addresses, chain, permissions and
- * expiry of `key`; what is wrong is said. FK_ERR_NOMEM.
+ * expiry of `key`; what is wrong is said. `pkey` is NULL when the key is of no use: the rest is
+ * judged without it. FK_ERR_NOMEM.
  */
 int fk_store_read_beside(const char *key_path, EVP_PKEY *pkey, struct fk_store_key *key,
                          struct fk_store_report *report);

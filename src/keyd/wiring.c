@@ -8,6 +8,7 @@
 #include "keyd/master_priv.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "keyd/metrics.h"
 #include "loop/sock.h"
@@ -15,6 +16,7 @@
 
 #include "admin/admin.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +118,8 @@ static int send_go(struct fk_child *child, const char *user)
 {
     struct fk_procmsg msg = {.type = FK_PROC_GO};
 
-    msg.len = geteuid() == 0 ? strnlen(user, sizeof msg.data) : 0;
+    msg.len = geteuid() == 0 ? strlen(user) : 0;
+    assert(msg.len <= FK_NAME_MAX); /* fk_users_check() */
     memcpy(msg.data, user, msg.len);
     fk_keyd_place(child)->up = true;
     return fk_child_send(child, &msg);

@@ -167,6 +167,45 @@ static void mistakes_are_told(void **state)
     }
 }
 
+/* All of a file with many mistakes, in the order of lines, and nothing that follows from another.
+ */
+static void many_mistakes_are_told_at_once(void **state)
+{
+    static const struct {
+        const char *text, *told[8];
+    } rows[] = {
+        {"fronts = 0\nlisten \"localhost\" { device = \"a/b\" }\n"
+         "edge \"a\" { }\nedge \"b\" { keys = {\"*\"} identity = \"farkey:edge:a\" }\n",
+         {":1: fronts:", ":1: no channel block", ":1: no keys block",
+          ":2: device:", ":2: listen \"localhost\"", ":3: edge \"a\": required option keys",
+          ":4: edge \"b\": identity"}},
+        {MINIMAL
+         "edge \"a\" { keys = {\"*\"} identity = \"bad\" }\nedge \"bad\" { kes = {\"*\"} }\n",
+         {":4: identity: not an edge's", ":5: unknown option \"kes\""}},
+        {MINIMAL "edge \"a\" { keys = {\"*\"} }\nedge \"a\" { }\n", {":5: second block edge"}},
+        {"listn \"127.0.0.1:1\" { }\n",
+         {":1: unknown block \"listn\"", ":1: no channel block", ":1: no keys block"}},
+        {MINIMAL "user = uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu\n"
+                 "signer_user = {a, b}\n",
+         {":4: user: name of a user too long", ":5: signer_user: a list"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct loaded loaded = load(rows[i].text);
+        size_t n = 0;
+
+        assert_err(loaded.err, FK_ERR_CONF);
+        for (; rows[i].told[n] != NULL; n++)
+            if (n >= fk_conf_error_count(loaded.conf) ||
+                strstr(fk_conf_error(loaded.conf, n), rows[i].told[n]) == NULL)
+                fail_msg("row %zu, error %zu: %s", i, n, fk_conf_error(loaded.conf, n));
+        if (fk_conf_error_count(loaded.conf) != n)
+            fail_msg("row %zu, and: %s", i, fk_conf_error(loaded.conf, n));
+        unload(&loaded);
+    }
+}
+
 static void policy_defaults_to_signing(void **state)
 {
     struct loaded loaded = load_as(&fk_key_policy_conf_kind, "names = {\"a\", \"*.b\"}\n");
@@ -225,5 +264,6 @@ static void printed_configuration_is_the_same(void **state)
 UNIT_MAIN(cmocka_unit_test(smallest_file_has_defaults),
           cmocka_unit_test(absent_limits_are_the_same_as_empty),
           cmocka_unit_test(edges_have_identities_and_rights), cmocka_unit_test(mistakes_are_told),
+          cmocka_unit_test(many_mistakes_are_told_at_once),
           cmocka_unit_test(policy_defaults_to_signing),
           cmocka_unit_test(printed_configuration_is_the_same))
