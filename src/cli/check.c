@@ -20,7 +20,7 @@ const struct fk_role_kind fk_role_kinds[] = {
 
 /* --- which daemon's --- */
 
-/* Load by one role's table; counts the errors. */
+/* Load by one role's table. */
 static int load(const struct fk_role_kind *role, const char *path, struct fk_conf **ret)
 {
     struct fk_bundle *bundle = NULL;
@@ -33,20 +33,23 @@ static int load(const struct fk_role_kind *role, const char *path, struct fk_con
     return err;
 }
 
-/*
- * By the table that it fits: the other daemon's options are errors, so the fewer errors the nearer.
- * A file of neither is reported as what it is nearest to.
- */
+/* Whether a file fits one role's table better than another's: it has fewer names unknown there. */
+static bool is_nearer(const struct fk_conf *a, const struct fk_conf *b)
+{
+    if (fk_conf_unknown_count(a) != fk_conf_unknown_count(b))
+        return fk_conf_unknown_count(a) < fk_conf_unknown_count(b);
+    return fk_conf_error_count(a) < fk_conf_error_count(b);
+}
+
+/* By the table that it fits. A file of neither is reported as what it is nearest to. */
 int fk_role_conf_load(const char *path, int wanted, const struct fk_role_kind **ret_role,
                       struct fk_conf **ret)
 {
     struct fk_conf *best = NULL;
-    size_t best_errors = SIZE_MAX;
     int best_err = FK_ERR_NOMEM;
 
     for (int i = 0; i < FK_ROLE_KINDS; i++) {
         struct fk_conf *conf = NULL;
-        size_t errors;
         int err;
 
         if (wanted >= 0 && wanted != i)
@@ -54,11 +57,9 @@ int fk_role_conf_load(const char *path, int wanted, const struct fk_role_kind **
         err = load(&fk_role_kinds[i], path, &conf);
         if (conf == NULL)
             continue;
-        errors = fk_conf_error_count(conf);
-        if (errors < best_errors) {
+        if (best == NULL || is_nearer(conf, best)) {
             fk_conf_free(best);
             best = conf;
-            best_errors = errors;
             best_err = err;
             *ret_role = &fk_role_kinds[i];
         } else {
@@ -133,7 +134,7 @@ int fk_cmd_check(int argc, char **argv)
         return 2;
     }
     err = fk_role_conf_load(values.conf, values.role, &role, &conf);
-    if (conf != NULL && err == FK_OK)
+    if (conf != NULL) /* whatever is wrong so far: all mistakes are told at once */
         err = check_whole(role, values.conf, &conf);
     if (conf == NULL)
         return fk_command_fail("cannot check", values.conf, err);
