@@ -195,6 +195,10 @@
 /* The same for a child that was born or told to load something, until it has done so: ten thousand
  * sites or keys take several seconds in which its loop does not run. */
 #define FK_SUPER_LOADING_PINGS 60
+/* A changed directory is read when nothing changed in it for so long, or in spite of changes after
+ * the second time: a key and its certificate are written one after the other. */
+#define FK_WATCH_SETTLE_US     300000
+#define FK_WATCH_SETTLE_MAX_US 2000000
 /* Messages that wait for one child: all that a start sends, several times over. */
 #define FK_SUPER_QUEUE_MAX 1024
 /* Names kept or under way in one process's cache: origins and key servers of a large edge. */
@@ -242,10 +246,6 @@
  * certificates would take the front from other edges. */
 #define FK_KEYD_TALK_RATE  1000
 #define FK_KEYD_TALK_BURST 20000
-/* A changed key directory is read when nothing changed in it for so long, or in spite of changes
- * after the second time: a key and its certificate are written one after the other. */
-#define FK_KEYD_SETTLE_US     300000
-#define FK_KEYD_SETTLE_MAX_US 2000000
 /* Operators that wait for the end of one reload. */
 #define FK_KEYD_WAITERS_MAX 16
 /* New signers that have not read their keys and fronts that have not built what belongs to them by

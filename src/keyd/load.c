@@ -129,12 +129,14 @@ static void check_edges(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
 
 /*
  * Everything but keys; *ret as with fk_conf_load(). Whatever is wrong, all that can be judged is:
- * complaints are looked at after those of the keys.
+ * complaints are looked at after those of the keys. `frozen`: but for the channel's files the
+ * bundle has it all. A new revocation list must not wait for a reload.
  */
-static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+static int load_conf(const char *path, struct fk_bundle *bundle, bool frozen, struct fk_conf **ret)
 {
     int err = fk_conf_load(&fk_keyd_conf_kind, path, bundle, ret);
     const struct fk_keyd_conf *conf;
+    bool changed; /* the keys are loaded anew anyway */
 
     if (err != FK_OK && err != FK_ERR_CONF)
         return err;
@@ -142,8 +144,12 @@ static int load_conf(const char *path, struct fk_bundle *bundle, struct fk_conf 
     if ((err = fk_users_set(*ret, conf->user, conf->signer_user)) != FK_OK)
         return err;
     check_edges(*ret, conf);
-    if (conf->channel != NULL)
-        fk_channel_conf_check(fk_keyd_conf_channel(conf), bundle, *ret, true, true);
+    if (conf->channel == NULL)
+        return FK_OK;
+    if (frozen &&
+        (err = fk_channel_conf_renew(fk_keyd_conf_channel(conf), bundle, *ret, &changed)) != FK_OK)
+        return err;
+    fk_channel_conf_check(fk_keyd_conf_channel(conf), bundle, *ret, true, true);
     return FK_OK;
 }
 
@@ -160,7 +166,7 @@ int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **re
     struct fk_conf *loaded = NULL;
     int err;
 
-    if ((err = load_conf(path, bundle, &loaded)) == FK_OK)
+    if ((err = load_conf(path, bundle, false, &loaded)) == FK_OK)
         err = judge(loaded, load_store(loaded, fk_conf_root(loaded), NULL, &store));
     fk_store_free(store);
     if (loaded != NULL)
@@ -184,32 +190,6 @@ static int seal(struct fk_bundle *bundle, const char *path, bool frozen, bool ve
     if ((err = fk_bundle_add(bundle, FK_INDEX_PATH, index, len)) != FK_OK)
         return err;
     return fk_bundle_seal(bundle, &load->bundle_fd);
-}
-
-/*
- * The channel's files as they are now, under a configuration that stays: a new revocation list must
- * not wait for a reload of all. What cannot be read is missing from then on, and complained about.
- */
-static int renew_channel(struct fk_bundle *bundle, const struct fk_channel_conf *channel)
-{
-    const char *const paths[] = {channel->certificate, channel->key, channel->ca, channel->crl};
-    struct fk_bundle *now;
-    const uint8_t *data;
-    size_t len;
-    int err = fk_bundle_new(&now);
-
-    if (err != FK_OK)
-        return err;
-    for (size_t i = 0; err == FK_OK && i < sizeof paths / sizeof paths[0]; i++) {
-        if (paths[i] == NULL)
-            continue;
-        fk_bundle_drop(bundle, paths[i]);
-        if ((paths[i] == channel->key ? fk_bundle_read_secret(now, paths[i], &data, &len)
-                                      : fk_bundle_read(now, paths[i], &data, &len)) == FK_OK)
-            err = fk_bundle_add(bundle, paths[i], data, len);
-    }
-    fk_bundle_free(now);
-    return err;
 }
 
 static bool has_key(const struct fk_store *store, const char *pattern)
@@ -251,9 +231,7 @@ int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
     load->bundle_fd = -1;
     load->generation = generation;
     err = frozen != NULL ? fk_bundle_open(frozen->bundle_fd, &bundle) : fk_bundle_new(&bundle);
-    if (err == FK_OK && frozen != NULL)
-        err = renew_channel(bundle, fk_keyd_conf_channel(frozen->conf));
-    if (err != FK_OK || (err = load_conf(path, bundle, &load->loaded)) != FK_OK)
+    if (err != FK_OK || (err = load_conf(path, bundle, frozen != NULL, &load->loaded)) != FK_OK)
         goto out;
     load->conf = fk_conf_root(load->loaded);
     err = judge(load->loaded, load_store(load->loaded, load->conf,

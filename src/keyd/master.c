@@ -118,7 +118,7 @@ static int start(struct fk_keyd_master *master)
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_super_new(master->loop, &fk_keyd_super_ops, master, &master->super)) != FK_OK ||
         (err = make_shared(master)) != FK_OK ||
-        (err = fk_keyd_watch_new(master->loop, on_keys_changed, master, &master->watch)) != FK_OK)
+        (err = fk_watch_new(master->loop, on_keys_changed, master, &master->watch)) != FK_OK)
         return err;
     fk_timer_init(&master->patience, master->loop, fk_keyd_on_patience);
     fk_timer_init(&master->retire, master->loop, fk_keyd_on_retire);
@@ -141,7 +141,7 @@ static void stop(struct fk_keyd_master *master)
     fk_keyd_sockets_close(&master->pending_sockets);
     fk_keyd_load_free(master->pending);
     fk_keyd_load_free(master->current);
-    fk_keyd_watch_free(master->watch);
+    fk_watch_free(master->watch);
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
     fk_close(&master->quota_fd);

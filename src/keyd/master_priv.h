@@ -32,7 +32,7 @@ struct fk_keyd_master {
     bool verbose;     /* -v: whatever log_level says */
     struct fk_keyd_load *current, *pending;
     struct fk_keyd_sockets sockets, pending_sockets;
-    struct fk_keyd_watch *watch;
+    struct fk_watch *watch;
     int audit_fd;
     int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd;
     struct fk_quota *quota;

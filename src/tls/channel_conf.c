@@ -53,6 +53,66 @@ int fk_channel_conf_read(const struct fk_channel_conf *channel, struct fk_bundle
     return err;
 }
 
+size_t fk_channel_conf_files(const struct fk_channel_conf *channel, const char **ret)
+{
+    struct fk_channel_identity id;
+    struct part parts[FK_CHANNEL_PARTS];
+    size_t n = 0;
+
+    list_parts(channel, &id, parts);
+    for (size_t i = 0; i < FK_CHANNEL_PARTS; i++)
+        if (parts[i].path != NULL)
+            ret[n++] = parts[i].path;
+    return n;
+}
+
+static void blame(struct fk_conf *conf, const struct fk_channel_conf *channel,
+                  const struct part *part, int err)
+{
+    fk_conf_blame(conf, &channel->block, part->what, "channel: %s %s: %s", part->what, part->path,
+                  err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+}
+
+/* What was read of it, into the bundle. */
+static int renew_part(const struct part *part, struct fk_bundle *bundle, bool *ret_changed)
+{
+    const uint8_t *old;
+    size_t len;
+
+    if (fk_bundle_read(bundle, part->path, &old, &len) == FK_OK && len == *part->len &&
+        memcmp(old, *part->data, len) == 0)
+        return FK_OK;
+    *ret_changed = true;
+    fk_bundle_drop(bundle, part->path);
+    return fk_bundle_add(bundle, part->path, *part->data, *part->len);
+}
+
+int fk_channel_conf_renew(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
+                          struct fk_conf *conf, bool *ret_changed)
+{
+    struct fk_channel_identity id;
+    struct part parts[FK_CHANNEL_PARTS];
+    struct fk_bundle *now;
+    bool changed = false;
+    int unread, err = fk_bundle_new(&now);
+
+    if (err != FK_OK)
+        return err;
+    list_parts(channel, &id, parts);
+    for (size_t i = 0; err == FK_OK && i < FK_CHANNEL_PARTS; i++) {
+        if (parts[i].path == NULL)
+            continue;
+        if ((unread = read_part(channel, now, &parts[i])) == FK_OK)
+            err = renew_part(&parts[i], bundle, &changed);
+        else
+            blame(conf, channel, &parts[i], unread);
+    }
+    fk_bundle_free(now);
+    if (err == FK_OK)
+        *ret_changed = changed;
+    return err;
+}
+
 struct trial {
     struct fk_channel_identity id; /* what could be read of it */
     bool whole;
@@ -94,13 +154,6 @@ static void hear_faults(void *arg, struct fk_procmsg *msg)
 
     if (msg->len == sizeof trial->faults)
         memcpy(trial->faults, msg->data, sizeof trial->faults);
-}
-
-static void blame(struct fk_conf *conf, const struct fk_channel_conf *channel,
-                  const struct part *part, int err)
-{
-    fk_conf_blame(conf, &channel->block, part->what, "channel: %s %s: %s", part->what, part->path,
-                  err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
 }
 
 void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bundle *bundle,

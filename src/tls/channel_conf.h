@@ -14,6 +14,17 @@ struct fk_channel_conf {
     char *certificate, *key, *ca, *crl; /* paths; `crl` may be NULL */
 };
 
+/* The paths of the files that it names, at most FK_CHANNEL_PARTS; their number. Borrowed. */
+size_t fk_channel_conf_files(const struct fk_channel_conf *channel, const char **ret);
+
+/*
+ * For a master: the files as they are now, into the bundle of a configuration that stays (one over
+ * a memfd: fk_bundle_open()), from which `conf` was loaded. Complains about what cannot be read.
+ * *ret_changed tells whether anything is not as it was. FK_ERR_LIMIT, FK_ERR_NOMEM.
+ */
+int fk_channel_conf_renew(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
+                          struct fk_conf *conf, bool *ret_changed);
+
 /*
  * Read the files through a bundle. *ret borrows from the bundle. Errors as fk_bundle_read_secret()
  * for the key, fk_bundle_read() for the others.

@@ -135,6 +135,56 @@ static void a_revocation_list_may_be_absent(void **state)
     assert_int_equal(id.crl_len, 0);
 }
 
+/* The files as they are now into a bundle over a memfd, as a master has it. */
+static bool renew(struct fixture *fixture)
+{
+    bool changed = true;
+
+    assert_ok(fk_channel_conf_renew(&fixture->channel, fixture->bundle, fixture->conf, &changed));
+    return changed;
+}
+
+static void freeze(struct fixture *fixture)
+{
+    int fd;
+
+    check(fixture);
+    assert_ok(fk_bundle_seal(fixture->bundle, &fd));
+    fk_bundle_free(fixture->bundle);
+    assert_ok(fk_bundle_open(fd, &fixture->bundle));
+    (void)close(fd);
+}
+
+static void a_new_file_is_taken_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fk_channel_identity id;
+
+    freeze(fixture);
+    assert_false(renew(fixture));
+    put("crl", strdup("another"), 0644);
+    assert_true(renew(fixture));
+    assert_false(renew(fixture));
+    assert_ok(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id));
+    assert_memory_equal(id.crl, "another", id.crl_len);
+    assert_int_equal(fk_conf_error_count(fixture->conf), 0);
+}
+
+static void a_file_that_cannot_be_read_is_not_taken_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fk_channel_identity id;
+
+    freeze(fixture);
+    assert_int_equal(chmod("key", 0644), 0);
+    assert_int_equal(remove("ca"), 0);
+    assert_false(renew(fixture));
+    assert_int_equal(fk_conf_error_count(fixture->conf), 2);
+    assert_non_null(strstr(fk_conf_error(fixture->conf, 0), "channel: key key: "));
+    assert_string_equal(fk_conf_error(fixture->conf, 1), "conf:7: channel: ca ca: not found");
+    assert_ok(fk_channel_conf_read(&fixture->channel, fixture->bundle, &id));
+}
+
 static void each_missing_file_is_named(void **state)
 {
     struct fixture *fixture = *state;
@@ -204,6 +254,7 @@ static void a_bad_option_is_passed_over(void **state)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 UNIT_MAIN(CASE(a_good_identity_is_read_whole), CASE(a_revocation_list_may_be_absent),
+          CASE(a_new_file_is_taken_up), CASE(a_file_that_cannot_be_read_is_not_taken_up),
           CASE(each_missing_file_is_named), CASE(a_key_open_to_others_is_refused),
           CASE(files_that_do_not_fit_each_other_are_refused), CASE(each_bad_file_is_named),
           CASE(a_bad_option_is_passed_over))
