@@ -66,10 +66,18 @@
 /* Intermediates between a channel certificate and the private CA: one is usual, if any. */
 #define FK_CHANNEL_DEPTH_MAX 4
 
+/* The certificate at the other end of an open channel is judged again after so long, besides at its
+ * end and when CA or list change: bounds for how long one goes on whose list's own time is over (a
+ * day, commonly), at some 100 us a channel. */
+#define FK_CHANNEL_JUDGE_US 60000000
+
 /* --- keyclient --- */
 
 /* Addresses of one key server's name that are tried in turn. */
 #define FK_KEYSERVER_ADDRS_MAX 8
+/* A client that gave way to another closes a channel when nobody used it for so long: what a paused
+ * handshake of the old configuration may still ask comes before. */
+#define FK_KEYCLIENT_BEHIND_US 1000000
 /* Requests under way on one channel, ceiling of `max_outstanding`: 10 s of a fast signer. */
 #define FK_KEYSERVER_OUTSTANDING_MAX 65536
 /* Pause before the next try to reach a key server: doubled each time, half of it random. */
@@ -239,6 +247,9 @@
 /* Connections accepted, and frames of one channel handled, before others get their turn. */
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256
+/* Certificates of channels judged again in one turn of the tick (1 s at most): 25 ms of work. Those
+ * left over follow at the next; only beyond 15,000 channels does that take more than a minute. */
+#define FK_KEYD_JUDGE_BATCH 256
 /* Bytes of operations that one front holds while there is no audit process: some 4,000. */
 #define FK_KEYD_HELD_MAX (1024 * 1024)
 /* PING and INFO of one edge at one front: a second, and at once. An edge's workers together read

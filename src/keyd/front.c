@@ -76,6 +76,7 @@ static void on_tick(struct fk_timer *timer)
     struct fk_front *front = fk_container(timer, struct fk_front, tick);
     uint64_t now = fk_loop_now_us(front->loop);
     const struct fk_front_options *options = &front->options;
+    unsigned judgements = FK_KEYD_JUDGE_BATCH;
     struct fk_list *at, *next;
 
     fk_timer_start(timer, tick_length(front->set->limits));
@@ -83,7 +84,7 @@ static void on_tick(struct fk_timer *timer)
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
 
-        if (fk_front_conn_expired(conn, now)) {
+        if (fk_front_conn_expired(conn, now) || !fk_front_conn_holds(conn, now, &judgements)) {
             conn->doomed = true;
             fk_front_conn_settle(conn);
         }

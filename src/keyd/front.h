@@ -39,8 +39,8 @@ void fk_front_free(struct fk_front *front);
 
 /*
  * Serve another set (taken). Channels stay if the new set would admit them: listener (by address
- * and device), its dialect and ranges, edge and its ranges, certificate. Listeners of the old set
- * are closed: those of the new follow.
+ * and device), its dialect and ranges, edge and its ranges, certificate (which is judged again in
+ * the course of time, too). Listeners of the old set are closed: those of the new follow.
  */
 void fk_front_use(struct fk_front *front, struct fk_front_set *set);
 

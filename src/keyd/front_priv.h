@@ -80,6 +80,7 @@ struct fk_front_conn {
     struct fk_buf held; /* frames of operations that wait for an audit process */
     size_t n_held;
     size_t inflight;       /* requests and held ones */
+    uint64_t judge_us;     /* when its certificate is to be judged again */
     uint64_t since_us;     /* of the connection, then of the last whole frame */
     uint64_t partial_us;   /* since when the partial frame is there */
     uint64_t taken;        /* bytes of answers queued in all */
@@ -117,8 +118,6 @@ void fk_front_conn_close(struct fk_front_conn *conn);
 bool fk_front_conn_expired(struct fk_front_conn *conn, uint64_t now);
 /* Handle frames that wait, as far as limits allow. May close the connection. */
 void fk_front_conn_resume(struct fk_front_conn *conn);
-/* After a change of sets: false when the peer may not stay. */
-bool fk_front_conn_recheck(struct fk_front_conn *conn);
 /* Queue a frame; a queue that is full dooms the connection. */
 void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg);
 void fk_front_conn_send_error(struct fk_front_conn *conn, uint32_t id, int err);
@@ -136,6 +135,16 @@ int fk_front_admit(const struct fk_front_listener *listener, const struct fk_add
 /* Count it among those that have to prove who they are (`stranger` is taken); and no longer. */
 void fk_front_stranger(struct fk_front_conn *conn, struct fk_peer *stranger);
 void fk_front_acquainted(struct fk_front_conn *conn);
+
+/* --- frontjudge.c --- */
+
+/* Why the peer's certificate does not hold now, by the present set; NULL: it does. */
+const char *fk_front_judge(struct fk_front_conn *conn);
+/* After a change of sets: false when the peer may not stay; logs why. */
+bool fk_front_conn_recheck(struct fk_front_conn *conn);
+/* In the course of time: false when its certificate was due to be judged again and does not hold;
+ * logs why. At most *left are judged. */
+bool fk_front_conn_holds(struct fk_front_conn *conn, uint64_t now, unsigned *left);
 
 /* --- frontop.c --- */
 

@@ -26,25 +26,6 @@ static const char *edge_name(const struct fk_front_conn *conn)
     return conn->edge != NULL ? conn->edge->name : NULL;
 }
 
-/* Whether the peer's certificate is still one that the new set's CA and CRL accept. */
-static bool still_valid(const struct fk_front_conn *conn)
-{
-    SSL_CTX *ctx = conn->front->set->tls13;
-    SSL *ssl = fk_channel_io_ssl(conn->io);
-    X509_STORE_CTX *check = X509_STORE_CTX_new();
-    bool valid = false;
-
-    if (check != NULL &&
-        X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(ctx), SSL_get0_peer_certificate(ssl),
-                            SSL_get_peer_cert_chain(ssl)) == 1) {
-        (void)X509_STORE_CTX_set_default(check, "ssl_client");
-        (void)X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(check), SSL_CTX_get0_param(ctx));
-        valid = X509_verify_cert(check) == 1;
-    }
-    X509_STORE_CTX_free(check);
-    return valid;
-}
-
 /* Why a peer that has proved its certificate is turned away; FK_OK: it is welcome. */
 static int identify(struct fk_front_conn *conn, enum fk_keyd_metric *ret_metric)
 {
@@ -62,7 +43,7 @@ static int identify(struct fk_front_conn *conn, enum fk_keyd_metric *ret_metric)
     conn->account =
         &conn->front->accounts[fk_quota_number(conn->front->options.quota, conn->edge->slot)];
     /* A new revocation list may have come during the handshake. */
-    if (conn->generation != conn->front->set->generation && !still_valid(conn))
+    if (conn->generation != conn->front->set->generation && fk_front_judge(conn) != NULL)
         return FK_ERR_VERIFY;
     if (!fk_addr_permitted(&conn->peer, &conn->edge->allow, &conn->edge->deny)) {
         *ret_metric = FK_KEYD_REFUSED_ADDRESS;
@@ -111,6 +92,7 @@ static void on_open(struct fk_front_conn *conn)
     }
     fk_front_acquainted(conn);
     conn->since_us = fk_loop_now_us(front->loop);
+    conn->judge_us = conn->since_us + fk_channel_peer_judge_us(fk_channel_io_ssl(conn->io));
     fk_front_count(front, FK_KEYD_CONNECTIONS);
     fk_log_limited(&conn->account->opened, FK_LOG_INFO, "channel open",
                    fk_uint("channel", conn->id), peer_field(conn, text),
@@ -402,65 +384,6 @@ bool fk_front_conn_expired(struct fk_front_conn *conn, uint64_t now)
                    fk_uint("channel", conn->id), peer_field(conn, text),
                    fk_str("edge", edge_name(conn)), fk_str("reason", reason));
     return true;
-}
-
-/* The block of the present set that stands for one of the old: same address, same device. */
-static const struct fk_keyd_listen_conf *find_listen(const struct fk_front_set *set,
-                                                     const struct fk_keyd_listen_conf *old)
-{
-    const char *device = old->device != NULL ? old->device : "";
-
-    for (const struct fk_conf_block *at = set->conf->listens; at != NULL; at = at->next) {
-        const struct fk_keyd_listen_conf *listen = (const void *)at;
-
-        if (strcmp(at->title, old->block.title) == 0 &&
-            strcmp(listen->device != NULL ? listen->device : "", device) == 0)
-            return listen;
-    }
-    return NULL;
-}
-
-/* Without memory for the ranges: no. */
-static bool listen_permits(const struct fk_keyd_listen_conf *listen, const struct fk_addr *peer)
-{
-    struct fk_ranges allow = {.items = NULL}, deny = {.items = NULL};
-    bool permitted = fk_keyd_conf_ranges(&listen->allow, &allow) == FK_OK &&
-                     fk_keyd_conf_ranges(&listen->deny, &deny) == FK_OK &&
-                     fk_addr_permitted(peer, &allow, &deny);
-
-    free(allow.items);
-    free(deny.items);
-    return permitted;
-}
-
-/* Whether the listener that took it would take it now. */
-static bool recheck_listen(struct fk_front_conn *conn)
-{
-    conn->listen = find_listen(conn->front->set, conn->listen);
-    return conn->listen != NULL && listen_permits(conn->listen, &conn->peer);
-}
-
-/* Whether its edge is still one and may still come like this. */
-static bool recheck_edge(struct fk_front_conn *conn)
-{
-    if (conn->edge == NULL) /* in its handshake: that is judged by the new set when it ends */
-        return true;
-    conn->edge = fk_policy_find(conn->front->set->policy, conn->identity);
-    return conn->edge != NULL && (conn->dialect != FK_DIALECT_1 || conn->listen->dialect1) &&
-           fk_addr_permitted(&conn->peer, &conn->edge->allow, &conn->edge->deny) &&
-           still_valid(conn);
-}
-
-bool fk_front_conn_recheck(struct fk_front_conn *conn)
-{
-    struct fk_log_limit *limit =
-        conn->account != NULL ? &conn->account->closed : &conn->front->tls_limit;
-
-    if (recheck_listen(conn) && recheck_edge(conn))
-        return true;
-    fk_log_limited(limit, FK_LOG_WARN, "channel closed: no longer allowed",
-                   fk_uint("channel", conn->id), fk_str("identity", conn->identity));
-    return false;
 }
 
 void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg)

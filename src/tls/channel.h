@@ -69,6 +69,16 @@ int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, s
 int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size);
 
 /*
+ * The peer's certificate judged again, as a handshake under `ctx` (of the same end) would judge it
+ * now: chain, time, revocation; a list whose nextUpdate has passed counts against it, too.
+ * FK_ERR_VERIFY or FK_ERR_NOMEM, with a static text in *ret_why.
+ */
+int fk_channel_peer_judge(const SSL *ssl, SSL_CTX *ctx, const char **ret_why);
+
+/* In how long to do so next: FK_CHANNEL_JUDGE_US, less when the certificate ends before. */
+uint64_t fk_channel_peer_judge_us(const SSL *ssl);
+
+/*
  * Bytes over TLS over a socket, in a loop. Incoming bytes are appended to `in` and the owner is
  * told; outgoing bytes are queued in `out` by the owner, who calls fk_channel_io_flush() once for
  * as many frames as it likes: they leave as few records in few system calls.

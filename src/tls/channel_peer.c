@@ -1,5 +1,6 @@
 /*
- * Who is at the other end of a channel: the one URI SAN of its verified certificate.
+ * Who is at the other end of a channel: the one URI SAN of its verified certificate, and whether
+ * that still holds.
  *
  * Exactly one, in exactly the form "farkey:ROLE:NAME": a certificate that says more, or the same in
  * another way, says nothing.
@@ -10,6 +11,7 @@
 #include "base/limits.h"
 #include "base/reader.h"
 
+#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
@@ -122,4 +124,48 @@ int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size)
     }
     GENERAL_NAMES_free(names);
     return err;
+}
+
+/* As ssl_verify_cert_chain() of OpenSSL does it: purpose by the end, parameters of the context. */
+static int prepare(X509_STORE_CTX *check, const SSL *ssl, SSL_CTX *ctx)
+{
+    X509_VERIFY_PARAM *param;
+
+    if (X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(ctx), SSL_get0_peer_certificate(ssl),
+                            SSL_get_peer_cert_chain(ssl)) != 1)
+        return FK_ERR_NOMEM;
+    param = X509_STORE_CTX_get0_param(check);
+    X509_VERIFY_PARAM_set_auth_level(param, SSL_CTX_get_security_level(ctx));
+    if (X509_STORE_CTX_set_default(check, SSL_is_server(ssl) ? "ssl_client" : "ssl_server") != 1 ||
+        X509_VERIFY_PARAM_set1(param, SSL_CTX_get0_param(ctx)) != 1)
+        return FK_ERR_NOMEM;
+    return FK_OK;
+}
+
+int fk_channel_peer_judge(const SSL *ssl, SSL_CTX *ctx, const char **ret_why)
+{
+    X509_STORE_CTX *check = X509_STORE_CTX_new();
+    int err = check == NULL ? FK_ERR_NOMEM : prepare(check, ssl, ctx);
+
+    if (err != FK_OK) {
+        *ret_why = fk_err_text(err);
+    } else if (X509_verify_cert(check) != 1) {
+        *ret_why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(check));
+        err = FK_ERR_VERIFY;
+    }
+    X509_STORE_CTX_free(check);
+    ERR_clear_error();
+    return err;
+}
+
+uint64_t fk_channel_peer_judge_us(const SSL *ssl)
+{
+    const X509 *cert = SSL_get0_peer_certificate(ssl);
+    int days, seconds;
+
+    /* The difference is cut to whole seconds: one more is after the end. */
+    if (cert != NULL && ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) == 1 &&
+        days == 0 && seconds >= 0 && (uint64_t)(seconds + 1) * 1000000 < FK_CHANNEL_JUDGE_US)
+        return (uint64_t)(seconds + 1) * 1000000;
+    return FK_CHANNEL_JUDGE_US;
 }

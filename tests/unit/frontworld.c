@@ -121,6 +121,11 @@ void answer_request(size_t i, int err, const void *data, size_t len)
 
 /* --- the world --- */
 
+#define DAY 86400
+
+static X509 *authority;
+static bool has_list; /* the sets' channel has a revocation list */
+
 static void put(const char *name, char *text)
 {
     char path[128];
@@ -166,7 +171,8 @@ static void add_index(struct fk_bundle *bundle)
 
 struct fk_front_set *make_set(uint32_t generation, const char *edges, const char *limits)
 {
-    static const char *const files[] = {"channel.crt", "channel.key", "ca.crt"};
+    static const char *const files[] = {"channel.crt", "channel.key", "ca.crt", "ca.crl"};
+    size_t n_files = has_list ? 4 : 3;
     struct fk_front_set *set;
     struct fk_bundle *bundle;
     struct fk_conf *conf;
@@ -178,9 +184,9 @@ struct fk_front_set *make_set(uint32_t generation, const char *edges, const char
     (void)snprintf(
         text, sizeof text,
         "%s\nkeys \"keys\" { }\nlog_level = error\n"
-        "channel { certificate = \"channel.crt\" key = \"channel.key\" ca = \"ca.crt\" }\n"
+        "channel { certificate = \"channel.crt\" key = \"channel.key\" ca = \"ca.crt\" %s }\n"
         "%s\nlimits { %s }\n",
-        listen_block, edges, limits);
+        listen_block, has_list ? "crl = \"ca.crl\"" : "", edges, limits);
     put("keyd.conf", text);
     (void)snprintf(path, sizeof path, "%s/keyd.conf", folder);
     assert_ok(fk_bundle_new(&bundle));
@@ -188,7 +194,7 @@ struct fk_front_set *make_set(uint32_t generation, const char *edges, const char
     fk_conf_free(conf);
     assert_ok(fk_bundle_add(bundle, FK_KEYD_CONF_PATH, path, strlen(path)));
     assert_ok(fk_bundle_add(bundle, FK_KEYD_VERBOSE_PATH, "1", 0));
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < n_files; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         assert_ok(fk_bundle_read(bundle, path, &data, &len));
     }
@@ -200,17 +206,21 @@ struct fk_front_set *make_set(uint32_t generation, const char *edges, const char
     return set;
 }
 
-static SSL_CTX *make_client(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key, const char *san)
+static SSL_CTX *make_client(const char *san, long serial, long seconds)
 {
+    EVP_PKEY *key = pki_key_slot("P-256", 1);
     struct pki_cert spec = {.subject = "c",
                             .key = key,
-                            .issuer = ca,
-                            .issuer_key = ca_key,
+                            .issuer = authority,
+                            .issuer_key = pki_key_slot("P-256", 0),
                             .san = san,
                             .eku = "serverAuth,clientAuth",
-                            .serial = 9};
+                            .serial = serial,
+                            .not_before = -60,
+                            .not_after = seconds};
     X509 *cert = pki_issue(&spec);
-    char *chain = pki_pem_cert(&cert, 1), *pem = pki_pem_key(key), *anchors = pki_pem_cert(&ca, 1);
+    char *chain = pki_pem_cert(&cert, 1), *pem = pki_pem_key(key);
+    char *anchors = pki_pem_cert(&authority, 1);
     struct fk_channel_identity id = {.certificate = (uint8_t *)chain,
                                      .certificate_len = strlen(chain),
                                      .key = (uint8_t *)pem,
@@ -234,18 +244,38 @@ static SSL_CTX *make_client(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key, const cha
 
 static void make_identities(void)
 {
-    EVP_PKEY *ca_key = pki_key_slot("P-256", 0);
-    struct pki_cert spec = {.subject = "CA", .key = ca_key, .ca = true, .serial = 1};
-    X509 *ca = pki_issue(&spec);
-    EVP_PKEY *key = pki_key_slot("P-256", 1);
+    struct pki_cert spec = {
+        .subject = "CA", .key = pki_key_slot("P-256", 0), .ca = true, .serial = 1};
 
-    SSL_CTX_free(make_client(key, ca, ca_key, "URI:farkey:keyserver:s"));
-    client_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
-    dialect1_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:e");
+    authority = pki_issue(&spec);
+    SSL_CTX_free(make_client("URI:farkey:keyserver:s", 9, DAY));
+    client_ctx = make_edge_ctx(9, DAY);
+    dialect1_ctx = make_edge_ctx(9, DAY);
     assert_int_equal(SSL_CTX_set_alpn_protos(dialect1_ctx, NULL, 0), 0);
-    other_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:f");
-    stranger_ctx = make_client(key, ca, ca_key, "URI:farkey:edge:unknown");
-    X509_free(ca);
+    other_ctx = make_client("URI:farkey:edge:f", 9, DAY);
+    stranger_ctx = make_client("URI:farkey:edge:unknown", 9, DAY);
+}
+
+SSL_CTX *make_edge_ctx(long serial, long seconds)
+{
+    return make_client("URI:farkey:edge:e", serial, seconds);
+}
+
+void put_list(long serial, long seconds)
+{
+    const long serials[] = {serial, 0};
+    X509_CRL *crl = pki_crl(authority, pki_key_slot("P-256", 0), serials, seconds);
+    char *pem = pki_pem_crl(crl);
+
+    put("ca.crl", pem);
+    free(pem);
+    X509_CRL_free(crl);
+    has_list = true;
+}
+
+void remove_list(void)
+{
+    has_list = false;
 }
 
 static void on_drained(void *arg)
@@ -358,14 +388,16 @@ int front_setup(void **state)
 
 int front_teardown(void **state)
 {
-    static const char *const files[] = {"channel.crt", "channel.key", "ca.crt", "keyd.conf"};
+    static const char *const files[] = {"channel.crt", "channel.key", "ca.crt", "ca.crl",
+                                        "keyd.conf"};
     char path[128];
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         (void)unlink(path);
     }
+    X509_free(authority);
     SSL_CTX_free(client_ctx);
     SSL_CTX_free(stranger_ctx);
     SSL_CTX_free(other_ctx);

@@ -67,6 +67,13 @@ void turn(void);
 /* Enough turns for everything under way to arrive, where nothing is to happen. */
 void settle(void);
 
+/* The edge "e" with another certificate: its serial number, and for how many seconds it lasts. */
+SSL_CTX *make_edge_ctx(long serial, long seconds);
+/* The list of the next sets, revoking one serial number (0: none), good for so many seconds; or
+ * none at all. */
+void put_list(long serial, long seconds);
+void remove_list(void);
+
 /* A set with these edges blocks and limits, from files as in life. */
 #define EDGE(name, more) \
     "edge \"" name "\" { keys = {\"k0\",\"k1\",\"k2\",\"k3\",\"k4\",\"k5\",\"k6\"} " more " }\n"

@@ -410,6 +410,114 @@ static void change_of_sets_keeps_or_ends_channels(void **state)
     stop_front();
 }
 
+/* --- certificates that end while a channel is open --- */
+
+static void a_new_list_ends_channels(void **state)
+{
+    SSL_CTX *revoked_ctx = make_edge_ctx(77, 3600);
+    struct edge revoked, other;
+
+    (void)state;
+    put_list(0, 3600);
+    start_front("");
+    connect_edge(&revoked, revoked_ctx);
+    connect_edge(&other, client_ctx);
+    put_list(78, 3600);
+    fk_front_use(front, make_set(2, EDGES, ""));
+    settle();
+    assert_false(revoked.closed || other.closed);
+    put_list(77, 3600);
+    fk_front_use(front, make_set(3, EDGES, ""));
+    UNTIL(revoked.closed);
+    settle();
+    assert_false(other.closed);
+    hang_up(&revoked);
+    hang_up(&other);
+    stop_front();
+    SSL_CTX_free(revoked_ctx);
+    remove_list();
+}
+
+static void a_certificate_that_ends_closes_its_channel(void **state)
+{
+    SSL_CTX *short_ctx = make_edge_ctx(77, 2);
+    struct edge ending, other;
+
+    (void)state;
+    start_front("");
+    connect_edge(&ending, short_ctx);
+    connect_edge(&other, client_ctx);
+    assert_true(ending.open);
+    UNTIL(ending.closed);
+    settle();
+    assert_false(other.closed);
+    hang_up(&ending);
+    hang_up(&other);
+    stop_front();
+    SSL_CTX_free(short_ctx);
+}
+
+/* The front knows who it is, which an edge does not see. */
+static struct fk_front_conn *wait_known(void)
+{
+    struct fk_front_conn *conn = fk_container(front->conns.next, struct fk_front_conn, link);
+
+    UNTIL(conn->edge != NULL);
+    return conn;
+}
+
+/* As if a minute had passed for every channel. */
+static void make_due(void)
+{
+    struct fk_list *at;
+
+    fk_list_each (at, &front->conns)
+        fk_container(at, struct fk_front_conn, link)->judge_us = 0;
+}
+
+/* It judges like a handshake: nobody is trusted by it. */
+static void a_list_out_of_date_closes_channels(void **state)
+{
+    struct fk_front_conn *conn;
+    struct edge edge;
+
+    (void)state;
+    put_list(0, 2);
+    start_front("handshake_timeout = 100ms");
+    connect_edge(&edge, client_ctx);
+    conn = wait_known();
+    make_due();
+    UNTIL(conn->judge_us != 0);
+    settle();
+    assert_false(edge.closed);
+    UNTIL((make_due(), edge.closed));
+    hang_up(&edge);
+    stop_front();
+    remove_list();
+}
+
+/* Many channels are judged in several turns. */
+static void judgements_of_one_turn_are_bounded(void **state)
+{
+    struct fk_front_conn *conn;
+    struct edge edge;
+    unsigned left = 0;
+
+    (void)state;
+    start_front("");
+    connect_edge(&edge, client_ctx);
+    conn = wait_known();
+    make_due();
+    assert_true(fk_front_conn_holds(conn, 1, &left));
+    assert_int_equal(conn->judge_us, 0);
+    left = 1;
+    assert_true(fk_front_conn_holds(conn, 1, &left));
+    assert_int_equal(left, 0);
+    assert_true(conn->judge_us > fk_loop_now_us(loop));
+    hang_up(&edge);
+    stop_front();
+}
+
 /* The lines of one edge that comes and goes without end are bounded. */
 static void channels_of_an_edge_do_not_flood_the_log(void **state)
 {
@@ -557,6 +665,10 @@ int main(int argc, char **argv)
         CASE(a_hello_has_its_time),
         CASE(draining_answers_then_closes),
         CASE(change_of_sets_keeps_or_ends_channels),
+        CASE(a_new_list_ends_channels),
+        CASE(a_certificate_that_ends_closes_its_channel),
+        CASE(a_list_out_of_date_closes_channels),
+        CASE(judgements_of_one_turn_are_bounded),
         CASE(info_comes_in_pages),
         CASE(change_of_a_listener_ends_what_it_would_not_take),
         CASE(change_of_a_listener_ends_handshakes),
