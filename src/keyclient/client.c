@@ -122,6 +122,22 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
     return FK_OK;
 }
 
+void fk_keyclient_use(struct fk_keyclient *client, SSL_CTX *ctx)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &client->servers)
+        fk_server_use(fk_container(item, struct fk_keyserver, link), ctx);
+}
+
+void fk_keyclient_step_back(struct fk_keyclient *client)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &client->servers)
+        fk_server_step_back(fk_container(item, struct fk_keyserver, link));
+}
+
 void fk_keyclient_retire_server(struct fk_keyserver *server)
 {
     server->retired = true;

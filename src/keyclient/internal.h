@@ -161,7 +161,8 @@ struct fk_keyserver {
     bool draining;          /* it said so: no new requests on this channel */
     bool retired;
 
-    struct fk_timer ping_timer; /* next ping, or end of waiting for the pong */
+    struct fk_timer ping_timer;  /* next ping, or end of waiting for the pong */
+    struct fk_timer judge_timer; /* while up: its certificate is to be judged again */
     bool ping_out;
     uint64_t ping_sent_us;
     uint64_t last_use_us;
@@ -201,6 +202,9 @@ void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop);
 void fk_server_free(struct fk_keyserver *server);
 void fk_server_lost(struct fk_keyserver *server, int err, const char *reason);
 void fk_server_retire_check(struct fk_keyserver *server);
+/* See fk_keyclient_use() and fk_keyclient_step_back(). */
+void fk_server_use(struct fk_keyserver *server, SSL_CTX *ctx);
+void fk_server_step_back(struct fk_keyserver *server);
 
 /* exchange.c: frames of an open channel. */
 void fk_server_opened(struct fk_keyserver *server);

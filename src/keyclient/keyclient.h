@@ -48,6 +48,19 @@ int fk_keyclient_new(struct fk_loop *loop, struct fk_keyclient **ret);
 void fk_keyclient_free(struct fk_keyclient *client);
 
 /*
+ * Identity and trust for all servers from now on (`ctx` is referenced): new channels are made with
+ * it, open ones are judged by it soon and left when their server's certificate does not hold. Each
+ * is judged again as time goes on, too (fk_channel_peer_judge()).
+ */
+void fk_keyclient_use(struct fk_keyclient *client, SSL_CTX *ctx);
+
+/*
+ * Another client has taken over: channels are closed once they are not used, and opened again only
+ * for those who still ask.
+ */
+void fk_keyclient_step_back(struct fk_keyclient *client);
+
+/*
  * How servers named by a host name are found (loop/dns.h), before they are added; `dns` outlives
  * the client. Without it addresses must be numeric.
  */

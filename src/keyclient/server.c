@@ -65,6 +65,7 @@ static void disconnect(struct fk_keyserver *server)
     fk_channel_io_free(server->io);
     server->io = NULL;
     fk_timer_stop(&server->ping_timer);
+    fk_timer_stop(&server->judge_timer);
     server->ping_out = false;
     server->listing = false;
     server->draining = false;
@@ -289,8 +290,14 @@ static const char *check_peer(const struct fk_keyserver *server)
 {
     const SSL *ssl = fk_channel_io_ssl(server->io);
     const unsigned char *alpn = NULL;
+    const char *why;
     unsigned alpn_len = 0;
     char name[FK_NAME_MAX];
+
+    /* A new revocation list may have come during the handshake. */
+    if (SSL_get_SSL_CTX(ssl) != server->ctx &&
+        fk_channel_peer_judge(ssl, server->ctx, &why) != FK_OK)
+        return why;
 
     if (fk_channel_peer_name(ssl, FK_CHANNEL_KEYSERVER, name, sizeof name) != FK_OK)
         return "its certificate is not a key server's";
@@ -317,6 +324,7 @@ static void channel_open(struct fk_keyserver *server)
     server->last_use_us = fk_clock_us();
     if (server->config.idle_us > 0)
         fk_timer_start(&server->timer, server->config.idle_us);
+    fk_timer_start(&server->judge_timer, fk_channel_peer_judge_us(fk_channel_io_ssl(server->io)));
     fk_log(server->config.idle_us > 0 && server->stats.connects > 1 ? FK_LOG_DEBUG : FK_LOG_INFO,
            "key server is up", fk_str("server", server->texts.name),
            fk_str("address", server->texts.address));
@@ -359,6 +367,38 @@ static void on_ping_timer(struct fk_timer *timer)
         fk_server_lost(server, FK_ERR_TIMEOUT, "no answer to a ping");
     else if (fk_server_send_ping(server) != FK_OK)
         fk_server_lost(server, FK_ERR_LIMIT, "channel takes no more");
+}
+
+/* The certificate that the channel was opened with may not hold any more. */
+static void on_judge_timer(struct fk_timer *timer)
+{
+    struct fk_keyserver *server = fk_container(timer, struct fk_keyserver, judge_timer);
+    const SSL *ssl = fk_channel_io_ssl(server->io);
+    const char *why;
+    int err = fk_channel_peer_judge(ssl, server->ctx, &why);
+
+    if (err == FK_OK)
+        fk_timer_start(timer, fk_channel_peer_judge_us(ssl));
+    else
+        fk_server_lost(server, err, why);
+}
+
+void fk_server_use(struct fk_keyserver *server, SSL_CTX *ctx)
+{
+    if (server->ctx == ctx)
+        return;
+    SSL_CTX_up_ref(ctx);
+    SSL_CTX_free(server->ctx);
+    server->ctx = ctx;
+    if (server->state == FK_SERVER_UP)
+        fk_timer_start(&server->judge_timer, 0); /* losing it calls others: not from here */
+}
+
+void fk_server_step_back(struct fk_keyserver *server)
+{
+    server->config.idle_us = FK_KEYCLIENT_BEHIND_US;
+    if (server->state == FK_SERVER_UP)
+        fk_timer_start(&server->timer, server->config.idle_us);
 }
 
 /* --- tickets --- */
@@ -465,6 +505,7 @@ void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop)
     fk_list_init(&server->tickets);
     fk_timer_init(&server->timer, loop, on_timer);
     fk_timer_init(&server->ping_timer, loop, on_ping_timer);
+    fk_timer_init(&server->judge_timer, loop, on_judge_timer);
     fk_defer_init(&server->kick, loop, on_kick);
     fk_defer_init(&server->tell_watch, loop, on_tell_watch);
     fk_dns_query_init(&server->query);

@@ -11,29 +11,53 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-SSL_CTX *keypeer_ctx(const char *san, bool server)
+static char *make_list(const struct keypeer_identity *identity, X509 *ca, EVP_PKEY *ca_key)
+{
+    const long serials[] = {identity->revokes, 0};
+    X509_CRL *crl = pki_crl(ca, ca_key, serials, identity->next_update);
+    char *pem = pki_pem_crl(crl);
+
+    X509_CRL_free(crl);
+    return pem;
+}
+
+SSL_CTX *keypeer_ctx_of(const struct keypeer_identity *identity)
 {
     EVP_PKEY *ca_key = pki_key_slot("P-256", 0), *key = pki_key_slot("P-256", 1);
     struct pki_cert ca_spec = {.subject = "ca", .key = ca_key, .ca = true};
     X509 *ca = pki_issue(&ca_spec);
-    struct pki_cert spec = {
-        .subject = "end", .key = key, .issuer = ca, .issuer_key = ca_key, .san = san};
+    struct pki_cert spec = {.subject = "end",
+                            .key = key,
+                            .issuer = ca,
+                            .issuer_key = ca_key,
+                            .san = identity->san,
+                            .serial = identity->serial,
+                            .not_before = identity->not_after == 0 ? 0 : -60,
+                            .not_after = identity->not_after};
     X509 *cert = pki_issue(&spec);
-    char *pem[3] = {pki_pem_cert(&cert, 1), pki_pem_key(key), pki_pem_cert(&ca, 1)};
-    struct fk_channel_identity identity = {.certificate = (uint8_t *)pem[0],
-                                           .certificate_len = strlen(pem[0]),
-                                           .key = (uint8_t *)pem[1],
-                                           .key_len = strlen(pem[1]),
-                                           .ca = (uint8_t *)pem[2],
-                                           .ca_len = strlen(pem[2])};
+    char *pem[4] = {pki_pem_cert(&cert, 1), pki_pem_key(key), pki_pem_cert(&ca, 1),
+                    identity->next_update == 0 ? NULL : make_list(identity, ca, ca_key)};
+    struct fk_channel_identity texts = {.certificate = (uint8_t *)pem[0],
+                                        .certificate_len = strlen(pem[0]),
+                                        .key = (uint8_t *)pem[1],
+                                        .key_len = strlen(pem[1]),
+                                        .ca = (uint8_t *)pem[2],
+                                        .ca_len = strlen(pem[2]),
+                                        .crl = (uint8_t *)pem[3],
+                                        .crl_len = pem[3] == NULL ? 0 : strlen(pem[3])};
     SSL_CTX *ctx;
 
-    assert_ok(fk_channel_ctx_new(&identity, server, false, &ctx));
+    assert_ok(fk_channel_ctx_new(&texts, identity->server, false, &ctx));
     X509_free(cert);
     X509_free(ca);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         free(pem[i]);
     return ctx;
+}
+
+SSL_CTX *keypeer_ctx(const char *san, bool server)
+{
+    return keypeer_ctx_of(&(struct keypeer_identity){.san = san, .server = server});
 }
 
 EVP_PKEY *keypeer_site_key(void)

@@ -51,7 +51,18 @@ struct keypeer {
     unsigned n_keys; /* listed, two a page */
 };
 
-/* A channel context under the tests' own authority, for one URI SAN. */
+/* An end of a channel under the tests' own authority. */
+struct keypeer_identity {
+    const char *san; /* "URI:..." */
+    bool server;
+    long serial;      /* 0: 1 */
+    long not_after;   /* seconds from now; 0: tomorrow */
+    long next_update; /* of the list that it has, seconds from now; 0: it has none */
+    long revokes;     /* a serial number in that list; 0: none */
+};
+
+SSL_CTX *keypeer_ctx_of(const struct keypeer_identity *identity);
+/* One without a list that lasts, for one URI SAN. */
 SSL_CTX *keypeer_ctx(const char *san, bool server);
 /* The key that all peers sign with (P-256). */
 EVP_PKEY *keypeer_site_key(void);
