@@ -310,7 +310,7 @@ static int ca_revoke(int argc, char **argv)
         "NAME|SERIAL",
         "Revoke one certificate by its serial, or all of a name, and write a new ca.crl. Copy "
         "that\n"
-        "file to every host of the other role. Key servers take it up by themselves; reload edges.",
+        "file to every host of the other role, which takes it up by itself.",
         options,
         1,
         1};
@@ -329,8 +329,8 @@ static int ca_revoke(int argc, char **argv)
         return fk_command_fail("cannot revoke", argv[first], err);
     printf(
         "revoked %zu certificate%s; the new list is %s/ca.crl\n"
-        "Nothing has changed on any host yet: copy the list to each key server, in place of the "
-        "file that its crl option names (it is taken up at once), and to each edge (reload it).\n",
+        "Nothing has changed on any host yet: copy the list to each key server and edge, in place "
+        "of the file that its crl option names (it is taken up at once).\n",
         n, n == 1 ? "" : "s", values.ca);
     return 0;
 }

@@ -36,7 +36,10 @@ static const struct fk_conf_option channel_options[] = {
     {"ca", FK_CONF_PATH, OPT(fk_channel_conf, ca), .required = true,
      .help = "The private CA of the channel. Key servers are trusted under no other."},
     {"crl", FK_CONF_PATH, OPT(fk_channel_conf, crl),
-     .help = "Revocation list of that CA. When given, it must be there and current."},
+     .help = "Revocation list of that CA. When given, it must be there and current: a channel is "
+             "refused, and one that is open is closed, when its key server is listed or the time "
+             "of the list (nextUpdate) is over. A change of this or another of these files is "
+             "taken up without a reload."},
     {NULL},
 };
 

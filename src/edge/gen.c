@@ -282,7 +282,7 @@ void fk_gen_unref(struct fk_gen *gen)
     for (size_t i = 0; gen->pools != NULL && i < count; i++)
         fk_keypool_free(gen->pools[i]);
     free(gen->pools);
-    fk_keys_unref(gen->keys);
+    fk_keys_free(gen->keys);
     if (gen->local != NULL)
         fk_localpool_unref(gen->local);
     fk_conf_free(gen->conf);

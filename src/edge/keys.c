@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct fk_keys {
+/* Open channels, of one generation or of several. */
+struct channels {
     unsigned refs;
-    uint8_t fingerprint[32]; /* of everything that the channels depend on */
+    uint8_t fingerprint[32]; /* of everything that they cannot change over from */
     struct fk_keyclient *client;
     struct fk_gen *watcher;
     size_t count;
@@ -22,7 +23,17 @@ struct fk_keys {
     } items[];
 };
 
+struct fk_keys {
+    struct channels *channels;
+    SSL_CTX *ctx; /* how they are to be made and judged while this generation serves */
+};
+
 /* --- what the channels depend on --- */
+
+/*
+ * Key servers, and this edge's own identity towards them. Whom it trusts is not among it: a new CA
+ * or revocation list is taken up by channels that are open (fk_keys_serve()).
+ */
 
 static void add_text(EVP_MD_CTX *md, const char *text)
 {
@@ -35,8 +46,6 @@ static int add_file(EVP_MD_CTX *md, struct fk_bundle *bundle, const char *path)
     size_t len;
     int err;
 
-    if (path == NULL)
-        return FK_OK;
     if ((err = fk_bundle_read(bundle, path, &data, &len)) != FK_OK)
         return err;
     EVP_DigestUpdate(md, &len, sizeof len);
@@ -71,10 +80,8 @@ static int take_fingerprint(const struct fk_edge_conf *conf, struct fk_bundle *b
         EVP_MD_CTX_free(md);
         return FK_ERR_NOMEM;
     }
-    if ((err = add_file(md, bundle, channel->certificate)) == FK_OK &&
-        (err = add_file(md, bundle, channel->key)) == FK_OK &&
-        (err = add_file(md, bundle, channel->ca)) == FK_OK)
-        err = add_file(md, bundle, channel->crl);
+    if ((err = add_file(md, bundle, channel->certificate)) == FK_OK)
+        err = add_file(md, bundle, channel->key);
     for (const struct fk_conf_block *b = conf->keyservers; b != NULL; b = b->next)
         add_server(md, (const void *)b);
     EVP_DigestFinal_ex(md, ret, NULL);
@@ -94,14 +101,15 @@ static int make_ctx(const struct fk_channel_conf *channel, struct fk_bundle *bun
 
 static void on_listing(void *arg, struct fk_keyserver *server)
 {
-    struct fk_keys *keys = arg;
+    struct channels *channels = arg;
 
     (void)server;
-    if (keys->watcher != NULL)
-        fk_gen_refresh(keys->watcher);
+    if (channels->watcher != NULL)
+        fk_gen_refresh(channels->watcher);
 }
 
-static int make_server(struct fk_keys *keys, const struct fk_edge_keyserver *block, SSL_CTX *ctx)
+static int make_server(struct channels *channels, const struct fk_edge_keyserver *block,
+                       SSL_CTX *ctx)
 {
     const struct fk_keyserver_config config = {
         .name = fk_edge_keyserver_name(block),
@@ -116,41 +124,52 @@ static int make_server(struct fk_keys *keys, const struct fk_edge_keyserver *blo
         .idle_us = block->persistent ? 0 : block->idle_us,
         .max_outstanding = (uint32_t)block->max_outstanding,
     };
-    struct server *server = &keys->items[keys->count];
+    struct server *server = &channels->items[channels->count];
     int err;
 
     if ((server->title = strdup(block->block.title)) == NULL)
         return FK_ERR_NOMEM;
-    if ((err = fk_keyclient_add_server(keys->client, &config, ctx, &server->server)) != FK_OK) {
+    if ((err = fk_keyclient_add_server(channels->client, &config, ctx, &server->server)) != FK_OK) {
         free(server->title);
         return err;
     }
-    fk_keyserver_watch(server->server, on_listing, keys);
-    keys->count++;
+    fk_keyserver_watch(server->server, on_listing, channels);
+    channels->count++;
     return FK_OK;
 }
 
-static int make_servers(struct fk_keys *keys, const struct fk_keys_source *source,
-                        struct fk_why *why)
+static void unref(struct channels *channels)
 {
-    const struct fk_edge_conf *conf = source->conf;
-    SSL_CTX *ctx;
-    int err = make_ctx((const void *)conf->channel, source->bundle, &ctx);
+    if (channels == NULL || --channels->refs > 0)
+        return;
+    if (channels->client != NULL)
+        fk_keyclient_free(channels->client);
+    for (size_t i = 0; i < channels->count; i++)
+        free(channels->items[i].title);
+    free(channels);
+}
+
+static int fill(struct channels *channels, const struct fk_keys_source *source, SSL_CTX *ctx,
+                struct fk_why *why)
+{
+    const struct fk_conf_block *b = source->conf->keyservers;
+    int err = fk_keyclient_new(source->loop, &channels->client);
 
     if (err != FK_OK)
-        return fk_why_set(why, err, "channel: %s", fk_err_text(err));
-    for (const struct fk_conf_block *b = conf->keyservers; err == FK_OK && b != NULL; b = b->next)
-        if ((err = make_server(keys, (const void *)b, ctx)) != FK_OK)
+        return err;
+    fk_keyclient_set_dns(channels->client, source->dns);
+    for (; err == FK_OK && b != NULL; b = b->next)
+        if ((err = make_server(channels, (const void *)b, ctx)) != FK_OK)
             (void)fk_why_set(why, err, "keyserver \"%s\": %s", b->title, fk_err_text(err));
-    SSL_CTX_free(ctx);
     return err;
 }
 
-int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct fk_why *why,
-                struct fk_keys **ret)
+/* Those of `old`, or new ones. */
+static int get_channels(const struct fk_keys_source *source, struct channels *old, SSL_CTX *ctx,
+                        struct fk_why *why, struct channels **ret)
 {
+    struct channels *channels;
     uint8_t fingerprint[32];
-    struct fk_keys *keys;
     size_t count = 0;
     int err;
 
@@ -163,63 +182,92 @@ int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct
     }
     for (const struct fk_conf_block *b = source->conf->keyservers; b != NULL; b = b->next)
         count++;
-    if ((keys = calloc(1, sizeof *keys + count * sizeof keys->items[0])) == NULL)
+    if ((channels = calloc(1, sizeof *channels + count * sizeof channels->items[0])) == NULL)
         return FK_ERR_NOMEM;
-    keys->refs = 1;
-    memcpy(keys->fingerprint, fingerprint, sizeof fingerprint);
-    if ((err = fk_keyclient_new(source->loop, &keys->client)) == FK_OK) {
-        fk_keyclient_set_dns(keys->client, source->dns);
-        err = make_servers(keys, source, why);
+    channels->refs = 1;
+    memcpy(channels->fingerprint, fingerprint, sizeof fingerprint);
+    if ((err = fill(channels, source, ctx, why)) != FK_OK) {
+        unref(channels);
+        return err;
     }
+    *ret = channels;
+    return FK_OK;
+}
+
+int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct fk_why *why,
+                struct fk_keys **ret)
+{
+    struct fk_keys *keys = calloc(1, sizeof *keys);
+    int err;
+
+    if (keys == NULL)
+        return FK_ERR_NOMEM;
+    if ((err = make_ctx((const void *)source->conf->channel, source->bundle, &keys->ctx)) != FK_OK)
+        (void)fk_why_set(why, err, "channel: %s", fk_err_text(err));
+    else
+        err = get_channels(source, old == NULL ? NULL : old->channels, keys->ctx, why,
+                           &keys->channels);
     if (err != FK_OK) {
-        fk_keys_unref(keys);
+        fk_keys_free(keys);
         return err;
     }
     *ret = keys;
     return FK_OK;
 }
 
-void fk_keys_unref(struct fk_keys *keys)
+void fk_keys_free(struct fk_keys *keys)
 {
-    if (keys == NULL || --keys->refs > 0)
+    if (keys == NULL)
         return;
-    if (keys->client != NULL)
-        fk_keyclient_free(keys->client);
-    for (size_t i = 0; i < keys->count; i++)
-        free(keys->items[i].title);
+    unref(keys->channels);
+    SSL_CTX_free(keys->ctx);
     free(keys);
 }
 
-void fk_keys_watch(struct fk_keys *keys, struct fk_gen *gen)
+/* --- serving --- */
+
+void fk_keys_serve(struct fk_keys *keys, struct fk_gen *gen)
 {
-    keys->watcher = gen;
+    keys->channels->watcher = gen;
+    fk_keyclient_use(keys->channels->client, keys->ctx);
+}
+
+void fk_keys_give_way(struct fk_keys *keys, const struct fk_keys *next)
+{
+    struct fk_keyclient *client = keys->channels->client;
+
+    if (next != NULL && next->channels == keys->channels)
+        return;
+    if (next != NULL)
+        fk_keyclient_use(client, next->ctx);
+    fk_keyclient_step_back(client);
 }
 
 void fk_keys_unwatch(struct fk_keys *keys, const struct fk_gen *gen)
 {
-    if (keys->watcher == gen)
-        keys->watcher = NULL;
+    if (keys->channels->watcher == gen)
+        keys->channels->watcher = NULL;
 }
 
 struct fk_keyclient *fk_keys_client(struct fk_keys *keys)
 {
-    return keys->client;
+    return keys->channels->client;
 }
 
 struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title)
 {
-    for (size_t i = 0; i < keys->count; i++)
-        if (strcmp(keys->items[i].title, title) == 0)
-            return keys->items[i].server;
+    for (size_t i = 0; i < keys->channels->count; i++)
+        if (strcmp(keys->channels->items[i].title, title) == 0)
+            return keys->channels->items[i].server;
     return NULL;
 }
 
 int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,
                struct fk_keyserver **ret)
 {
-    if (i >= keys->count)
+    if (i >= keys->channels->count)
         return FK_ERR_NOT_FOUND;
-    *ret_title = keys->items[i].title;
-    *ret = keys->items[i].server;
+    *ret_title = keys->channels->items[i].title;
+    *ret = keys->channels->items[i].server;
     return FK_OK;
 }

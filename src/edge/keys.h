@@ -1,6 +1,6 @@
 /*
- * The key servers of a configuration in one worker: its channels. Shared by generations that name
- * the same key servers in the same way, so that a reload does not close channels.
+ * The key servers of a configuration in one worker: its channels. These are shared by generations
+ * that name the same key servers in the same way, so that a reload does not close channels.
  */
 #ifndef FK_EDGE_KEYS_H
 #define FK_EDGE_KEYS_H
@@ -22,16 +22,24 @@ struct fk_keys_source {
 };
 
 /*
- * The channels for a configuration: those of `old` (may be NULL) when nothing about them has
- * changed, else new ones; a reference either way. `why` says what was wrong.
+ * The channels for a configuration: those of `old` (may be NULL) when key servers and this edge's
+ * own certificate are the same, else new ones. `why` says what was wrong.
  */
 int fk_keys_new(const struct fk_keys_source *source, struct fk_keys *old, struct fk_why *why,
                 struct fk_keys **ret);
-/* Drop a reference; all pools of its holder must be gone. */
-void fk_keys_unref(struct fk_keys *keys);
+/* All pools of its holder must be gone. NULL is fine. */
+void fk_keys_free(struct fk_keys *keys);
 
-/* Who is told of new listings from now on: the newest generation. */
-void fk_keys_watch(struct fk_keys *keys, struct fk_gen *gen);
+/*
+ * `gen`, whose they are, is in service: it is told of new listings, and its CA and revocation list
+ * count from now on, also for channels that are open.
+ */
+void fk_keys_serve(struct fk_keys *keys, struct fk_gen *gen);
+/*
+ * Another generation is in service, with the channels `next` (NULL: none). If they are others,
+ * these are for the handshakes that began before, by what holds now, and closed when unused.
+ */
+void fk_keys_give_way(struct fk_keys *keys, const struct fk_keys *next);
 /* `gen` is to be told no more. */
 void fk_keys_unwatch(struct fk_keys *keys, const struct fk_gen *gen);
 

@@ -14,6 +14,7 @@
 #include "tls/channel_conf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -247,6 +248,68 @@ int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_
     }
     *ret = loaded;
     return FK_OK;
+}
+
+/* The configuration of `old` from its bundle, with the channel's files as they are now. */
+static int load_renewed(struct loading *loading, const struct fk_loaded *old, const char *path,
+                        bool *ret_changed)
+{
+    const struct fk_channel_conf *channel;
+    bool changed = false;
+    int err;
+
+    if ((err = fk_bundle_open(old->bundle_fd, &loading->bundle)) != FK_OK ||
+        (err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf)) != FK_OK)
+        return err;
+    loading->root = fk_conf_root(loading->conf);
+    if ((err = fk_users_set(loading->conf, loading->root->user, loading->root->signer_user)) !=
+        FK_OK)
+        return err;
+    channel = (const void *)loading->root->channel;
+    if (channel != NULL &&
+        (err = fk_channel_conf_renew(channel, loading->bundle, loading->conf, &changed)) != FK_OK)
+        return err;
+    if (changed)
+        check_channel(loading);
+    *ret_changed = changed;
+    return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
+}
+
+static int copy_keys(const struct fk_loaded *old, struct fk_loaded *loaded)
+{
+    memcpy(loaded->keys, old->keys, sizeof loaded->keys);
+    if (old->keys_fd < 0)
+        return FK_OK;
+    loaded->keys_fd = fcntl(old->keys_fd, F_DUPFD_CLOEXEC, 0);
+    return loaded->keys_fd >= 0 ? FK_OK : FK_ERR_SYS;
+}
+
+int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why *why,
+                    struct fk_loaded **ret)
+{
+    struct fk_loaded *loaded = calloc(1, sizeof *loaded);
+    struct loading loading = {0};
+    bool changed = false;
+    int err;
+
+    if (loaded == NULL)
+        return fk_why_set(why, FK_ERR_NOMEM, "%s", fk_err_text(FK_ERR_NOMEM));
+    loaded->bundle_fd = loaded->keys_fd = -1;
+    err = load_renewed(&loading, old, path, &changed);
+    if (err == FK_OK && changed && (err = copy_keys(old, loaded)) == FK_OK)
+        err = fk_bundle_seal(loading.bundle, &loaded->bundle_fd);
+    if (err != FK_OK)
+        log_errors(loading.conf, path, err, why);
+    fk_bundle_free(loading.bundle);
+    loaded->conf = loading.conf;
+    loaded->root = loading.root;
+    if (err != FK_OK || !changed) {
+        fk_loaded_free(loaded);
+        loaded = NULL;
+    }
+    if (err == FK_OK)
+        *ret = loaded;
+    return err;
 }
 
 void fk_loaded_free(struct fk_loaded *loaded)

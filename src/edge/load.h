@@ -24,6 +24,14 @@ struct fk_loaded {
  * process's memory, either way.
  */
 int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_loaded **ret);
+
+/*
+ * What is in service as `old`, with the channel's files as they are now; errors as above. *ret is
+ * NULL when these are not other ones.
+ */
+int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why *why,
+                    struct fk_loaded **ret);
+
 void fk_loaded_free(struct fk_loaded *loaded);
 
 #endif

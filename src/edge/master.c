@@ -358,7 +358,12 @@ static void on_ticket_timer(struct fk_timer *timer)
     fk_master_rotate_tickets(fk_container(timer, struct fk_master, ticket_timer));
 }
 
-/* --- signals --- */
+/* --- signals, and changes of files --- */
+
+static void on_files_changed(void *arg)
+{
+    fk_master_renew(arg);
+}
 
 static void on_hup(struct fk_signal *signal)
 {
@@ -437,6 +442,9 @@ static int start(struct fk_master *master)
         return err;
     if ((err = fk_master_admin_listen(master)) != FK_OK)
         return err;
+    if ((err = fk_watch_new(master->loop, on_files_changed, master, &master->watch)) != FK_OK)
+        return err;
+    fk_master_watch(master);
     fk_timer_init(&master->ticket_timer, master->loop, on_ticket_timer);
     fk_timer_init(&master->patience, master->loop, fk_master_on_patience);
     fk_master_rotate_tickets(master);
@@ -451,6 +459,7 @@ static void fini(struct fk_master *master)
     fk_super_free(master->super);
     if (master->loop != NULL)
         fk_master_admin_fini(master);
+    fk_watch_free(master->watch);
     fk_metrics_close(master->metrics);
     fk_close(&master->metrics_fd);
     fk_close(&master->sessions_fd);

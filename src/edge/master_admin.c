@@ -189,10 +189,10 @@ static void reload(struct fk_master *master, struct fk_child *admin, uint32_t id
     fk_master_reload(master);
 }
 
-/* A reload that was asked for during another is waited for, too. */
+/* A reload of everything that was asked for during another is waited for, too. */
 void fk_master_answer_waiters(struct fk_master *master)
 {
-    if (master->again)
+    if (master->again_full)
         return;
     for (size_t i = 0; i < master->n_waiters; i++) {
         const struct fk_master_question *waiter = &master->waiters[i];

@@ -13,6 +13,7 @@
 #include "loop/loop.h"
 #include "loop/metrics.h"
 #include "loop/super.h"
+#include "loop/watch.h"
 
 /* A worker as the master sees it. */
 struct fk_master_worker {
@@ -69,9 +70,11 @@ struct fk_master {
     struct fk_master_keys next_keys;
     struct fk_timer patience;
     bool again;               /* another reload was asked for meanwhile */
+    bool again_full;          /* of everything */
     struct fk_why last_error; /* of the last reload; empty: it worked */
     struct fk_master_question waiters[FK_EDGE_QUESTIONS_MAX];
     size_t n_waiters;
+    struct fk_watch *watch; /* the channel's files */
     struct fk_sockets *sockets;
     struct fk_metrics *metrics;
     int metrics_fd;
@@ -117,6 +120,10 @@ void fk_master_rotate_tickets(struct fk_master *master);
  * (fk_master_answer_waiters()); the old one stays until every worker has built the new one.
  */
 void fk_master_reload(struct fk_master *master);
+/* Files of the channel may have changed: the same with them alone, if they have. */
+void fk_master_renew(struct fk_master *master);
+/* Watch the channel's files of what is in service. */
+void fk_master_watch(struct fk_master *master);
 /* The end comes first: give up what is pending. */
 void fk_master_reload_cancel(struct fk_master *master);
 /* What children tell, or what becomes of them; each may concern a reload. */

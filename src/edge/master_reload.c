@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "loop/notify.h"
+#include "tls/channel_conf.h"
 
 #include <string.h>
 
@@ -18,6 +19,8 @@ void fk_master_set_log_level(const struct fk_master *master)
     fk_log_threshold(master->verbose ? FK_LOG_DEBUG
                                      : (enum fk_log_level)master->loaded->root->log_level);
 }
+
+static void reload(struct fk_master *master, bool full);
 
 /* --- the end of a reload --- */
 
@@ -30,8 +33,10 @@ static void finish(struct fk_master *master)
         return;
     (void)fk_notify_ready();
     if (master->again) {
-        master->again = false;
-        fk_master_reload(master);
+        bool full = master->again_full;
+
+        master->again = master->again_full = false;
+        reload(master, full);
     }
 }
 
@@ -64,7 +69,7 @@ static void give_up(struct fk_master *master)
 
 void fk_master_reload_cancel(struct fk_master *master)
 {
-    master->again = false;
+    master->again = master->again_full = false;
     if (master->phase == FK_RELOAD_NONE)
         return;
     (void)fk_why_set(&master->last_error, 0, "%s", fk_err_text(FK_ERR_DRAINING));
@@ -131,6 +136,7 @@ static void commit(struct fk_master *master)
         if (fk_master_has_process(&master->workers[i]))
             (void)fk_master_send_go(master->workers[i].child, master->loaded->root->user);
     fk_sockets_prune(master->sockets, master->loaded->root);
+    fk_master_watch(master);
     fk_loaded_free(old);
     fk_master_rotate_tickets(master);
     fk_log(FK_LOG_INFO, "configuration loaded", fk_uint("generation", master->generation));
@@ -258,14 +264,12 @@ static void warn(const struct fk_master *master)
                fk_uint("cache", master->sessions));
 }
 
-static int begin(struct fk_master *master)
+/* All that can be refused here of `loaded`, which is pending from now on. */
+static int begin(struct fk_master *master, struct fk_loaded *loaded)
 {
-    struct fk_loaded *loaded = NULL;
     struct fk_why *why = &master->last_error;
-    int err = fk_loaded_new(master->path, master->verbose, why, &loaded);
+    int err;
 
-    if (err != FK_OK)
-        return err;
     master->pending = loaded;
     master->last_generation++;
     if ((err = fk_sockets_open(master->sockets, loaded->root, why)) != FK_OK)
@@ -278,21 +282,66 @@ static int begin(struct fk_master *master)
     return FK_OK;
 }
 
-void fk_master_reload(struct fk_master *master)
+/* `full`: the configuration with all that it names, else the channel's files alone. */
+static void reload(struct fk_master *master, bool full)
 {
-    if (master->stopping)
-        return;
-    if (master->phase != FK_RELOAD_NONE) {
-        master->again = true;
-        return;
+    struct fk_loaded *loaded = NULL;
+    struct fk_why why = {""};
+    int err;
+
+    if (full)
+        (void)fk_notify_reloading();
+    err = full ? fk_loaded_new(master->path, master->verbose, &why, &loaded)
+               : fk_loaded_renew(master->loaded, master->path, &why, &loaded);
+    if (err == FK_OK && loaded == NULL)
+        return; /* the channel's files are those in service */
+    if (!full) {
+        (void)fk_notify_reloading();
+        fk_log(FK_LOG_INFO, "reloading", fk_str("what", "channel"));
     }
-    (void)fk_notify_reloading();
-    master->last_error.text[0] = '\0';
+    master->last_error = why;
     master->phase = FK_RELOAD_SIGNERS;
-    if (begin(master) != FK_OK) {
+    if (err != FK_OK || begin(master, loaded) != FK_OK) {
         give_up(master);
         return;
     }
     fk_timer_start(&master->patience, FK_EDGE_PREPARE_US);
     fk_master_reload_signers_ready(master); /* when there is nothing to wait for */
+}
+
+static void ask(struct fk_master *master, bool full)
+{
+    if (master->stopping)
+        return;
+    if (master->phase == FK_RELOAD_NONE) {
+        reload(master, full);
+        return;
+    }
+    master->again = true;
+    master->again_full = master->again_full || full;
+}
+
+void fk_master_reload(struct fk_master *master)
+{
+    ask(master, true);
+}
+
+void fk_master_renew(struct fk_master *master)
+{
+    ask(master, false);
+}
+
+void fk_master_watch(struct fk_master *master)
+{
+    const struct fk_channel_conf *channel = (const void *)master->loaded->root->channel;
+    const char *files[FK_CHANNEL_CONF_FILES];
+    struct fk_watch_item items[FK_CHANNEL_CONF_FILES] = {{NULL, NULL}};
+    size_t n = channel == NULL ? 0 : fk_channel_conf_files(channel, files);
+    int err;
+
+    for (size_t i = 0; i < n; i++)
+        items[i].path = files[i];
+    if ((err = fk_watch_set(master->watch, items, n)) != FK_OK)
+        fk_log(FK_LOG_WARN, "changes of the channel's files are not watched; reload by hand",
+               fk_error(err));
 }

@@ -168,7 +168,9 @@ static void apply(struct worker *worker)
     worker->told = false;
     fk_log_threshold(worker->gen->log_level);
     if (worker->gen->keys != NULL)
-        fk_keys_watch(worker->gen->keys, worker->gen);
+        fk_keys_serve(worker->gen->keys, worker->gen);
+    if (old != NULL && old->keys != NULL)
+        fk_keys_give_way(old->keys, worker->gen->keys);
     fk_gen_unref(old);
     fk_gen_refresh(worker->gen);
     fk_listeners_start(worker->listeners);

@@ -201,7 +201,10 @@ static const struct fk_conf_option channel_options[] = {
     {.name = "crl",
      .type = FK_CONF_PATH,
      .offset = CHAN(crl),
-     .help = "PEM revocation list of the CA."},
+     .help = "PEM revocation list of the CA. When given, it must be current: a channel is refused, "
+             "and one that is open is closed, when its edge is listed or the time of the list "
+             "(nextUpdate) is over. A change of this or another of these files is taken up "
+             "without a reload."},
     {.name = NULL},
 };
 

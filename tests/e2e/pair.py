@@ -46,8 +46,9 @@ class Pair:
     """keyd.conf and edge.conf in a folder, and the two daemons; parts can be started one by one.
 
     `keys`: {site name: [kinds]}. Site certificates are signed by `site_authority`; each kind is a key
-    of its own at the key server. `edge_options`, `site_options`, `server_options` and `keyd_options`
-    are lines added to the root, the sites, the keyserver blocks and the key server's root.
+    of its own at the key server. `edge_options`, `site_options`, `server_options`,
+    `edge_channel_options` and `keyd_options` are added to the root, the sites, the keyserver blocks, the
+    edge's channel and the key server's root.
     """
 
     def __init__(self, folder, authority, site_authority, origin_port, keys=None, **options):
@@ -116,7 +117,7 @@ audit {{ file = "{self.options.get("audit_file", "audit.log")}" key = "audit.key
 control = "run/edge.sock"
 access_log = on
 listen "127.0.0.1:{self.port}" {{}}
-channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" }}
+channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" {self.options.get("edge_channel_options", "")} }}
 {servers}
 {sites}
 """)
