@@ -144,6 +144,9 @@
 /* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
  * 16 bytes and more. Smaller records are an attack on patience. */
 #define FK_EDGE_HELLO_BUFFER (4096 + 16384 + 5 * 1024)
+/* A back-end of a private key ends each operation at its deadline; one that has not by so much
+ * later never will, and the handshake is given up. Its own timer is due in the same loop. */
+#define FK_EDGE_KEY_GRACE_US 500000
 /* After an alert, or an answer whose origin reads no more, the client has this long to read it and
  * to close. */
 #define FK_EDGE_LINGER_US 2000000

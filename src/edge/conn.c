@@ -154,9 +154,31 @@ typedef enum fk_conn_fact run_function(struct fk_conn *conn);
 static run_function *const functions[FK_CONN_STATE_COUNT] = {
     [FK_CONN_PROXY] = fk_conn_run_proxy, [FK_CONN_HELLO] = fk_conn_run_hello,
     [FK_CONN_WAIT] = fk_conn_run_wait,   [FK_CONN_HANDSHAKE] = fk_conn_run_handshake,
-    [FK_CONN_RELAY] = fk_conn_run_relay, [FK_CONN_HALF] = fk_conn_run_relay,
-    [FK_CONN_CLOSING] = run_closing,     [FK_CONN_DEAD] = run_dead,
+    [FK_CONN_KEY] = fk_conn_run_key,     [FK_CONN_RELAY] = fk_conn_run_relay,
+    [FK_CONN_HALF] = fk_conn_run_relay,  [FK_CONN_CLOSING] = run_closing,
+    [FK_CONN_DEAD] = run_dead,
 };
+
+/* What is left of the time for the handshake, which runs from accept on. */
+static uint64_t handshake_left_us(const struct fk_conn *conn)
+{
+    uint64_t used = fk_loop_now_us(conn->env->loop) - conn->accepted_us;
+    uint64_t max = conn->gen->limits->handshake_us;
+
+    return used < max ? max - used : 0;
+}
+
+/*
+ * A back-end keeps its own deadline; this one is for when it does not. It must not be shorter, or a
+ * client would be told of a timeout whose operation has just been answered.
+ */
+static uint64_t key_left_us(const struct fk_conn *conn)
+{
+    uint64_t max = conn->site->back->deadline_us + FK_EDGE_KEY_GRACE_US;
+    uint64_t left = handshake_left_us(conn);
+
+    return left < max ? left : max;
+}
 
 static uint64_t limit_us(const struct fk_conn *conn, enum fk_conn_limit limit)
 {
@@ -164,7 +186,9 @@ static uint64_t limit_us(const struct fk_conn *conn, enum fk_conn_limit limit)
 
     switch (limit) {
     case FK_LIMIT_HANDSHAKE:
-        return limits->handshake_us;
+        return handshake_left_us(conn);
+    case FK_LIMIT_KEY:
+        return key_left_us(conn);
     case FK_LIMIT_IDLE:
         return limits->idle_us;
     case FK_LIMIT_HALF:
@@ -272,6 +296,7 @@ static void on_timer(struct fk_timer *timer)
         (void)fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "no certificate", FK_ERR_UNAVAILABLE);
         break;
     case FK_CONN_HANDSHAKE:
+    case FK_CONN_KEY:
         fk_conn_late_handshake(conn);
         break;
     case FK_CONN_RELAY:

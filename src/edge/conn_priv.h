@@ -60,6 +60,7 @@ enum fk_conn_fact fk_conn_run_proxy(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_key(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn);
 
 /* For states that wait for others than the client: FK_FACT_LOST when it has left. */

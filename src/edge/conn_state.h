@@ -10,7 +10,8 @@
     X(PROXY, "proxy")         /* reads the PROXY header */                \
     X(HELLO, "hello")         /* reads the ClientHello */                 \
     X(WAIT, "wait")           /* its site has no certificate yet */       \
-    X(HANDSHAKE, "handshake") /* OpenSSL is at work, or the key server */ \
+    X(HANDSHAKE, "handshake") /* OpenSSL is at work */                    \
+    X(KEY, "key")             /* the private key's holder is asked */     \
     X(RELAY, "relay")         /* bytes both ways */                       \
     X(HALF, "half")           /* one side has ended */                    \
     X(CLOSING, "closing")     /* last bytes on their way to the client */ \
@@ -29,6 +30,8 @@ enum fk_conn_state {
     X(HELLO_READ, "hello accepted")         \
     X(NO_CERTIFICATE, "no certificate yet") \
     X(CERTIFICATE, "certificate arrived")   \
+    X(KEY_ASKED, "key asked")               \
+    X(KEY_ANSWERED, "key answered")         \
     X(SECURED, "handshake done")            \
     X(ONE_ENDED, "one side ended")          \
     X(BOTH_ENDED, "both sides ended")       \
@@ -49,6 +52,7 @@ enum fk_conn_fact {
 enum fk_conn_limit {
     FK_LIMIT_NONE,
     FK_LIMIT_HANDSHAKE, /* from accept on */
+    FK_LIMIT_KEY,       /* the deadline of who was asked, within the one above */
     FK_LIMIT_IDLE,      /* since the last byte */
     FK_LIMIT_HALF,
     FK_LIMIT_LINGER,

@@ -127,8 +127,7 @@ static enum fk_conn_fact failed(struct fk_conn *conn, int result)
         conn->wants = FK_IO_WRITE;
         return FK_FACT_NONE;
     case SSL_ERROR_WANT_ASYNC:
-        conn->wants = FK_IO_READ; /* see fk_conn_watch() */
-        return FK_FACT_NONE;
+        return FK_FACT_KEY_ASKED;
     case SSL_ERROR_SYSCALL:
         return lost(conn);
     default:
@@ -145,8 +144,6 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
 
     if (conn->ssl == NULL && begin(conn) != FK_OK)
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", FK_ERR_NOMEM);
-    if (conn->setup->key.waiting)
-        return fk_conn_watch(conn); /* only its answer moves the handshake */
     ERR_clear_error();
     fk_rkey_enter(&conn->setup->key);
     result = SSL_do_handshake(conn->ssl);
@@ -158,6 +155,12 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
     fact = failed(conn, result);
     ERR_clear_error();
     return fact;
+}
+
+/* Only the answer moves the handshake. */
+enum fk_conn_fact fk_conn_run_key(struct fk_conn *conn)
+{
+    return conn->setup->key.waiting ? fk_conn_watch(conn) : FK_FACT_KEY_ANSWERED;
 }
 
 /* Asks OpenSSL, not the key's state: a job is paused also when its answer has come already. */

@@ -227,7 +227,6 @@ struct fk_keypool {
     struct fk_keyclient *client;
     struct fk_list link;
     enum fk_keypool_strategy strategy;
-    uint64_t deadline_us;
     char *zone;
     struct fk_keymember *members;
     size_t n_members;

@@ -72,8 +72,8 @@ static void arm_timer(struct fk_key_ticket *ticket, uint64_t now)
         if (pool->members[i].server == ticket->server || usable(pool, i, ticket) != FK_USABLE_NOW)
             continue;
         patience = fk_server_patience(ticket->server);
-        if (patience > pool->deadline_us / 2)
-            patience = pool->deadline_us / 2;
+        if (patience > pool->back.deadline_us / 2)
+            patience = pool->back.deadline_us / 2;
         if (patience < left)
             left = patience;
         break;
@@ -114,7 +114,7 @@ static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *
         return false;
     for (size_t i = 0; i < pool->n_members; i++)
         if (usable(pool, i, ticket) == FK_USABLE_LATER &&
-            now - pool->members[i].server->down_since_us < pool->deadline_us)
+            now - pool->members[i].server->down_since_us < pool->back.deadline_us)
             return true;
     return false;
 }
@@ -214,7 +214,7 @@ void fk_pool_unpark(struct fk_keypool *pool)
 static bool at_work(const struct fk_key_ticket *ticket, uint64_t now)
 {
     return ticket->sent_us != 0 && ticket->server->answered_us > ticket->sent_us &&
-           now - ticket->sent_us < ticket->pool->deadline_us / 2;
+           now - ticket->sent_us < ticket->pool->back.deadline_us / 2;
 }
 
 /* The present server had its time, or all time is over. */
@@ -252,7 +252,7 @@ static int submit(struct fk_keyback *back, const struct fk_key_request *request,
     if (err != FK_OK)
         return err;
     fk_timer_init(&ticket->timer, pool->client->loop, on_timer);
-    ticket->deadline_us = fk_clock_us() + pool->deadline_us;
+    ticket->deadline_us = fk_clock_us() + pool->back.deadline_us;
     err = place(ticket);
     if (err != FK_OK) {
         fk_ticket_free(ticket);
@@ -333,7 +333,7 @@ int fk_keypool_new(struct fk_keyclient *client, const struct fk_keypool_config *
     pool->back.ops = &pool_ops;
     pool->client = client;
     pool->strategy = config->strategy;
-    pool->deadline_us = config->deadline_us;
+    pool->back.deadline_us = config->deadline_us;
     fk_list_init(&pool->tickets);
     fk_list_init(&pool->parked);
     fk_list_init(&pool->link);

@@ -66,7 +66,6 @@ struct signer {
 struct fk_signer_pool {
     struct fk_keyback back; /* first: the pool as a back-end */
     struct fk_loop *loop;
-    uint64_t deadline_us;
     uint64_t lost_us;       /* when a signer died last; 0: none did */
     struct fk_list signers; /* alive, in no order */
     struct fk_list dead;    /* closed; freed by `tidy` */
@@ -199,7 +198,7 @@ static void fail_calls(struct fk_defer *defer)
 
 static uint64_t patience(const struct fk_signer_pool *pool)
 {
-    return pool->deadline_us / FK_SIGNER_LATE_PART + 1;
+    return pool->back.deadline_us / FK_SIGNER_LATE_PART + 1;
 }
 
 static bool is_late(const struct signer *signer)
@@ -572,7 +571,7 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
         return FK_ERR_NOMEM;
     pool->back.ops = &back_ops;
     pool->loop = loop;
-    pool->deadline_us = deadline_us;
+    pool->back.deadline_us = deadline_us;
     pool->max = max_outstanding;
     fk_list_init(&pool->signers);
     fk_list_init(&pool->dead);
@@ -634,8 +633,8 @@ static int new_call(struct fk_signer_pool *pool, const struct fk_signer_request 
     call = malloc(sizeof *call + request->len);
     if (call == NULL)
         return FK_ERR_NOMEM;
-    *call = (struct fk_signer_call){.request = *request,
-                                    .deadline_us = fk_loop_now_us(pool->loop) + pool->deadline_us};
+    *call = (struct fk_signer_call){
+        .request = *request, .deadline_us = fk_loop_now_us(pool->loop) + pool->back.deadline_us};
     call->request.id = id_of(pool, slot);
     if (request->len > 0)
         memcpy(call->payload, payload, request->len);

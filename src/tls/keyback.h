@@ -70,6 +70,7 @@ struct fk_keyback_ops {
 /* Embedded first in a back-end's own struct. */
 struct fk_keyback {
     const struct fk_keyback_ops *ops;
+    uint64_t deadline_us; /* `done` is called at the latest so long after submit */
 };
 
 #endif

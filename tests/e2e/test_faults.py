@@ -189,6 +189,16 @@ def test_wrong_id(lying, shift):
     harness.wait_until(lambda: works(pair), "right ids are accepted again")
 
 
+def test_silent_key_server(lying):
+    """It is well but for the answers: the site's deadline ends the wait, not the handshake's own time."""
+    pair, middle = lying
+    middle.lie = lambda frame: [] if liar.is_answer(frame) else [frame]
+    refused_by_alert(pair)
+    pair.edge.wait_log('connection refused.*why="private key operation failed" err="TIMEOUT"')
+    middle.lie = lambda frame: [frame]
+    harness.wait_until(lambda: works(pair), "answers are accepted again")
+
+
 def test_repeated_id(lying):
     pair, middle = lying
     middle.lie = lambda frame: [frame, frame, frame]

@@ -1,11 +1,13 @@
 /*
  * edge/conn without memory: each allocation of a client's connection fails once, from its
- * acceptance over the handshake, for which a signer is asked, to the relay.
+ * acceptance over the handshake, for which a signer is asked, to the relay. And with a holder of
+ * the key that never answers, not even at its deadline.
  */
 #include "failmalloc.h"
 #include "unit.h"
 #include "unit_keys.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "edge/conn.h"
 #include "loop/sock.h"
@@ -424,12 +426,52 @@ static void a_generation_without_memory_is_not_made(void **state)
     serve_from(w, w->gen);
 }
 
+/* --- a holder of the key that breaks its word --- */
+
+static unsigned cancelled;
+
+static int silent_submit(struct fk_keyback *back, const struct fk_key_request *request,
+                         fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
+{
+    (void)back, (void)request, (void)done, (void)arg;
+    *ret = NULL;
+    return FK_OK;
+}
+
+static void silent_cancel(struct fk_keyback *back, struct fk_key_ticket *ticket)
+{
+    (void)back, (void)ticket;
+    cancelled++;
+}
+
+/* Long before the handshake's own time is over, which is ten seconds here. */
+static void a_silent_holder_of_the_key_is_given_up(void **state)
+{
+    static const struct fk_keyback_ops silent = {silent_submit, silent_cancel, NULL};
+    struct world *w = *state;
+    struct fk_keyback *back = fk_sites_at(w->gen->sites, 0)->back, usual = *back;
+    uint64_t began = fk_clock_us();
+    struct client c;
+
+    *back = (struct fk_keyback){.ops = &silent, .deadline_us = 50000};
+    cancelled = 0;
+    (void)connect_once(w, 0, &c);
+    assert_int_equal(c.alert, SSL_AD_INTERNAL_ERROR);
+    assert_int_equal(cancelled, 1);
+    assert_true(fk_clock_us() - began >= 50000 + FK_EDGE_KEY_GRACE_US);
+    assert_true(fk_clock_us() - began < w->gen->limits->handshake_us / 2);
+    *back = usual;
+    (void)connect_once(w, 0, &c);
+    assert_true(c.answered);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(every_failed_allocation_ends_one_connection),
         cmocka_unit_test(a_hello_without_memory_is_not_malformed),
         cmocka_unit_test(a_generation_without_memory_is_not_made),
+        cmocka_unit_test(a_silent_holder_of_the_key_is_given_up),
     };
 
     if (argc > 1)

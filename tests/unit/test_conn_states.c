@@ -95,7 +95,8 @@ static void no_way_back(void **state)
     (void)state;
     for (unsigned s = 0; s < FK_CONN_STATE_COUNT; s++)
         for (unsigned f = 0; f < FK_FACT_COUNT; f++)
-            assert_true(fk_conn_next((enum fk_conn_state)s, (enum fk_conn_fact)f) > s);
+            if (s != FK_CONN_KEY || f != FK_FACT_KEY_ANSWERED)
+                assert_true(fk_conn_next((enum fk_conn_state)s, (enum fk_conn_fact)f) > s);
 }
 
 static void every_state_is_reached(void **state)
