@@ -334,8 +334,8 @@ void fk_master_renew(struct fk_master *master)
 void fk_master_watch(struct fk_master *master)
 {
     const struct fk_channel_conf *channel = (const void *)master->loaded->root->channel;
-    const char *files[FK_CHANNEL_CONF_FILES];
-    struct fk_watch_item items[FK_CHANNEL_CONF_FILES] = {{NULL, NULL}};
+    const char *files[FK_CHANNEL_PARTS];
+    struct fk_watch_item items[FK_CHANNEL_PARTS] = {{NULL, NULL}};
     size_t n = channel == NULL ? 0 : fk_channel_conf_files(channel, files);
     int err;
 
