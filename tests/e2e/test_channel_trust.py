@@ -123,9 +123,9 @@ def test_bad_list_is_refused(pair):
     """The old one stays in service, and a good one is taken up without more ado."""
     path, before = pair.folder / "edge1/ca.crl", pair.status("edge")["generation"]
     path.write_text("nonsense")
-    pair.edge.wait_log("reload refused; the old configuration stays.*ca and crl do not serve")
+    pair.edge.wait_log("reload refused; the old configuration stays.*edge1/ca.crl: malformed")
     path.unlink()
-    pair.edge.wait_log("reload refused; the old configuration stays.*edge1/ca.crl: ")
+    pair.edge.wait_log("reload refused; the old configuration stays.*edge1/ca.crl: not found")
     assert pair.status("edge")["generation"] == before
     assert shakes_hands(pair)
     pair.revoke("keys1", told="edge1")
