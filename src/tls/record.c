@@ -62,14 +62,16 @@ static void drop_ctx(struct fk_record_half *half)
 void fk_record_rest(struct fk_record *record)
 {
     drop_ctx(&record->write);
-    drop_ctx(&record->read);
+    if (!record->read.begun)
+        drop_ctx(&record->read);
 }
 
 void fk_record_free(struct fk_record *record)
 {
     if (record == NULL)
         return;
-    fk_record_rest(record);
+    drop_ctx(&record->write);
+    drop_ctx(&record->read);
     fk_buf_fini(&record->handshake);
     fk_arena_give(record->arena, record->keys);
     free(record);
@@ -431,4 +433,46 @@ int fk_record_open(struct fk_record *record, uint8_t *bytes, size_t len, struct 
         return fail(record, err);
     *ret = opened;
     return FK_OK;
+}
+
+int fk_record_open_early(struct fk_record *record, uint8_t *bytes, size_t len, struct fk_early *ret)
+{
+    struct fk_cryptogram gram = {.head = bytes};
+    struct head head;
+    int err;
+
+    *ret = (struct fk_early){NULL, 0};
+    if (record->read.side != FK_SIDE_OPEN)
+        return FK_ERR_CLOSED;
+    if (fk_buf_len(&record->handshake) > 0 || read_head(bytes, len, &head) != FK_OK)
+        return FK_OK;
+    if ((err = check_head(record, &head)) != FK_OK)
+        return fail(record, err);
+    if (head.type != FK_CONTENT_APPLICATION || record->ops->decrypt_early == NULL ||
+        record->read.keys->seq == UINT64_MAX)
+        return FK_OK;
+    gram.body = bytes + FK_RECORD_HEAD;
+    gram.len = head.len;
+    if ((err = record->ops->decrypt_early(record, &gram, len - FK_RECORD_HEAD)) != FK_OK)
+        return fail(record, err);
+    *ret = (struct fk_early){gram.body, gram.len};
+    return FK_OK;
+}
+
+int fk_record_open_many(struct fk_record *record, uint8_t *bytes, size_t len, struct iovec *pieces,
+                        size_t max, struct fk_opened_many *ret)
+{
+    struct fk_opened opened = {.event = FK_RECORD_DATA};
+    int err = FK_OK;
+
+    *ret = (struct fk_opened_many){.n = 0};
+    while (ret->n < max && opened.event == FK_RECORD_DATA &&
+           (err = fk_record_open(record, bytes + ret->consumed, len - ret->consumed, &opened)) ==
+               FK_OK) {
+        ret->consumed += opened.consumed;
+        if (opened.event == FK_RECORD_DATA && opened.len > 0)
+            pieces[ret->n++] = (struct iovec){opened.data, opened.len};
+    }
+    ret->last = opened;
+    return err;
 }

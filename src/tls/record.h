@@ -113,6 +113,39 @@ size_t fk_record_length(const uint8_t *bytes, size_t len);
  */
 int fk_record_open(struct fk_record *record, uint8_t *bytes, size_t len, struct fk_opened *ret);
 
+struct fk_opened_many {
+    size_t n;              /* pieces */
+    size_t consumed;       /* bytes of the input that are done with */
+    struct fk_opened last; /* the last record: when it is no data, it is what stopped here */
+};
+
+/*
+ * Open records, in place, as long as they are data: `max` pieces at most, each with its record's
+ * content, none empty. FK_OK: `max` are there, or ret->last has another event. Else as
+ * fk_record_open(), FK_ERR_AGAIN after the last whole record; what was opened before an error is in
+ * *ret all the same, and counts.
+ */
+int fk_record_open_many(struct fk_record *record, uint8_t *bytes, size_t len, struct iovec *pieces,
+                        size_t max, struct fk_opened_many *ret);
+
+struct fk_early {
+    uint8_t *data; /* in the caller's bytes: the record's from its beginning, NULL: none yet */
+    size_t len;
+};
+
+/*
+ * UNVERIFIED bytes of the first record, which need not be there whole: they are decrypted in place
+ * as far as they have come, and nobody has seen the tag. Whoever has the wire can have changed each
+ * of them; in TLS 1.3 they may turn out not to be application data, or to be padding. For owners
+ * that pass bytes on to someone who can tell, and end the session at the first error.
+ *
+ * Ask again as more comes: `bytes` are then as this function left them, and more, perhaps
+ * elsewhere. fk_record_open() on the whole record goes on from there and gives the verdict.
+ * Nothing is ever early of CBC records, handshake messages and alerts. Errors as fk_record_open().
+ */
+int fk_record_open_early(struct fk_record *record, uint8_t *bytes, size_t len,
+                         struct fk_early *ret);
+
 /* The fatal alert that came, -1: none. */
 int fk_record_peer_alert(const struct fk_record *record);
 

@@ -207,45 +207,95 @@ static int accept(const struct fk_record *record, struct fk_cryptogram *gram)
     return gram->len > FK_RECORD_PLAIN_MAX ? FK_ERR_LIMIT : FK_OK;
 }
 
-/* Decrypt the body, which has its tag at its end, in place. */
-static int decrypt_body(struct fk_record *record, const uint8_t number[8],
-                        const uint8_t nonce_number[8], struct fk_cryptogram *gram)
+/*
+ * Step over what travels of the nonce, and begin to decrypt, unless that has been done. `gram`: the
+ * body, as long as its header says, of which explicit_len() bytes at least are there. Then: the
+ * ciphertext without its tag.
+ */
+static int begin(struct fk_record *record, struct fk_cryptogram *gram)
 {
-    EVP_CIPHER_CTX *ctx = get_ctx(record, &record->read, 0);
+    struct fk_record_half *half = &record->read;
+    EVP_CIPHER_CTX *ctx = get_ctx(record, half, 0);
+    size_t before = explicit_len(record), aad_len;
+    uint8_t number[8], nonce[NONCE], aad[AAD_MAX];
+
+    fk_put_u64(number, half->keys->seq);
+    make_nonce(record, half->keys, before > 0 ? gram->body : number, nonce);
+    gram->body += before;
+    gram->len -= before + TAG;
+    if (half->begun)
+        return FK_OK;
+    aad_len = make_aad(record, number, gram->head, gram->len, aad);
+    if (!start(ctx, nonce, aad, aad_len))
+        return FK_ERR_CRYPTO;
+    half->begun = true;
+    half->early = 0;
+    return FK_OK;
+}
+
+/* On to `len` bytes of the ciphertext, in place. */
+static int advance(struct fk_record_half *half, uint8_t *body, size_t len)
+{
+    if (len <= half->early)
+        return FK_OK;
+    if (!step(half->ctx, body + half->early, body + half->early, len - half->early))
+        return FK_ERR_CRYPTO;
+    half->early = len;
+    return FK_OK;
+}
+
+/* The tag comes behind the ciphertext. */
+static int finish(struct fk_record_half *half, struct fk_cryptogram *gram)
+{
     OSSL_PARAM tag[] = {
-        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, gram->body + gram->len - TAG, TAG),
+        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, gram->body + gram->len, TAG),
         OSSL_PARAM_END};
-    uint8_t nonce[NONCE], aad[AAD_MAX];
-    size_t aad_len;
     int len;
 
-    gram->len -= TAG;
-    make_nonce(record, record->read.keys, nonce_number, nonce);
-    aad_len = make_aad(record, number, gram->head, gram->len, aad);
-    if (!start(ctx, nonce, aad, aad_len) || EVP_CIPHER_CTX_set_params(ctx, tag) != 1 ||
-        (gram->len > 0 && !step(ctx, gram->body, gram->body, gram->len)))
+    half->begun = false;
+    if (EVP_CIPHER_CTX_set_params(half->ctx, tag) != 1)
         return FK_ERR_CRYPTO;
-    return EVP_CipherFinal_ex(ctx, gram->body, &len) == 1 ? FK_OK : FK_ERR_VERIFY;
+    return EVP_CipherFinal_ex(half->ctx, gram->body, &len) == 1 ? FK_OK : FK_ERR_VERIFY;
 }
 
 static int decrypt(struct fk_record *record, struct fk_cryptogram *gram)
 {
-    size_t before = explicit_len(record);
-    uint8_t number[8], nonce_number[8];
+    struct fk_record_half *half = &record->read;
     int err;
 
-    if (gram->len < before + TAG)
+    if (gram->len < explicit_len(record) + TAG)
         return FK_ERR_VERIFY; /* RFC 8446 section 5.2: too short for its tag is a bad tag */
-    fk_put_u64(number, record->read.keys->seq);
-    memcpy(nonce_number, before > 0 ? gram->body : number, sizeof nonce_number);
-    gram->body += before;
-    gram->len -= before;
-    if ((err = decrypt_body(record, number, nonce_number, gram)) != FK_OK) {
+    if ((err = begin(record, gram)) != FK_OK ||
+        (err = advance(half, gram->body, gram->len)) != FK_OK ||
+        (err = finish(half, gram)) != FK_OK) {
         ERR_clear_error();
         return err;
     }
     return accept(record, gram);
 }
 
-const struct fk_record_ops fk_record_aead_ops = {
-    .prefix = prefix, .overhead = overhead, .encrypt = encrypt, .decrypt = decrypt};
+/* In TLS 1.3 the last byte is no content; what else is none shows when all is there. */
+static int decrypt_early(struct fk_record *record, struct fk_cryptogram *gram, size_t there)
+{
+    size_t before = explicit_len(record), last = is_tls13(record) ? 1 : 0;
+    int err;
+
+    if (there < before || gram->len < before + TAG + last) {
+        gram->len = 0;
+        return FK_OK;
+    }
+    if ((err = begin(record, gram)) != FK_OK)
+        return err;
+    there -= before;
+    err = advance(&record->read, gram->body, there < gram->len ? there : gram->len);
+    gram->len -= last;
+    if (record->read.early < gram->len)
+        gram->len = record->read.early;
+    return err;
+}
+
+const struct fk_record_ops fk_record_aead_ops = {.prefix = prefix,
+                                                 .overhead = overhead,
+                                                 .encrypt = encrypt,
+                                                 .decrypt = decrypt,
+                                                 .decrypt_early = decrypt_early};

@@ -35,6 +35,9 @@ struct fk_record_half {
     EVP_CIPHER_CTX *ctx;
     EVP_MAC_CTX *mac; /* CBC only: keyed, for copies of it */
     enum fk_record_side side;
+    /* Reading, AEADs: the present record has been begun, this many bytes are decrypted already. */
+    bool begun;
+    size_t early;
 };
 
 struct fk_record {
@@ -103,6 +106,12 @@ struct fk_record_ops {
     int (*encrypt)(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
                    uint8_t *out, size_t *ret_len);
     int (*decrypt)(struct fk_record *record, struct fk_cryptogram *gram);
+    /*
+     * Decrypt what is there of the body, in place: `there` bytes of the gram->len that its header
+     * announces. `gram` then has what may be content. NULL: nothing can be told before the end.
+     * FK_ERR_CRYPTO.
+     */
+    int (*decrypt_early)(struct fk_record *record, struct fk_cryptogram *gram, size_t there);
 };
 
 extern const struct fk_record_ops fk_record_aead_ops, fk_record_cbc_ops;

@@ -41,6 +41,21 @@ static void open_ends(struct ends *ends, uint8_t choice)
         abort();
 }
 
+/*
+ * Take what there is of a part of the first record, as long as half of what came. False when the
+ * session has ended.
+ */
+static bool peep(struct ends *ends)
+{
+    struct fk_early early;
+    size_t there = ends->len / 2;
+    int err = fk_record_open_early(ends->engine, ends->wire, there, &early);
+
+    if (err == FK_OK && early.len > there)
+        abort();
+    return err == FK_OK;
+}
+
 /* Open what is there. False when the session has ended. */
 static bool open_all(struct ends *ends)
 {
@@ -49,6 +64,8 @@ static bool open_all(struct ends *ends)
     size_t len;
     int err;
 
+    if (!peep(ends))
+        return false;
     while ((err = fk_record_open(ends->engine, ends->wire, ends->len, &opened)) == FK_OK) {
         if (opened.consumed > ends->len || opened.len > ends->len + FK_RECORD_PLAIN_MAX * 2)
             abort();
