@@ -189,7 +189,8 @@ void fk_timer_start(struct fk_timer *timer, uint64_t delay_us)
 
 void fk_timer_stop(struct fk_timer *timer)
 {
-    ev_timer_stop(timer->loop->ev, &timer->watcher);
+    if (timer->loop != NULL)
+        ev_timer_stop(timer->loop->ev, &timer->watcher);
 }
 
 bool fk_timer_active(const struct fk_timer *timer)

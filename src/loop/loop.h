@@ -64,6 +64,7 @@ struct fk_timer {
 void fk_timer_init(struct fk_timer *timer, struct fk_loop *loop, fk_timer_cb *cb);
 /* Fire once, `delay_us` from now; a running timer is set anew. */
 void fk_timer_start(struct fk_timer *timer, uint64_t delay_us);
+/* Zero timers, never initialised, are fine: whoever failed to start can be ended. */
 void fk_timer_stop(struct fk_timer *timer);
 bool fk_timer_active(const struct fk_timer *timer);
 
