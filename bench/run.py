@@ -16,6 +16,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import bulk
 import handshake
 import keyserver
 import measure
@@ -32,6 +33,7 @@ BENCHES = {
     "roundtrip": roundtrip.run,
     "memory": memory.run,
     "padding": padding.run,
+    "bulk": bulk.run,
     "record": record.run,
 }
 

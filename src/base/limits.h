@@ -135,6 +135,8 @@
 #define FK_EDGE_CERTS_MAX 3
 /* Certificates in one chain: real ones have two to four. */
 #define FK_EDGE_CHAIN_MAX 10
+/* Ceiling of edge.conf's connections: descriptors of one process. */
+#define FK_EDGE_CONNECTIONS_MAX 10000000
 /* Key servers of one site: tried in turn within one deadline, so more would not be reached. */
 #define FK_EDGE_SERVERS_MAX 8
 /* Origins of one site: a connection remembers in 64 bits which it has tried. */
@@ -182,6 +184,13 @@
 #define FK_EDGE_PUMP_ROUNDS 4
 /* The area through which a worker's bytes pass: 4 full TLS records. */
 #define FK_EDGE_SCRATCH 65536
+/* The same, sealed: five records at most, and what the engine has to say by itself. */
+#define FK_EDGE_SEALED_MAX (FK_EDGE_SCRATCH + 512)
+/* The longest record, with its header: TLS 1.2 with CBC, RFC 5246 section 6.2.3. */
+#define FK_EDGE_RECORD_MAX (5 + 16384 + 2048)
+/* A connection without traffic for so long gives its cipher contexts back: making them costs a
+ * microsecond, keeping them a kilobyte each. */
+#define FK_EDGE_REST_US 1000000
 /* Sessions in the cache that workers share: 512 bytes each, 512 MiB. */
 #define FK_EDGE_SESSIONS_MAX 1048576
 /* Ticket keys alive at once: one made every quarter of a life, and one about to end. */

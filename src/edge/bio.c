@@ -1,10 +1,15 @@
 /* Prefix, then socket: see bio.h. */
 #include "edge/bio.h"
 
+#include "base/err.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+
+/* Bytes that are asked for at once: OpenSSL asks for a header, then for a record. */
+#define AHEAD 4096
 
 static BIO_METHOD *method;
 static pthread_once_t method_once = PTHREAD_ONCE_INIT;
@@ -32,6 +37,30 @@ static int failed(BIO *bio, struct fk_bio *state, int flag)
     return -1;
 }
 
+/* As much as is there: into `dst`, and what it has no room for behind it. */
+static ssize_t read_socket(struct fk_bio *state, char *dst, size_t len)
+{
+    uint8_t ahead[AHEAD];
+    bool direct = len >= sizeof ahead;
+    size_t room = direct ? len : sizeof ahead;
+    ssize_t n = recv(state->fd, direct ? (void *)dst : ahead, room, 0);
+
+    if (n <= 0)
+        return n;
+    state->drained = (size_t)n < room; /* an end is found again by the next read */
+    state->in += (uint64_t)n;
+    if (direct)
+        return n;
+    if ((size_t)n < len)
+        len = (size_t)n;
+    memcpy(dst, ahead, len);
+    if (fk_buf_append(state->prefix, ahead + len, (size_t)n - len) != FK_OK) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return (ssize_t)len;
+}
+
 static int bio_read(BIO *bio, char *dst, int len)
 {
     struct fk_bio *state = BIO_get_data(bio);
@@ -46,13 +75,11 @@ static int bio_read(BIO *bio, char *dst, int len)
         BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
         return -1;
     }
-    n = recv(state->fd, dst, (size_t)len, 0);
+    n = read_socket(state, dst, (size_t)len);
     if (n < 0)
         return failed(bio, state, BIO_FLAGS_READ);
-    state->drained = n > 0 && n < len; /* an end is found again by the next read */
     if (n == 0)
         state->eof = true;
-    state->in += (uint64_t)n;
     return (int)n;
 }
 

@@ -3,6 +3,9 @@
  * before the SSL object existed (the ClientHello, and what came with it), then reads the socket.
  * Writes go to the socket. Owns neither the socket nor the SSL object.
  *
+ * It reads ahead, so that OpenSSL need not: what OpenSSL has not asked for stays in the prefix,
+ * where whoever goes on with the session finds it.
+ *
  * OpenSSL looks for more after each flight. A recv that was given less than it asked for has
  * emptied the socket, so that question is answered here, without a system call, until the owner
  * clears `drained` because the loop says that the socket is readable.
@@ -16,7 +19,7 @@
 
 struct fk_bio {
     int fd;
-    struct fk_buf *prefix; /* consumed from; its memory is freed when it runs empty */
+    struct fk_buf *prefix; /* not asked for yet; its memory is freed when it runs empty */
     bool drained;          /* the last recv left nothing: wait for the loop to say more */
     bool eof;              /* the peer has closed its direction */
     int error;             /* errno of the failure that ended the connection, 0 */

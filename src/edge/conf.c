@@ -168,7 +168,8 @@ static const struct fk_conf_kind tickets_kind = {
 /* --- limits --- */
 
 static const struct fk_conf_option limits_options[] = {
-    {"connections", FK_CONF_INT, OPT(fk_edge_limits, connections), "16384", 1, 10000000,
+    {"connections", FK_CONF_INT, OPT(fk_edge_limits, connections), "16384", 1,
+     FK_EDGE_CONNECTIONS_MAX,
      .help = "Client connections of one worker at once; beyond, it stops accepting."},
     {"connections_per_address", FK_CONF_INT, OPT(fk_edge_limits, connections_per_address), "1024",
      0, 1000000,

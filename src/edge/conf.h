@@ -7,6 +7,7 @@
 
 #include "conf/conf.h"
 
+enum fk_edge_records { FK_RECORDS_ENGINE, FK_RECORDS_OPENSSL };
 enum fk_edge_mode { FK_MODE_SIGN, FK_MODE_DECRYPT, FK_MODE_LOCAL };
 
 /* Flags of a site's `tls`. */
@@ -54,6 +55,7 @@ struct fk_edge_site {
     bool rsa_key_exchange, dhe;
     struct fk_conf_list alpn;
     struct fk_conf_list groups;
+    int records; /* enum fk_edge_records */
     /* origin */
     struct fk_conf_list origin;
     int origin_connect; /* enum fk_origin_connect */

@@ -117,6 +117,14 @@ static const struct fk_conf_name tls_versions[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name records[] = {
+    {"engine", FK_RECORDS_ENGINE,
+     "the edge's own record engine, which takes the session's keys: faster, and an idle connection "
+     "costs little memory; suites without AEAD stay with OpenSSL"},
+    {"openssl", FK_RECORDS_OPENSSL, "OpenSSL, as in the handshake"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name connects[] = {
     {"at_once", FK_ORIGIN_AT_ONCE,
      "as soon as the handshake is done; for protocols in which the server speaks first"},
@@ -166,6 +174,8 @@ static const struct fk_conf_option site_options[] = {
      .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."},
     {"groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",
      .help = "Groups for the key agreement, most wanted first."},
+    {"records", FK_CONF_ENUM, OPT(fk_edge_site, records), "engine", .names = records,
+     .help = "Who protects the records after the handshake."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",

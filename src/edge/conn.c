@@ -67,7 +67,7 @@ static void free_setup(struct fk_conn *conn)
     conn->setup = NULL;
 }
 
-static void free_ssl(struct fk_conn *conn)
+void fk_conn_free_ssl(struct fk_conn *conn)
 {
     if (conn->ssl == NULL)
         return;
@@ -95,7 +95,8 @@ static void destroy(struct fk_conn *conn)
     count(conn);
     if (conn->site != NULL)
         conn->site->active--;
-    free_ssl(conn);
+    fk_conn_free_ssl(conn);
+    fk_conn_free_record(conn);
     free_setup(conn);
     fk_close(&conn->fd);
     fk_buf_fini(&conn->in);
@@ -216,8 +217,8 @@ static void enter(struct fk_conn *conn, enum fk_conn_state state)
     else
         fk_list_del(&conn->site_link);
     if (state == FK_CONN_RELAY) {
-        free_setup(conn);
         fk_conn_relay_begin(conn);
+        free_setup(conn);
     }
     if (refused)
         log_refusal(conn);
@@ -262,6 +263,7 @@ static void on_client(struct fk_io *io, unsigned events)
 
     conn->active_us = fk_loop_now_us(conn->env->loop);
     conn->bio.drained = false;
+    fk_conn_wake(conn);
     fk_end_notify(&conn->relay.client, events);
     fk_conn_step(conn);
 }
@@ -349,6 +351,7 @@ static void init(struct fk_conn *conn, struct fk_conn_env *env, struct fk_gen *g
     conn->accepted_us = conn->active_us = fk_loop_now_us(env->loop);
     fk_list_append(&env->conns, &conn->link);
     fk_list_init(&conn->site_link);
+    fk_list_init(&conn->awake);
     fk_timer_init(&conn->timer, env->loop, on_timer);
     fk_defer_init(&conn->again, env->loop, on_again);
     fk_buf_init(&conn->in, FK_EDGE_HELLO_BUFFER);

@@ -27,7 +27,10 @@ struct fk_conn_env {
     struct fk_loop *loop;
     struct fk_metrics *metrics; /* may be NULL */
     struct fk_admit *admit;
-    struct fk_scratch scratch;
+    struct fk_scratch scratch, seal; /* `seal`: FK_EDGE_SEALED_MAX bytes */
+    struct fk_arena *records;        /* keys of sessions: see fk_record_arena_new() */
+    struct fk_list awake;            /* connections with cipher contexts, longest idle first */
+    struct fk_timer rest;            /* lets those rest that have been idle */
     struct fk_list conns;
     uint64_t next_id;
     struct fk_log_limit failures[FK_CLASS_COUNT]; /* bound the log lines that clients can cause */
@@ -36,6 +39,11 @@ struct fk_conn_env {
 };
 
 struct fk_conn;
+
+/* Its rest timer, its lists and areas; zero before. FK_ERR_NOMEM, then fk_conn_env_fini() too. */
+int fk_conn_env_init(struct fk_conn_env *env, struct fk_loop *loop);
+/* No connection is left. */
+void fk_conn_env_fini(struct fk_conn_env *env);
 
 /*
  * A connection was accepted on the listener of block `listen`, whose socket is bound to `bound`.

@@ -7,12 +7,14 @@
 #include "edge/conn.h"
 #include "edge/conn_state.h"
 #include "edge/origin.h"
+#include "tls/handover.h"
 #include "tls/rkey.h"
 
 /* Needed until the handshake is done, then given back. */
 struct fk_conn_setup {
     struct fk_rkey_session key;
     struct fk_conn *conn;
+    struct fk_handover seen;
 };
 
 struct fk_conn {
@@ -40,7 +42,9 @@ struct fk_conn {
     struct fk_buf in;   /* read before there was an SSL object */
     size_t hello_needs; /* bytes in `in` before the ClientHello is worth a look */
     struct fk_bio bio;
-    SSL *ssl;
+    SSL *ssl; /* NULL before the handshake, and after it when the record engine goes on */
+    struct fk_record *record;
+    struct fk_list awake; /* in env->awake while `record` has cipher contexts */
     struct fk_conn_setup *setup;
     struct fk_relay relay;
     struct fk_origin_use origin;
@@ -72,6 +76,17 @@ void fk_conn_late_handshake(struct fk_conn *conn);
 /* End a handshake that is paused for a key, counted as failed with `err`: required before
  * SSL_free(). Without effect on one that is not paused. */
 void fk_conn_end_handshake(struct fk_conn *conn, int err);
+
+/* Give the SSL object back, its session stays in the cache; NULL is fine. */
+void fk_conn_free_ssl(struct fk_conn *conn);
+
+/* --- conn_record.c --- */
+
+/* Have the record engine go on with the session, if it can and shall. */
+void fk_conn_take_over(struct fk_conn *conn);
+/* There is traffic: its cipher contexts are needed for a while. */
+void fk_conn_wake(struct fk_conn *conn);
+void fk_conn_free_record(struct fk_conn *conn);
 
 /* The connection takes its next steps: something may have changed. May free it. */
 void fk_conn_step(struct fk_conn *conn);

@@ -89,6 +89,7 @@ static void on_origin_io(struct fk_io *io, unsigned events)
     struct fk_conn *conn = fk_container(io, struct fk_conn, origin_io);
 
     conn->active_us = fk_loop_now_us(conn->env->loop);
+    fk_conn_wake(conn);
     fk_end_notify(&conn->relay.origin, events);
     fk_conn_step(conn);
 }
@@ -139,11 +140,16 @@ void fk_conn_relay_begin(struct fk_conn *conn)
     int err;
 
     fk_relay_init(&conn->relay, conn->gen->limits->buffer);
-    fk_end_tls(&conn->relay.client, conn->fd, conn->ssl);
     if ((err = introduce(conn)) != FK_OK) {
         origin_failed(conn, err);
         return;
     }
+    fk_conn_take_over(conn);
+    if (conn->record != NULL)
+        fk_end_record(&conn->relay.client, conn->fd, conn->record, &conn->in, &conn->env->seal);
+    else
+        fk_end_tls(&conn->relay.client, conn->fd, conn->ssl);
+    fk_conn_wake(conn);
     if (conn->site->conf->origin_connect == FK_ORIGIN_AT_ONCE)
         start_origin(conn);
 }

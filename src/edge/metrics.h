@@ -20,6 +20,8 @@
     X(HS_KEY, "handshakes_total", "result=\"key\"", COUNTER, "")                                   \
     X(HS_TIMEOUT, "handshakes_total", "result=\"timeout\"", COUNTER, "")                           \
     X(HS_LOST, "handshakes_total", "result=\"lost\"", COUNTER, "")                                 \
+    X(HANDED_OVER, "handed_over_total", NULL, COUNTER,                                             \
+      "Sessions whose records the record engine protects after OpenSSL's handshake.")              \
     X(LIMITED_ADDRESS, "limited_total", "limit=\"address\"", COUNTER,                              \
       "Connections turned away by a limit.")                                                       \
     X(LIMITED_RATE, "limited_total", "limit=\"handshakes\"", COUNTER, "")                          \

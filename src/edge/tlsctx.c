@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "tls/handover.h"
 #include "tls/rkey.h"
 
 #include <openssl/err.h>
@@ -225,9 +226,18 @@ static void set_modes(SSL_CTX *ctx)
                                  SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(ctx, SSL_MODE_ASYNC | SSL_MODE_RELEASE_BUFFERS |
                               SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_read_ahead(ctx, 1); /* one recv a record, not two */
     SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_quiet_shutdown(ctx, 0);
+}
+
+/* What OpenSSL has read ahead cannot be got back, so with the engine it must not: see edge/bio.h.
+ */
+static int set_records(SSL_CTX *ctx, const struct fk_edge_site *site)
+{
+    if (site->records == FK_RECORDS_ENGINE)
+        return fk_handover_enable(ctx);
+    SSL_CTX_set_read_ahead(ctx, 1); /* one recv a record, not two */
+    return FK_OK;
 }
 
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret)
@@ -238,7 +248,8 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
     if (ctx == NULL)
         return FK_ERR_NOMEM;
     set_modes(ctx);
-    if ((err = set_versions(ctx, config->site)) != FK_OK ||
+    if ((err = set_records(ctx, config->site)) != FK_OK ||
+        (err = set_versions(ctx, config->site)) != FK_OK ||
         (err = set_suites(ctx, config->site)) != FK_OK ||
         (err = set_groups(ctx, config->site)) != FK_OK || (err = set_extra(ctx, config)) != FK_OK ||
         (err = set_resumption(ctx, config)) != FK_OK)

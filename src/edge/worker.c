@@ -345,14 +345,10 @@ static int init(struct worker *worker)
 {
     int err;
 
-    fk_list_init(&worker->env.conns);
-    if ((err = init_base(worker)) != FK_OK || (err = fk_admit_new(&worker->env.admit)) != FK_OK)
+    if ((err = init_base(worker)) != FK_OK ||
+        (err = fk_conn_env_init(&worker->env, worker->base.loop)) != FK_OK)
         return err;
-    worker->env.loop = worker->base.loop;
     worker->env.on_end = on_conn_end;
-    worker->env.scratch.size = FK_EDGE_SCRATCH;
-    if ((worker->env.scratch.mem = malloc(FK_EDGE_SCRATCH)) == NULL)
-        return FK_ERR_NOMEM;
     fk_timer_init(&worker->drain, worker->base.loop, on_drain_over);
     fk_timer_init(&worker->patience, worker->base.loop, on_patience_over);
     fk_io_init(&worker->control, worker->base.loop, FK_PROC_CONTROL_FD, on_control);
@@ -364,7 +360,8 @@ static void fini(struct worker *worker)
 {
     if (worker->base.loop == NULL)
         return;
-    fk_conn_end_all(&worker->env);
+    if (worker->env.loop != NULL)
+        fk_conn_end_all(&worker->env);
     fk_timer_stop(&worker->drain);
     fk_timer_stop(&worker->patience);
     fk_listeners_free(worker->listeners);
@@ -374,10 +371,7 @@ static void fini(struct worker *worker)
     fk_sescache_close(worker->base.cache);
     fk_tickets_free(worker->base.tickets);
     fk_dns_free(worker->base.dns);
-    fk_admit_free(worker->env.admit);
-    if (worker->env.scratch.mem != NULL)
-        fk_wipe(worker->env.scratch.mem, worker->env.scratch.size);
-    free(worker->env.scratch.mem);
+    fk_conn_env_fini(&worker->env);
     fk_io_want(&worker->control, 0);
     OSSL_LIB_CTX_free(worker->base.libctx);
     fk_loop_free(worker->base.loop);

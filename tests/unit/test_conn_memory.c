@@ -80,12 +80,8 @@ static void make_base(struct world *w)
     assert_ok(fk_dns_new(w->base.loop, NULL, &w->base.dns));
     assert_ok(fk_tickets_new(w->base.libctx, &w->base.tickets));
     assert_ok(fk_localkeys_new(w->base.loop, &w->base.local));
-    fk_list_init(&w->env.conns);
-    w->env.loop = w->base.loop;
+    assert_ok(fk_conn_env_init(&w->env, w->base.loop));
     w->env.on_end = on_end;
-    w->env.scratch.size = FK_EDGE_SCRATCH;
-    assert_non_null(w->env.scratch.mem = malloc(FK_EDGE_SCRATCH));
-    assert_ok(fk_admit_new(&w->env.admit));
     fk_timer_init(&w->guard, w->base.loop, on_guard);
     fk_timer_init(&w->turn, w->base.loop, on_turn);
 }
@@ -180,8 +176,7 @@ static int teardown(void **state)
     fk_keyset_free(w->keys);
     fk_tickets_free(w->base.tickets);
     fk_dns_free(w->base.dns);
-    fk_admit_free(w->env.admit);
-    free(w->env.scratch.mem);
+    fk_conn_env_fini(&w->env);
     fk_close(&w->origin);
     fk_close(&w->bundle);
     OSSL_LIB_CTX_free(w->base.libctx);

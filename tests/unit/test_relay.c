@@ -9,8 +9,10 @@
 #include "loop/loop.h"
 #include "loop/sock.h"
 #include "pki.h"
+#include "tls/handover.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,6 +26,8 @@ struct fixture {
     int client, origin; /* far ends */
     int near[2];
     struct fk_bio *bio; /* of the client's end, with TLS */
+    bool engine;        /* TLS by the record engine, not by OpenSSL */
+    struct fk_scratch seal;
 };
 
 static void pair(int *ret_near, int *ret_far)
@@ -52,10 +56,23 @@ static int setup(void **state)
     return 0;
 }
 
+static int setup_engine(void **state)
+{
+    struct fixture *f;
+
+    (void)setup(state);
+    f = *state;
+    f->engine = true;
+    f->seal = (struct fk_scratch){malloc(FK_EDGE_SEALED_MAX), FK_EDGE_SEALED_MAX};
+    assert_non_null(f->seal.mem);
+    return 0;
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
 
+    free(f->seal.mem);
     fk_relay_fini(&f->relay);
     fk_close(&f->client);
     fk_close(&f->origin);
@@ -346,6 +363,10 @@ struct tls {
     SSL *server, *client;
     struct fk_buf prefix;
     struct fk_bio bio;
+    /* with the engine */
+    struct fk_handover seen;
+    struct fk_arena *arena;
+    struct fk_record *record;
 };
 
 static void handshake(struct tls *tls)
@@ -359,6 +380,19 @@ static void handshake(struct tls *tls)
             return;
     }
     fail_msg("no handshake");
+}
+
+static void take_over(struct tls *tls)
+{
+    struct fixture *f = tls->f;
+    struct fk_session_keys keys;
+
+    assert_ok(fk_handover_take(tls->server, &tls->seen, &keys));
+    SSL_free(tls->server);
+    tls->server = NULL;
+    assert_ok(fk_record_arena_new(1, &tls->arena));
+    assert_ok(fk_record_new(tls->arena, &keys, FK_RECORD_SERVER, &tls->record));
+    fk_end_record(&f->relay.client, f->near[0], tls->record, &tls->prefix, &f->seal);
 }
 
 static void tls_begin(struct tls *tls, struct fixture *f)
@@ -376,10 +410,13 @@ static void tls_begin(struct tls *tls, struct fixture *f)
     X509_free(cert);
     SSL_CTX_set_mode(tls->server_ctx,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_read_ahead(tls->server_ctx, 1);
+    if (f->engine)
+        assert_ok(fk_handover_enable(tls->server_ctx));
+    else
+        SSL_CTX_set_read_ahead(tls->server_ctx, 1);
     tls->server = SSL_new(tls->server_ctx);
     tls->client = SSL_new(tls->client_ctx);
-    fk_buf_init(&tls->prefix, 1024);
+    fk_buf_init(&tls->prefix, FK_EDGE_HELLO_BUFFER);
     tls->bio = (struct fk_bio){.fd = f->near[0], .prefix = &tls->prefix};
     f->bio = &tls->bio;
     bio = fk_bio_new(&tls->bio);
@@ -388,8 +425,13 @@ static void tls_begin(struct tls *tls, struct fixture *f)
     SSL_set_fd(tls->client, f->client);
     SSL_set_accept_state(tls->server);
     SSL_set_connect_state(tls->client);
+    if (f->engine)
+        assert_ok(fk_handover_watch(tls->server, &tls->seen));
     handshake(tls);
-    fk_end_tls(&f->relay.client, f->near[0], tls->server);
+    if (f->engine)
+        take_over(tls);
+    else
+        fk_end_tls(&f->relay.client, f->near[0], tls->server);
 }
 
 static void tls_end(struct tls *tls)
@@ -399,6 +441,8 @@ static void tls_end(struct tls *tls)
     SSL_CTX_free(tls->server_ctx);
     SSL_CTX_free(tls->client_ctx);
     fk_buf_fini(&tls->prefix);
+    fk_record_free(tls->record);
+    fk_arena_free(tls->arena);
 }
 
 static void tls_bytes_and_close_notify(void **state)
@@ -490,6 +534,124 @@ static void tls_slow_client(void **state)
         received += n > 0 ? (size_t)n : 0;
     }
     assert_int_equal(sent, total);
+    tls_end(&tls);
+}
+
+/* --- the engine alone --- */
+
+/* Records of one byte, more than a read has room for in one piece. */
+static void engine_tiny_records(void **state)
+{
+    enum { RECORDS = 5000 };
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    char byte, got[RECORDS];
+    size_t received = 0;
+
+    tls_begin(&tls, f);
+    for (int i = 0; i < RECORDS; i++) {
+        byte = (char)(i % 100);
+        while (SSL_write(tls.client, &byte, 1) != 1)
+            assert_ok(pump(f, &at));
+    }
+    while (received < RECORDS) {
+        ssize_t n;
+
+        assert_ok(pump(f, &at));
+        n = recv(f->origin, got + received, sizeof got - received, 0);
+        received += n > 0 ? (size_t)n : 0;
+    }
+    for (int i = 0; i < RECORDS; i++)
+        assert_int_equal(got[i], (char)(i % 100));
+    tls_end(&tls);
+}
+
+/* Keys are renewed at the client's wish, and the answer finds its way without any data. */
+static void engine_answers_key_updates(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    char got[16];
+
+    tls_begin(&tls, f);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(SSL_key_update(tls.client, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(tls.client), 1);
+        assert_ok(pump(f, &at));
+        assert_int_equal(tls.record == NULL ? 0 : fk_record_control_due(tls.record), 0);
+        assert_int_equal(SSL_write(tls.client, "ask", 3), 3);
+        assert_ok(pump(f, &at));
+        expect(f->origin, "ask");
+        put(f->origin, "answer");
+        assert_ok(pump(f, &at));
+        assert_int_equal(SSL_read(tls.client, got, sizeof got), 6);
+    }
+    tls_end(&tls);
+}
+
+/* The client's first data came along with its Finished, when OpenSSL still read. */
+static void engine_finds_what_was_read_ahead(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    char first[] = "first", second[] = "second";
+    uint8_t record[64];
+    struct fk_session_keys keys;
+    struct fk_record *peer;
+    struct fk_arena *arena;
+    size_t len;
+
+    tls_begin(&tls, f);
+    /* Two records as the client would seal them: in what was read before, all and in part. */
+    keys = *fk_record_keys(tls.record);
+    assert_ok(fk_record_arena_new(1, &arena));
+    assert_ok(fk_record_new(arena, &keys, FK_RECORD_CLIENT, &peer));
+    for (int i = 0; i < 2; i++) {
+        const struct iovec piece = {i == 0 ? first : second, i == 0 ? 5 : 6};
+        uint8_t sealed[256];
+
+        assert_ok(fk_record_seal(peer, &piece, 1, sealed, sizeof sealed, &len));
+        memcpy(record, sealed, len);
+        if (i == 0) {
+            assert_ok(fk_buf_append(&tls.prefix, record, len));
+        } else {
+            assert_ok(fk_buf_append(&tls.prefix, record, 9));
+            assert_int_equal(send(f->client, record + 9, len - 9, MSG_NOSIGNAL), len - 9);
+        }
+    }
+    fk_end_record(&f->relay.client, f->near[0], tls.record, &tls.prefix, &f->seal);
+    assert_true(f->relay.client.ready);
+    assert_ok(pump(f, &at));
+    expect(f->origin, "firstsecond");
+    assert_int_equal(fk_buf_len(&tls.prefix), 0);
+    fk_record_free(peer);
+    fk_arena_free(arena);
+    tls_end(&tls);
+}
+
+/* A forged record: what came before it is delivered, then the session is over, and the client is
+ * told why. */
+static void engine_refuses_forgeries(void **state)
+{
+    static const uint8_t forged[5 + 40] = {23, 3, 3, 0, 40};
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    char got[16];
+
+    tls_begin(&tls, f);
+    assert_int_equal(SSL_write(tls.client, "good", 4), 4);
+    assert_int_equal(send(f->client, forged, sizeof forged, MSG_NOSIGNAL), sizeof forged);
+    assert_err(pump(f, &at), FK_ERR_TLS);
+    expect(f->origin, "good");
+    expect_silence(f->origin);
+    ERR_clear_error();
+    assert_int_equal(SSL_read(tls.client, got, sizeof got), 0);
+    assert_int_equal(ERR_GET_REASON(ERR_peek_last_error()), SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
+    ERR_clear_error();
     tls_end(&tls);
 }
 
@@ -590,6 +752,10 @@ static void lack_of_memory_with_a_slow_receiver(void **state)
 }
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define ENGINE(test)                                               \
+    {                                                              \
+#test " by the engine", test, setup_engine, teardown, NULL \
+    }
 
 UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(slow_receiver_stops_the_sender), WITH(half_close_by_the_client),
@@ -598,4 +764,8 @@ UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
           WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
           WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client),
+          ENGINE(tls_bytes_and_close_notify), ENGINE(tls_truncation_is_an_error),
+          ENGINE(tls_client_leaves_after_our_end), ENGINE(tls_slow_client),
+          ENGINE(engine_tiny_records), ENGINE(engine_answers_key_updates),
+          ENGINE(engine_finds_what_was_read_ahead), ENGINE(engine_refuses_forgeries),
           WITH(lack_of_memory_is_told_either_way), WITH(lack_of_memory_with_a_slow_receiver))
