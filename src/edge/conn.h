@@ -30,7 +30,8 @@ struct fk_conn_env {
     struct fk_scratch scratch, seal; /* `seal`: FK_EDGE_SEALED_MAX bytes */
     struct fk_arena *records;        /* keys of sessions: see fk_record_arena_new() */
     struct fk_list awake;            /* connections with cipher contexts, longest idle first */
-    struct fk_timer rest;            /* lets those rest that have been idle */
+    uint64_t n_awake;
+    struct fk_timer rest; /* lets those rest that have been idle */
     struct fk_list conns;
     uint64_t next_id;
     struct fk_log_limit failures[FK_CLASS_COUNT]; /* bound the log lines that clients can cause */

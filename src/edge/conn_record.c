@@ -33,9 +33,18 @@ void fk_conn_take_over(struct fk_conn *conn)
     fk_handover_forget(conn->ssl);
 }
 
+/* Off the list, if it is there. */
+static void leave(struct fk_conn *conn)
+{
+    if (fk_list_empty(&conn->awake))
+        return;
+    fk_list_del(&conn->awake);
+    fk_metric_set(conn->env->metrics, FK_EDGE_AWAKE, --conn->env->n_awake);
+}
+
 void fk_conn_free_record(struct fk_conn *conn)
 {
-    fk_list_del(&conn->awake);
+    leave(conn);
     fk_record_free(conn->record);
     conn->record = NULL;
 }
@@ -49,9 +58,11 @@ void fk_conn_wake(struct fk_conn *conn)
 
     if (conn->record == NULL)
         return;
-    fk_list_del(&conn->awake);
     if (fk_list_empty(&env->awake))
         fk_timer_start(&env->rest, FK_EDGE_REST_US);
+    if (fk_list_empty(&conn->awake))
+        fk_metric_set(env->metrics, FK_EDGE_AWAKE, ++env->n_awake);
+    fk_list_del(&conn->awake);
     fk_list_append(&env->awake, &conn->awake);
 }
 
@@ -68,7 +79,7 @@ static void on_rest(struct fk_timer *timer)
             fk_timer_start(timer, FK_EDGE_REST_US - idle);
             return;
         }
-        fk_list_del(&conn->awake);
+        leave(conn);
         fk_record_rest(conn->record);
     }
 }

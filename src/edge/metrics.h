@@ -22,6 +22,8 @@
     X(HS_LOST, "handshakes_total", "result=\"lost\"", COUNTER, "")                                 \
     X(HANDED_OVER, "handed_over_total", NULL, COUNTER,                                             \
       "Sessions whose records the record engine protects after OpenSSL's handshake.")              \
+    X(AWAKE, "awake", NULL, GAUGE,                                                                 \
+      "Of these, sessions that hold cipher contexts, for traffic a second ago or less.")           \
     X(LIMITED_ADDRESS, "limited_total", "limit=\"address\"", COUNTER,                              \
       "Connections turned away by a limit.")                                                       \
     X(LIMITED_RATE, "limited_total", "limit=\"handshakes\"", COUNTER, "")                          \

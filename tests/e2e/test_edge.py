@@ -369,9 +369,10 @@ def test_first_bytes(daemons, folder, pki, ca):
     assert target.count == 1
 
 
+@pytest.mark.parametrize("records", ["engine", "openssl"])
 @pytest.mark.parametrize("size", [1, 16384, 16385, 20_000_000])
-def test_big_transfers_both_ways(daemons, folder, pki, ca, size):
-    edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.echo).address)])
+def test_big_transfers_both_ways(daemons, folder, pki, ca, size, records):
+    edge = Edge(daemons, folder, [main_site(pki, Origin(edgelib.echo).address, records=records)])
     pattern = block(0, 65536)
     data = (pattern * (size // len(pattern) + 1))[:size]
     received = edgelib.exchange(edge.port, ca, data)
