@@ -152,6 +152,9 @@
 /* After an alert, or an answer whose origin reads no more, the client has this long to read it and
  * to close. */
 #define FK_EDGE_LINGER_US 2000000
+/* Descriptors of a worker besides two a connection: its listeners, channels, signers and resolver,
+ * and those of a second generation. Only warned of when there are fewer. */
+#define FK_EDGE_DESCRIPTORS 512
 /* Clients accepted in one turn of the loop: others wait no longer than that takes. */
 #define FK_EDGE_ACCEPT_BATCH 32
 /* Clients still accepted from a socket that is about to be closed: a full backlog. */
@@ -244,6 +247,9 @@
 #define FK_KEYD_CONNECTIONS_MAX 65536
 #define FK_KEYD_OUTSTANDING_MAX 65536
 #define FK_KEYD_OUTPUT_MAX      (4 * 1024 * 1024)
+/* Descriptors of a front besides one a channel: its listeners, signers of two generations, and what
+ * a change brings. Only warned of when there are fewer. */
+#define FK_KEYD_DESCRIPTORS 512
 /* Edges that one key server knows: each has a slot of shared memory for its rate and quota. */
 #define FK_KEYD_EDGES_MAX 1024
 /* Keys of one key server: their index must fit the address space of a front, with certificates. */

@@ -16,7 +16,6 @@
 #include <llhttp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 struct origin_conn {
     struct fk_serve_conn conn;
@@ -188,17 +187,6 @@ static const struct fk_serve_protocol protocol = {
 
 /* --- the process --- */
 
-/* A connection is a descriptor, and the usual soft limit is 1024. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int take_message(struct fk_demo_child *child, struct fk_procmsg *msg)
 {
     struct fk_serve *server = child->ctx;
@@ -220,7 +208,7 @@ int fk_demo_origin_main(unsigned index)
     struct fk_demo_child child;
     int err;
 
-    raise_descriptors();
+    fk_proc_want_descriptors(0); /* one a connection */
     if ((err = fk_demo_child_init(&child, "demo-origin", index, take_message, &server)) != FK_OK)
         return 1;
     fk_serve_init(&server, child.loop, &protocol, NULL);

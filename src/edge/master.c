@@ -424,6 +424,7 @@ static int start(struct fk_master *master)
     if ((err = fk_loaded_new(master->path, master->verbose, &why, &master->loaded)) != FK_OK)
         return err;
     fk_master_set_log_level(master);
+    fk_master_want_descriptors(master->loaded);
     master->generation = master->last_generation = 1;
     master->n_workers = fk_edge_workers(master->loaded->root);
     if ((err = fk_loop_new(&master->loop)) != FK_OK)

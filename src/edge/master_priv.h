@@ -120,6 +120,8 @@ void fk_master_rotate_tickets(struct fk_master *master);
  * (fk_master_answer_waiters()); the old one stays until every worker has built the new one.
  */
 void fk_master_reload(struct fk_master *master);
+/* As many as its limits may need, with a warning when that cannot be. */
+void fk_master_want_descriptors(const struct fk_loaded *loaded);
 /* Files of the channel may have changed: the same with them alone, if they have. */
 void fk_master_renew(struct fk_master *master);
 /* Watch the channel's files of what is in service. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "loop/notify.h"
+#include "loop/proc.h"
 #include "tls/channel_conf.h"
 
 #include <string.h>
@@ -117,6 +118,12 @@ int fk_master_start_signers(struct fk_master *master, const struct fk_loaded *lo
 
 /* --- the change --- */
 
+/* Before workers are born, and for the next ones. */
+void fk_master_want_descriptors(const struct fk_loaded *loaded)
+{
+    fk_proc_want_descriptors(2 * fk_edge_limits(loaded->root)->connections + FK_EDGE_DESCRIPTORS);
+}
+
 /* The point of no return, and one without a failure in it. */
 static void commit(struct fk_master *master)
 {
@@ -126,6 +133,7 @@ static void commit(struct fk_master *master)
     master->pending = NULL;
     master->generation = master->last_generation;
     fk_master_set_log_level(master);
+    fk_master_want_descriptors(master->loaded);
     if (master->new_keys) {
         retire(&master->keys, FK_EDGE_SIGNER_DRAIN_S);
         master->keys = master->next_keys;

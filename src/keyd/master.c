@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static void on_hup(struct fk_signal *signal)
@@ -82,17 +81,6 @@ static void on_watchdog(struct fk_timer *timer)
 {
     (void)fk_notify_watchdog();
     fk_timer_start(timer, fk_notify_watchdog_us());
-}
-
-/* Every front's connections, sockets to signers and the spare ones of a change need descriptors. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
 }
 
 static int make_shared(struct fk_keyd_master *master)
@@ -190,6 +178,5 @@ int fk_keyd_main(const char *path, bool verbose)
         fk_log_threshold(FK_LOG_DEBUG);
     if (geteuid() == 0)
         fk_secret_require_lock(true);
-    raise_descriptors();
     return run(path, verbose);
 }

@@ -132,6 +132,9 @@ static int begin(struct fk_keyd_master *master, bool full)
         fk_keyd_load_free(load);
         return err;
     }
+    if (full)
+        fk_proc_want_descriptors(fk_keyd_conf_limits(load->conf)->connections +
+                                 FK_KEYD_DESCRIPTORS);
     master->last_generation++;
     master->pending = load;
     if ((err = fk_keyd_add_signers(master, load)) != FK_OK) {

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -334,6 +335,22 @@ bool fk_proc_lacks_user(const char *user)
     gid_t gid;
 
     return look_up(user, &uid, &gid) == FK_ERR_NOT_FOUND;
+}
+
+void fk_proc_want_descriptors(uint64_t need)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        fk_log(FK_LOG_WARN, "cannot raise the limit of open files", fk_errno(errno));
+    else if (need > limit.rlim_max)
+        fk_log(FK_LOG_WARN,
+               "limits allow more connections than a process may open files for; raise its hard "
+               "limit (LimitNOFILE, ulimit -Hn) or lower them",
+               fk_uint("needed", need), fk_uint("limit", limit.rlim_max));
 }
 
 /* True when nothing of the old identity is left and there is no way back. */

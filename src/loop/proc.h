@@ -106,6 +106,12 @@ void fk_proc_child_init(const char *role, unsigned index);
  */
 void fk_proc_give_way(void);
 
+/*
+ * Let this process, and the children that it will have, open as many descriptors as their hard
+ * limit allows; logs a warning when one of them may `need` more.
+ */
+void fk_proc_want_descriptors(uint64_t need);
+
 /* Give up root for good: groups, gid, uid, verified. No effect when not root. `user` may be NULL or
  * empty: "nobody". FK_ERR_NOT_FOUND, FK_ERR_SYS. */
 int fk_proc_drop(const char *user);

@@ -105,9 +105,9 @@ def answer_and_leave(body):
 
 
 class Edge:
-    """A running edge with a configuration made of text blocks."""
+    """A running edge with a configuration made of text blocks; `before`: a command that executes it."""
 
-    def __init__(self, daemons, folder, blocks, workers=1, options="", listen_options=""):
+    def __init__(self, daemons, folder, blocks, workers=1, options="", listen_options="", before=()):
         self.folder = pathlib.Path(folder)
         self.port = free_port()
         self.conf = self.folder / "edge.conf"
@@ -115,7 +115,7 @@ class Edge:
         self.options = options
         self.listen_options = listen_options
         self.write(blocks)
-        self.daemon = Daemon(FARKEY, "edge", "-c", self.conf, log=self.folder / "edge.log")
+        self.daemon = Daemon(*before, FARKEY, "edge", "-c", self.conf, log=self.folder / "edge.log")
         daemons.append(self.daemon)
         self.daemon.wait_log("edge is ready")
 

@@ -133,8 +133,8 @@ channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" {self.o
         daemons.append(self.keyd)
         harness.wait_until(lambda: self.serving(self.keyd, self.keyd_port), "the key server listens")
 
-    def start_edge(self, daemons, ready=True):
-        self.edge = harness.Daemon(harness.FARKEY, "edge", "-c", self.folder / "edge1" / "edge.conf",
+    def start_edge(self, daemons, ready=True, before=()):
+        self.edge = harness.Daemon(*before, harness.FARKEY, "edge", "-c", self.folder / "edge1" / "edge.conf",
                                    log=self.folder / "edge.log")
         daemons.append(self.edge)
         harness.wait_until(lambda: self.serving(self.edge, self.port), "the edge listens")

@@ -324,14 +324,9 @@ def test_edge_worker_killed(pair, daemons):
 
 def test_fewer_descriptors_than_clients(pair, daemons):
     """Out of descriptors the edge refuses or queues, and serves again when some are free."""
-    import resource
     import socket
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
-    try:
-        pair.start(daemons)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    pair.start_keyd(daemons)
+    pair.start_edge(daemons, before=["prlimit", "--nofile=128:128"])
     idle = [socket.create_connection(("127.0.0.1", pair.port)) for _ in range(300)]
     for sock in idle:
         sock.close()
