@@ -108,7 +108,8 @@ static int make_dirs(const char *dir, const struct fk_pair *pair)
     if ((err = fk_dir_make(dir, 0755)) != FK_OK || (err = fk_dir_make(pair->edge, 0700)) != FK_OK ||
         (err = make_subdir(pair->edge, "run", 0700)) != FK_OK ||
         (err = fk_dir_make(pair->keyserver, 0700)) != FK_OK ||
-        (err = make_subdir(pair->keyserver, "run", 0700)) != FK_OK)
+        (err = make_subdir(pair->keyserver, "run", 0700)) != FK_OK ||
+        (err = make_subdir(pair->keyserver, "log", 0700)) != FK_OK)
         return err;
     return make_subdir(pair->keyserver, "keys", 0700);
 }
@@ -231,7 +232,7 @@ static const char keyd_sample[] =
     "\n"
     "# One line an operation; keep a copy of audit.key elsewhere to verify it.\n"
     "audit {\n"
-    "    file = \"audit.log\"\n"
+    "    file = \"log/audit.log\"\n"
     "    key = \"audit.key\"\n"
     "}\n"
     "\n"

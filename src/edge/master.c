@@ -448,6 +448,7 @@ static int start(struct fk_master *master)
     fk_master_watch(master);
     fk_timer_init(&master->ticket_timer, master->loop, on_ticket_timer);
     fk_timer_init(&master->patience, master->loop, fk_master_on_patience);
+    fk_notify_watch(&master->watchdog, master->loop);
     fk_master_rotate_tickets(master);
     fk_signal_start(&master->hup, master->loop, SIGHUP, on_hup);
     fk_signal_start(&master->term, master->loop, SIGTERM, on_term);

@@ -85,6 +85,7 @@ struct fk_master {
     struct fk_child *admin;
     struct fk_secret *tickets; /* struct fk_ticket_keys */
     struct fk_timer ticket_timer;
+    struct fk_timer watchdog;
     struct fk_signal hup, term, intr;
     int control_fd, http_fd; /* the admin process's listeners */
     struct fk_master_question questions[FK_EDGE_QUESTIONS_MAX];

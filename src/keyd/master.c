@@ -77,12 +77,6 @@ static void on_interrupt(struct fk_signal *signal)
     fk_keyd_drain(fk_container(signal, struct fk_keyd_master, interrupt));
 }
 
-static void on_watchdog(struct fk_timer *timer)
-{
-    (void)fk_notify_watchdog();
-    fk_timer_start(timer, fk_notify_watchdog_us());
-}
-
 static int make_shared(struct fk_keyd_master *master)
 {
     int err;
@@ -110,12 +104,10 @@ static int start(struct fk_keyd_master *master)
         return err;
     fk_timer_init(&master->patience, master->loop, fk_keyd_on_patience);
     fk_timer_init(&master->retire, master->loop, fk_keyd_on_retire);
-    fk_timer_init(&master->watchdog, master->loop, on_watchdog);
+    fk_notify_watch(&master->watchdog, master->loop);
     fk_signal_start(&master->hup, master->loop, SIGHUP, on_hup);
     fk_signal_start(&master->term, master->loop, SIGTERM, on_term);
     fk_signal_start(&master->interrupt, master->loop, SIGINT, on_interrupt);
-    if (fk_notify_watchdog_us() != 0)
-        fk_timer_start(&master->watchdog, fk_notify_watchdog_us());
     return fk_keyd_first_load(master);
 }
 

@@ -98,3 +98,16 @@ uint64_t fk_notify_watchdog_us(void)
         return 0;
     return us / 2;
 }
+
+static void on_watchdog(struct fk_timer *timer)
+{
+    (void)fk_notify_watchdog();
+    fk_timer_start(timer, fk_notify_watchdog_us());
+}
+
+void fk_notify_watch(struct fk_timer *timer, struct fk_loop *loop)
+{
+    fk_timer_init(timer, loop, on_watchdog);
+    if (fk_notify_watchdog_us() != 0)
+        on_watchdog(timer);
+}

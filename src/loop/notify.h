@@ -5,6 +5,8 @@
 #ifndef FK_LOOP_NOTIFY_H
 #define FK_LOOP_NOTIFY_H
 
+#include "loop/loop.h"
+
 #include <stdint.h>
 
 /* FK_ERR_SYS when the manager cannot be reached, FK_ERR_INVAL for a bad NOTIFY_SOCKET. */
@@ -13,6 +15,12 @@ int fk_notify_reloading(void);
 int fk_notify_stopping(void);
 int fk_notify_watchdog(void);
 int fk_notify_status(const char *text); /* one line for people */
+
+/*
+ * Tell the manager in time, again and again, that this event loop runs, if it has asked for that.
+ * The timer is the caller's and nobody else's.
+ */
+void fk_notify_watch(struct fk_timer *timer, struct fk_loop *loop);
 
 /* How often fk_notify_watchdog() is due, half of WATCHDOG_USEC; 0 when not asked for. */
 uint64_t fk_notify_watchdog_us(void);
