@@ -39,8 +39,7 @@ static int write_all(int fd, const uint8_t *data, size_t len)
     return FK_OK;
 }
 
-/* Sync the directory that holds `path`: a rename is lasting only then. */
-static int sync_dir(const char *path)
+int fk_file_sync_dir(const char *path)
 {
     char copy[FK_PATH_SIZE];
     int fd, err;
@@ -81,7 +80,8 @@ static int fill(int fd, const char *path, const void *data, size_t len, mode_t m
     return fsync(fd) == 0 ? FK_OK : FK_ERR_SYS;
 }
 
-int fk_file_write(const char *path, const void *data, size_t len, mode_t mode)
+int fk_file_stage(const char *path, const void *data, size_t len, mode_t mode,
+                  char ret_temp[FK_PATH_SIZE])
 {
     char temp[FK_PATH_SIZE];
     int fd, err, saved;
@@ -92,8 +92,6 @@ int fk_file_write(const char *path, const void *data, size_t len, mode_t mode)
     if (fd < 0)
         return FK_ERR_SYS;
     err = fill(fd, path, data, len, mode);
-    if (err == FK_OK && rename(temp, path) != 0)
-        err = FK_ERR_SYS;
     saved = errno;
     close(fd);
     if (err != FK_OK) {
@@ -101,7 +99,24 @@ int fk_file_write(const char *path, const void *data, size_t len, mode_t mode)
         errno = saved;
         return err;
     }
-    return sync_dir(path);
+    memcpy(ret_temp, temp, sizeof temp);
+    return FK_OK;
+}
+
+int fk_file_write(const char *path, const void *data, size_t len, mode_t mode)
+{
+    char temp[FK_PATH_SIZE];
+    int err, saved;
+
+    if ((err = fk_file_stage(path, data, len, mode, temp)) != FK_OK)
+        return err;
+    if (rename(temp, path) != 0) {
+        saved = errno;
+        unlink(temp);
+        errno = saved;
+        return FK_ERR_SYS;
+    }
+    return fk_file_sync_dir(path);
 }
 
 /* Read at most `size` bytes; the file may have changed its length meanwhile. */

@@ -22,6 +22,16 @@ int fk_path_join(const char *dir, const char *name, char ret[FK_PATH_SIZE]);
 /* Write atomically with exactly `mode`; owned as the directory is when root. FK_ERR_SYS. */
 int fk_file_write(const char *path, const void *data, size_t len, mode_t mode);
 
+/*
+ * The same but for its last step: written and synced under another name in the same directory,
+ * which the caller renames or removes. FK_ERR_SYS.
+ */
+int fk_file_stage(const char *path, const void *data, size_t len, mode_t mode,
+                  char ret_temp[FK_PATH_SIZE]);
+
+/* Sync the directory that holds `path`: a rename is lasting only then. FK_ERR_SYS. */
+int fk_file_sync_dir(const char *path);
+
 /* The contents and a NUL, which the caller wipes if secret and frees. FK_ERR_SYS, FK_ERR_LIMIT,
  * FK_ERR_NOMEM. */
 int fk_file_read(const char *path, uint8_t **ret, size_t *ret_len);

@@ -1,16 +1,12 @@
 /*
- * `farkey key`: the life of a site's key, at the key server's key directory.
- *
- * NAME.key and NAME.crt are in service. A key that is generated for a name that has one waits as
- * NAME.key.new until its certificate is installed; then both switch and the key before stays as
- * NAME.key.old. A key server that reads in between sees a pair that does not match, refuses it and
- * keeps what it has.
+ * `farkey key`: the life of a site's key, at the key server's key directory (keydir.h).
  */
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/ctl.h"
 #include "cli/files.h"
+#include "cli/keydir.h"
 #include "cli/options.h"
 #include "cli/pem.h"
 #include "cli/pki.h"
@@ -48,32 +44,12 @@ struct key_values {
 
 static const struct key_values defaults = {.dir = "keys", .type = FK_PKI_P256};
 
-/* DIR/NAME and an ending. */
-static int key_path(const char *dir, const char *name, const char *ending, char ret[FK_PATH_SIZE])
-{
-    int n = snprintf(ret, FK_PATH_SIZE, "%s/%s%s", dir, name, ending);
-
-    return n > 0 && n < FK_PATH_SIZE ? FK_OK : FK_ERR_LIMIT;
-}
-
 static int check_name(const char *name)
 {
     if (fk_name_ok(name))
         return FK_OK;
     fprintf(stderr, "farkey key: \"%s\" is not a name: letters, digits and . - _ only\n", name);
     return FK_ERR_INVAL;
-}
-
-/* The key that the next certificate is for: the one that waits, else the one in service. */
-static int read_pending(const char *dir, const char *name, char path[FK_PATH_SIZE], EVP_PKEY **ret)
-{
-    int err;
-
-    if ((err = key_path(dir, name, ".key.new", path)) != FK_OK)
-        return err;
-    if (!fk_file_exists(path) && (err = key_path(dir, name, ".key", path)) != FK_OK)
-        return err;
-    return fk_pem_read_key(path, ret);
 }
 
 /* --- generate --- */
@@ -103,9 +79,9 @@ static int key_generate(int argc, char **argv)
         return fk_opt_status(err);
     if (check_name(argv[first]) != FK_OK)
         return 2;
-    err = key_path(values.dir, argv[first], ".key", path);
+    err = fk_keydir_path(values.dir, argv[first], ".key", path);
     if (err == FK_OK && fk_file_exists(path))
-        err = key_path(values.dir, argv[first], ".key.new", path);
+        err = fk_keydir_path(values.dir, argv[first], ".key.new", path);
     if (err == FK_OK && (err = fk_pki_key_new((enum fk_pki_key)values.type, &key)) == FK_OK)
         err = fk_pem_write_key(path, key, false);
     EVP_PKEY_free(key);
@@ -121,7 +97,6 @@ static int make_csr(const struct key_values *values, const char *name, X509_REQ 
 {
     struct fk_pki_subject subject = {
         .common_name = name, .dns = values->dns.items, .n_dns = values->dns.count};
-    char path[FK_PATH_SIZE];
     EVP_PKEY *key = NULL;
     int err;
 
@@ -131,7 +106,7 @@ static int make_csr(const struct key_values *values, const char *name, X509_REQ 
         subject.dns = &name;
         subject.n_dns = 1;
     }
-    if ((err = read_pending(values->dir, name, path, &key)) == FK_OK)
+    if ((err = fk_keydir_pending(values->dir, name, &key)) == FK_OK)
         err = fk_pki_request_new(&subject, key, ret);
     EVP_PKEY_free(key);
     return err;
@@ -186,38 +161,6 @@ static int check_pair(EVP_PKEY *key, const char *cert_path)
     return err;
 }
 
-/* The whole file: the chain is served as it came. */
-static int copy_chain(const char *from, const char *to)
-{
-    uint8_t *data = NULL;
-    size_t len = 0;
-    int err = fk_file_read(from, &data, &len);
-
-    if (err == FK_OK)
-        err = fk_file_write(to, data, len, 0644);
-    free(data);
-    return err;
-}
-
-/* Put the waiting key in the place of the present one, which stays beside it. */
-static int switch_key(const char *dir, const char *name)
-{
-    char waiting[FK_PATH_SIZE], present[FK_PATH_SIZE], old[FK_PATH_SIZE];
-    int err;
-
-    if ((err = key_path(dir, name, ".key.new", waiting)) != FK_OK ||
-        (err = key_path(dir, name, ".key", present)) != FK_OK ||
-        (err = key_path(dir, name, ".key.old", old)) != FK_OK)
-        return err;
-    if (!fk_file_exists(waiting))
-        return FK_OK;
-    if (unlink(old) != 0 && errno != ENOENT)
-        return FK_ERR_SYS;
-    if (link(present, old) != 0 && errno != ENOENT)
-        return FK_ERR_SYS;
-    return rename(waiting, present) == 0 ? FK_OK : FK_ERR_SYS;
-}
-
 /* The control socket of the key server that `dir` belongs to, by the layout of farkey init. */
 static int default_socket(const char *dir, char ret[FK_PATH_SIZE])
 {
@@ -254,21 +197,18 @@ static int reload(const struct key_values *values)
 
 static int install(const struct key_values *values, const char *name, const char *cert)
 {
-    char key_file[FK_PATH_SIZE], cert_file[FK_PATH_SIZE];
     EVP_PKEY *key = NULL;
     int err;
 
-    if ((err = read_pending(values->dir, name, key_file, &key)) != FK_OK)
+    if ((err = fk_keydir_pending(values->dir, name, &key)) != FK_OK)
         return fk_command_fail("cannot read the key of", name, err);
     err = check_pair(key, cert);
     EVP_PKEY_free(key);
     if (err != FK_OK)
         return fk_command_fail("cannot install", cert, err);
-    if ((err = key_path(values->dir, name, ".crt", cert_file)) != FK_OK ||
-        (err = switch_key(values->dir, name)) != FK_OK ||
-        (err = copy_chain(cert, cert_file)) != FK_OK)
-        return fk_command_fail("cannot write", cert_file, err);
-    printf("installed %s\n", cert_file);
+    if ((err = fk_keydir_install(values->dir, name, cert)) != FK_OK)
+        return fk_command_fail("cannot install", cert, err);
+    printf("installed %s/%s.crt\n", values->dir, name);
     return reload(values);
 }
 

@@ -239,6 +239,68 @@ def test_life_of_a_key(pair, kind):
     assert "MISMATCH" not in farkey("key", "list", "--dir", keys).stdout
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+@pytest.fixture
+def renewal(pair):
+    """A key in service and one that waits; the new one's certificate."""
+    keys, web = pair / "hq/keys", pair / "web"
+    farkey("ca", "init", "--ca", web)
+
+    def certify():
+        farkey("key", "generate", "--dir", keys, "example.com")
+        farkey("key", "csr", "--dir", keys, "--out", pair / "csr", "example.com")
+        farkey("ca", "issue", "--ca", web, "--csr", pair / "csr", "--out", pair / "new", "--dns", "example.com", "site",
+               "example.com")
+        return pair / "new/example.com.crt"
+    farkey("key", "install", "--dir", keys, "example.com", certify())
+    return keys, certify()
+
+
+def test_install_that_fails_late_is_taken_back(renewal):
+    """The certificate's name cannot be taken: the key was in its new place already."""
+    keys, certificate = renewal
+    (keys / "example.com.crt").unlink()
+    (keys / "example.com.crt").mkdir()
+    (keys / "example.com.key.old").write_text("older")
+    before = contents(keys)
+    assert "Is a directory" in refused("key", "install", "--dir", keys, "example.com", certificate)
+    assert contents(keys) == before
+    (keys / "example.com.crt").rmdir()
+    farkey("key", "install", "--dir", keys, "example.com", certificate)
+    assert contents(keys) == {"example.com.key": before["example.com.key.new"],
+                              "example.com.key.old": before["example.com.key"],
+                              "example.com.crt": certificate.read_bytes()}
+
+
+ON_FULL_DISK = """
+mount -t tmpfs -o size=256k,mode=700 none "$0" && cp -a "$1"/. "$0" || exit 99
+head -c 1M /dev/zero >"$0/fill" 2>/dev/null
+"$2" key install --dir "$0" example.com "$3"
+status=$?
+rm "$0/fill"
+mkdir "$4" && cp -a "$0"/. "$4"
+"$2" key install --dir "$0" example.com "$3" || exit 98
+"$2" key list --dir "$0"
+exit $status
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_install_on_a_full_disk_changes_nothing(renewal, tmp_path):
+    keys, certificate = renewal
+    with open(certificate, "a") as chain:
+        chain.write("# a long chain\n" * 600)
+    (tmp_path / "disk").mkdir()
+    done = run("unshare", "--mount", "sh", "-c", ON_FULL_DISK, tmp_path / "disk", keys, FARKEY, certificate,
+               tmp_path / "after", check=False)
+    assert (done.returncode, "No space left" in done.stderr) == (1, True), done.stdout + done.stderr
+    assert contents(tmp_path / "after") == contents(keys)
+    assert "MISMATCH" not in done.stdout and "p256" in done.stdout
+
+
 def test_key_list_warns(pair):
     keys = pair / "hq/keys"
     farkey("key", "generate", "--dir", keys, "example.com")

@@ -409,6 +409,23 @@ def test_replaced_key_is_served_on_for_a_while(build):
         channel.sign13(ECDSA_SHA256, HASH, ski=new)
 
 
+def test_half_of_a_pair_is_no_trouble_that_stays(keyserver):
+    """A new key whose certificate comes later than any burst of changes lasts."""
+    before, keys = generation(keyserver), keyserver.folder / "keys"
+    since = len(keyserver.daemon.log())
+    make_key("p256", keyserver.folder / "new.key")
+    keyserver.sites.certify(keyserver.folder / "new.key", keyserver.folder / "new.crt", "ec.example", "DNS:ec.example")
+    with keyserver.edge() as channel:
+        (keyserver.folder / "new.key").rename(keys / "ec.example.key")
+        keyserver.daemon.wait_log("reload refused; the old configuration stays", since=since)
+        assert generation(keyserver) == before
+        channel.sign13(ECDSA_SHA256, HASH, sni="ec.example")
+        (keyserver.folder / "new.crt").rename(keys / "ec.example.crt")
+        wait_until(lambda: generation(keyserver) > before, "the new pair is in service")
+        channel.sign13(ECDSA_SHA256, HASH, ski=keyserver.ski("ec.example"))
+    assert not keyserver.status().get("last_error")
+
+
 @pytest.mark.parametrize("spoil,reason", [
     (lambda k: (k.folder / "keys/bad.key").write_text("no key"), r"bad\.key"),
     (lambda k: (k.folder / "keys/ec.example.crt").write_bytes((k.folder / "keys/other.example.crt").read_bytes()),
