@@ -37,7 +37,18 @@ static int read_secret(const char *path, uint8_t ret[SECRET_LEN])
     return err;
 }
 
-static int report(const struct fk_audit_report *result, int err)
+/* The head file that a key server keeps beside the newest log; ret is empty when there is none. */
+static int head_beside(const char *log, char ret[FK_PATH_SIZE])
+{
+    if (snprintf(ret, FK_PATH_SIZE, "%s.head", log) >= FK_PATH_SIZE)
+        return FK_ERR_LIMIT;
+    if (!fk_file_exists(ret))
+        ret[0] = '\0';
+    return FK_OK;
+}
+
+/* `head`: what the tail was judged by, NULL for nothing. */
+static int report(const struct fk_audit_report *result, const char *head, int err)
 {
     if (err == FK_OK) {
         printf("good: %" PRIu64 " lines, %" PRIu64 " chains, %" PRIu64 " checkpoints",
@@ -45,6 +56,10 @@ static int report(const struct fk_audit_report *result, int err)
         if (result->torn > 0)
             printf(", %" PRIu64 " lines cut short by a crash", result->torn);
         putchar('\n');
+        if (head != NULL)
+            printf("none cut from the tail, by %s\n", head);
+        else
+            puts("no head file beside the log: lines cut from the tail would not be noticed");
         return 0;
     }
     if (result->file != NULL && result->line > 0)
@@ -62,7 +77,9 @@ static int audit_verify(int argc, char **argv)
         {"key", 'k', FK_OPT_STRING, offsetof(struct audit_values, key), "FILE",
          "the log's secret (default: audit.key)", 0, 0, NULL},
         {"head", 0, FK_OPT_STRING, offsetof(struct audit_values, head), "FILE",
-         "the head file, which tells a log whose tail was cut", 0, 0, NULL},
+         "the head file, which tells a log whose tail was cut (default: LOG.head beside the last "
+         "LOG, if there)",
+         0, 0, NULL},
         {NULL, 0, FK_OPT_FLAG, 0, NULL, NULL, 0, 0, NULL},
     };
     static const struct fk_opt_command command = {
@@ -75,16 +92,22 @@ static int audit_verify(int argc, char **argv)
     struct audit_values values = {"audit.key", NULL};
     struct fk_audit_report result = {0};
     uint8_t secret[SECRET_LEN];
+    char beside[FK_PATH_SIZE];
     int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
     if (err != FK_OK)
         return fk_opt_status(err);
+    if (values.head == NULL) {
+        if ((err = head_beside(argv[argc - 1], beside)) != FK_OK)
+            return fk_command_fail("cannot look beside", argv[argc - 1], err);
+        values.head = beside[0] != '\0' ? beside : NULL;
+    }
     if ((err = read_secret(values.key, secret)) != FK_OK)
         return fk_command_fail("cannot read", values.key, err);
     err = fk_audit_verify(secret, values.head, (const char *const *)&argv[first],
                           (size_t)(argc - first), &result);
     fk_wipe(secret, sizeof secret);
-    return report(&result, err);
+    return report(&result, values.head, err);
 }
 
 int fk_cmd_audit(int argc, char **argv)

@@ -658,6 +658,30 @@ def test_audit_killed_and_every_operation_is_in_the_log(keyserver):
     assert "edge=edge1" in lines[0] and "key=ec.example" in lines[0]
 
 
+def test_cut_tail_is_found_by_the_head_beside_the_log(keyserver):
+    with keyserver.edge() as channel:
+        assert all(signs(channel) for _ in range(5))
+    assert keyserver.daemon.stop() == 0
+    log, head = keyserver.folder / "audit.log", keyserver.folder / "audit.log.head"
+    verify = [FARKEY, "audit", "verify", "--key", keyserver.folder / "audit.key"]
+    assert f"none cut from the tail, by {head}" in run(*verify, log).stdout
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-2]))
+    done = run(*verify, log, check=False)
+    assert done.returncode == 1 and "the tail was cut" in done.stderr
+    # The head of the last log counts; without one, that is said.
+    kept = head.rename(keyserver.folder / "kept")
+    assert "would not be noticed" in run(*verify, log).stdout
+    assert "the tail was cut" in run(*verify, "--head", kept, log, check=False).stderr
+    # Of two logs the last one's.
+    whole = keyserver.folder / "whole"
+    whole.mkdir()
+    (whole / "audit.log.1").write_text("".join(lines[:2]))
+    (whole / "audit.log").write_text("".join(lines[2:]))
+    kept.rename(whole / "audit.log.1.head")
+    assert "would not be noticed" in run(*verify, whole / "audit.log.1", whole / "audit.log", check=False).stdout
+
+
 def test_no_operation_without_an_audit_process(keyserver):
     (audit,) = keyserver.children("keyd-audit")
     with keyserver.edge() as channel:
