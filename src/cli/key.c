@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <glob.h>
-#include <libgen.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +27,7 @@ struct key_values {
     const char *dir;
     const char *control;
     const char *out;
+    const char *passphrase_file;
     int type;
     struct fk_opt_list dns;
 };
@@ -36,6 +36,12 @@ struct key_values {
     {                                                                         \
         "dir", 'd', FK_OPT_STRING, offsetof(struct key_values, dir), "DIR",   \
             "the key directory of the key server (default: keys)", 0, 0, NULL \
+    }
+#define OPT_PASSPHRASE                                                                             \
+    {                                                                                              \
+        "passphrase-file", 0, FK_OPT_STRING, offsetof(struct key_values, passphrase_file), "FILE", \
+            "its first line opens encrypted keys (default: as keyd.conf beside DIR says)", 0, 0,   \
+            NULL                                                                                   \
     }
 #define OPT_END                                         \
     {                                                   \
@@ -50,6 +56,22 @@ static int check_name(const char *name)
         return FK_OK;
     fprintf(stderr, "farkey key: \"%s\" is not a name: letters, digits and . - _ only\n", name);
     return FK_ERR_INVAL;
+}
+
+/* The key that the next certificate is for; says itself what failed. */
+static int read_pending(const struct key_values *values, const char *name, EVP_PKEY **ret)
+{
+    struct fk_secret *passphrase = NULL;
+    int err;
+
+    if ((err = fk_keydir_passphrase(values->dir, values->passphrase_file, &passphrase)) != FK_OK)
+        return err;
+    if ((err = fk_keydir_pending(values->dir, name, passphrase, ret)) != FK_OK)
+        fk_command_fail("cannot read the key of", name, err);
+    if (err == FK_ERR_PASSPHRASE && passphrase == NULL)
+        fputs("farkey key: it is encrypted; name its passphrase with --passphrase-file\n", stderr);
+    fk_secret_free(passphrase);
+    return err;
 }
 
 /* --- generate --- */
@@ -100,14 +122,16 @@ static int make_csr(const struct key_values *values, const char *name, X509_REQ 
     EVP_PKEY *key = NULL;
     int err;
 
+    if ((err = read_pending(values, name, &key)) != FK_OK)
+        return err;
     if (subject.n_dns > 0) {
         subject.common_name = subject.dns[0];
     } else {
         subject.dns = &name;
         subject.n_dns = 1;
     }
-    if ((err = fk_keydir_pending(values->dir, name, &key)) == FK_OK)
-        err = fk_pki_request_new(&subject, key, ret);
+    if ((err = fk_pki_request_new(&subject, key, ret)) != FK_OK)
+        fk_command_fail("cannot make a request for the key of", name, err);
     EVP_PKEY_free(key);
     return err;
 }
@@ -120,6 +144,7 @@ static int key_csr(int argc, char **argv)
          "a DNS name to ask for (may be repeated; default: NAME)", 0, 0, NULL},
         {"out", 'o', FK_OPT_STRING, offsetof(struct key_values, out), "FILE",
          "where to write (default: standard output)", 0, 0, NULL},
+        OPT_PASSPHRASE,
         OPT_END,
     };
     static const struct fk_opt_command command = {
@@ -133,8 +158,8 @@ static int key_csr(int argc, char **argv)
         return fk_opt_status(err);
     if (check_name(argv[first]) != FK_OK)
         return 2;
-    if ((err = make_csr(&values, argv[first], &request)) != FK_OK)
-        return fk_command_fail("cannot make a request for the key of", argv[first], err);
+    if (make_csr(&values, argv[first], &request) != FK_OK)
+        return 1;
     if (values.out != NULL)
         err = fk_pem_write_request(values.out, request);
     else if (PEM_write_X509_REQ(stdout, request) != 1 || fflush(stdout) != 0)
@@ -161,19 +186,6 @@ static int check_pair(EVP_PKEY *key, const char *cert_path)
     return err;
 }
 
-/* The control socket of the key server that `dir` belongs to, by the layout of farkey init. */
-static int default_socket(const char *dir, char ret[FK_PATH_SIZE])
-{
-    char *whole = realpath(dir, NULL);
-    int err;
-
-    if (whole == NULL)
-        return FK_ERR_SYS;
-    err = fk_path_join(dirname(whole), "run/keyd.sock", ret);
-    free(whole);
-    return err;
-}
-
 static int reload(const struct key_values *values)
 {
     char path[FK_PATH_SIZE];
@@ -181,7 +193,7 @@ static int reload(const struct key_values *values)
 
     if (values->control != NULL)
         snprintf(path, sizeof path, "%s", values->control);
-    else if ((err = default_socket(values->dir, path)) != FK_OK)
+    else if ((err = fk_keydir_control(values->dir, path)) != FK_OK)
         return fk_command_fail("cannot find the key server of", values->dir, err);
     err = fk_ctl_order(path, "reload", RELOAD_TIMEOUT_US);
     if (err == FK_ERR_SYS && (errno == ENOENT || errno == ECONNREFUSED) &&
@@ -200,8 +212,8 @@ static int install(const struct key_values *values, const char *name, const char
     EVP_PKEY *key = NULL;
     int err;
 
-    if ((err = fk_keydir_pending(values->dir, name, &key)) != FK_OK)
-        return fk_command_fail("cannot read the key of", name, err);
+    if (read_pending(values, name, &key) != FK_OK)
+        return 1;
     err = check_pair(key, cert);
     EVP_PKEY_free(key);
     if (err != FK_OK)
@@ -217,8 +229,10 @@ static int key_install(int argc, char **argv)
     static const struct fk_opt options[] = {
         OPT_DIR,
         {"control", 's', FK_OPT_STRING, offsetof(struct key_values, control), "SOCKET",
-         "control socket of the key server (default: run/keyd.sock beside the key directory)", 0, 0,
-         NULL},
+         "control socket of the key server (default: as keyd.conf beside DIR says, or "
+         "run/keyd.sock)",
+         0, 0, NULL},
+        OPT_PASSPHRASE,
         OPT_END,
     };
     static const struct fk_opt_command command = {
@@ -267,18 +281,22 @@ static void print_expiry(const char *key_file, EVP_PKEY *key)
     X509_free(cert);
 }
 
-static void print_key(const char *path)
+static void print_key(const char *path, const struct fk_secret *passphrase)
 {
-    char ski_text[41] = "-", type[64] = "unreadable or encrypted";
+    char ski_text[41] = "-", type[64] = "unreadable";
     const char *base = strrchr(path, '/');
     uint8_t ski[20];
     EVP_PKEY *key = NULL;
     struct stat st;
+    int err;
 
     base = base != NULL ? base + 1 : path;
-    if (fk_pem_read_key(path, &key) == FK_OK && fk_ski_of_key(key, ski) == FK_OK) {
+    err = fk_keydir_read(path, passphrase, &key);
+    if (err == FK_OK && fk_ski_of_key(key, ski) == FK_OK) {
         fk_text_hex(ski, sizeof ski, ski_text);
         fk_pki_key_text(key, type, sizeof type);
+    } else if (err == FK_ERR_PASSPHRASE || err == FK_ERR_UNSUPPORTED) {
+        snprintf(type, sizeof type, "%s", err == FK_ERR_PASSPHRASE ? "encrypted" : "not served");
     }
     printf("%-30.*s %-8s %-40s ", (int)(strlen(base) - strlen(".key")), base, type, ski_text);
     print_expiry(path, key);
@@ -292,7 +310,7 @@ static void print_key(const char *path)
 
 static int key_list(int argc, char **argv)
 {
-    static const struct fk_opt options[] = {OPT_DIR, OPT_END};
+    static const struct fk_opt options[] = {OPT_DIR, OPT_PASSPHRASE, OPT_END};
     static const struct fk_opt_command command = {
         "farkey key list",
         "",
@@ -301,6 +319,7 @@ static int key_list(int argc, char **argv)
         0,
         0};
     struct key_values values = defaults;
+    struct fk_secret *passphrase = NULL;
     char pattern[FK_PATH_SIZE];
     glob_t found = {0};
     int first, result, err = fk_opt_parse(&command, &values, argc, argv, &first);
@@ -312,10 +331,12 @@ static int key_list(int argc, char **argv)
     result = glob(pattern, GLOB_ERR, NULL, &found);
     if (result != 0 && result != GLOB_NOMATCH)
         return fk_command_fail("cannot list", values.dir, FK_ERR_SYS);
-    for (size_t i = 0; i < found.gl_pathc; i++)
-        print_key(found.gl_pathv[i]);
+    if ((err = fk_keydir_passphrase(values.dir, values.passphrase_file, &passphrase)) == FK_OK)
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            print_key(found.gl_pathv[i], passphrase);
+    fk_secret_free(passphrase);
     globfree(&found);
-    return 0;
+    return err == FK_OK ? 0 : 1;
 }
 
 int fk_cmd_key(int argc, char **argv)

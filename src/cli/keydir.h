@@ -6,6 +6,7 @@
 #ifndef FK_CLI_KEYDIR_H
 #define FK_CLI_KEYDIR_H
 
+#include "base/secret.h"
 #include "cli/files.h"
 
 #include <openssl/evp.h>
@@ -13,8 +14,26 @@
 /* DIR/NAME and an ending. FK_ERR_LIMIT. */
 int fk_keydir_path(const char *dir, const char *name, const char *ending, char ret[FK_PATH_SIZE]);
 
+/*
+ * The passphrase of encrypted keys in `dir`: the first line of `file`, or, where that is NULL, of
+ * the file that keyd.conf beside the directory names for it. *ret is NULL where none is named; says
+ * on stderr what failed.
+ */
+int fk_keydir_passphrase(const char *dir, const char *file, struct fk_secret **ret);
+
+/*
+ * Read a key as the key server does (fk_key_parse()); `passphrase` may be NULL. FK_ERR_SYS,
+ * FK_ERR_FORMAT, FK_ERR_PASSPHRASE, FK_ERR_UNSUPPORTED.
+ */
+int fk_keydir_read(const char *path, const struct fk_secret *passphrase, EVP_PKEY **ret);
+
 /* The key that the next certificate is for: the one that waits, else the one in service. */
-int fk_keydir_pending(const char *dir, const char *name, EVP_PKEY **ret);
+int fk_keydir_pending(const char *dir, const char *name, const struct fk_secret *passphrase,
+                      EVP_PKEY **ret);
+
+/* The control socket of the directory's key server: what keyd.conf beside it says, or its default.
+ * FK_ERR_SYS, FK_ERR_LIMIT. */
+int fk_keydir_control(const char *dir, char ret[FK_PATH_SIZE]);
 
 /*
  * Put a certificate file in service, and the key that waits for it if there is one: both, or, when

@@ -79,8 +79,7 @@ out:
     return err;
 }
 
-/* The first line of the passphrase file. */
-static int read_passphrase(const char *path, struct fk_secret **ret)
+int fk_store_read_passphrase(const char *path, struct fk_secret **ret)
 {
     struct fk_secret *secret;
     size_t len;
@@ -242,7 +241,8 @@ static int find_passphrase(struct load *load, const struct fk_keyd_keys_conf *co
     load->no_passphrase = fk_conf_is_bad(&conf->block, "passphrase_file");
     if (load->no_passphrase || conf->passphrase_file == NULL)
         return FK_OK;
-    if ((err = read_passphrase(conf->passphrase_file, ret)) == FK_OK || err == FK_ERR_NOMEM)
+    if ((err = fk_store_read_passphrase(conf->passphrase_file, ret)) == FK_OK ||
+        err == FK_ERR_NOMEM)
         return err;
     fk_store_say(&load->report, conf->passphrase_file,
                  err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));

@@ -50,4 +50,7 @@ uint64_t fk_store_next_retirement(const struct fk_store *store);
  * FK_ERR_LIMIT (empty, too large, not a file), FK_ERR_NOMEM. */
 int fk_store_read_secret(const char *path, struct fk_secret **ret, size_t *ret_len);
 
+/* The first line of a passphrase file, NUL-terminated. Fails as fk_store_read_secret(). */
+int fk_store_read_passphrase(const char *path, struct fk_secret **ret);
+
 #endif

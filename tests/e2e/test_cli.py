@@ -2,11 +2,13 @@
 import json
 import os
 import re
+import socket
 import stat
+import threading
 
 import pytest
 
-from harness import FARKEY, TOP, run
+from harness import FARKEY, TOP, make_key, run
 
 
 def farkey(*words, **options):
@@ -299,6 +301,84 @@ def test_install_on_a_full_disk_changes_nothing(renewal, tmp_path):
     assert (done.returncode, "No space left" in done.stderr) == (1, True), done.stdout + done.stderr
     assert contents(tmp_path / "after") == contents(keys)
     assert "MISMATCH" not in done.stdout and "p256" in done.stdout
+
+
+SPELLINGS = {
+    "der": ["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"],
+    "encrypted": ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:open sesame"],
+    "encrypted-der": ["pkcs8", "-topk8", "-outform", "DER", "-passout", "pass:open sesame"],
+    "traditional": ["ec", "-aes-128-cbc", "-passout", "pass:open sesame"],
+}
+
+
+def secret_file(path, text):
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("by_conf", [False, True])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_keys_that_are_served_can_be_certified(pair, spelling, by_conf):
+    keys, web, key = pair / "hq/keys", pair / "web", pair / "hq/keys/example.com.key"
+    farkey("ca", "init", "--ca", web)
+    make_key("p256", pair / "plain")
+    run("openssl", *SPELLINGS[spelling], "-in", pair / "plain", "-out", key)
+    key.chmod(0o600)
+    secret = secret_file(pair / "hq/passphrase", "open sesame\nand nothing of this\n")
+    option = [] if by_conf else ["--passphrase-file", secret]
+    if by_conf:
+        conf = pair / "hq/keyd.conf"
+        conf.write_text(conf.read_text().replace('keys "keys" { }', 'keys "keys" { passphrase_file = "passphrase" }'))
+    farkey("key", "csr", "--dir", keys, *option, "--out", pair / "csr", "example.com")
+    run("openssl", "req", "-in", pair / "csr", "-noout", "-verify")
+    farkey("ca", "issue", "--ca", web, "--csr", pair / "csr", "--out", pair / "new", "--dns", "example.com", "site",
+           "example.com")
+    farkey("key", "install", "--dir", keys, *option, "example.com", pair / "new/example.com.crt")
+    listed = farkey("key", "list", "--dir", keys, *option).stdout
+    assert "p256" in listed and "MISMATCH" not in listed and "encrypted" not in listed
+    if not by_conf:
+        return
+    done = farkey("check", "-c", conf, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_encrypted_key_without_its_passphrase(pair):
+    keys = pair / "hq/keys"
+    make_key("p256", pair / "plain")
+    run("openssl", *SPELLINGS["encrypted"], "-in", pair / "plain", "-out", keys / "example.com.key")
+    command = ["key", "csr", "--dir", keys, "example.com"]
+    assert "name its passphrase with --passphrase-file" in refused(*command)
+    wrong = secret_file(pair / "wrong", "close\n")
+    assert "wrong or missing passphrase" in refused(*command, "--passphrase-file", wrong)
+    wrong.chmod(0o644)
+    assert f"cannot read the passphrase from {wrong}" in refused(*command, "--passphrase-file", wrong)
+    assert "encrypted" in farkey("key", "list", "--dir", keys).stdout
+
+
+def test_install_finds_the_key_server_by_its_configuration(pair):
+    """Where no key server runs, that is said after looking for the socket that keyd.conf names."""
+    keys, conf = pair / "hq/keys", pair / "hq/keyd.conf"
+    farkey("ca", "init", "--ca", pair / "web")
+    farkey("key", "generate", "--dir", keys, "example.com")
+    farkey("key", "csr", "--dir", keys, "--out", pair / "csr", "example.com")
+    farkey("ca", "issue", "--ca", pair / "web", "--csr", pair / "csr", "--out", pair / "new", "--dns", "example.com",
+           "site", "example.com")
+    install = ["key", "install", "--dir", keys, "example.com", pair / "new/example.com.crt"]
+    assert "no key server runs here" in farkey(*install).stdout
+    conf.write_text(conf.read_text().replace('"run/keyd.sock"', f'"{pair}/elsewhere.sock"'))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(pair / "elsewhere.sock"))
+        server.listen()
+
+        def answer():
+            with server.accept()[0] as asked:
+                asked.recv(4096)
+                asked.sendall(b'{"error": "not now"}\n')
+        answering = threading.Thread(target=answer)
+        answering.start()
+        assert "not now" in refused(*install)
+        answering.join()
 
 
 def test_key_list_warns(pair):
