@@ -8,6 +8,8 @@ SANITIZED := build-asan
 FUZZ := build-fuzz
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
+# Whether warnings fail this build, too; the sanitized one and lint (clang) never let them pass.
+WERROR ?= false
 
 .PHONY: build demo test test-unit test-e2e test-sanitized test-full bench lint format fuzz install clean
 
@@ -16,7 +18,7 @@ build: $(BUILD)/build.ninja
 
 $(BUILD)/build.ninja:
 	@tools/deps build
-	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
+	@meson setup $(BUILD) --prefix=$(PREFIX) -Dwerror=$(WERROR) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
 
 # A client's HTTPS requests through an edge without a private key.
 demo: build
@@ -32,7 +34,7 @@ test-unit: build
 $(SANITIZED)/build.ninja:
 	@tools/deps build
 	@meson setup $(SANITIZED) -Db_sanitize=address,undefined -Db_lundef=false \
-	    -Drelaxed_sandbox=true >/dev/null
+	    -Drelaxed_sandbox=true -Dwerror=true >/dev/null
 
 test-sanitized: $(SANITIZED)/build.ninja
 	@ninja -C $(SANITIZED) --quiet
@@ -64,7 +66,7 @@ format:
 
 $(FUZZ)/build.ninja:
 	@tools/deps build fuzz
-	@CC=clang-14 meson setup $(FUZZ) -Dfuzz=true -Dtests=false -Db_sanitize=address,undefined \
+	@CC=clang-14 meson setup $(FUZZ) -Dfuzz=true -Dtests=false -Dwerror=true -Db_sanitize=address,undefined \
 	    -Db_lundef=false >/dev/null
 
 fuzz: $(FUZZ)/build.ninja

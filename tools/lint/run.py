@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make lint: format, include direction, budgets, banned calls, tests without sleeps, clang-tidy.
+"""make lint: format, include direction, budgets, banned calls, tests without sleeps, clang, clang-tidy.
 
 Every check prints "FILE:LINE: what" and the run ends with 1 when there was any. Exceptions stand in
 exceptions.txt, one a line with its reason; a line that excuses nothing is itself an error.
@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -217,6 +218,39 @@ def check_words(findings):
                 findings.add("words", path, number, "a path of somebody's machine")
 
 
+def compile_rows(build):
+    """(path, directory, command words) of each of our files that the build compiles."""
+    for row in json.loads((TOP / build / "compile_commands.json").read_text()):
+        path = os.path.relpath(os.path.join(row["directory"], row["file"]), TOP)
+        if not path.startswith(("..", "/")):
+            yield path, row["directory"], shlex.split(row["command"])
+
+
+def clang_one(row):
+    """clang's warnings of one file, by the build's own flags; gcc's come with the sanitized build."""
+    path, directory, words = row
+    flags, skip = [], False
+    for word in words[1:]:
+        if not skip and word not in ("-o", "-MF", "-MQ", "-c", "-MD"):
+            flags.append(word)
+        skip = word in ("-o", "-MF", "-MQ")
+    run = subprocess.run(["clang-14", *flags, "-fsyntax-only", "-fdiagnostics-color=never",
+                          "-Wno-unused-command-line-argument"], cwd=directory,
+                         capture_output=True, text=True)
+    lines = [line for line in run.stderr.splitlines() if re.search(r": (warning|(fatal )?error): ", line)]
+    return path, directory, lines or ([f"{path}:1:1: error: clang ends with {run.returncode}"] if run.returncode else [])
+
+
+def check_clang(build, findings):
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _, directory, lines in pool.map(clang_one, list(compile_rows(build))):
+            for line in lines:
+                match = re.match(r"(.*?):(\d+):\d+: (?:warning|error|fatal error): (.*)", line)
+                if match:
+                    where = os.path.relpath(os.path.join(directory, match[1]), TOP)
+                    findings.add("clang", where, match[2], match[3])
+
+
 def tidy_one(path, build):
     run = subprocess.run(["clang-tidy-14", "--quiet", "-p", build, path], cwd=TOP,
                          capture_output=True, text=True)
@@ -224,9 +258,7 @@ def tidy_one(path, build):
 
 
 def check_tidy(sources, build, findings):
-    database = TOP / build / "compile_commands.json"
-    known = {os.path.relpath(os.path.join(row["directory"], row["file"]), TOP)
-             for row in json.loads(database.read_text())}
+    known = {path for path, _, _ in compile_rows(build)}
     paths = [path for path in sources if path.endswith(".c") and path in known and path.startswith("src/")]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for _, lines in pool.map(lambda path: tidy_one(path, build), paths):
@@ -240,7 +272,7 @@ def check_tidy(sources, build, findings):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build")
-    parser.add_argument("--no-tidy", action="store_true", help="leave the slow check out")
+    parser.add_argument("--no-tidy", action="store_true", help="leave the slowest check out")
     options = parser.parse_args()
     sources = tracked("src/*.[ch]", "tests/*.[ch]", "bench/*.[ch]")
     findings = Findings()
@@ -250,6 +282,7 @@ def main():
     check_banned(sources, findings)
     check_budgets(sources, findings)
     check_words(findings)
+    check_clang(options.build, findings)
     tidied = 0 if options.no_tidy else check_tidy(sources, options.build, findings)
     rows = findings.finish()
     for row in rows:
