@@ -187,6 +187,7 @@ static int perform(struct fk_demo *demo)
     if ((err = wait_ready(demo, deadline_us)) != FK_OK ||
         (err = wait_served(demo, deadline_us)) != FK_OK)
         goto out;
+    fk_demo_warn_of_origin(demo);
     if (demo->json)
         fk_demo_show_json(demo, stdout);
     else if ((err = show(demo, stdout)) != FK_OK)

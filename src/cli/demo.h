@@ -146,6 +146,9 @@ int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_de
 /* A handshake alone, by OpenSSL: the origin may speak anything. */
 int fk_demo_handshake(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret);
 
+/* Say on stderr, in one line, that nobody takes connections at an origin of the user's. */
+void fk_demo_warn_of_origin(const struct fk_demo *demo);
+
 /* The line with which the user repeats it. */
 void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size);
 

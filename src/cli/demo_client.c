@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -23,6 +24,9 @@
 #include <unistd.h>
 
 #define TIMEOUT_S 15
+
+/* For an origin of the user's to take a connection. */
+#define ORIGIN_TIMEOUT_S 3
 
 /* What curl says about one request. */
 #define CURL_LOG_MAX 65536
@@ -252,26 +256,69 @@ int fk_demo_curl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_
     return judge_answer(demo, ret, &versions[version]);
 }
 
-/* --- OpenSSL --- */
+/* --- connecting --- */
 
-static int dial(const struct fk_demo *demo)
+/* errno tells why when this is -1. */
+static int dial(const struct sockaddr *addr, socklen_t addr_len, int seconds)
 {
-    const struct timeval limit = {.tv_sec = TIMEOUT_S};
-    struct fk_addr addr;
-    int fd;
+    const struct timeval limit = {.tv_sec = seconds};
+    int saved, fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fk_addr_parse("127.0.0.1:0", &addr) != FK_OK)
-        return -1;
-    fk_addr_set_port(&addr, demo->edge_port.number);
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    if (connect(fd, (const struct sockaddr *)&addr.storage, addr.len) != 0)
+    if (connect(fd, addr, addr_len) != 0) {
+        saved = errno;
         fk_close(&fd);
+        errno = saved;
+    }
     return fd;
 }
+
+static int dial_edge(const struct fk_demo *demo)
+{
+    struct fk_addr addr;
+
+    if (fk_addr_parse("127.0.0.1:0", &addr) != FK_OK)
+        return -1;
+    fk_addr_set_port(&addr, demo->edge_port.number);
+    return dial((const struct sockaddr *)&addr.storage, addr.len, TIMEOUT_S);
+}
+
+/* NULL when somebody takes a connection there. */
+static const char *trouble_at(const char *host, uint16_t port)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    char service[8];
+    int fd = -1, err;
+
+    snprintf(service, sizeof service, "%u", port);
+    if ((err = getaddrinfo(host, service, &hints, &found)) != 0)
+        return gai_strerror(err);
+    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next)
+        fd = dial(at->ai_addr, at->ai_addrlen, ORIGIN_TIMEOUT_S);
+    err = fd < 0 ? errno : 0;
+    fk_close(&fd);
+    freeaddrinfo(found);
+    return err == 0 ? NULL : strerror(err);
+}
+
+void fk_demo_warn_of_origin(const struct fk_demo *demo)
+{
+    char host[FK_PATH_SIZE];
+    const char *why;
+    uint16_t port;
+
+    if (demo->origin == NULL || fk_addr_split(demo->origin, host, sizeof host, &port) != FK_OK ||
+        (why = trouble_at(host, port)) == NULL)
+        return;
+    fprintf(stderr, "farkey demo: nothing answers at the origin %s (%s): requests will fail\n",
+            demo->origin, why);
+}
+
+/* --- OpenSSL --- */
 
 static void name_text(const X509_NAME *name, char *dst, size_t size)
 {
@@ -355,7 +402,7 @@ static void connect_openssl(const struct fk_demo *demo, const struct version_row
 {
     SSL_CTX *ctx = client_context(demo, version->number);
     SSL *ssl = ctx == NULL ? NULL : SSL_new(ctx);
-    int fd = dial(demo);
+    int fd = dial_edge(demo);
 
     memset(view, 0, sizeof *view);
     ERR_clear_error();

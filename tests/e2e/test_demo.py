@@ -331,6 +331,17 @@ def test_other_origin(pairs):
         server.server_close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_origin_that_is_not_there(pairs, host):
+    """The pair is there all the same, and the origin may come; that it is not is said in one line."""
+    address = f"{host}:{free_port()}"
+    pair = pairs("--origin", address)
+    assert pair.facts["origin"]["address"] == address
+    assert pair.end(signal.SIGTERM) == 0
+    said = f"farkey demo: nothing answers at the origin {address} (Connection refused): requests will fail\n"
+    assert pair.process.stderr.read() == said
+
+
 def test_origin_that_is_not_http(pairs):
     """One that says nothing at all: a handshake is enough for the object."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
