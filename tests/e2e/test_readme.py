@@ -13,7 +13,7 @@ BUILD = pathlib.Path(harness.FARKEY).parent
 # Every command of the walk that ends by itself, and what its output must have.
 WALK_SHOWS = {
     "farkey init": "", "farkey key generate": "", "farkey key csr": "", "openssl req": "", "openssl x509": "",
-    "farkey key install": "", "farkey check": "", "curl": "Directory listing", "farkey status -c edge1": "edge",
+    "farkey key install": "", "farkey check": "", "for url in": "", "curl": "Directory listing", "farkey status -c edge1": "edge",
     "farkey status -c keys1": "keyd", "farkey audit verify": "", "kill": "",
 }
 BACKGROUND = ["farkey keyd", "python3 -m http.server", "farkey edge"]
