@@ -32,9 +32,9 @@ def pair(folder, authority, site_authority, origin, daemons):
 
 
 def readyz(pair, part):
-    """Its status; None when nobody answers."""
+    """Its status; None when nobody answers: the master waits for a worker's part of it for a second."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{pair.admin_ports[part]}/readyz", timeout=1) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{pair.admin_ports[part]}/readyz", timeout=3) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
