@@ -89,6 +89,11 @@
 #define FK_KEYPOOL_SERVERS_MAX 64
 /* Requests of a pool that wait for any server to come back: each holds a paused handshake. */
 #define FK_KEYPOOL_PARKED_MAX 4096
+/* A second server is asked when the first is later than this part of the other's answers are: so
+ * among equals one request in twenty is asked for twice. */
+#define FK_KEY_HEDGE_PERCENT 95
+/* But not before: the loop's own turns take so long under load. */
+#define FK_KEY_HEDGE_MIN_US 1000
 /* Servers given one request: it must not bring down one channel after the other. */
 #define FK_KEY_ATTEMPTS_MAX 4
 /* Payload of one request: ServerDHParams of 4096 bits and two randoms are below 1.7 KiB. */

@@ -49,6 +49,7 @@ struct fk_edge_site {
     struct fk_conf_list keyservers;
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;
+    bool hedge;
     struct fk_conf_list certificate, key; /* paths, absolute */
     /* TLS */
     unsigned tls;

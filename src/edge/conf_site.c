@@ -159,6 +159,9 @@ static const struct fk_conf_option site_options[] = {
      .names = strategies, .help = "Which key server is asked first."},
     {"deadline", FK_CONF_DURATION, OPT(fk_edge_site, deadline_us), "3s", 1000, 60000000,
      .help = "Longest wait for one key operation, other key servers tried in it."},
+    {"hedge", FK_CONF_BOOL, OPT(fk_edge_site, hedge), "off",
+     .help = "Ask a second key server as well when an answer is later than 95 of 100 answers of "
+             "that one are; the first good answer counts. Costs one operation in twenty."},
     {"certificate", FK_CONF_PATHS, OPT(fk_edge_site, certificate),
      .help = "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. "
              "Absent: those that the key server has for the site's name, renewed when it renews "

@@ -16,6 +16,7 @@ static int make_pool(struct fk_gen *gen, struct fk_site *site, size_t index)
     const struct fk_keypool_config config = {
         .strategy = (enum fk_keypool_strategy)conf->strategy,
         .deadline_us = conf->deadline_us,
+        .hedge = conf->hedge,
         .zone = gen->root->zone,
     };
     struct fk_keyserver *servers[FK_EDGE_SERVERS_MAX];

@@ -17,12 +17,12 @@ static json_t *server_json(const struct fk_keys *keys, size_t i)
     if (fk_keys_at(keys, i, &title, &server) != FK_OK)
         return NULL;
     fk_keyserver_stats(server, &stats);
-    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", title, "up",
+    return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", title, "up",
                      (int)stats.up, "outstanding", (json_int_t)stats.outstanding, "requests",
                      (json_int_t)stats.requests, "failures", (json_int_t)stats.failures, "timeouts",
                      (json_int_t)stats.timeouts, "bad_signatures", (json_int_t)stats.bad_signatures,
-                     "connects", (json_int_t)stats.connects, "average_us",
-                     (json_int_t)stats.average_us);
+                     "connects", (json_int_t)stats.connects, "hedges", (json_int_t)stats.hedges,
+                     "average_us", (json_int_t)stats.average_us);
 }
 
 static json_t *site_json(struct fk_site *site)

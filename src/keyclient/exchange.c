@@ -201,6 +201,7 @@ static int ticket_answer(struct fk_keyserver *server, struct fk_slot *slot,
     *slot = (struct fk_slot){.kind = FK_SLOT_FREE};
     server->answered_us = fk_clock_us();
     fk_server_sample(server, server->answered_us - ticket->sent_us);
+    fk_spread_add(&server->spread, server->answered_us - ticket->sent_us);
     detach(server, ticket);
     if (msg->opcode == FK_OP_ERROR)
         ticket_refused(server, ticket, error_of(msg));

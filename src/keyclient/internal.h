@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "keyclient/keyclient.h"
+#include "keyclient/spread.h"
 #include "loop/dns.h"
 #include "loop/sock.h"
 #include "wire/keymsg.h"
@@ -38,7 +39,11 @@ struct fk_key_ticket {
     uint64_t tried;    /* one bit a member of the pool that has answered or timed out */
     unsigned attempts; /* servers that were given this request */
     int last_err;
-    bool reached; /* was sent to anybody */
+    struct fk_key_ticket *twin; /* hedged: the other one of the two, see hedge.c */
+    bool is_twin;
+    bool hedge_next; /* that is what its timer waits for */
+    bool hedged;     /* it had, or could not have, a twin */
+    bool reached;    /* was sent to anybody */
     bool parked;
     uint8_t opcode;
     uint16_t scheme;
@@ -57,6 +62,8 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
 void fk_ticket_free(struct fk_key_ticket *ticket);
 /* Append it as a frame with ticket->id. Errors of fk_keymsg_encode(). */
 int fk_ticket_encode(const struct fk_key_ticket *ticket, struct fk_buf *out);
+/* Bytes that it takes, all included. */
+size_t fk_ticket_size(const struct fk_key_ticket *ticket);
 const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket);
 
 /* --- signatures --- */
@@ -172,7 +179,8 @@ struct fk_keyserver {
     struct fk_list tickets; /* waiting and sent */
     uint32_t outstanding;   /* their number */
     struct fk_verify verify;
-    uint64_t deviation_us; /* mean deviation from stats.average_us */
+    uint64_t deviation_us;   /* mean deviation from stats.average_us */
+    struct fk_spread spread; /* of the times of its answers, pings not among them */
 
     fk_keylist_cb *watch;
     void *watch_arg;
@@ -227,6 +235,7 @@ struct fk_keypool {
     struct fk_keyclient *client;
     struct fk_list link;
     enum fk_keypool_strategy strategy;
+    bool hedge;
     char *zone;
     struct fk_keymember *members;
     size_t n_members;
@@ -246,9 +255,32 @@ size_t fk_strategy_choose(struct fk_keypool *pool, const size_t *candidates, siz
  * elsewhere. */
 void fk_pool_answered(struct fk_key_ticket *ticket, const uint8_t *data, size_t len);
 void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int err);
+/* How usable a member is for this ticket. */
+enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,
+                              const struct fk_key_ticket *ticket);
+/* The member of a server; pool->n_members: none. */
+size_t fk_pool_member(const struct fk_keypool *pool, const struct fk_keyserver *server);
+/* Give a ticket in no place to a server that can be used now. False: it still is in no place. */
+bool fk_pool_place_now(struct fk_key_ticket *ticket);
 /* A server can be used (again): place what is parked. */
 void fk_pool_unpark(struct fk_keypool *pool);
 /* Fail all that is left and free a dying pool. */
 void fk_pool_reap(struct fk_keypool *pool);
+
+/* --- hedging --- */
+
+/* After what time with its server another one shall be asked as well; 0: never. */
+uint64_t fk_hedge_delay(const struct fk_key_ticket *ticket);
+/* Ask another one as well, if there is one; once for each request. */
+void fk_hedge(struct fk_key_ticket *ticket);
+/* Take its twin back, if it has one. */
+void fk_hedge_drop(struct fk_key_ticket *ticket);
+/* A twin off its server has the answer: freed. Returns the ticket that it stood for, which is still
+ * with its own server. */
+struct fk_key_ticket *fk_hedge_won(struct fk_key_ticket *twin, uint64_t now);
+/* A twin off its server has failed: freed, the other one goes on. */
+void fk_hedge_lost(struct fk_key_ticket *twin);
+/* A ticket in no place that has a twin takes over from it. */
+void fk_hedge_adopt(struct fk_key_ticket *ticket);
 
 #endif

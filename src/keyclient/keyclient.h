@@ -80,6 +80,7 @@ struct fk_keypool; /* a back-end over several servers */
 struct fk_keypool_config {
     enum fk_keypool_strategy strategy;
     uint64_t deadline_us; /* of one request, failover included */
+    bool hedge;           /* ask a second server when an answer is late */
     const char *zone;     /* this edge's own */
 };
 
@@ -104,6 +105,7 @@ struct fk_keyserver_stats {
     bool up;
     uint32_t outstanding;
     uint64_t requests, failures, timeouts, bad_signatures, connects;
+    uint64_t hedges;     /* of the requests: those that another server was late with */
     uint64_t average_us; /* moving average of the response time */
 };
 

@@ -4,7 +4,8 @@
  * A request has one deadline. Within it another server is asked when the channel of the first is
  * lost, when it answers that it cannot, when its signature is bad, or when it has not answered
  * within its own usual time (fk_server_patience(), at most half of the deadline) without being at
- * work for others. When no server can be used, a request waits for one to come back, but only while
+ * work for others. With hedging, a second server is asked as well before that (hedge.c). When no
+ * server can be used, a request waits for one to come back, but only while
  * the outage is younger than the deadline: in a long one requests fail at once.
  */
 #include "keyclient/internal.h"
@@ -39,8 +40,8 @@ static enum next_step step_after(int err)
     return ONLY_HOLDERS; /* denied, malformed, not supported */
 }
 
-static enum fk_usable usable(const struct fk_keypool *pool, size_t member,
-                             const struct fk_key_ticket *ticket)
+enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,
+                              const struct fk_key_ticket *ticket)
 {
     const struct fk_keyserver *server = pool->members[member].server;
 
@@ -55,29 +56,40 @@ static void finish(struct fk_key_ticket *ticket, int err, const uint8_t *data, s
     fk_key_done_cb *done = ticket->done;
     void *arg = ticket->arg;
 
+    fk_hedge_drop(ticket);
     fk_timer_stop(&ticket->timer);
     fk_list_del(&ticket->pool_link);
     fk_ticket_free(ticket);
     done(arg, err, data, len);
 }
 
-/* Until the end of this try if somebody else could be asked then, else until the deadline. */
-static void arm_timer(struct fk_key_ticket *ticket, uint64_t now)
+/* How long the present server is waited for: forever if nobody else could be asked then. */
+static uint64_t patience_with(const struct fk_key_ticket *ticket)
 {
-    struct fk_keypool *pool = ticket->pool;
-    uint64_t left = ticket->deadline_us > now ? ticket->deadline_us - now : 0;
+    const struct fk_keypool *pool = ticket->pool;
     uint64_t patience;
 
-    for (size_t i = 0; ticket->server != NULL && i < pool->n_members; i++) {
-        if (pool->members[i].server == ticket->server || usable(pool, i, ticket) != FK_USABLE_NOW)
-            continue;
-        patience = fk_server_patience(ticket->server);
-        if (patience > pool->back.deadline_us / 2)
-            patience = pool->back.deadline_us / 2;
-        if (patience < left)
-            left = patience;
-        break;
-    }
+    for (size_t i = 0; i < pool->n_members; i++)
+        if (pool->members[i].server != ticket->server &&
+            fk_pool_usable(pool, i, ticket) == FK_USABLE_NOW) {
+            patience = fk_server_patience(ticket->server);
+            return patience < pool->back.deadline_us / 2 ? patience : pool->back.deadline_us / 2;
+        }
+    return UINT64_MAX;
+}
+
+/* Until something is to be done about it: a second server, another one, or the end. */
+static void arm_timer(struct fk_key_ticket *ticket, uint64_t now)
+{
+    uint64_t left = ticket->deadline_us > now ? ticket->deadline_us - now : 0;
+    uint64_t patience = ticket->server != NULL ? patience_with(ticket) : UINT64_MAX;
+    uint64_t hedge = fk_hedge_delay(ticket);
+
+    ticket->hedge_next = hedge != 0 && hedge < patience && hedge < left;
+    if (ticket->hedge_next)
+        left = hedge;
+    else if (patience < left)
+        left = patience;
     fk_timer_start(&ticket->timer, left);
 }
 
@@ -88,7 +100,7 @@ static bool place_among(struct fk_keypool *pool, struct fk_key_ticket *ticket, e
     size_t n = 0;
 
     for (size_t i = 0; i < pool->n_members; i++)
-        if (usable(pool, i, ticket) == want)
+        if (fk_pool_usable(pool, i, ticket) == want)
             candidates[n++] = i;
     while (n > 0) {
         size_t chosen = fk_strategy_choose(pool, candidates, n);
@@ -106,6 +118,11 @@ static bool place_among(struct fk_keypool *pool, struct fk_key_ticket *ticket, e
     return false;
 }
 
+bool fk_pool_place_now(struct fk_key_ticket *ticket)
+{
+    return place_among(ticket->pool, ticket, FK_USABLE_NOW);
+}
+
 /* Whether waiting for a server to come back makes sense. */
 static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *ticket,
                      uint64_t now)
@@ -113,7 +130,7 @@ static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *
     if (pool->n_parked >= FK_KEYPOOL_PARKED_MAX)
         return false;
     for (size_t i = 0; i < pool->n_members; i++)
-        if (usable(pool, i, ticket) == FK_USABLE_LATER &&
+        if (fk_pool_usable(pool, i, ticket) == FK_USABLE_LATER &&
             now - pool->members[i].server->down_since_us < pool->back.deadline_us)
             return true;
     return false;
@@ -159,7 +176,7 @@ static void displace(struct fk_key_ticket *ticket)
     ticket->parked = false;
 }
 
-static size_t member_of(const struct fk_keypool *pool, const struct fk_keyserver *server)
+size_t fk_pool_member(const struct fk_keypool *pool, const struct fk_keyserver *server)
 {
     size_t i = 0;
 
@@ -170,14 +187,19 @@ static size_t member_of(const struct fk_keypool *pool, const struct fk_keyserver
 
 void fk_pool_answered(struct fk_key_ticket *ticket, const uint8_t *data, size_t len)
 {
+    if (ticket->is_twin) {
+        ticket = fk_hedge_won(ticket, fk_clock_us());
+        displace(ticket);
+    }
     finish(ticket, FK_OK, data, len);
 }
 
-void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int err)
+/* Whom it need not be put to any more, after this error of that server. */
+static void strike_off(struct fk_key_ticket *ticket, const struct fk_keyserver *from, int err)
 {
-    struct fk_keypool *pool = ticket->pool;
+    const struct fk_keypool *pool = ticket->pool;
     enum next_step step = step_after(err);
-    size_t member = member_of(pool, from);
+    size_t member = fk_pool_member(pool, from);
 
     if (step != ANYWHERE && member < pool->n_members)
         ticket->tried |= UINT64_C(1) << member;
@@ -185,7 +207,21 @@ void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int
         if (pool->members[i].server == NULL ||
             !fk_keylist_has(&pool->members[i].server->list, ticket->ski))
             ticket->tried |= UINT64_C(1) << i;
+}
+
+void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int err)
+{
+    strike_off(ticket, from, err);
+    if (ticket->is_twin) {
+        fk_hedge_lost(ticket);
+        return;
+    }
     ticket->last_err = err;
+    if (ticket->twin != NULL) {
+        fk_hedge_adopt(ticket);
+        arm_timer(ticket, fk_clock_us());
+        return;
+    }
     err = place(ticket);
     if (err != FK_OK)
         finish(ticket, err, NULL, 0);
@@ -224,7 +260,10 @@ static void on_timer(struct fk_timer *timer)
     struct fk_keyserver *server = ticket->server;
     uint64_t now = fk_clock_us();
 
-    if (server != NULL && now < ticket->deadline_us && at_work(ticket, now)) {
+    if (ticket->hedge_next)
+        fk_hedge(ticket);
+    if (ticket->hedge_next ||
+        (server != NULL && now < ticket->deadline_us && at_work(ticket, now))) {
         arm_timer(ticket, now);
         return;
     }
@@ -266,6 +305,7 @@ static int submit(struct fk_keyback *back, const struct fk_key_request *request,
 static void cancel(struct fk_keyback *back, struct fk_key_ticket *ticket)
 {
     (void)back;
+    fk_hedge_drop(ticket);
     displace(ticket);
     fk_timer_stop(&ticket->timer);
     fk_list_del(&ticket->pool_link);
@@ -333,6 +373,7 @@ int fk_keypool_new(struct fk_keyclient *client, const struct fk_keypool_config *
     pool->back.ops = &pool_ops;
     pool->client = client;
     pool->strategy = config->strategy;
+    pool->hedge = config->hedge;
     pool->back.deadline_us = config->deadline_us;
     fk_list_init(&pool->tickets);
     fk_list_init(&pool->parked);

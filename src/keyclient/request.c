@@ -87,6 +87,11 @@ void fk_ticket_free(struct fk_key_ticket *ticket)
     free(ticket);
 }
 
+size_t fk_ticket_size(const struct fk_key_ticket *ticket)
+{
+    return sizeof *ticket + ticket->payload_len + ticket->tbs_len + ticket->sni_len;
+}
+
 const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket)
 {
     return ticket->bytes + ticket->payload_len;
