@@ -1,6 +1,6 @@
 /*
- * A load generator for key servers: keeps a number of TLS 1.3 signatures under way over one
- * channel, or asks at a fixed rate, and prints what it saw as one JSON object.
+ * A load generator for key servers: keeps a number of TLS 1.3 signatures under way over a channel
+ * to each, or asks at a fixed rate, and prints what it saw as one JSON object.
  *
  * Uses an edge's own identity and the project's key client, so that what is measured at the key
  * server is the real thing.
@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define SAMPLES_MAX (4 * 1024 * 1024)
+#define SERVERS_MAX 8
 #define START_US    10000000 /* for the channel and the list of keys */
 
 struct load;
@@ -34,12 +35,14 @@ struct call {
 struct load {
     /* what to do */
     unsigned outstanding_max;
-    uint64_t duration_us;
-    uint64_t rate; /* a second; 0: as fast as it goes */
+    uint64_t duration_us, warm_us; /* what begins within `warm_us` does not count for the times */
+    uint64_t rate;                 /* a second; 0: as fast as it goes */
     const char *name;
     /* state */
     struct fk_loop *loop;
-    struct fk_keyserver *server;
+    struct fk_keyserver *servers[SERVERS_MAX];
+    size_t n_servers;
+    bool hedge;
     struct fk_keypool *pool;
     struct fk_timer start;  /* gives up when there is no list of keys */
     struct fk_defer pacing; /* at a fixed rate: runs in each pass of the loop */
@@ -100,7 +103,7 @@ static void done(void *arg, int err, const uint8_t *data, size_t len)
         load->failed++;
     if (err != FK_OK)
         load->last_err = err;
-    if (load->n_samples < SAMPLES_MAX)
+    if (load->n_samples < SAMPLES_MAX && call->started_us >= load->begun_us + load->warm_us)
         load->samples[load->n_samples++] = now - call->started_us;
     load->spare[load->n_spare++] = call;
     if (now - load->begun_us >= load->duration_us) {
@@ -219,46 +222,73 @@ static void read_file(const char *folder, const char *name, const uint8_t **ret,
     fclose(file);
 }
 
-static void connect_server(struct load *load, const char *folder, const char *address,
-                           const char *server_name)
+static SSL_CTX *make_ctx(const char *folder)
 {
-    struct fk_keyserver_config config = {.name = server_name,
-                                         .address = address,
-                                         .weight = 1,
-                                         .connect_timeout_us = 2000000,
-                                         .ping_interval_us = 1000000,
-                                         .ping_timeout_us = 2000000,
-                                         .max_outstanding = load->outstanding_max};
-    struct fk_keypool_config pool = {.strategy = FK_STRATEGY_ROUND_ROBIN, .deadline_us = 5000000};
     struct fk_channel_identity identity = {0};
-    struct fk_keyclient *client;
     SSL_CTX *ctx;
     int err;
 
     read_file(folder, "channel.crt", &identity.certificate, &identity.certificate_len);
     read_file(folder, "channel.key", &identity.key, &identity.key_len);
     read_file(folder, "ca.crt", &identity.ca, &identity.ca_len);
-    if ((err = fk_channel_ctx_new(&identity, false, false, &ctx)) != FK_OK ||
-        (err = fk_keyclient_new(load->loop, &client)) != FK_OK ||
-        (err = fk_keyclient_add_server(client, &config, ctx, &load->server)) != FK_OK ||
-        (err = fk_keypool_new(client, &pool, &load->server, 1, &load->pool)) != FK_OK)
+    if ((err = fk_channel_ctx_new(&identity, false, false, &ctx)) != FK_OK)
+        die("channel", err);
+    return ctx;
+}
+
+/* `target`: "NAME=ADDRESS:PORT", with the name in the server's certificate. */
+static void add_server(struct load *load, struct fk_keyclient *client, SSL_CTX *ctx, char *target)
+{
+    char *address = strchr(target, '=');
+    struct fk_keyserver_config config = {.name = target,
+                                         .weight = 1,
+                                         .connect_timeout_us = 2000000,
+                                         .ping_interval_us = 1000000,
+                                         .ping_timeout_us = 2000000,
+                                         .max_outstanding = load->outstanding_max};
+    int err;
+
+    if (address == NULL || load->n_servers == SERVERS_MAX)
+        die(target, FK_ERR_FORMAT);
+    *address = '\0';
+    config.address = address + 1;
+    err = fk_keyclient_add_server(client, &config, ctx, &load->servers[load->n_servers++]);
+    if (err != FK_OK)
+        die(target, err);
+}
+
+static void connect_servers(struct load *load, const char *folder, char **targets)
+{
+    struct fk_keypool_config pool = {
+        .strategy = FK_STRATEGY_LEAST_OUTSTANDING, .deadline_us = 5000000, .hedge = load->hedge};
+    SSL_CTX *ctx = make_ctx(folder);
+    struct fk_keyclient *client;
+    int err;
+
+    if ((err = fk_keyclient_new(load->loop, &client)) != FK_OK)
         die("key client", err);
-    fk_keyserver_watch(load->server, on_keys, load);
+    for (; *targets != NULL; targets++)
+        add_server(load, client, ctx, *targets);
+    if ((err = fk_keypool_new(client, &pool, load->servers, load->n_servers, &load->pool)) != FK_OK)
+        die("key client", err);
+    fk_keyserver_watch(load->servers[0], on_keys, load);
 }
 
 static void usage(void)
 {
-    fputs("usage: keyload [-d SECONDS] [-c OUTSTANDING] [-r RATE] [-s SERVER] EDGE_FOLDER "
-          "ADDRESS:PORT KEY\n",
-          stderr);
+    fputs(
+        "usage: keyload [-d SECONDS] [-w SECONDS] [-c OUTSTANDING] [-r RATE] [-H] EDGE_FOLDER KEY "
+        "SERVER=ADDRESS:PORT...\n"
+        "-H: hedge; -w: warm-up, of the whole\n",
+        stderr);
     exit(2);
 }
 
-static void parse_options(struct load *load, int argc, char **argv, const char **ret_server)
+static void parse_options(struct load *load, int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "d:c:r:s:")) != -1) {
+    while ((option = getopt(argc, argv, "d:c:r:w:H")) != -1) {
         switch (option) {
         case 'd':
             load->duration_us = strtoul(optarg, NULL, 10) * 1000000;
@@ -269,25 +299,27 @@ static void parse_options(struct load *load, int argc, char **argv, const char *
         case 'r':
             load->rate = strtoul(optarg, NULL, 10);
             break;
-        case 's':
-            *ret_server = optarg;
+        case 'w':
+            load->warm_us = strtoul(optarg, NULL, 10) * 1000000;
+            break;
+        case 'H':
+            load->hedge = true;
             break;
         default:
             usage();
         }
     }
-    if (optind + 3 != argc || load->outstanding_max == 0)
+    if (optind + 3 > argc || load->outstanding_max == 0)
         usage();
 }
 
 int main(int argc, char **argv)
 {
     struct load load = {.outstanding_max = 256, .duration_us = 4000000};
-    const char *server_name = "keys1";
     int err;
 
-    parse_options(&load, argc, argv, &server_name);
-    load.name = argv[optind + 2];
+    parse_options(&load, argc, argv);
+    load.name = argv[optind + 1];
     load.calls = calloc(load.outstanding_max, sizeof load.calls[0]);
     load.spare = calloc(load.outstanding_max, sizeof(struct call *));
     load.samples = calloc(SAMPLES_MAX, sizeof load.samples[0]);
@@ -302,7 +334,7 @@ int main(int argc, char **argv)
     fk_timer_init(&load.start, load.loop, give_up);
     fk_timer_start(&load.start, START_US);
     fk_defer_init(&load.pacing, load.loop, keep_pace);
-    connect_server(&load, argv[optind], argv[optind + 1], server_name);
+    connect_servers(&load, argv[optind], argv + optind + 2);
     fk_loop_run(load.loop);
     report(&load, fk_clock_us() - load.begun_us);
     return load.failed == 0 ? 0 : 1;

@@ -25,7 +25,7 @@ def ask(pair, seconds, *options):
     edge = next(folder.glob("**/edge.conf")).parent
     name = next(folder.glob("**/keyd.conf")).parent.name
     done = subprocess.run(["taskset", "-c", str(measure.OTHER_CORE), servers.BUILD / "bench/keyload", "-d", str(seconds),
-                           "-s", name, *options, str(edge), pair.facts["keyd"]["address"], pair.facts["name"]],
+                           *options, str(edge), pair.facts["name"], f"{name}={pair.facts['keyd']['address']}"],
                           capture_output=True, text=True, check=False)
     if not done.stdout:
         raise RuntimeError(f"keyload failed: {done.stderr}")

@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import bulk
 import handshake
+import hedge
 import keyserver
 import measure
 import memory
@@ -34,6 +35,7 @@ BENCHES = {
     "memory": memory.run,
     "padding": padding.run,
     "bulk": bulk.run,
+    "hedge": hedge.run,
     "record": record.run,
 }
 

@@ -18,24 +18,33 @@ static uint64_t usual(const struct fk_keyserver *server)
     return fk_spread_quantile(&server->spread, FK_KEY_HEDGE_PERCENT);
 }
 
-uint64_t fk_hedge_delay(const struct fk_key_ticket *ticket)
+/* The one to ask as well: that which usually answers soonest. NULL: none that is known. */
+static struct fk_keyserver *second(const struct fk_key_ticket *ticket, uint64_t *ret_usual)
 {
     const struct fk_keypool *pool = ticket->pool;
-    uint64_t best = 0;
+    struct fk_keyserver *best = NULL;
+    uint64_t us;
 
-    if (!pool->hedge || ticket->hedged || ticket->server == NULL)
-        return 0;
     for (size_t i = 0; i < pool->n_members; i++) {
-        uint64_t us;
+        struct fk_keyserver *server = pool->members[i].server;
 
-        if (pool->members[i].server == ticket->server ||
-            fk_pool_usable(pool, i, ticket) != FK_USABLE_NOW)
+        if (server == ticket->server || fk_pool_usable(pool, i, ticket) != FK_USABLE_NOW ||
+            (us = usual(server)) == 0 || (best != NULL && us >= *ret_usual))
             continue;
-        us = usual(pool->members[i].server);
-        if (us != 0 && (best == 0 || us < best))
-            best = us;
+        best = server;
+        *ret_usual = us;
     }
-    return best != 0 && best < FK_KEY_HEDGE_MIN_US ? FK_KEY_HEDGE_MIN_US : best;
+    return best;
+}
+
+uint64_t fk_hedge_delay(const struct fk_key_ticket *ticket)
+{
+    uint64_t us;
+
+    if (!ticket->pool->hedge || ticket->hedged || ticket->server == NULL ||
+        second(ticket, &us) == NULL)
+        return 0;
+    return us < FK_KEY_HEDGE_MIN_US ? FK_KEY_HEDGE_MIN_US : us;
 }
 
 /* A copy that is in no place; it has no timer: the first one's counts for both. */
@@ -60,17 +69,18 @@ static struct fk_key_ticket *make_twin(struct fk_key_ticket *ticket)
 void fk_hedge(struct fk_key_ticket *ticket)
 {
     struct fk_key_ticket *twin;
+    struct fk_keyserver *server;
+    uint64_t us;
 
     ticket->hedged = true;
-    if ((twin = make_twin(ticket)) == NULL)
+    if ((server = second(ticket, &us)) == NULL || (twin = make_twin(ticket)) == NULL)
         return;
-    twin->tried |= UINT64_C(1) << fk_pool_member(ticket->pool, ticket->server);
-    if (!fk_pool_place_now(twin)) {
+    if (fk_server_take(server, twin) != FK_OK) {
         fk_ticket_free(twin);
         return;
     }
     ticket->twin = twin;
-    twin->server->stats.hedges++;
+    server->stats.hedges++;
 }
 
 void fk_hedge_drop(struct fk_key_ticket *ticket)

@@ -258,10 +258,6 @@ void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int
 /* How usable a member is for this ticket. */
 enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,
                               const struct fk_key_ticket *ticket);
-/* The member of a server; pool->n_members: none. */
-size_t fk_pool_member(const struct fk_keypool *pool, const struct fk_keyserver *server);
-/* Give a ticket in no place to a server that can be used now. False: it still is in no place. */
-bool fk_pool_place_now(struct fk_key_ticket *ticket);
 /* A server can be used (again): place what is parked. */
 void fk_pool_unpark(struct fk_keypool *pool);
 /* Fail all that is left and free a dying pool. */

@@ -118,11 +118,6 @@ static bool place_among(struct fk_keypool *pool, struct fk_key_ticket *ticket, e
     return false;
 }
 
-bool fk_pool_place_now(struct fk_key_ticket *ticket)
-{
-    return place_among(ticket->pool, ticket, FK_USABLE_NOW);
-}
-
 /* Whether waiting for a server to come back makes sense. */
 static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *ticket,
                      uint64_t now)
@@ -176,7 +171,7 @@ static void displace(struct fk_key_ticket *ticket)
     ticket->parked = false;
 }
 
-size_t fk_pool_member(const struct fk_keypool *pool, const struct fk_keyserver *server)
+static size_t member_of(const struct fk_keypool *pool, const struct fk_keyserver *server)
 {
     size_t i = 0;
 
@@ -199,7 +194,7 @@ static void strike_off(struct fk_key_ticket *ticket, const struct fk_keyserver *
 {
     const struct fk_keypool *pool = ticket->pool;
     enum next_step step = step_after(err);
-    size_t member = fk_pool_member(pool, from);
+    size_t member = member_of(pool, from);
 
     if (step != ANYWHERE && member < pool->n_members)
         ticket->tried |= UINT64_C(1) << member;

@@ -283,6 +283,38 @@ def test_slow_key_server(pair, daemons):
         middle.stop()
 
 
+def test_hedging_leaves_a_slow_key_server_alone(pair, daemons):
+    """Two are asked when one is late; long before it would be given up, and while it is still held to be well."""
+    pair.start_keyd(daemons)
+    stuck, asked_in_vain = threading.Event(), threading.Event()
+
+    def hold(frame):
+        if liar.is_answer(frame) and stuck.is_set():
+            asked_in_vain.set()
+            return []
+        return [frame]
+    middle = liar.Liar(pair, pair.keyd_port, hold)
+    try:
+        pair.servers = {"slow": middle.port, "keys1": pair.keyd_port}
+        pair.options["site_options"] = "deadline = 60s strategy = round_robin hedge = on"
+        pair.options["server_options"] = "ping_interval = 60s"
+        pair.write_edge()
+        pair.start_edge(daemons)
+
+        def server(name):
+            (worker,) = pair.status("edge")["workers"]
+            return next(server for server in worker["keyservers"] if server["name"] == name)
+        harness.wait_until(lambda: works(pair) and min(server(name)["requests"] for name in pair.servers) >= 40,
+                           "both are known", 3 * harness.PATIENCE)
+        before = server("keys1")["hedges"]
+        stuck.set()
+        harness.wait_until(lambda: works(pair) and asked_in_vain.is_set(), "one has gone to the slow one")
+        harness.wait_until(lambda: server("keys1")["hedges"] > before, "and to the other")
+        assert server("slow")["up"] and server("slow")["timeouts"] == 0
+    finally:
+        middle.stop()
+
+
 @pytest.mark.parametrize("role", ["signer", "keyd-front", "keyd-audit"])
 def test_key_server_process_killed(pair, daemons, role):
     """Nobody notices: what needs the dead process waits for the next, which is there at once."""
