@@ -357,6 +357,11 @@
 /* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
  */
 #define FK_RECORD_IDLE_MAX 32
+/* Messages after the handshake that a peer may send (tls/post.h): clients update their keys after
+ * gigabytes, or when somebody asks them to by hand. */
+#define FK_POST_MAX 32
+/* Bytes of data that earn one more: opening them costs as much as a KeyUpdate does. */
+#define FK_POST_EARNED 16384
 
 /* --- audit log --- */
 

@@ -98,8 +98,12 @@ static ssize_t tls_read(struct fk_end *end, uint8_t *dst, size_t len, uint8_t **
     ERR_clear_error();
     do {
         n = SSL_read(end->ssl, dst + have, (int)(len - have));
-        if (n > 0)
+        if (end->post.exhausted)
+            return FK_ERR_TLS;
+        if (n > 0) {
             have += (size_t)n;
+            fk_post_data(&end->post, (size_t)n);
+        }
     } while (n > 0 && have < len && tls_pending(end->ssl));
     if (n > 0) {
         end->ready = tls_pending(end->ssl);
@@ -153,6 +157,7 @@ void fk_end_tls(struct fk_end *end, int fd, SSL *ssl)
     /* The handshake may have read application data along with the client's Finished. */
     *end = (struct fk_end){
         .ops = &tls_ops, .fd = fd, .ssl = ssl, .read_needs = FK_IO_READ, .ready = tls_pending(ssl)};
+    fk_post_watch(ssl, &end->post);
 }
 
 /* --- any --- */

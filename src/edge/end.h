@@ -6,6 +6,7 @@
 #define FK_EDGE_END_H
 
 #include "base/buf.h"
+#include "tls/post.h"
 #include "tls/record.h"
 
 #include <openssl/ssl.h>
@@ -45,7 +46,9 @@ struct fk_end {
     size_t least;        /* a read has to have as much room */
     bool ready;          /* a read may give something: see fk_end_notify() */
     bool eof;            /* the socket has ended (TLS: without close_notify) */
-    SSL *ssl;            /* TLS by OpenSSL */
+    /* TLS by OpenSSL */
+    SSL *ssl;
+    struct fk_post post;
     /* TLS by the record engine */
     struct fk_record *record;
     struct fk_buf *in;             /* read, and not whole yet */
@@ -57,6 +60,7 @@ struct fk_end {
 };
 
 void fk_end_plain(struct fk_end *end, int fd);
+/* `end` must not move while `ssl` is used, nor go before it. */
 void fk_end_tls(struct fk_end *end, int fd, SSL *ssl);
 
 /* `in`: what has been read from the socket already; the end goes on to keep there what it cannot

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "loop/sock.h"
+#include "tls/post.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -31,6 +32,7 @@ struct fk_channel_io {
     bool read_more;  /* TLS may hold bytes of which the kernel will not tell again */
     bool telling;    /* the owner is being called */
     bool dead;       /* freed by the owner in that call: the memory goes when it returns */
+    struct fk_post post;
     struct fk_buf in, out;
     fk_channel_cb *cb;
     void *owner;
@@ -107,6 +109,7 @@ static void do_handshake(struct fk_channel_io *io, struct turn *turn)
     if (judge(io, SSL_do_handshake(io->ssl), turn) != FK_OK)
         return;
     io->state = OPEN;
+    fk_post_watch(io->ssl, &io->post);
     io->read_more = true; /* the first frames may have come with the last flight */
     turn->open = true;
 }
@@ -134,9 +137,16 @@ static int read_once(struct fk_channel_io *io, struct turn *turn)
     ERR_clear_error();
     errno = 0;
     result = SSL_read(io->ssl, into, (int)len);
+    if (io->post.exhausted) {
+        turn->closed = true;
+        turn->err = FK_ERR_UNEXPECTED;
+        set_reason(io, "too many messages after the handshake");
+        return turn->err;
+    }
     err = judge(io, result, turn);
     if (err == FK_OK) {
         fk_buf_commit(&io->in, (size_t)result);
+        fk_post_data(&io->post, (size_t)result);
         turn->read = true;
     }
     return err;

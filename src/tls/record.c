@@ -372,6 +372,7 @@ static int dispatch(struct fk_record *record, const struct fk_cryptogram *gram,
     switch (gram->type) {
     case FK_CONTENT_APPLICATION:
         *ret = (struct fk_opened){.event = FK_RECORD_DATA, .data = gram->body, .len = gram->len};
+        fk_post_data(&record->post, gram->len);
         return FK_OK;
     case FK_CONTENT_ALERT:
         return take_alert(record, gram, ret);

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "failmalloc.h"
 #include "loop/sock.h"
 #include "pki.h"
@@ -584,6 +585,56 @@ static void owner_may_free_in_its_callback(void **state)
     stop(&link);
 }
 
+/* --- messages after the handshake --- */
+
+static void update_keys(struct side *side)
+{
+    SSL *ssl = fk_channel_io_ssl(side->io);
+
+    assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    assert_int_equal(SSL_do_handshake(ssl), 1);
+}
+
+/* Whoever does nothing but update keys, with a byte of data now and then, is left. */
+static void a_flood_of_key_updates_ends_it(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        struct link link;
+        struct side *flooding = k % 2 == 0 ? &link.client : &link.server;
+        struct side *other = k % 2 == 0 ? &link.server : &link.client;
+
+        establish(&link);
+        for (int i = 0; i < 3 * FK_POST_MAX; i++) {
+            update_keys(flooding);
+            if (k >= 2)
+                assert_int_equal(SSL_write(fk_channel_io_ssl(flooding->io), "x", 1), 1);
+        }
+        wait_until(&link, other->closed);
+        assert_err(other->err, FK_ERR_UNEXPECTED);
+        assert_string_equal(fk_channel_io_reason(other->io),
+                            "too many messages after the handshake");
+        stop(&link);
+    }
+}
+
+static void key_updates_between_data_are_fine(void **state)
+{
+    static uint8_t data[FK_POST_EARNED];
+    struct link link;
+
+    (void)state;
+    establish(&link);
+    for (size_t i = 1; i <= 4 * FK_POST_MAX; i++) {
+        update_keys(&link.client);
+        assert_ok(fk_buf_append(fk_channel_io_out(link.client.io), data, sizeof data));
+        fk_channel_io_flush(link.client.io);
+        wait_until(&link, link.server.received == i * sizeof data);
+    }
+    assert_false(link.server.closed);
+    stop(&link);
+}
+
 /* --- the end --- */
 
 static void close_in_order(void **state)
@@ -697,6 +748,8 @@ UNIT_MAIN(cmocka_unit_test(both_ends_know_each_other),
           cmocka_unit_test(many_small_messages_are_one_read),
           cmocka_unit_test(a_paused_side_takes_no_more_than_its_bound),
           cmocka_unit_test(bytes_queued_before_the_handshake_leave_after_it),
+          cmocka_unit_test(a_flood_of_key_updates_ends_it),
+          cmocka_unit_test(key_updates_between_data_are_fine),
           cmocka_unit_test(owner_may_free_in_its_callback), cmocka_unit_test(close_in_order),
           cmocka_unit_test(truncation_is_told_apart),
           cmocka_unit_test(truncation_within_the_handshake),

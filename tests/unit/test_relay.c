@@ -10,6 +10,7 @@
 #include "loop/sock.h"
 #include "pki.h"
 #include "tls/handover.h"
+#include "tls/record_priv.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -27,6 +28,7 @@ struct fixture {
     int near[2];
     struct fk_bio *bio; /* of the client's end, with TLS */
     bool engine;        /* TLS by the record engine, not by OpenSSL */
+    bool tls12;
     struct fk_scratch seal;
 };
 
@@ -414,6 +416,9 @@ static void tls_begin(struct tls *tls, struct fixture *f)
         assert_ok(fk_handover_enable(tls->server_ctx));
     else
         SSL_CTX_set_read_ahead(tls->server_ctx, 1);
+    SSL_CTX_set_options(tls->server_ctx, SSL_OP_NO_RENEGOTIATION);
+    if (f->tls12)
+        assert_int_equal(SSL_CTX_set_max_proto_version(tls->client_ctx, TLS1_2_VERSION), 1);
     tls->server = SSL_new(tls->server_ctx);
     tls->client = SSL_new(tls->client_ctx);
     fk_buf_init(&tls->prefix, FK_EDGE_HELLO_BUFFER);
@@ -534,6 +539,73 @@ static void tls_slow_client(void **state)
         received += n > 0 ? (size_t)n : 0;
     }
     assert_int_equal(sent, total);
+    tls_end(&tls);
+}
+
+/* Whoever does nothing but update keys ends the session, by whatever TLS; others wait no longer. */
+static void tls_flood_of_key_updates(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    for (int i = 0; i <= FK_POST_MAX; i++) {
+        assert_int_equal(SSL_key_update(tls.client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(tls.client), 1);
+        if (i < FK_POST_MAX) {
+            assert_int_equal(SSL_write(tls.client, "x", 1), 1);
+            assert_ok(pump(f, &at));
+            expect(f->origin, "x");
+        }
+    }
+    assert_err(pump(f, &at), FK_ERR_TLS);
+    tls_end(&tls);
+}
+
+/* The client's half of a TLS 1.2 session, for what OpenSSL's client would not send. */
+static void make_peer(struct tls *tls, struct fk_arena **ret_arena, struct fk_record **ret)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->client);
+    uint8_t master[48], client[32], server[32];
+    struct fk_session_keys keys;
+
+    assert_int_equal(SSL_SESSION_get_master_key(SSL_get0_session(tls->client), master, 48), 48);
+    assert_int_equal(SSL_get_client_random(tls->client, client, 32), 32);
+    assert_int_equal(SSL_get_server_random(tls->client, server, 32), 32);
+    assert_ok(fk_session_keys_tls12(fk_suite_find(SSL_CIPHER_get_protocol_id(cipher)), master,
+                                    client, server, false, &keys));
+    assert_ok(fk_record_arena_new(1, ret_arena));
+    assert_ok(fk_record_new(*ret_arena, &keys, FK_RECORD_CLIENT, ret));
+}
+
+/* Each is refused by an alert, and too many of them end the session. */
+static void tls_flood_of_renegotiations(void **state)
+{
+    static uint8_t hello[] = {1, 0, 0, 0};
+    const struct iovec piece = {hello, sizeof hello};
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct fk_arena *arena;
+    struct fk_record *peer;
+    struct tls tls;
+    uint8_t wire[256];
+    size_t len;
+
+    f->tls12 = true;
+    tls_begin(&tls, f);
+    make_peer(&tls, &arena, &peer);
+    for (int i = 0; i <= FK_POST_MAX; i++) {
+        struct fk_pieces pieces = {.first = &piece};
+
+        assert_ok(fk_record_encrypt(peer, FK_CONTENT_HANDSHAKE, &pieces, sizeof hello, wire, &len));
+        assert_int_equal(send(f->client, wire, len, MSG_NOSIGNAL), len);
+        if (i == 0)
+            assert_ok(pump(f, &at));
+    }
+    assert_err(pump(f, &at), FK_ERR_TLS);
+    fk_record_free(peer);
+    fk_arena_free(arena);
     tls_end(&tls);
 }
 
@@ -764,6 +836,8 @@ UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
           WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
           WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client),
+          WITH(tls_flood_of_key_updates), ENGINE(tls_flood_of_key_updates),
+          WITH(tls_flood_of_renegotiations), ENGINE(tls_flood_of_renegotiations),
           ENGINE(tls_bytes_and_close_notify), ENGINE(tls_truncation_is_an_error),
           ENGINE(tls_client_leaves_after_our_end), ENGINE(tls_slow_client),
           ENGINE(engine_tiny_records), ENGINE(engine_answers_key_updates),
