@@ -200,7 +200,9 @@ void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why)
     uint32_t generation = master->pending->generation;
 
     (void)snprintf(master->last_error, sizeof master->last_error, "%s", why);
-    fk_log(FK_LOG_ERROR, "reload given up", fk_str("why", why), fk_uint("generation", generation));
+    /* In draining it is no failure that processes which it needs have gone. */
+    fk_log(master->draining ? FK_LOG_INFO : FK_LOG_ERROR, "reload given up", fk_str("why", why),
+           fk_uint("generation", generation));
     fk_keyd_load_free(master->pending);
     master->pending = NULL;
     if (master->preparing)
