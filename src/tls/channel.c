@@ -286,8 +286,9 @@ int fk_channel_io_new(struct fk_loop *loop, const struct fk_channel_setup *setup
         return FK_ERR_NOMEM;
     }
     *io = (struct fk_channel_io){.loop = loop, .fd = fd, .cb = setup->cb, .owner = setup->owner};
-    fk_buf_init(&io->in, FK_CHANNEL_IN_MAX);
-    fk_buf_init(&io->out, FK_CHANNEL_OUT_MAX);
+    /* Answers to DECRYPT are premaster secrets. */
+    fk_buf_init_secret(&io->in, FK_CHANNEL_IN_MAX);
+    fk_buf_init_secret(&io->out, FK_CHANNEL_OUT_MAX);
     fk_io_init(&io->io, loop, fd, on_io);
     fk_defer_init(&io->work, loop, on_work);
     err = make_ssl(io, setup->ctx, setup->accept);

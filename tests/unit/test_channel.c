@@ -708,6 +708,43 @@ static void lack_of_memory_ends_it(void **state)
     stop(&link);
 }
 
+static size_t blocks_freed, blocks_with_secret;
+
+static void look_for_secret(const void *block, size_t size)
+{
+    blocks_freed++;
+    if (memmem(block, size, "PREMASTER", 9) != NULL)
+        blocks_with_secret++;
+}
+
+/* What a key server decrypts goes through both queues. */
+static void what_went_through_is_wiped(void **state)
+{
+    static char bytes[20000];
+    struct link link;
+
+    (void)state;
+    for (size_t at = 0; at + 10 <= sizeof bytes; at += 10)
+        memcpy(bytes + at, "PREMASTER.", 10);
+    establish(&link);
+    failmalloc_arm(0);
+    failmalloc_on_free(look_for_secret);
+    assert_ok(fk_buf_append(fk_channel_io_out(link.server.io), bytes, sizeof bytes));
+    fk_channel_io_flush(link.server.io);
+    wait_until(&link, link.client.received == sizeof bytes);
+    link.client.keep = true; /* and what is left when the channel ends */
+    assert_ok(fk_buf_append(fk_channel_io_out(link.server.io), bytes, sizeof bytes));
+    fk_channel_io_flush(link.server.io);
+    wait_until(&link, fk_buf_len(fk_channel_io_in(link.client.io)) == sizeof bytes);
+    assert_ok(fk_buf_append(fk_channel_io_out(link.client.io), bytes, sizeof bytes));
+    fk_channel_io_free(link.client.io);
+    link.client.io = NULL;
+    assert_true(blocks_freed >= 3);
+    assert_int_equal(blocks_with_secret, 0);
+    failmalloc_disarm();
+    stop(&link);
+}
+
 /* A reset needs TCP. */
 static void reset_is_a_socket_failure(void **state)
 {
@@ -753,5 +790,5 @@ UNIT_MAIN(cmocka_unit_test(both_ends_know_each_other),
           cmocka_unit_test(owner_may_free_in_its_callback), cmocka_unit_test(close_in_order),
           cmocka_unit_test(truncation_is_told_apart),
           cmocka_unit_test(truncation_within_the_handshake),
-          cmocka_unit_test(lack_of_memory_ends_it), cmocka_unit_test(tampered_record_ends_it),
-          cmocka_unit_test(reset_is_a_socket_failure))
+          cmocka_unit_test(what_went_through_is_wiped), cmocka_unit_test(lack_of_memory_ends_it),
+          cmocka_unit_test(tampered_record_ends_it), cmocka_unit_test(reset_is_a_socket_failure))
