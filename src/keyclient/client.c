@@ -152,7 +152,7 @@ void fk_keyserver_watch(struct fk_keyserver *server, fk_keylist_cb *changed, voi
         return;
     if (server->list.complete)
         fk_defer_start(&server->tell_watch);
-    else if (server->state == FK_SERVER_UP && !server->listing)
+    else if (fk_server_has_channel(server) && !server->listing)
         (void)fk_server_send_info(server, 0);
     else if (server->state == FK_SERVER_IDLE)
         fk_defer_start(&server->kick); /* a listing needs a channel, on demand or not */

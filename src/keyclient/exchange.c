@@ -41,7 +41,8 @@ int fk_server_send_ping(struct fk_keyserver *server)
         return err;
     server->ping_out = true;
     server->ping_sent_us = fk_clock_us();
-    fk_timer_start(&server->ping_timer, server->config.ping_timeout_us);
+    if (server->config.ping_timeout_us > 0)
+        fk_timer_start(&server->ping_timer, server->config.ping_timeout_us);
     return FK_OK;
 }
 
@@ -90,7 +91,7 @@ int fk_server_take(struct fk_keyserver *server, struct fk_key_ticket *ticket)
     int err;
 
     ticket->sent_us = 0;
-    if (server->state == FK_SERVER_UP) {
+    if (fk_server_has_channel(server)) {
         err = send_ticket(server, ticket);
         if (err != FK_OK)
             return err;
@@ -151,8 +152,8 @@ void fk_server_opened(struct fk_keyserver *server)
 {
     fk_table_reset(&server->table);
     fk_verify_channel_opened(&server->verify);
-    if (server->config.ping_interval_us > 0)
-        fk_timer_start(&server->ping_timer, server->config.ping_interval_us);
+    /* Whatever it answers first shows that it takes us; a ping shows it soonest. */
+    (void)fk_server_send_ping(server);
     if (server->watch != NULL)
         (void)fk_server_send_info(server, LISTING_CURSOR_START);
     fk_server_send_waiting(server);
@@ -223,7 +224,10 @@ static int ping_answer(struct fk_keyserver *server, struct fk_slot *slot,
     *slot = (struct fk_slot){.kind = FK_SLOT_FREE};
     server->ping_out = false;
     fk_server_sample(server, fk_clock_us() - server->ping_sent_us);
-    fk_timer_start(&server->ping_timer, server->config.ping_interval_us);
+    if (server->config.ping_interval_us > 0)
+        fk_timer_start(&server->ping_timer, server->config.ping_interval_us);
+    else
+        fk_timer_stop(&server->ping_timer);
     if (server->watch != NULL && !server->listing &&
         (!server->list.complete || server->list.generation != generation))
         (void)fk_server_send_info(server, LISTING_CURSOR_START);
@@ -290,6 +294,24 @@ static void strange_answer(struct fk_keyserver *server, const struct fk_keymsg *
                    fk_str("opcode", fk_key_opcode_name(msg->opcode)), fk_uint("id", msg->id));
 }
 
+static int handle_answer(struct fk_keyserver *server, struct fk_slot *slot,
+                         const struct fk_keymsg *msg)
+{
+    switch (slot->kind) {
+    case FK_SLOT_TICKET:
+        return ticket_answer(server, slot, msg);
+    case FK_SLOT_PING:
+        return ping_answer(server, slot, msg);
+    case FK_SLOT_INFO:
+        return info_answer(server, slot, msg);
+    case FK_SLOT_GIVEN_UP: /* too late */
+    case FK_SLOT_FREE:
+        *slot = (struct fk_slot){.kind = FK_SLOT_FREE};
+        return FK_OK;
+    }
+    return FK_ERR_INTERNAL;
+}
+
 static int handle_frame(struct fk_keyserver *server, const struct fk_frame *frame)
 {
     struct fk_keymsg msg;
@@ -307,19 +329,10 @@ static int handle_frame(struct fk_keyserver *server, const struct fk_frame *fram
         strange_answer(server, &msg);
         return FK_OK;
     }
-    switch (slot->kind) {
-    case FK_SLOT_TICKET:
-        return ticket_answer(server, slot, &msg);
-    case FK_SLOT_PING:
-        return ping_answer(server, slot, &msg);
-    case FK_SLOT_INFO:
-        return info_answer(server, slot, &msg);
-    case FK_SLOT_GIVEN_UP: /* too late */
-    case FK_SLOT_FREE:
-        *slot = (struct fk_slot){.kind = FK_SLOT_FREE};
-        return FK_OK;
-    }
-    return FK_ERR_INTERNAL;
+    err = handle_answer(server, slot, &msg);
+    if (err == FK_OK)
+        fk_server_heard(server); /* after it: requests that are parked take slots */
+    return err;
 }
 
 void fk_server_read(struct fk_keyserver *server)

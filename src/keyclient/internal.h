@@ -89,6 +89,7 @@ enum fk_server_state {
     FK_SERVER_RESOLVE, /* its name is being looked up */
     FK_SERVER_CONNECT, /* TCP */
     FK_SERVER_TLS,
+    FK_SERVER_OPEN, /* for us: the server has not answered yet, and may not take us */
     FK_SERVER_UP,
     FK_SERVER_BACKOFF, /* could not be reached or was lost: waiting before the next try */
 };
@@ -205,9 +206,14 @@ void fk_server_sample(struct fk_keyserver *server, uint64_t us);
 /* Time after which another server is asked: mean and four deviations (as in RFC 6298). */
 uint64_t fk_server_patience(const struct fk_keyserver *server);
 
-/* server.c: birth, death, and the channel that is of no use any more. */
+/* server.c: birth, death, and channels. */
 void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop);
 void fk_server_free(struct fk_keyserver *server);
+/* Frames may be sent. */
+bool fk_server_has_channel(const struct fk_keyserver *server);
+/* It has answered something: it takes us. */
+void fk_server_heard(struct fk_keyserver *server);
+/* The channel, or the attempt at one, came to nothing: the next address, or wait. */
 void fk_server_lost(struct fk_keyserver *server, int err, const char *reason);
 void fk_server_retire_check(struct fk_keyserver *server);
 /* See fk_keyclient_use() and fk_keyclient_step_back(). */

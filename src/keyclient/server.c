@@ -1,9 +1,11 @@
 /*
  * One key server: reaching it, and losing it.
  *
- * Owns the channel and the state. A lost channel gives its tickets back to their pools. Frees
- * itself only from a deferred call, when it is retired and nothing is under way: so nobody who is
- * on the stack holds a stale pointer. State changes are logged once each.
+ * Owns the channel and the state. In TLS 1.3 our handshake is done before the server has judged our
+ * certificate: only its first answer says that it takes us. Requests do not wait for that, but what
+ * went wrong before is forgotten only then. A lost channel gives its tickets back to their pools.
+ * Frees itself only from a deferred call, when it is retired and nothing is under way: so nobody
+ * who is on the stack holds a stale pointer. State changes are logged once each.
  */
 #include "keyclient/internal.h"
 
@@ -17,13 +19,17 @@
 #include <string.h>
 
 static void begin(struct fk_keyserver *server);
-static void attempt_failed(struct fk_keyserver *server, int err, const char *reason);
 
 /* --- state --- */
 
 static void connect_timed_out(struct fk_keyserver *server)
 {
-    attempt_failed(server, FK_ERR_TIMEOUT, "connect timeout");
+    fk_server_lost(server, FK_ERR_TIMEOUT, "connect timeout");
+}
+
+static void first_answer_timed_out(struct fk_keyserver *server)
+{
+    fk_server_lost(server, FK_ERR_TIMEOUT, "no answer on a new channel");
 }
 
 static void unpark_pools(struct fk_keyserver *server)
@@ -89,14 +95,16 @@ static void check_idle(struct fk_keyserver *server)
 
 static const struct {
     const char *name;
+    const char *ends; /* what is logged when it ends here, once until it is up */
     void (*on_timer)(struct fk_keyserver *server);
 } states[] = {
-    [FK_SERVER_IDLE] = {"idle", NULL},
-    [FK_SERVER_RESOLVE] = {"resolve", connect_timed_out},
-    [FK_SERVER_CONNECT] = {"connect", connect_timed_out},
-    [FK_SERVER_TLS] = {"tls", connect_timed_out},
-    [FK_SERVER_UP] = {"up", check_idle},
-    [FK_SERVER_BACKOFF] = {"backoff", backoff_over},
+    [FK_SERVER_IDLE] = {"idle", "key server cannot be reached", NULL},
+    [FK_SERVER_RESOLVE] = {"resolve", "key server cannot be reached", connect_timed_out},
+    [FK_SERVER_CONNECT] = {"connect", "key server cannot be reached", connect_timed_out},
+    [FK_SERVER_TLS] = {"tls", "key server cannot be reached", connect_timed_out},
+    [FK_SERVER_OPEN] = {"open", "key server does not accept the channel", first_answer_timed_out},
+    [FK_SERVER_UP] = {"up", "key server is lost", check_idle},
+    [FK_SERVER_BACKOFF] = {"backoff", "key server cannot be reached", backoff_over},
 };
 
 static void on_timer(struct fk_timer *timer)
@@ -122,14 +130,14 @@ static uint64_t backoff_us(unsigned failures)
     return base / 2 + base * noise / UINT32_MAX / 2;
 }
 
-static void log_down(struct fk_keyserver *server, bool was_up, int err, const char *reason)
+static void log_down(struct fk_keyserver *server, int err, const char *reason)
 {
     if (server->complained)
         return;
     server->complained = true;
-    fk_log(FK_LOG_WARN, was_up ? "key server is lost" : "key server cannot be reached",
-           fk_str("server", server->texts.name), fk_str("address", server->texts.address),
-           fk_str("stage", states[server->state].name), fk_str("detail", reason), fk_error(err));
+    fk_log(FK_LOG_WARN, states[server->state].ends, fk_str("server", server->texts.name),
+           fk_str("address", server->texts.address), fk_str("stage", states[server->state].name),
+           fk_str("detail", reason), fk_error(err));
 }
 
 /* All tickets go back to their pools, which place them elsewhere. */
@@ -154,11 +162,8 @@ static void return_tickets(struct fk_keyserver *server)
     }
 }
 
-void fk_server_lost(struct fk_keyserver *server, int err, const char *reason)
+static void back_off(struct fk_keyserver *server)
 {
-    bool was_up = server->state == FK_SERVER_UP;
-
-    log_down(server, was_up, err, reason);
     if (server->failures++ == 0)
         server->down_since_us = fk_clock_us();
     disconnect(server);
@@ -183,7 +188,7 @@ static void start_tls(struct fk_keyserver *server)
     fk_sock_keepalive(setup.fd, 60);
     err = fk_channel_io_new(server->client->loop, &setup, &server->io);
     if (err != FK_OK) {
-        attempt_failed(server, err, "cannot start TLS");
+        fk_server_lost(server, err, "cannot start TLS");
         return;
     }
     enter(server, FK_SERVER_TLS);
@@ -199,7 +204,7 @@ static void on_connect_io(struct fk_io *io, unsigned events)
     if (number == 0)
         start_tls(server);
     else
-        attempt_failed(server, FK_ERR_SYS, strerror(number));
+        fk_server_lost(server, FK_ERR_SYS, strerror(number));
 }
 
 /* Connect to the next address. FK_ERR_SYS when none is left that can be tried. */
@@ -220,18 +225,28 @@ static int try_address(struct fk_keyserver *server)
     return FK_ERR_SYS;
 }
 
-/* This address did not lead to a channel: the next one, or back off. */
-static void attempt_failed(struct fk_keyserver *server, int err, const char *reason)
+/* What was sent over a channel that came to nothing goes over the next one. */
+static void unsend_tickets(struct fk_keyserver *server)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &server->tickets)
+        fk_container(item, struct fk_key_ticket, server_link)->sent_us = 0;
+}
+
+void fk_server_lost(struct fk_keyserver *server, int err, const char *reason)
 {
     char kept[128];
 
     (void)snprintf(kept, sizeof kept, "%s", reason); /* it may belong to the channel */
-    if (server->state != FK_SERVER_RESOLVE && server->next_addr < server->n_addrs) {
+    if (server->state != FK_SERVER_UP && server->next_addr < server->n_addrs) {
         disconnect(server);
+        unsend_tickets(server);
         if (try_address(server) == FK_OK)
             return;
     }
-    fk_server_lost(server, err, kept);
+    log_down(server, err, kept);
+    back_off(server);
 }
 
 static void on_resolved(struct fk_dns_query *query, int err, const struct fk_addr *addrs,
@@ -240,7 +255,7 @@ static void on_resolved(struct fk_dns_query *query, int err, const struct fk_add
     struct fk_keyserver *server = fk_container(query, struct fk_keyserver, query);
 
     if (err != FK_OK) {
-        attempt_failed(server, err, "name not resolved");
+        fk_server_lost(server, err, "name not resolved");
         return;
     }
     server->n_addrs = n_addrs < FK_KEYSERVER_ADDRS_MAX ? n_addrs : FK_KEYSERVER_ADDRS_MAX;
@@ -314,9 +329,19 @@ static void channel_open(struct fk_keyserver *server)
     const char *wrong = check_peer(server);
 
     if (wrong != NULL) {
-        attempt_failed(server, FK_ERR_DENIED, wrong);
+        fk_server_lost(server, FK_ERR_DENIED, wrong);
         return;
     }
+    enter(server, FK_SERVER_OPEN);
+    fk_timer_start(&server->timer, server->config.connect_timeout_us);
+    fk_timer_start(&server->judge_timer, fk_channel_peer_judge_us(fk_channel_io_ssl(server->io)));
+    fk_server_opened(server);
+}
+
+void fk_server_heard(struct fk_keyserver *server)
+{
+    if (server->state != FK_SERVER_OPEN)
+        return;
     enter(server, FK_SERVER_UP);
     server->failures = 0;
     server->complained = false;
@@ -324,12 +349,15 @@ static void channel_open(struct fk_keyserver *server)
     server->last_use_us = fk_clock_us();
     if (server->config.idle_us > 0)
         fk_timer_start(&server->timer, server->config.idle_us);
-    fk_timer_start(&server->judge_timer, fk_channel_peer_judge_us(fk_channel_io_ssl(server->io)));
     fk_log(server->config.idle_us > 0 && server->stats.connects > 1 ? FK_LOG_DEBUG : FK_LOG_INFO,
            "key server is up", fk_str("server", server->texts.name),
            fk_str("address", server->texts.address));
-    fk_server_opened(server);
     unpark_pools(server);
+}
+
+bool fk_server_has_channel(const struct fk_keyserver *server)
+{
+    return server->state == FK_SERVER_OPEN || server->state == FK_SERVER_UP;
 }
 
 static void on_channel(void *owner, enum fk_channel_event event, int err)
@@ -346,15 +374,8 @@ static void on_channel(void *owner, enum fk_channel_event event, int err)
     case FK_CHANNEL_DRAINED:
         return;
     case FK_CHANNEL_CLOSED:
-        if (server->state == FK_SERVER_UP) {
-            char reason[128];
-
-            (void)snprintf(reason, sizeof reason, "%s", fk_channel_io_reason(server->io));
-            fk_server_lost(server, err == FK_OK ? FK_ERR_CLOSED : err, reason);
-        } else {
-            attempt_failed(server, err == FK_OK ? FK_ERR_CLOSED : err,
-                           fk_channel_io_reason(server->io));
-        }
+        fk_server_lost(server, err == FK_OK ? FK_ERR_CLOSED : err,
+                       fk_channel_io_reason(server->io));
         return;
     }
 }
@@ -390,7 +411,7 @@ void fk_server_use(struct fk_keyserver *server, SSL_CTX *ctx)
     SSL_CTX_up_ref(ctx);
     SSL_CTX_free(server->ctx);
     server->ctx = ctx;
-    if (server->state == FK_SERVER_UP)
+    if (fk_server_has_channel(server))
         fk_timer_start(&server->judge_timer, 0); /* losing it calls others: not from here */
 }
 
@@ -415,6 +436,7 @@ enum fk_usable fk_server_usable(const struct fk_keyserver *server)
     case FK_SERVER_RESOLVE:
     case FK_SERVER_CONNECT:
     case FK_SERVER_TLS:
+    case FK_SERVER_OPEN:
         /* After a failure it is not believed before it is up. */
         return server->failures == 0 ? FK_USABLE_SOON : FK_USABLE_LATER;
     case FK_SERVER_BACKOFF:

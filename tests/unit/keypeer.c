@@ -235,7 +235,7 @@ static void on_peer_channel(void *owner, enum fk_channel_event event, int err)
 
     (void)err;
     fk_loop_stop(peer->loop);
-    if (event == FK_CHANNEL_CLOSED)
+    if (event == FK_CHANNEL_CLOSED || (event == FK_CHANNEL_OPEN && peer->refuses))
         drop_channel(peer);
     if (event != FK_CHANNEL_READ)
         return;

@@ -41,6 +41,7 @@ struct keypeer {
     struct fk_io accept_io;
     struct fk_channel_io *io;
     enum keypeer_script script;
+    bool refuses; /* closes channels when their handshake is done */
     uint8_t code;
     struct keypeer_held held[256];
     size_t n_held;

@@ -138,9 +138,9 @@ static void never_answering_meets_the_deadline(void **state)
     (void)state;
     world_init(&world);
     world.pool_config.deadline_us = 300 * MS;
-    world.peers[0].script = SILENT;
     world_start(&world, 1);
     wait_up(&world, 1);
+    world.peers[0].script = SILENT;
     start = fk_clock_us();
     ask_and_expect(&world, FK_ERR_TIMEOUT);
     assert_in_range(world.results[0].at_us - start, 290 * MS, 1000 * MS);
