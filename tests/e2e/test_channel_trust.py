@@ -3,6 +3,7 @@ import datetime
 import os
 import pathlib
 import re
+import signal
 import time
 
 import pytest
@@ -93,6 +94,36 @@ def test_revoked_edge(pair):
     wait_until(lambda: shakes_hands(pair), "the renewed edge is served")
     talker.talk()
     assert pids(pair) == before
+
+
+def rename_edge(pair, old, new):
+    path = pair.folder / "keys1/keyd.conf"
+    path.write_text(path.read_text().replace(f'edge "{old}"', f'edge "{new}"'))
+    pair.keyd.signal(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("how", ["revoked", "renamed"])
+def test_refused_edge_asks_ever_less(pair, how):
+    """An edge learns that it is refused when its handshake is done already: that must not count as success."""
+    def attempts():
+        return len(re.findall("channel handshake failed|channel refused", pair.keyd.log()))
+    start = time.monotonic()
+    if how == "revoked":
+        pair.revoke("edge1", told="keys1")
+    else:
+        rename_edge(pair, "edge1", "edge2")
+    pair.edge.wait_log("key server is lost")
+    wait_until(lambda: attempts() >= 6, "it came a few times")
+    assert time.monotonic() - start >= 0.7  # half of 50 ms, 100 ms, ... at least
+    pair.edge.wait_log("key server is lost")
+    assert len(re.findall("key server", pair.edge.log())) == 2, pair.edge.log()  # up, lost
+    assert not any(server["up"] for worker in pair.status("edge")["workers"] for server in worker["keyservers"])
+    if how == "revoked":
+        pair.renew("edge1")
+    else:
+        rename_edge(pair, "edge2", "edge1")
+    wait_until(lambda: shakes_hands(pair), "it is served again")
+    assert len(re.findall("key server is up", pair.edge.log())) == 2, pair.edge.log()
 
 
 def test_revoked_key_server(pair):
