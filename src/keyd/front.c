@@ -150,6 +150,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->loop = loop;
     front->options = *options;
     front->set = set;
+    front->outstanding_max = (size_t)set->limits->outstanding;
     fk_list_init(&front->listeners);
     fk_list_init(&front->conns);
     fk_list_init(&front->handshakes);
@@ -183,6 +184,19 @@ void fk_front_free(struct fk_front *front)
     free(front);
 }
 
+/* Without memory for more than before, channels are held back at what there was. */
+static void set_bounds(struct fk_front *front, const struct fk_keyd_limits_conf *limits)
+{
+    size_t wanted = (size_t)limits->outstanding;
+    int err = fk_signer_pool_set(front->pool, limits->deadline, (uint32_t)wanted);
+
+    if (err == FK_OK)
+        front->outstanding_max = wanted;
+    else
+        fk_log(FK_LOG_ERROR, "limits of a front stay", fk_uint("outstanding", wanted),
+               fk_error(err));
+}
+
 void fk_front_use(struct fk_front *front, struct fk_front_set *set)
 {
     struct fk_front_set *old = front->set;
@@ -190,6 +204,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
 
     close_listeners(front);
     front->set = set;
+    set_bounds(front, set->limits);
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
 

@@ -34,6 +34,7 @@ struct fk_front {
     uint64_t last_conn;         /* id given last */
     struct fk_list free_requests;
     size_t outstanding;     /* requests with the signers */
+    size_t outstanding_max; /* of the set's limits, or what there is memory for */
     struct fk_list orphans; /* requests whose channel is gone */
     struct fk_timer tick;   /* looks for channels that time has run out for */
     struct fk_defer resume; /* goes on with channels that were stalled or hold operations */

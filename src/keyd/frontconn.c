@@ -155,7 +155,7 @@ static bool has_room(const struct fk_front_conn *conn)
 
     return conn->inflight < limits->channel_outstanding &&
            conn->account->outstanding < edge_bound(conn) &&
-           conn->front->outstanding < limits->outstanding &&
+           conn->front->outstanding < conn->front->outstanding_max &&
            fk_buf_len(fk_channel_io_out(conn->io)) < limits->output;
 }
 

@@ -3,7 +3,8 @@
  *
  * A call owns a slot of a table; its id on the wire is the slot and a count of the slot's uses, so
  * that an answer to a call that was cancelled or timed out finds nobody. All calls have the same
- * deadline, so the list in order of submission is the list of deadlines, and one timer serves it.
+ * deadline (one that is shortened shortens those under way), so the list in order of submission is
+ * the list of deadlines, and one timer serves it.
  * Callbacks are made in three functions (timer_fired, read_results, fail_calls), each called by the
  * loop and by nobody else; a callback may free the pool, so they look at `alive` after each one.
  *
@@ -72,8 +73,8 @@ struct fk_signer_pool {
     size_t n_signers;
     struct fk_list calls;
     struct fk_list failed; /* ended by `fail` with FK_ERR_UNAVAILABLE */
-    struct slot *slots;
-    uint32_t max, outstanding, first_free;
+    struct slot *slots;    /* never fewer than there were: ids under way stay what they are */
+    uint32_t n_slots, max, outstanding, first_free;
     struct fk_timer timer;
     struct fk_defer flush; /* write what was queued in this iteration */
     struct fk_defer fail;
@@ -94,7 +95,7 @@ static struct fk_signer_call *find_call(struct fk_signer_pool *pool, uint32_t id
 {
     uint32_t slot = id & 0xffff;
 
-    if (slot >= pool->max || pool->slots[slot].call == NULL || id_of(pool, slot) != id)
+    if (slot >= pool->n_slots || pool->slots[slot].call == NULL || id_of(pool, slot) != id)
         return NULL;
     return pool->slots[slot].call;
 }
@@ -514,6 +515,12 @@ static void signer_ready(struct fk_io *io, unsigned events)
         read_results(signer);
 }
 
+/* Room for all requests that one signer may be given. */
+static size_t out_max(const struct fk_signer_pool *pool)
+{
+    return (size_t)pool->n_slots * (sizeof(struct fk_signer_request) + FK_SIGNER_PAYLOAD_MAX);
+}
+
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index)
 {
     int err = pool->n_signers < FK_SIGNER_POOL_MAX ? FK_ERR_NOMEM : FK_ERR_LIMIT;
@@ -528,8 +535,7 @@ int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation,
     signer->fd = fd;
     signer->generation = generation;
     signer->index = index;
-    fk_buf_init(&signer->out,
-                (size_t)pool->max * (sizeof(struct fk_signer_request) + FK_SIGNER_PAYLOAD_MAX));
+    fk_buf_init(&signer->out, out_max(pool));
     fk_timer_init(&signer->late, pool->loop, look_if_late);
     fk_io_init(&signer->io, pool->loop, fd, signer_ready);
     fk_io_want(&signer->io, FK_IO_READ);
@@ -547,13 +553,45 @@ int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation,
 
 /* --- the pool --- */
 
-static int allocate_slots(struct fk_signer_pool *pool)
+/* Slots up to `n`; the new ones are free. */
+static int grow_slots(struct fk_signer_pool *pool, uint32_t n)
 {
-    pool->slots = calloc(pool->max, sizeof *pool->slots);
-    if (pool->slots == NULL)
+    struct slot *slots;
+
+    if (n <= pool->n_slots)
+        return FK_OK;
+    slots = reallocarray(pool->slots, n, sizeof *slots);
+    if (slots == NULL)
         return FK_ERR_NOMEM;
-    for (uint32_t i = 0; i < pool->max; i++)
-        pool->slots[i].next_free = i + 1 < pool->max ? i + 1 : NO_SLOT;
+    for (uint32_t i = pool->n_slots; i < n; i++)
+        slots[i] = (struct slot){.next_free = i + 1 < n ? i + 1 : pool->first_free};
+    pool->first_free = pool->n_slots;
+    pool->slots = slots;
+    pool->n_slots = n;
+    return FK_OK;
+}
+
+int fk_signer_pool_set(struct fk_signer_pool *pool, uint64_t deadline_us, uint32_t max_outstanding)
+{
+    uint64_t end = fk_loop_now_us(pool->loop) + deadline_us;
+    struct fk_list *item;
+    int err;
+
+    if (max_outstanding == 0 || max_outstanding > FK_SIGNER_CALLS_MAX)
+        return FK_ERR_INVAL;
+    if ((err = grow_slots(pool, max_outstanding)) != FK_OK)
+        return err;
+    pool->max = max_outstanding;
+    pool->back.deadline_us = deadline_us;
+    fk_list_each (item, &pool->signers)
+        fk_container(item, struct signer, link)->out.max = out_max(pool);
+    fk_list_each (item, &pool->calls) {
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
+
+        if (call->deadline_us > end)
+            call->deadline_us = end;
+    }
+    arm_timer(pool);
     return FK_OK;
 }
 
@@ -563,16 +601,14 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
                        struct fk_signer_pool **ret)
 {
     struct fk_signer_pool *pool;
+    int err;
 
-    if (max_outstanding == 0 || max_outstanding > FK_SIGNER_CALLS_MAX)
-        return FK_ERR_INVAL;
     pool = calloc(1, sizeof *pool);
     if (pool == NULL)
         return FK_ERR_NOMEM;
     pool->back.ops = &back_ops;
     pool->loop = loop;
-    pool->back.deadline_us = deadline_us;
-    pool->max = max_outstanding;
+    pool->first_free = NO_SLOT;
     fk_list_init(&pool->signers);
     fk_list_init(&pool->dead);
     fk_list_init(&pool->calls);
@@ -581,9 +617,9 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
     fk_defer_init(&pool->flush, loop, flush_signers);
     fk_defer_init(&pool->fail, loop, fail_calls);
     fk_defer_init(&pool->tidy, loop, tidy_up);
-    if (allocate_slots(pool) != FK_OK) {
+    if ((err = fk_signer_pool_set(pool, deadline_us, max_outstanding)) != FK_OK) {
         free(pool);
-        return FK_ERR_NOMEM;
+        return err;
     }
     *ret = pool;
     return FK_OK;
@@ -628,7 +664,7 @@ static int new_call(struct fk_signer_pool *pool, const struct fk_signer_request 
 
     if (request->len > FK_SIGNER_PAYLOAD_MAX)
         return FK_ERR_INVAL;
-    if (slot == NO_SLOT)
+    if (slot == NO_SLOT || pool->outstanding >= pool->max)
         return FK_ERR_LIMIT;
     call = malloc(sizeof *call + request->len);
     if (call == NULL)

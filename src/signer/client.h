@@ -14,6 +14,11 @@ struct fk_signer_pool;
 /* `deadline_us` of one request: FK_ERR_TIMEOUT after it. `max_outstanding` over all signers. */
 int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_outstanding,
                        struct fk_signer_pool **ret);
+/*
+ * Other bounds from now on. Calls under way end by the new deadline at the latest; while there are
+ * more than the new maximum of them, new ones are refused. FK_ERR_INVAL, FK_ERR_NOMEM: as before.
+ */
+int fk_signer_pool_set(struct fk_signer_pool *pool, uint64_t deadline_us, uint32_t max_outstanding);
 void fk_signer_pool_free(struct fk_signer_pool *pool);
 
 /*

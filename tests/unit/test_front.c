@@ -132,6 +132,36 @@ static void bound_of_the_front_is_shared(void **state)
     stop_front();
 }
 
+/* Of a new set: also with requests under way. */
+static void bounds_follow_the_set(void **state)
+{
+    struct edge edge;
+
+    (void)state;
+    start_front("outstanding = 2");
+    connect_edge(&edge, client_ctx);
+    for (uint32_t i = 0; i < 8; i++)
+        ask(&edge, i, 0, FK_ROLE_SERVER);
+    settle();
+    assert_int_equal(n_asked, 2);
+    fk_front_use(front, make_set(2, EDGES, "outstanding = 6"));
+    UNTIL(n_asked == 6);
+    settle();
+    assert_int_equal(n_asked, 6);
+    fk_front_use(front, make_set(3, EDGES, "outstanding = 1"));
+    for (size_t i = 0; i < 5; i++)
+        answer_request(i, FK_OK, "s", 1);
+    settle();
+    assert_int_equal(n_asked, 6); /* the one that is left is as many as may be */
+    fk_front_use(front, make_set(4, EDGES, "outstanding = 1 deadline = 50ms"));
+    UNTIL(edge.n_answers == 8); /* nobody answers: they have the new deadline, one by one */
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(edge.answers[i].opcode, i < 5 ? FK_OP_RESPONSE : FK_OP_ERROR);
+    assert_int_equal(n_asked, 8);
+    hang_up(&edge);
+    stop_front();
+}
+
 /* However many channels it opens, an edge leaves others their part of the front. */
 static void edge_leaves_room_for_others(void **state)
 {
@@ -655,6 +685,7 @@ int main(int argc, char **argv)
         CASE(signers_errors_are_passed_on),
         CASE(bound_of_a_channel_holds_back),
         CASE(bound_of_the_front_is_shared),
+        CASE(bounds_follow_the_set),
         CASE(edge_leaves_room_for_others),
         CASE(talk_of_an_edge_is_bounded),
         CASE(answer_to_a_channel_that_is_gone),

@@ -224,6 +224,53 @@ static void outstanding_calls_are_bounded(void **state)
     close(fd);
 }
 
+/* Answers find their calls whatever the bound is meanwhile. */
+static void bounds_may_change(void **state)
+{
+    int fd = add_signer(1);
+    struct fk_signer_call *call;
+    struct inbox inbox;
+
+    (void)state;
+    assert_ok(fk_signer_pool_set(pool, DEADLINE, 2));
+    submit(0);
+    submit(1);
+    assert_err(fk_signer_pool_submit(pool, &ping, done, &calls[2], &call), FK_ERR_LIMIT);
+    assert_ok(fk_signer_pool_set(pool, DEADLINE, 2 * CALLS));
+    for (int i = 2; i < CALLS; i++)
+        submit(i);
+    assert_int_equal(fk_signer_pool_outstanding(pool), CALLS);
+    assert_ok(fk_signer_pool_set(pool, DEADLINE, 1));
+    turn();
+    inbox = read_inbox(fd);
+    for (int i = 0; i < CALLS; i++) {
+        assert_err(fk_signer_pool_submit(pool, &ping, done, &calls[0], &call), FK_ERR_LIMIT);
+        answer(fd, inbox.requests[i].id, FK_OK, "answer");
+        wait_for(1);
+        assert_int_equal(calls[i].done, 1);
+        assert_ok(calls[i].err);
+    }
+    submit(0);
+    assert_err(fk_signer_pool_set(pool, DEADLINE, 0), FK_ERR_INVAL);
+    assert_err(fk_signer_pool_set(pool, DEADLINE, FK_SIGNER_CALLS_MAX + 1), FK_ERR_INVAL);
+    close(fd);
+}
+
+static void a_shorter_deadline_holds_for_calls_under_way(void **state)
+{
+    int fd = add_signer(1);
+
+    (void)state;
+    assert_ok(fk_signer_pool_set(pool, 1000 * (uint64_t)DEADLINE, CALLS));
+    submit(0);
+    assert_ok(fk_signer_pool_set(pool, 1000, CALLS));
+    submit(1);
+    wait_for(2);
+    assert_err(calls[0].err, FK_ERR_TIMEOUT);
+    assert_err(calls[1].err, FK_ERR_TIMEOUT);
+    close(fd);
+}
+
 static void work_goes_to_the_least_busy(void **state)
 {
     int a = add_signer(1), b = add_signer(1);
@@ -653,7 +700,8 @@ static void every_failed_allocation_is_survived(void **state)
 }
 
 UNIT_MAIN(CASE(answers_find_their_calls_in_any_order), CASE(no_signer_is_an_error_at_once),
-          CASE(outstanding_calls_are_bounded), CASE(work_goes_to_the_least_busy),
+          CASE(outstanding_calls_are_bounded), CASE(bounds_may_change),
+          CASE(a_shorter_deadline_holds_for_calls_under_way), CASE(work_goes_to_the_least_busy),
           CASE(cancelled_call_is_never_called_back), CASE(deadline_ends_a_call),
           CASE(dead_signers_calls_go_to_another_once), CASE(calls_wait_for_a_new_signer),
           CASE(without_a_new_signer_they_fail_at_their_deadline), CASE(newer_generation_takes_over),
