@@ -370,6 +370,10 @@
 /* Operations wait for so long for another audit process before they are refused: a restart takes a
  * tenth of a second, edges wait for 3 s and want to try another key server within that. */
 #define FK_AUDIT_GAP_US 2000000
+/* At the end a log that cannot be written is tried for so long, twice at least. */
+#define FK_AUDIT_END_US 2500000
+/* Between two looks whether the log's file is still where it was opened. */
+#define FK_KEYD_AUDIT_LOOK_US 1000000
 /* Bytes read from one front at once, and lines chained before a write. */
 #define FK_AUDIT_BATCH 65536
 /* How long lines may gather between two batches: far below what anybody waits for, and at a

@@ -122,15 +122,19 @@ int fk_audit_book_flush(struct fk_audit_book *book)
     return FK_OK;
 }
 
-/* A line that a crash left incomplete is closed, so that the next one stands by itself. */
+/* A line that a crash, or whoever else wrote the file, left incomplete is closed, so that the next
+ * one stands by itself. */
 static void end_torn_line(struct fk_audit_book *book, int fd)
 {
     struct stat st;
     char last;
 
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
-        pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n')
-        book->out[book->len++] = '\n';
+    if (book->len < sizeof book->out && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n') {
+        memmove(book->out + 1, book->out, book->len);
+        book->out[0] = '\n';
+        book->len++;
+    }
 }
 
 /* What did not reach the old file goes to the new one, from the start of the line on. */
@@ -151,9 +155,6 @@ int fk_audit_book_use(struct fk_audit_book *book, int fd)
         keep_unwritten(book);
     fk_close(&book->fd);
     book->fd = fd;
-    if (!book->open) {
-        end_torn_line(book, fd);
-        return FK_OK;
-    }
-    return append_continue(book);
+    end_torn_line(book, fd);
+    return book->open ? append_continue(book) : FK_OK;
 }

@@ -32,19 +32,17 @@
 #define DEFAULT_LINES   1000
 #define DEFAULT_SECONDS 10
 
-enum { METRIC_LINES, METRIC_CHECKPOINTS, METRIC_BATCHES, METRIC_WRITE_ERRORS, METRIC_FAILING };
-
 const struct fk_metric fk_audit_metric_table[] = {
-    [METRIC_LINES] = {"farkey_audit_lines_total", NULL, FK_METRIC_COUNTER,
-                      "Lines written to the audit log."},
-    [METRIC_CHECKPOINTS] = {"farkey_audit_checkpoints_total", NULL, FK_METRIC_COUNTER,
-                            "Signed checkpoints written to the audit log."},
-    [METRIC_BATCHES] = {"farkey_audit_writes_total", NULL, FK_METRIC_COUNTER,
-                        "Writes to the audit log: lines in one batch take one."},
-    [METRIC_WRITE_ERRORS] = {"farkey_audit_write_errors_total", NULL, FK_METRIC_COUNTER,
-                             "Writes to the audit log that failed."},
-    [METRIC_FAILING] = {"farkey_audit_failing", NULL, FK_METRIC_GAUGE,
-                        "1 while the audit log cannot be written."},
+    [FK_AUDIT_METRIC_LINES] = {"farkey_audit_lines_total", NULL, FK_METRIC_COUNTER,
+                               "Lines written to the audit log."},
+    [FK_AUDIT_METRIC_CHECKPOINTS] = {"farkey_audit_checkpoints_total", NULL, FK_METRIC_COUNTER,
+                                     "Signed checkpoints written to the audit log."},
+    [FK_AUDIT_METRIC_BATCHES] = {"farkey_audit_writes_total", NULL, FK_METRIC_COUNTER,
+                                 "Writes to the audit log: lines in one batch take one."},
+    [FK_AUDIT_METRIC_WRITE_ERRORS] = {"farkey_audit_write_errors_total", NULL, FK_METRIC_COUNTER,
+                                      "Writes to the audit log that failed."},
+    [FK_AUDIT_METRIC_FAILING] = {"farkey_audit_failing", NULL, FK_METRIC_GAUGE,
+                                 "1 while the audit log cannot be written."},
     {NULL, NULL, FK_METRIC_COUNTER, NULL},
 };
 
@@ -141,7 +139,7 @@ static void set_failing(struct audit *audit, bool failing)
     if (audit->failing == failing)
         return;
     audit->failing = failing;
-    fk_metric_set(audit->metrics, METRIC_FAILING, failing);
+    fk_metric_set(audit->metrics, FK_AUDIT_METRIC_FAILING, failing);
     if (failing)
         fk_log(FK_LOG_ERROR, "audit log cannot be written", fk_errno(errno),
                fk_str("operations", audit->settings.refuse != 0 ? "refused" : "go on"));
@@ -178,7 +176,8 @@ static int flush_book(struct audit *audit)
     if (audit->book.len == 0)
         return FK_OK;
     err = fk_audit_book_flush(&audit->book);
-    fk_metric_add(audit->metrics, err == FK_OK ? METRIC_BATCHES : METRIC_WRITE_ERRORS, 1);
+    fk_metric_add(audit->metrics,
+                  err == FK_OK ? FK_AUDIT_METRIC_BATCHES : FK_AUDIT_METRIC_WRITE_ERRORS, 1);
     set_failing(audit, err != FK_OK);
     audit->head_news = true;
     return err;
@@ -257,7 +256,7 @@ static void checkpoint_signed(void *arg, int err, const uint8_t *data, size_t le
     if (err == FK_OK)
         err = fk_audit_book_checkpoint(&audit->book, when, reader.next);
     if (err == FK_OK)
-        fk_metric_add(audit->metrics, METRIC_CHECKPOINTS, 1);
+        fk_metric_add(audit->metrics, FK_AUDIT_METRIC_CHECKPOINTS, 1);
     else
         fk_log_limited(&limit, FK_LOG_ERROR, "audit checkpoint not signed", fk_error(err));
     (void)flush_book(audit);
@@ -333,7 +332,7 @@ static int take_lines(struct front *front)
     front->len -= at;
     front->written += count;
     audit->unsigned_lines += count;
-    fk_metric_add(audit->metrics, METRIC_LINES, count);
+    fk_metric_add(audit->metrics, FK_AUDIT_METRIC_LINES, count);
     return end == NULL && front->len > FK_AUDIT_LINE_MAX ? FK_ERR_FORMAT : FK_OK;
 }
 

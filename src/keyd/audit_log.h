@@ -27,6 +27,13 @@ struct fk_audit_settings {
 };
 
 /* Metrics of the audit process: for the master's memory and the admin process. */
+enum fk_audit_metric {
+    FK_AUDIT_METRIC_LINES,
+    FK_AUDIT_METRIC_CHECKPOINTS,
+    FK_AUDIT_METRIC_BATCHES,
+    FK_AUDIT_METRIC_WRITE_ERRORS,
+    FK_AUDIT_METRIC_FAILING, /* 1: the file takes no bytes */
+};
 extern const struct fk_metric fk_audit_metric_table[];
 
 /* The child "keyd-audit"; its exit status. */

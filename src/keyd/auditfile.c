@@ -38,6 +38,59 @@ int fk_keyd_audit_open(struct fk_keyd_master *master, const struct fk_keyd_conf 
     return FK_OK;
 }
 
+/* As seen by its name: no link is followed, as when it is opened. */
+static bool is_in_place(const struct fk_keyd_master *master, const char *path)
+{
+    struct stat named, open;
+
+    return master->audit_fd >= 0 && lstat(path, &named) == 0 &&
+           fstat(master->audit_fd, &open) == 0 && named.st_dev == open.st_dev &&
+           named.st_ino == open.st_ino;
+}
+
+static void on_look(struct fk_timer *timer)
+{
+    static struct fk_log_limit limit;
+    struct fk_keyd_master *master = fk_container(timer, struct fk_keyd_master, audit_look);
+    const char *path = fk_keyd_conf_audit(master->current->conf)->file;
+    bool was_open = master->audit_fd >= 0, changed = false;
+
+    fk_timer_start(timer, FK_KEYD_AUDIT_LOOK_US);
+    if (is_in_place(master, path))
+        return;
+    if (fk_keyd_audit_open(master, master->current->conf, &changed) != FK_OK) {
+        fk_log_limited(&limit, FK_LOG_ERROR, "audit log cannot be opened anew",
+                       fk_str("file", path), fk_errno(errno));
+        return;
+    }
+    fk_log(FK_LOG_WARN,
+           was_open ? "audit log was moved or deleted; going on in a new file"
+                    : "audit log could be opened at last",
+           fk_str("file", path));
+    fk_keyd_switch_audit(master);
+}
+
+void fk_keyd_audit_watch(struct fk_keyd_master *master)
+{
+    if (master->current->conf->audit == NULL)
+        return;
+    fk_timer_init(&master->audit_look, master->loop, on_look);
+    fk_timer_start(&master->audit_look, FK_KEYD_AUDIT_LOOK_US);
+}
+
+bool fk_keyd_audit_failing(const struct fk_keyd_master *master)
+{
+    return master->audit_fd < 0 ||
+           fk_metric_total(master->audit_metrics, FK_AUDIT_METRIC_FAILING) != 0;
+}
+
+bool fk_keyd_audit_stops(const struct fk_keyd_master *master)
+{
+    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(master->current->conf);
+
+    return audit != NULL && audit->on_failure == 1 && fk_keyd_audit_failing(master);
+}
+
 static int head_path(const struct fk_keyd_master *master, const char *suffix, char *ret,
                      size_t size)
 {

@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "keyd/audit_log.h"
+#include "keyd/metrics.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -152,6 +154,19 @@ static json_t *listens_json(const struct fk_keyd_master *master)
     return list;
 }
 
+/* Lines that wait and that are lost are the fronts' figures. */
+static json_t *audit_json(const struct fk_keyd_master *master)
+{
+    const struct fk_keyd_audit_conf *audit = fk_keyd_conf_audit(master->current->conf);
+
+    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "file", audit->file, "on_failure",
+                     audit->on_failure == 1 ? "refuse" : "continue", "failing",
+                     (int)fk_keyd_audit_failing(master), "lines",
+                     (json_int_t)fk_metric_total(master->audit_metrics, FK_AUDIT_METRIC_LINES),
+                     "pending", (json_int_t)fk_metric_total(master->metrics, FK_KEYD_AUDIT_PENDING),
+                     "lost", (json_int_t)fk_metric_total(master->metrics, FK_KEYD_AUDIT_LOST));
+}
+
 static void do_status(struct fk_keyd_master *master, uint32_t id)
 {
     json_t *json = json_pack(
@@ -162,6 +177,8 @@ static void do_status(struct fk_keyd_master *master, uint32_t id)
         (json_int_t)(master->loaded_wall_us / 1000000), "listen", listens_json(master), "processes",
         children_json(master), "keys", keys_json(master->current), "edges", edges_json(master));
 
+    if (json != NULL && master->current->conf->audit != NULL)
+        (void)json_object_set_new(json, "audit", audit_json(master));
     if (json != NULL && master->last_error[0] != '\0')
         (void)json_object_set_new(json, "last_error", json_string(master->last_error));
     answer(master, id, json);

@@ -90,7 +90,9 @@ static int make_shared(struct fk_keyd_master *master)
         (err = fk_metrics_create(fk_signer_metric_table, FK_KEYD_CHILDREN_MAX,
                                  &master->signer_metrics_fd)) != FK_OK)
         return err;
-    return fk_metrics_create(fk_audit_metric_table, 1, &master->audit_metrics_fd);
+    if ((err = fk_metrics_create(fk_audit_metric_table, 1, &master->audit_metrics_fd)) != FK_OK)
+        return err;
+    return fk_metrics_open(fk_audit_metric_table, master->audit_metrics_fd, &master->audit_metrics);
 }
 
 static int start(struct fk_keyd_master *master)
@@ -124,6 +126,7 @@ static void stop(struct fk_keyd_master *master)
     fk_watch_free(master->watch);
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
+    fk_metrics_close(master->audit_metrics);
     fk_close(&master->quota_fd);
     fk_close(&master->metrics_fd);
     fk_close(&master->signer_metrics_fd);

@@ -36,10 +36,11 @@ struct fk_keyd_master {
     int audit_fd;
     int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd;
     struct fk_quota *quota;
-    struct fk_metrics *metrics;
+    struct fk_metrics *metrics, *audit_metrics;
     struct fk_timer patience; /* for what a reload waits for */
     struct fk_timer retire;   /* until the first retired key ends */
     struct fk_timer watchdog;
+    struct fk_timer audit_look; /* whether the log is still where it was opened */
     struct fk_signal hup, term, interrupt;
     uint32_t last_generation;
     bool preparing;  /* pending signers serve, fronts build the pending set */
@@ -105,6 +106,11 @@ int fk_keyd_audit_open(struct fk_keyd_master *master, const struct fk_keyd_conf 
                        bool *ret_changed);
 /* FK_PROC_LOG for a new audit process. */
 int fk_keyd_audit_send(struct fk_keyd_master *master, struct fk_child *child);
+/* Look once a second, from now on, whether others have moved or deleted it: then open it anew. */
+void fk_keyd_audit_watch(struct fk_keyd_master *master);
+/* Whether lines cannot be written; and whether no operation is carried out for that. */
+bool fk_keyd_audit_failing(const struct fk_keyd_master *master);
+bool fk_keyd_audit_stops(const struct fk_keyd_master *master);
 /* Keep the head that the audit process reports beside the log. */
 void fk_keyd_audit_head(struct fk_keyd_master *master, const struct fk_procmsg *msg);
 

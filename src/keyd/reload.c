@@ -296,6 +296,8 @@ static void commit(struct fk_keyd_master *master)
             retire_admin(master);
     }
     fk_keyd_adjust_children(master);
+    if (old == NULL)
+        fk_keyd_audit_watch(master);
     fk_keyd_retire_signers(master, master->current->generation, true);
     fk_keyd_watch_set(master->watch, master->current->conf);
     wait_for_retirement(master);

@@ -413,7 +413,7 @@ bool fk_keyd_all_ready(const struct fk_keyd_master *master)
 {
     struct fk_child *child = NULL;
 
-    if (master->current == NULL)
+    if (master->current == NULL || fk_keyd_audit_stops(master))
         return false;
     while ((child = fk_super_next(master->super, child)) != NULL) {
         const struct fk_keyd_place *place = fk_keyd_place(child);
@@ -540,6 +540,8 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
         fk_metrics_bury(master->metrics, fk_child_index(child));
         fk_quota_bury(master->quota, fk_child_index(child));
     }
+    if (role == FK_KEYD_AUDIT)
+        fk_metrics_bury(master->audit_metrics, fk_child_index(child));
     if (gone)
         free(place);
     if (role == FK_KEYD_SIGNER && master->pending != NULL &&

@@ -708,10 +708,70 @@ def test_start_without_a_log(folder, authority, site_authority, daemons, policy,
         keyserver.daemon.wait_log("audit log cannot be opened.*Is a directory")
         with keyserver.edge() as channel:
             assert signs(channel)
+        (folder / "audit.log").rmdir()
+        keyserver.daemon.wait_log("audit log could be opened at last")
+        wait_until(keyserver.serves, "there is an audit process now")
+        assert not keyserver.status()["audit"]["failing"]
     else:
         done = run(FARKEY, "keyd", "-c", folder / "keyd.conf", check=False)
         assert done.returncode == status
         assert "audit.log: Is a directory" in done.stderr
+
+
+@pytest.mark.parametrize("policy", ["refuse", "continue"])
+def test_log_that_cannot_be_written_is_not_ready(folder, authority, site_authority, daemons, policy):
+    port = free_port()
+    keyserver = Keyserver(folder, authority, site_authority, edges=f'admin {{ listen = "127.0.0.1:{port}" }}')
+    text = (folder / "keyd.conf").read_text()
+    (folder / "keyd.conf").write_text(text.replace('"audit.log" key = "audit.key"',
+                                                   f'"/dev/full" key = "audit.key" on_failure = {policy}'))
+    keyserver.start_unready(daemons)
+    keyserver.daemon.wait_log("audit log cannot be written")
+    wait_until(lambda: keyserver.status()["audit"]["failing"], "status says so")
+    wait_until(lambda: all(process["state"] == "serving" for process in keyserver.status()["processes"]), "all serve")
+    ready = policy == "continue"
+    assert keyserver.status()["ready"] == ready
+    code = run("curl", "--silent", "--output", folder / "ready", "--write-out", "%{http_code}",
+               f"http://127.0.0.1:{port}/readyz").stdout
+    assert code == ("200" if ready else "503")
+    with keyserver.edge() as channel:
+        assert signs(channel) == ready
+        wait_until(lambda: keyserver.status()["audit"]["pending"] > 0, "its line waits")
+    text = run(FARKEY, "status", "-c", folder / "keyd.conf").stdout
+    assert f"on_failure: {policy}\n  failing: true\n" in text
+
+
+def log_lines(path):
+    return [line for line in path.read_text().splitlines() if "op=sign-1.3" in line and "result=OK" in line]
+
+
+def verifies(keyserver, *names):
+    done = run(FARKEY, "audit", "verify", "--key", keyserver.folder / "audit.key",
+               *[keyserver.folder / name for name in names], check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+def test_log_that_others_take_away(keyserver, how):
+    """Nobody has told the key server: it looks, warns, and goes on in a file that is there."""
+    log, old = keyserver.folder / "audit.log", keyserver.folder / "audit.old"
+    with keyserver.edge() as channel:
+        assert signs(channel)
+        wait_until(lambda: len(log_lines(log)) == 1, "its line is in the log")
+        if how == "moved":
+            log.rename(old)
+        elif how == "deleted":
+            log.unlink()
+        else:  # as sed -i does; the last newline is lost, as with some editors
+            old.write_bytes(log.read_bytes()[:-1])
+            old.rename(log)
+        keyserver.daemon.wait_log("audit log was moved or deleted; going on in a new file")
+        wait_until(lambda: log.exists() and "continue=" in log.read_text(), "the chain goes on")
+        assert signs(channel)
+        wait_until(lambda: len(log_lines(log)) == (2 if how == "replaced" else 1), "its line is in the log, too")
+    assert keyserver.daemon.stop() == 0
+    assert verifies(keyserver, *(["audit.old"] if how == "moved" else []), "audit.log")
+    assert len(re.findall("audit log was moved", keyserver.daemon.log())) == 1
 
 
 # --- the end ---
