@@ -164,12 +164,17 @@ void fk_audit_sink_write(struct fk_audit_sink *sink, const struct fk_audit_event
     fk_defer_start(&sink->flush);
 }
 
+bool fk_audit_sink_failing(const struct fk_audit_sink *sink)
+{
+    return sink->fd < 0 || sink->failing;
+}
+
 bool fk_audit_sink_ready(const struct fk_audit_sink *sink)
 {
     if (!sink->refuse)
         return true;
     /* The other half of the queue is for the operations that are under way. */
-    return sink->fd >= 0 && !sink->failing && fk_buf_len(&sink->lines) <= FK_AUDIT_SINK_MAX / 2;
+    return !fk_audit_sink_failing(sink) && fk_buf_len(&sink->lines) <= FK_AUDIT_SINK_MAX / 2;
 }
 
 uint64_t fk_audit_sink_gap(const struct fk_audit_sink *sink)

@@ -36,6 +36,9 @@ bool fk_audit_sink_ready(const struct fk_audit_sink *sink);
  */
 uint64_t fk_audit_sink_gap(const struct fk_audit_sink *sink);
 
+/* The audit process cannot write, or there is none. */
+bool fk_audit_sink_failing(const struct fk_audit_sink *sink);
+
 /* Queue a line; sent before the loop waits next. Without room the line is counted as lost. */
 void fk_audit_sink_write(struct fk_audit_sink *sink, const struct fk_audit_event *event);
 

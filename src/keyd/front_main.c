@@ -4,6 +4,7 @@
 #include "keyd/front.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "keyd/metrics.h"
 #include "loop/proc.h"
@@ -27,6 +28,7 @@ struct process {
     struct fk_io control;
     struct fk_timer deadline; /* of draining */
     struct fk_timer logged;   /* looks whether the audit log has all lines */
+    uint64_t drained_us;      /* when the last channel was closed, 0: there are some */
     struct fk_front *front;   /* NULL until the first GO */
     struct fk_front_options options;
     struct fk_front_set *set; /* waits for GO */
@@ -42,13 +44,21 @@ static void finish(struct process *process, int status)
     fk_loop_stop(process->loop);
 }
 
-/* The last lines have to reach the log before this process may go. */
+/* The last lines have to reach the log before this process may go, if it takes any. */
 static void end_when_logged(struct process *process)
 {
-    if (process->options.sink == NULL || fk_audit_sink_pending(process->options.sink) == 0)
-        finish(process, 0);
-    else
+    const struct fk_audit_sink *sink = process->options.sink;
+    uint64_t pending = sink == NULL ? 0 : fk_audit_sink_pending(sink);
+
+    if (pending > 0 && (!fk_audit_sink_failing(sink) ||
+                        fk_loop_now_us(process->loop) - process->drained_us < FK_AUDIT_END_US)) {
         fk_timer_start(&process->logged, 10000);
+        return;
+    }
+    if (pending > 0)
+        fk_log(FK_LOG_ERROR, "audit log cannot be written; lines are lost",
+               fk_uint("lines", pending));
+    finish(process, 0);
 }
 
 static void on_logged(struct fk_timer *timer)
@@ -58,7 +68,11 @@ static void on_logged(struct fk_timer *timer)
 
 static void on_drained(void *arg)
 {
-    end_when_logged(arg);
+    struct process *process = arg;
+
+    if (process->drained_us == 0)
+        process->drained_us = fk_loop_now_us(process->loop);
+    end_when_logged(process);
 }
 
 static void on_deadline(struct fk_timer *timer)
@@ -239,7 +253,7 @@ static int take_drain(struct process *process, const struct fk_procmsg *msg)
     }
     fk_timer_start(&process->deadline, (uint64_t)msg->arg * 1000000);
     fk_front_drain(process->front);
-    return FK_OK;
+    return forget(process); /* the listeners of a set that was to come */
 }
 
 static int take_message(struct process *process, struct fk_procmsg *msg)

@@ -63,6 +63,9 @@ void fk_keyd_drain(struct fk_keyd_master *master)
                 fk_super_retire(child, seconds);
             }
     }
+    /* The fronts have their own; with these open the kernel would go on taking edges. */
+    fk_keyd_sockets_refuse(&master->sockets);
+    fk_keyd_sockets_refuse(&master->pending_sockets);
     if (!fronts)
         fk_super_stop(master->super, 1);
 }

@@ -168,6 +168,12 @@ static void close_one(struct fk_keyd_socket *socket)
     *socket = (struct fk_keyd_socket){.fd = -1};
 }
 
+void fk_keyd_sockets_refuse(struct fk_keyd_sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->n_listens; i++)
+        fk_close(&sockets->listens[i].fd);
+}
+
 void fk_keyd_sockets_close(struct fk_keyd_sockets *sockets)
 {
     for (size_t i = 0; i < sockets->n_listens; i++)

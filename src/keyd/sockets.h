@@ -23,6 +23,8 @@ struct fk_keyd_sockets {
  */
 int fk_keyd_sockets_open(const struct fk_keyd_conf *conf, const struct fk_keyd_sockets *previous,
                          struct fk_keyd_sockets *ret, const char **ret_what);
+/* Close those that edges connect to; their texts stay. */
+void fk_keyd_sockets_refuse(struct fk_keyd_sockets *sockets);
 void fk_keyd_sockets_close(struct fk_keyd_sockets *sockets);
 
 #endif

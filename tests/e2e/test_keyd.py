@@ -776,6 +776,50 @@ def test_log_that_others_take_away(keyserver, how):
 
 # --- the end ---
 
+def test_log_that_cannot_be_written_does_not_hold_up_the_end(folder, authority, site_authority, daemons):
+    keyserver = Keyserver(folder, authority, site_authority, limits=f"drain = {10 * PATIENCE}s")
+    text = (folder / "keyd.conf").read_text()
+    (folder / "keyd.conf").write_text(text.replace('"audit.log"', '"/dev/full"'))
+    keyserver.start_unready(daemons)
+    keyserver.daemon.wait_log("audit log cannot be written")
+    with keyserver.edge() as channel:
+        assert not signs(channel)
+        wait_until(lambda: keyserver.status()["audit"]["pending"] > 0, "its line waits")
+    keyserver.daemon.signal(signal.SIGTERM)
+    keyserver.daemon.process.wait(PATIENCE)
+    assert "lines are lost" in keyserver.daemon.log()
+
+
+def refuses_connections(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)  # not one that was waiting and is reset
+    return False
+
+
+def test_draining_refuses_newcomers(build):
+    """At once, while an operation is under way: an edge should ask another server, not wait for this one."""
+    port = free_port()
+    keyserver = build(limits=f"drain = {PATIENCE}s deadline = {10 * PATIENCE}s",
+                      edges=f'admin {{ listen = "127.0.0.1:{port}" }}')
+    (signer,) = keyserver.children("signer")
+    with keyserver.edge() as channel:
+        assert signs(channel)
+        os.kill(signer, signal.SIGSTOP)
+        try:
+            ident = channel.send(keyproto.SIGN13, keyproto.sign13(ECDSA_SHA256, keyproto.SERVER, HASH),
+                                 ski=keyserver.ski("ec.example"))
+            wait_until(lambda: scrape(keyserver, port)['farkey_keyd_requests_total{op="sign-1.3"}'] == 2, "it is there")
+            keyserver.daemon.signal(signal.SIGTERM)
+            wait_until(lambda: refuses_connections(keyserver.port), "newcomers are refused")
+            assert keyserver.children("keyd-front")
+        finally:
+            os.kill(signer, signal.SIGCONT)
+        assert channel.receive(ident).result()
+    assert keyserver.daemon.process.wait(PATIENCE) == 0
+
+
 def test_drain_answers_what_is_under_way(keyserver):
     with keyserver.edge() as channel:
         ids = [channel.send(keyproto.SIGN13, keyproto.sign13(RSA_PSS_SHA256, keyproto.SERVER, HASH),
