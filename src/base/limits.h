@@ -140,6 +140,13 @@
 #define FK_EDGE_CERTS_MAX 3
 /* Certificates in one chain: real ones have two to four. */
 #define FK_EDGE_CHAIN_MAX 10
+/* Names of one listed certificate that are looked at: what public CAs allow is 100. */
+#define FK_EDGE_CERT_NAMES_MAX 1024
+/* Work of one turn of the loop when key servers have listed other keys, and the part of it that
+ * reading a chain or making a site's TLS context counts for; all else counts 1. Two such, some
+ * 3 ms: clients do not notice. */
+#define FK_EDGE_RENEW_TURN  64
+#define FK_EDGE_RENEW_HEAVY 32
 /* Ceiling of edge.conf's connections: descriptors of one process. */
 #define FK_EDGE_CONNECTIONS_MAX 10000000
 /* Key servers of one site: tried in turn within one deadline, so more would not be reached. */

@@ -7,7 +7,6 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <string.h>
 
 /* What is known of the leaf once all certificates are read. */
@@ -123,17 +122,4 @@ void fk_cert_fini(struct fk_cert *cert)
     X509_free(cert->leaf);
     sk_X509_pop_free(cert->chain, X509_free);
     *cert = (struct fk_cert){0};
-}
-
-int fk_cert_matches(const struct fk_cert *cert, const char *name)
-{
-    char probe[FK_HOST_MAX + 2];
-    size_t len = strlen(name);
-
-    if (len > FK_HOST_MAX)
-        return 0;
-    memcpy(probe, name, len + 1);
-    if (probe[0] == '*')
-        probe[0] = 'x'; /* any one label stands for the wildcard */
-    return X509_check_host(cert->leaf, probe, len, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
 }

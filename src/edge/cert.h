@@ -29,7 +29,4 @@ int fk_cert_from_der(OSSL_LIB_CTX *libctx, struct fk_reader chain, struct fk_cer
 
 void fk_cert_fini(struct fk_cert *cert);
 
-/* Whether the leaf is made for this server name; "*.example.com" asks for the wildcard itself. */
-int fk_cert_matches(const struct fk_cert *cert, const char *name);
-
 #endif

@@ -149,7 +149,10 @@ static enum fk_conn_fact accept_hello(struct fk_conn *conn, const struct fk_clie
         conn->failure = FK_CLASS_LIMIT;
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many handshakes", err);
     }
-    return conn->site->ctx == NULL ? FK_FACT_NO_CERTIFICATE : FK_FACT_HELLO_READ;
+    if (conn->site->ctx != NULL)
+        return FK_FACT_HELLO_READ;
+    fk_gen_want(conn->gen, conn->site);
+    return FK_FACT_NO_CERTIFICATE;
 }
 
 enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn)

@@ -3,7 +3,6 @@
 
 #include "base/err.h"
 #include "base/limits.h"
-#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,101 +75,64 @@ static int install_files(struct fk_gen *gen, struct fk_site *site, struct fk_why
     return err;
 }
 
-/* How well a listed key suits a site: 0 not at all, 2 by its name, 1 by its certificate. */
-static int rank(const struct fk_info_key *key, const struct fk_cert *cert,
-                const struct fk_site *site)
-{
-    const char *title = site->conf->block.title;
+/* --- certificates from key servers --- */
 
-    if (key->name.left == strlen(title) && memcmp(key->name.next, title, key->name.left) == 0)
-        return 2;
-    return fk_cert_matches(cert, fk_edge_site_name(site->conf, 0)) ? 1 : 0;
+static struct fk_listing *listing_of(void *arg, const char *server)
+{
+    const struct fk_gen *gen = arg;
+
+    return fk_keys_listing(gen->keys, server);
 }
 
-/* What was found for a site so far: at most one certificate of each type of key. */
-struct found {
-    struct fk_cert certs[FK_EDGE_CERTS_MAX];
-    int ranks[FK_EDGE_CERTS_MAX];
-    size_t count;
-};
-
-/* Takes `cert`: kept when it is the best of its type. */
-static void keep(struct found *found, struct fk_cert *cert, int suits)
+static void on_renewed(void *arg, struct fk_site *site, bool first)
 {
-    size_t i = 0;
+    struct fk_gen *gen = arg;
 
-    while (i < found->count && found->certs[i].type != cert->type)
-        i++;
-    if (suits == 0 || i == FK_EDGE_CERTS_MAX || (i < found->count && suits <= found->ranks[i])) {
-        fk_cert_fini(cert);
-        return;
-    }
-    if (i < found->count)
-        fk_cert_fini(&found->certs[i]);
+    if (first)
+        gen->without--;
+    gen->base->on_certificate(gen->base->arg, gen, site);
+}
+
+/* Those who get a certificate and end may hold the last references. */
+static void hold(void *arg, bool on)
+{
+    if (on)
+        (void)fk_gen_ref(arg);
     else
-        found->count++;
-    found->certs[i] = *cert; /* moved */
-    found->ranks[i] = suits;
+        fk_gen_unref(arg);
 }
 
-/* The site's certificates among the keys that a key server lists. */
-static void collect(struct fk_gen *gen, const struct fk_site *site, struct fk_keyserver *server,
-                    struct found *found)
+static int make_renew(struct fk_gen *gen)
 {
-    struct fk_info_key key;
-    struct fk_cert cert;
+    const struct fk_renew_config config = {
+        .loop = gen->base->loop,
+        .libctx = gen->base->libctx,
+        .sites = gen->sites,
+        .resumption = gen->resumption,
+        .listing = listing_of,
+        .renewed = on_renewed,
+        .hold = hold,
+        .arg = gen,
+    };
 
-    for (size_t i = 0; fk_keyserver_key(server, i, &key) == FK_OK; i++)
-        if (key.chain.left > 0 && fk_cert_from_der(gen->base->libctx, key.chain, &cert) == FK_OK) {
-            if (memcmp(cert.ski, key.ski, sizeof cert.ski) == 0)
-                keep(found, &cert, rank(&key, &cert, site));
-            else
-                fk_cert_fini(&cert); /* a certificate of another key */
-        }
-}
-
-/* Take what the site's key servers list, if anything has changed. */
-static void refresh(struct fk_gen *gen, struct fk_site *site)
-{
-    const struct fk_conf_list *servers = &site->conf->keyservers;
-    struct found found = {.count = 0};
-    struct fk_why why = {""};
-    uint8_t print[32];
-
-    for (size_t i = 0; i < servers->count && found.count == 0; i++)
-        collect(gen, site, fk_keys_find(gen->keys, servers->items[i]), &found);
-    if (found.count > 0 && fk_site_differs(site, found.certs, found.count, print)) {
-        if (install(gen, site, found.certs, found.count, &why) == FK_OK) {
-            memcpy(site->print, print, sizeof print);
-            fk_log(FK_LOG_INFO, "certificates from the key server",
-                   fk_str("site", site->conf->block.title), fk_uint("count", found.count));
-            gen->base->on_certificate(gen->base->arg, gen, site);
-        } else {
-            fk_log(FK_LOG_ERROR, "certificates of the key server are of no use",
-                   fk_str("why", why.text));
-        }
-    }
-    free_certs(found.certs, found.count);
-}
-
-static bool from_server(const struct fk_site *site)
-{
-    return site->conf->mode != FK_MODE_LOCAL && site->conf->certificate.count == 0;
+    return gen->keys == NULL ? FK_OK : fk_renew_new(&config, &gen->renew);
 }
 
 void fk_gen_refresh(struct fk_gen *gen)
 {
-    for (size_t i = 0; i < fk_sites_count(gen->sites); i++)
-        if (from_server(fk_sites_at(gen->sites, i)))
-            refresh(gen, fk_sites_at(gen->sites, i));
+    if (gen->renew != NULL)
+        fk_renew_start(gen->renew);
+}
+
+void fk_gen_want(struct fk_gen *gen, struct fk_site *site)
+{
+    if (gen->renew != NULL)
+        fk_renew_want(gen->renew, site);
 }
 
 bool fk_gen_complete(const struct fk_gen *gen)
 {
-    for (size_t i = 0; i < fk_sites_count(gen->sites); i++)
-        if (fk_sites_at(gen->sites, i)->ctx == NULL)
-            return false;
-    return true;
+    return gen->without == 0;
 }
 
 /* --- a generation --- */
@@ -190,7 +152,10 @@ static int make_site(struct fk_gen *gen, size_t index, struct fk_why *why)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
         return err;
-    return from_server(site) ? FK_OK : install_files(gen, site, why);
+    if (!fk_site_from_server(site))
+        return install_files(gen, site, why);
+    gen->without++;
+    return FK_OK;
 }
 
 static int make_sites(struct fk_gen *gen, struct fk_why *why)
@@ -234,7 +199,12 @@ static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
 static int make_keys(struct fk_gen *gen, const struct fk_gen *old, struct fk_why *why)
 {
     const struct fk_keys_source source = {
-        .loop = gen->base->loop, .dns = gen->base->dns, .conf = gen->root, .bundle = gen->bundle};
+        .loop = gen->base->loop,
+        .libctx = gen->base->libctx,
+        .dns = gen->base->dns,
+        .conf = gen->root,
+        .bundle = gen->bundle,
+    };
 
     if (gen->root->keyservers == NULL)
         return FK_OK;
@@ -254,8 +224,8 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     gen->base = base;
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
-        (err = make_keys(gen, old, why)) == FK_OK)
-        err = make_sites(gen, why);
+        (err = make_keys(gen, old, why)) == FK_OK && (err = make_sites(gen, why)) == FK_OK)
+        err = make_renew(gen);
     if (err != FK_OK) {
         fk_gen_unref(gen);
         return err;
@@ -278,6 +248,7 @@ void fk_gen_unref(struct fk_gen *gen)
         return;
     if (gen->keys != NULL)
         fk_keys_unwatch(gen->keys, gen);
+    fk_renew_free(gen->renew);
     count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
     fk_sites_free(gen->sites);
     for (size_t i = 0; gen->pools != NULL && i < count; i++)

@@ -9,6 +9,7 @@
 #include "edge/conf.h"
 #include "edge/keys.h"
 #include "edge/localkeys.h"
+#include "edge/renew.h"
 #include "edge/sites.h"
 #include "edge/tickets.h"
 #include "loop/dns.h"
@@ -47,6 +48,8 @@ struct fk_gen {
     struct fk_localpool *local; /* signers of this host, for mode local */
     struct fk_keys *keys;       /* key servers; NULL: none */
     struct fk_keypool **pools;  /* one a site, NULL for mode local */
+    struct fk_renew *renew;     /* NULL: no key servers */
+    size_t without;             /* sites that have no certificate yet */
 };
 
 /* What the master says about a generation. */
@@ -66,8 +69,13 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);
 
-/* A key server has listed its keys anew: renew the certificates of sites that come from there. */
+/*
+ * A key server has listed its keys anew, or this generation goes into service: renew the
+ * certificates of sites that come from there, in the turns of the loop that follow.
+ */
 void fk_gen_refresh(struct fk_gen *gen);
+/* A client waits for this site's certificate. */
+void fk_gen_want(struct fk_gen *gen, struct fk_site *site);
 
 /* Whether every site has a certificate. */
 bool fk_gen_complete(const struct fk_gen *gen);

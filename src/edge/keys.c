@@ -20,6 +20,7 @@ struct channels {
     struct server {
         char *title;
         struct fk_keyserver *server;
+        struct fk_listing *listing;
     } items[];
 };
 
@@ -108,9 +109,21 @@ static void on_listing(void *arg, struct fk_keyserver *server)
         fk_gen_refresh(channels->watcher);
 }
 
-static int make_server(struct channels *channels, const struct fk_edge_keyserver *block,
-                       SSL_CTX *ctx)
+static uint64_t listing_number(void *arg)
 {
+    return fk_keyserver_listing(arg);
+}
+
+static int listed_key(void *arg, size_t i, struct fk_info_key *ret)
+{
+    return fk_keyserver_key(arg, i, ret);
+}
+
+/* Takes what could be made of it. */
+static int make_server(struct channels *channels, const struct fk_keys_source *source,
+                       const struct fk_edge_keyserver *block, SSL_CTX *ctx)
+{
+    struct fk_listing_source listed = {.number = listing_number, .key = listed_key};
     const struct fk_keyserver_config config = {
         .name = fk_edge_keyserver_name(block),
         .address = block->address,
@@ -124,17 +137,17 @@ static int make_server(struct channels *channels, const struct fk_edge_keyserver
         .idle_us = block->persistent ? 0 : block->idle_us,
         .max_outstanding = (uint32_t)block->max_outstanding,
     };
-    struct server *server = &channels->items[channels->count];
+    struct server *server = &channels->items[channels->count++];
     int err;
 
     if ((server->title = strdup(block->block.title)) == NULL)
         return FK_ERR_NOMEM;
-    if ((err = fk_keyclient_add_server(channels->client, &config, ctx, &server->server)) != FK_OK) {
-        free(server->title);
+    if ((err = fk_keyclient_add_server(channels->client, &config, ctx, &server->server)) != FK_OK)
         return err;
-    }
+    listed.arg = server->server;
+    if ((err = fk_listing_new(source->libctx, &listed, &server->listing)) != FK_OK)
+        return err;
     fk_keyserver_watch(server->server, on_listing, channels);
-    channels->count++;
     return FK_OK;
 }
 
@@ -144,6 +157,8 @@ static void unref(struct channels *channels)
         return;
     if (channels->client != NULL)
         fk_keyclient_free(channels->client);
+    for (size_t i = 0; i < channels->count; i++)
+        fk_listing_free(channels->items[i].listing);
     for (size_t i = 0; i < channels->count; i++)
         free(channels->items[i].title);
     free(channels);
@@ -159,7 +174,7 @@ static int fill(struct channels *channels, const struct fk_keys_source *source, 
         return err;
     fk_keyclient_set_dns(channels->client, source->dns);
     for (; err == FK_OK && b != NULL; b = b->next)
-        if ((err = make_server(channels, (const void *)b, ctx)) != FK_OK)
+        if ((err = make_server(channels, source, (const void *)b, ctx)) != FK_OK)
             (void)fk_why_set(why, err, "keyserver \"%s\": %s", b->title, fk_err_text(err));
     return err;
 }
@@ -254,12 +269,26 @@ struct fk_keyclient *fk_keys_client(struct fk_keys *keys)
     return keys->channels->client;
 }
 
-struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title)
+static struct server *find_server(struct fk_keys *keys, const char *title)
 {
     for (size_t i = 0; i < keys->channels->count; i++)
         if (strcmp(keys->channels->items[i].title, title) == 0)
-            return keys->channels->items[i].server;
+            return &keys->channels->items[i];
     return NULL;
+}
+
+struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title)
+{
+    struct server *server = find_server(keys, title);
+
+    return server == NULL ? NULL : server->server;
+}
+
+struct fk_listing *fk_keys_listing(struct fk_keys *keys, const char *title)
+{
+    struct server *server = find_server(keys, title);
+
+    return server == NULL ? NULL : server->listing;
 }
 
 int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,

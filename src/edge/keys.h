@@ -6,6 +6,7 @@
 #define FK_EDGE_KEYS_H
 
 #include "edge/conf.h"
+#include "edge/listing.h"
 #include "edge/why.h"
 #include "keyclient/keyclient.h"
 #include "loop/dns.h"
@@ -16,6 +17,7 @@ struct fk_gen;
 /* What channels are made from. */
 struct fk_keys_source {
     struct fk_loop *loop;
+    OSSL_LIB_CTX *libctx;
     struct fk_dns *dns;
     const struct fk_edge_conf *conf;
     struct fk_bundle *bundle; /* the channel's files are read through it */
@@ -47,6 +49,9 @@ struct fk_keyclient *fk_keys_client(struct fk_keys *keys);
 
 /* The server of a keyserver block, by its title. */
 struct fk_keyserver *fk_keys_find(struct fk_keys *keys, const char *title);
+
+/* What it lists, likewise. */
+struct fk_listing *fk_keys_listing(struct fk_keys *keys, const char *title);
 
 /* Server `i` and its block's title, for status. FK_ERR_NOT_FOUND past the end. */
 int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,

@@ -137,6 +137,7 @@ int fk_sites_new(const struct fk_edge_conf *conf, struct fk_sites **ret)
 
         site->conf = (const void *)b;
         fk_list_init(&site->waiting);
+        fk_list_init(&site->wanted);
         for (size_t i = 0; i < fk_edge_site_names(site->conf); i++)
             insert(sites, fk_edge_site_name(site->conf, i), site);
         if (site->conf->is_default)
@@ -207,19 +208,6 @@ int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listene
         return FK_ERR_NOT_FOUND;
     *ret = site;
     return FK_OK;
-}
-
-bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, size_t n_certs,
-                     uint8_t ret[32])
-{
-    uint8_t hashes[FK_EDGE_CERTS_MAX][32];
-    unsigned len;
-
-    memset(hashes, 0, sizeof hashes);
-    for (size_t i = 0; i < n_certs && i < FK_EDGE_CERTS_MAX; i++)
-        (void)X509_digest(certs[i].leaf, EVP_sha256(), hashes[i], &len);
-    (void)EVP_Digest(hashes, sizeof hashes, ret, NULL, EVP_sha256(), NULL);
-    return memcmp(ret, site->print, sizeof site->print) != 0;
 }
 
 int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,

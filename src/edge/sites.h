@@ -21,6 +21,7 @@ struct fk_site {
     const struct fk_edge_site *conf;
     SSL_CTX *ctx;            /* NULL until there is a certificate */
     struct fk_list waiting;  /* connections that wait for one: struct fk_conn's site_link */
+    struct fk_list wanted;   /* edge/renew.h */
     struct fk_keyback *back; /* who uses its private keys */
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache; /* the process's; NULL: none */
@@ -50,10 +51,6 @@ struct fk_site *fk_sites_find(struct fk_sites *sites, const void *name, size_t l
  */
 int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listener, const void *sni,
                     size_t sni_len, const struct fk_addr *reached, struct fk_site **ret);
-
-/* Whether these certificates are others than those of site->print; *ret is theirs. */
-bool fk_site_differs(const struct fk_site *site, const struct fk_cert *certs, size_t n_certs,
-                     uint8_t ret[32]);
 
 /*
  * Give a site certificates: a new TLS context takes the place of the old one, which lives until

@@ -138,7 +138,7 @@ static void on_certificate(void *arg, struct fk_gen *gen, struct fk_site *site)
     struct worker *worker = arg;
 
     fk_conn_resume(site);
-    if (gen == worker->gen && fk_gen_complete(gen))
+    if (!worker->told && gen == worker->gen && fk_gen_complete(gen))
         tell_ready(worker);
 }
 

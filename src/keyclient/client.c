@@ -158,6 +158,11 @@ void fk_keyserver_watch(struct fk_keyserver *server, fk_keylist_cb *changed, voi
         fk_defer_start(&server->kick); /* a listing needs a channel, on demand or not */
 }
 
+uint64_t fk_keyserver_listing(const struct fk_keyserver *server)
+{
+    return server->listings;
+}
+
 int fk_keyserver_key(const struct fk_keyserver *server, size_t i, struct fk_info_key *ret)
 {
     if (!server->list.complete || i >= server->list.n)

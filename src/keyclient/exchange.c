@@ -244,8 +244,10 @@ static void listing_complete(struct fk_keyserver *server)
     fk_keylist_clear(&server->list);
     server->list = server->next_list;
     server->next_list = (struct fk_keylist){0}; /* moved */
-    if (changed)
-        fk_defer_start(&server->tell_watch);
+    if (!changed)
+        return;
+    server->listings++;
+    fk_defer_start(&server->tell_watch);
 }
 
 static int info_page(struct fk_keyserver *server, const struct fk_keymsg *msg)

@@ -187,6 +187,7 @@ struct fk_keyserver {
     void *watch_arg;
     struct fk_keylist list, next_list; /* complete; being fetched */
     bool listing;
+    uint64_t listings; /* different ones so far */
     struct fk_defer tell_watch;
 
     struct fk_keyserver_stats stats;
