@@ -163,6 +163,12 @@ static bool is_label_char(uint8_t c)
            c == '_';
 }
 
+void fk_text_lower(const char *text, size_t len, char *dst)
+{
+    for (size_t i = 0; i < len; i++)
+        dst[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
+}
+
 bool fk_text_host_valid(const void *text, size_t len)
 {
     const uint8_t *bytes = text;

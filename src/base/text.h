@@ -32,6 +32,9 @@ void fk_text_hex(const void *data, size_t len, char *dst);
 /* The bytes of an even number of hexadecimal digits, exactly `size` of them. FK_ERR_FORMAT. */
 int fk_text_unhex(const char *text, size_t len, void *dst, size_t size);
 
+/* `len` bytes at `dst` (may be `text`), with ASCII letters in lower case; no NUL is added. */
+void fk_text_lower(const char *text, size_t len, char *dst);
+
 /*
  * Whether these bytes are a host name as a TLS client sends it (RFC 6066 section 3): labels of 1 to
  * 63 letters, digits, '-' and '_', parted by single dots, at most FK_HOST_MAX bytes, no final dot.

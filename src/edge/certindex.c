@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/map.h"
+#include "base/text.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -120,8 +121,8 @@ size_t fk_certindex_find(const struct fk_certindex *index, const char *title, co
     char text[FK_HOST_MAX + 1] = "";
     size_t count = 0, len = strlen(name);
 
-    for (size_t i = 0; len <= FK_HOST_MAX && i < len; i++)
-        text[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+    if (len <= FK_HOST_MAX)
+        fk_text_lower(name, len, text);
     for (size_t i = 0; index != NULL && i < TYPES; i++) {
         const struct fk_listed *listed = fk_map_find(&index->keys[i], title, strlen(title));
 

@@ -58,9 +58,7 @@ static int add_name(struct fk_listed *listed, size_t room, const ASN1_STRING *na
         return FK_OK;
     if ((copy = strndup(text, len)) == NULL)
         return FK_ERR_NOMEM;
-    for (char *c = copy; *c != '\0'; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
+    fk_text_lower(copy, len, copy);
     listed->names[listed->n_names++] = copy;
     return FK_OK;
 }

@@ -176,7 +176,17 @@ static void host_names_match_without_case_and_with_one_star(void **state)
         assert_int_equal(fk_text_host_matches(rows[i].pattern, rows[i].name), rows[i].matches);
 }
 
-UNIT_MAIN(cmocka_unit_test(numbers_are_digits_and_nothing_else),
+static void lower_case_of_letters_only(void **state)
+{
+    char text[] = "AZaz@[`{09-.\xc3\x84X";
+
+    (void)state;
+    fk_text_lower(text, sizeof text - 2, text); /* all but the last */
+    assert_string_equal(text, "azaz@[`{09-.\xc3\x84X");
+}
+
+UNIT_MAIN(cmocka_unit_test(lower_case_of_letters_only),
+          cmocka_unit_test(numbers_are_digits_and_nothing_else),
           cmocka_unit_test(sizes_have_units_of_1024), cmocka_unit_test(durations_need_a_unit),
           cmocka_unit_test(rates_are_rounded_and_never_to_nothing),
           cmocka_unit_test(hexadecimal_goes_both_ways),
