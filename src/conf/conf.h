@@ -126,6 +126,9 @@ void fk_conf_free(struct fk_conf *conf);
 /* The root block's struct; its strings live as long as `conf`. */
 void *fk_conf_root(struct fk_conf *conf);
 
+/* A check had no memory: whether the configuration is good is not known. */
+void fk_conf_no_memory(struct fk_conf *conf);
+
 /* Add an error found by a later check ("FILE:LINE: text", "FILE: text" without a line). */
 __attribute__((format(printf, 3, 4))) void fk_conf_complain(struct fk_conf *conf,
                                                             const struct fk_conf_where *where,

@@ -184,6 +184,11 @@ void fk_conf_complain(struct fk_conf *conf, const struct fk_conf_where *where, c
     va_end(args);
 }
 
+void fk_conf_no_memory(struct fk_conf *conf)
+{
+    conf->nomem = true;
+}
+
 size_t fk_conf_error_count(const struct fk_conf *conf)
 {
     return conf->n_errors + (conf->nomem ? 1 : 0);

@@ -260,32 +260,6 @@ static const struct fk_conf_kind *const root_kids[] = {
     &tickets_kind,        &limits_kind,  &admin_kind,     NULL,
 };
 
-/* Whether it is known which names a site has. */
-static bool has_names(const struct fk_conf_block *site)
-{
-    const struct fk_conf_list *names = &((const struct fk_edge_site *)(const void *)site)->names;
-
-    return !fk_conf_is_bad(site, "names") && (names->count > 0 || !fk_conf_is_bad(site, NULL));
-}
-
-/* A DNS name means one site: the same name in two sites is a mistake. */
-static void check_names(const struct fk_edge_conf *root, struct fk_conf *conf)
-{
-    for (struct fk_conf_block *a = root->sites; a != NULL; a = a->next) {
-        for (struct fk_conf_block *b = a->next; b != NULL; b = b->next) {
-            const char *name = NULL;
-
-            if (has_names(a) && has_names(b))
-                name = fk_edge_site_clash((const void *)a, (const void *)b);
-            if (name != NULL)
-                fk_conf_complain(conf, &b->where,
-                                 "site \"%s\": the name \"%s\" is also site \"%s\"'s; "
-                                 "give it to one of them",
-                                 b->title, name, a->title);
-        }
-    }
-}
-
 static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     const struct fk_edge_site *first = NULL;
@@ -364,7 +338,7 @@ static void check_root(void *block, struct fk_conf *conf)
     if (root->sites == NULL && !fk_conf_is_bad(&root->block, "site"))
         fk_conf_complain(conf, &root->block.where,
                          "no site block; write site \"NAME\" { origin = ... }");
-    check_names(root, conf);
+    fk_edge_check_names(root, conf);
     check_default(root, conf);
     check_keyservers(root, conf);
     check_addresses(root, conf);

@@ -132,10 +132,11 @@ static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_c
     return (const struct fk_edge_limits *)(const void *)conf->limits;
 }
 
-/* The server names of a site (its title when it has no names), and one that two sites share. */
+/* The server names of a site: its title when it has no names. */
 size_t fk_edge_site_names(const struct fk_edge_site *site);
 const char *fk_edge_site_name(const struct fk_edge_site *site, size_t i);
-const char *fk_edge_site_clash(const struct fk_edge_site *a, const struct fk_edge_site *b);
+/* A DNS name means one site: that the same stands in two is complained of. */
+void fk_edge_check_names(const struct fk_edge_conf *root, struct fk_conf *conf);
 
 /* The block called `title` in a list of one kind, or NULL. */
 struct fk_conf_block *fk_edge_find(struct fk_conf_block *list, const char *title);

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define OPT(type, member) offsetof(struct type, member)
 
@@ -340,13 +339,4 @@ size_t fk_edge_site_names(const struct fk_edge_site *site)
 const char *fk_edge_site_name(const struct fk_edge_site *site, size_t i)
 {
     return site->names.count > 0 ? site->names.items[i] : site->block.title;
-}
-
-const char *fk_edge_site_clash(const struct fk_edge_site *a, const struct fk_edge_site *b)
-{
-    for (size_t i = 0; i < fk_edge_site_names(a); i++)
-        for (size_t j = 0; j < fk_edge_site_names(b); j++)
-            if (strcasecmp(fk_edge_site_name(a, i), fk_edge_site_name(b, j)) == 0)
-                return fk_edge_site_name(a, i);
-    return NULL;
 }
