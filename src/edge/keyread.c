@@ -2,6 +2,7 @@
 #include "edge/keyread.h"
 
 #include "base/err.h"
+#include "base/map.h"
 #include "loop/errand.h"
 #include "loop/sock.h"
 #include "signer/keyset.h"
@@ -22,6 +23,11 @@ struct key {
     EVP_PKEY *pkey;
 };
 
+struct keys {
+    struct key *last;
+    struct fk_map skis;
+};
+
 /* --- the reading process --- */
 
 static uint16_t permissions(const struct fk_edge_site *site)
@@ -31,17 +37,16 @@ static uint16_t permissions(const struct fk_edge_site *site)
 }
 
 /* The same key may serve several sites: it is kept once. Takes `pkey`. */
-static int keep(struct key **keys, const struct fk_edge_site *site,
+static int keep(struct keys *keys, const struct fk_edge_site *site,
                 const struct fk_key_public *public, EVP_PKEY *pkey)
 {
-    struct key *key;
+    struct key *key = fk_map_find(&keys->skis, public->ski, sizeof public->ski);
 
-    for (key = *keys; key != NULL; key = key->next)
-        if (memcmp(key->public.ski, public->ski, sizeof public->ski) == 0) {
-            key->public.permissions |= permissions(site);
-            EVP_PKEY_free(pkey);
-            return FK_OK;
-        }
+    if (key != NULL) {
+        key->public.permissions |= permissions(site);
+        EVP_PKEY_free(pkey);
+        return FK_OK;
+    }
     if ((key = calloc(1, sizeof *key)) == NULL) {
         EVP_PKEY_free(pkey);
         return FK_ERR_NOMEM;
@@ -50,13 +55,13 @@ static int keep(struct key **keys, const struct fk_edge_site *site,
     key->public.permissions = permissions(site);
     snprintf(key->public.name, sizeof key->public.name, "%s", site->block.title);
     key->pkey = pkey;
-    key->next = *keys;
-    *keys = key;
-    return FK_OK;
+    key->next = keys->last;
+    keys->last = key;
+    return fk_map_add(&keys->skis, key->public.ski, sizeof key->public.ski, key, NULL);
 }
 
 static int read_file(struct fk_bundle *bundle, const struct fk_edge_site *site, const char *path,
-                     struct key **keys, uint8_t ret_ski[20])
+                     struct keys *keys, uint8_t ret_ski[20])
 {
     struct fk_key_public public = {0};
     EVP_PKEY *pkey;
@@ -125,7 +130,7 @@ static int send_bundle(int sock, const struct key *keys)
 static int read_all(const struct fk_edge_conf *conf, int sock)
 {
     struct fk_bundle *bundle;
-    struct key *keys = NULL;
+    struct keys keys = {.last = NULL};
     bool ok = true;
     int err = fk_bundle_new(&bundle);
 
@@ -142,7 +147,7 @@ static int read_all(const struct fk_edge_conf *conf, int sock)
     }
     if (err != FK_OK || !ok)
         return err;
-    return send_bundle(sock, keys);
+    return send_bundle(sock, keys.last);
 }
 
 /* --- the master --- */

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "edge/tlsctx.h"
 
 #include <stdlib.h>
@@ -20,7 +21,8 @@ struct name {
 struct fk_sites {
     const struct fk_edge_conf *conf;
     struct fk_site *fallback; /* default = on */
-    struct name *names;       /* open addressing; a power of two, at most half full */
+    struct fk_map titles;
+    struct name *names; /* open addressing; a power of two, at most half full */
     size_t mask;
     size_t count;
     struct fk_site items[];
@@ -135,6 +137,11 @@ int fk_sites_new(const struct fk_edge_conf *conf, struct fk_sites **ret)
     for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next) {
         struct fk_site *site = &sites->items[sites->count++];
 
+        if (fk_map_add(&sites->titles, b->title, strlen(b->title), site, NULL) != FK_OK) {
+            fk_sites_free(sites);
+            return FK_ERR_NOMEM;
+        }
+
         site->conf = (const void *)b;
         fk_list_init(&site->waiting);
         fk_list_init(&site->wanted);
@@ -156,6 +163,7 @@ void fk_sites_free(struct fk_sites *sites)
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }
+    fk_map_fini(&sites->titles);
     free(sites->names);
     free(sites);
 }
@@ -170,14 +178,6 @@ struct fk_site *fk_sites_at(struct fk_sites *sites, size_t i)
     return &sites->items[i];
 }
 
-static struct fk_site *titled(struct fk_sites *sites, const char *title)
-{
-    for (size_t i = 0; i < sites->count; i++)
-        if (strcmp(sites->items[i].conf->block.title, title) == 0)
-            return &sites->items[i];
-    return NULL;
-}
-
 /* The site that the listener's map has for the address that the client reached. */
 static struct fk_site *by_address(struct fk_sites *sites, const struct fk_edge_listen *listener,
                                   const struct fk_addr *reached)
@@ -189,7 +189,7 @@ static struct fk_site *by_address(struct fk_sites *sites, const struct fk_edge_l
     for (size_t i = 0; i < listener->addresses.count; i++)
         if (fk_edge_address_map(listener->addresses.items[i], ip, &ip_len, &name) == FK_OK &&
             ip_len == have_len && memcmp(ip, have, ip_len) == 0)
-            return titled(sites, name);
+            return fk_map_find(&sites->titles, name, strlen(name));
     return NULL;
 }
 
