@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "keyclient/keyclient.h"
 #include "keyclient/spread.h"
 #include "loop/dns.h"
@@ -127,6 +128,7 @@ struct fk_slot *fk_table_find(struct fk_table *table, uint32_t id);
 struct fk_keylist {
     struct fk_info_key *keys; /* each borrows from its own allocation, memory[i] */
     uint8_t **memory;
+    struct fk_map skis; /* what is listed */
     size_t n, size;
     size_t bytes;
     uint64_t generation;

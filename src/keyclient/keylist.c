@@ -14,6 +14,7 @@ void fk_keylist_clear(struct fk_keylist *list)
 {
     for (size_t i = 0; i < list->n; i++)
         free(list->memory[i]);
+    fk_map_fini(&list->skis);
     free(list->memory);
     free(list->keys);
     *list = (struct fk_keylist){0};
@@ -52,16 +53,20 @@ static int add_key(struct fk_keylist *list, const struct fk_info_key *key)
         return err;
     if (len > FK_KEYLIST_BYTES_MAX - list->bytes)
         return FK_ERR_LIMIT;
-    memory = malloc(len);
+    memory = malloc(sizeof key->ski + len);
     if (memory == NULL)
         return FK_ERR_NOMEM;
+    list->memory[list->n] = memory;
+    copy = &list->keys[list->n++];
+    memcpy(memory, key->ski, sizeof key->ski);
+    if ((err = fk_map_add(&list->skis, memory, sizeof key->ski, memory, NULL)) != FK_OK)
+        return err;
+    memory += sizeof key->ski;
     memcpy(memory, key->name.next, key->name.left);
     memcpy(memory + key->name.left, key->chain.next, key->chain.left);
-    copy = &list->keys[list->n];
     *copy = *key;
     fk_reader_init(&copy->name, memory, key->name.left);
     fk_reader_init(&copy->chain, memory + key->name.left, key->chain.left);
-    list->memory[list->n++] = memory;
     list->bytes += len;
     return FK_OK;
 }
@@ -99,8 +104,5 @@ bool fk_keylist_equal(const struct fk_keylist *a, const struct fk_keylist *b)
 
 bool fk_keylist_has(const struct fk_keylist *list, const uint8_t ski[FK_SKI_SIZE])
 {
-    for (size_t i = 0; list->complete && i < list->n; i++)
-        if (memcmp(list->keys[i].ski, ski, FK_SKI_SIZE) == 0)
-            return true;
-    return false;
+    return list->complete && fk_map_find(&list->skis, ski, FK_SKI_SIZE) != NULL;
 }
