@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "conf/users.h"
@@ -192,30 +193,46 @@ static int seal(struct fk_bundle *bundle, const char *path, bool frozen, bool ve
     return fk_bundle_seal(bundle, &load->bundle_fd);
 }
 
-static bool has_key(const struct fk_store *store, const char *pattern)
+/* All names of keys; those of a loaded store are in lower case. */
+static int collect_names(const struct fk_store *store, struct fk_map *ret)
 {
     const struct fk_index_key *key;
     int64_t not_after;
+    int err = FK_OK;
 
-    for (size_t i = 0; (key = fk_store_at(store, i, &not_after)) != NULL; i++)
-        for (size_t n = 0; n < key->n_names; n++)
-            if (fk_text_host_matches(pattern, key->names[n]))
-                return true;
-    return false;
+    for (size_t i = 0; err == FK_OK && (key = fk_store_at(store, i, &not_after)) != NULL; i++)
+        for (size_t n = 0; err == FK_OK && n < key->n_names; n++)
+            err = fk_map_add(ret, key->names[n], strlen(key->names[n]), key->names[n], NULL);
+    return err;
+}
+
+static bool has_key(const struct fk_map *names, const char *name)
+{
+    char text[FK_HOST_MAX + 1];
+    size_t len = strlen(name);
+
+    if (len > FK_HOST_MAX)
+        return false;
+    fk_text_lower(name, len, text);
+    return fk_map_find(names, text, len) != NULL;
 }
 
 /* No error: the key may be on its way. But a name that is misspelt is seen here, or by clients. */
 static void warn_of_no_keys(const struct fk_keyd_load *load)
 {
-    for (const struct fk_conf_block *b = load->conf->edges; b != NULL; b = b->next) {
+    struct fk_map names = {.count = 0};
+    int err = collect_names(load->store, &names);
+
+    for (const struct fk_conf_block *b = load->conf->edges; err == FK_OK && b != NULL;
+         b = b->next) {
         const struct fk_keyd_edge_conf *edge = (const void *)b;
 
         for (size_t i = 0; i < edge->keys.count; i++)
-            if (strchr(edge->keys.items[i], '*') == NULL &&
-                !has_key(load->store, edge->keys.items[i]))
+            if (strchr(edge->keys.items[i], '*') == NULL && !has_key(&names, edge->keys.items[i]))
                 fk_log(FK_LOG_WARN, "edge may use a key that is not there",
                        fk_str("edge", b->title), fk_str("key", edge->keys.items[i]));
     }
+    fk_map_fini(&names);
 }
 
 int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,

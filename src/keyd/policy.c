@@ -5,6 +5,8 @@
 #include "keyd/policy.h"
 
 #include "base/err.h"
+#include "base/limits.h"
+#include "base/map.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -16,30 +18,83 @@ struct fk_policy {
     size_t n_edges;
 };
 
-static bool key_matches(const struct fk_conf_list *patterns, const struct fk_index_key *key)
+/* --- keys of an edge --- */
+
+/* What it may use, to be found by a key's name: edges may list each of ten thousand keys. */
+struct patterns {
+    struct fk_map map; /* in lower case */
+    char *memory;
+    bool all; /* "*" */
+};
+
+static void fini_patterns(struct patterns *patterns)
 {
-    for (size_t p = 0; p < patterns->count; p++) {
-        if (strcmp(patterns->items[p], "*") == 0)
-            return true;
-        for (size_t n = 0; n < key->n_names; n++)
-            if (fk_text_host_matches(patterns->items[p], key->names[n]))
-                return true;
+    fk_map_fini(&patterns->map);
+    free(patterns->memory);
+}
+
+static int init_patterns(struct patterns *patterns, const struct fk_conf_list *list)
+{
+    size_t bytes = 1;
+    char *text;
+    int err = FK_OK;
+
+    for (size_t p = 0; p < list->count; p++)
+        bytes += strlen(list->items[p]);
+    if ((patterns->memory = text = malloc(bytes)) == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t p = 0; err == FK_OK && p < list->count; p++) {
+        size_t len = strlen(list->items[p]);
+
+        fk_text_lower(list->items[p], len, text);
+        err = fk_map_add(&patterns->map, text, len, text, NULL);
+        text += len;
     }
-    return false;
+    patterns->all = fk_map_find(&patterns->map, "*", 1) != NULL;
+    return err;
+}
+
+/* As fk_text_host_matches() with each of them; an index's names are in lower case. */
+static bool name_matches(const struct patterns *patterns, const char *name)
+{
+    char wild[FK_HOST_MAX + 2] = "*";
+    const char *dot = strchr(name, '.');
+    size_t len;
+
+    if (fk_map_find(&patterns->map, name, strlen(name)) != NULL)
+        return true;
+    if (dot == NULL || dot == name || (len = strlen(dot)) > FK_HOST_MAX)
+        return false;
+    memcpy(wild + 1, dot, len);
+    return fk_map_find(&patterns->map, wild, 1 + len) != NULL;
+}
+
+static bool key_matches(const struct patterns *patterns, const struct fk_index_key *key)
+{
+    for (size_t n = 0; !patterns->all && n < key->n_names; n++)
+        if (name_matches(patterns, key->names[n]))
+            return true;
+    return patterns->all;
 }
 
 static int mark_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
                      struct fk_policy_edge *edge)
 {
+    struct patterns patterns = {.all = false};
     size_t count = fk_index_count(index);
+    int err;
 
     if ((edge->keys = calloc(count / 8 + 1, 1)) == NULL)
         return FK_ERR_NOMEM;
-    for (size_t i = 0; i < count; i++)
-        if (key_matches(&conf->keys, fk_index_at(index, i)))
+    err = init_patterns(&patterns, &conf->keys);
+    for (size_t i = 0; err == FK_OK && i < count; i++)
+        if (key_matches(&patterns, fk_index_at(index, i)))
             edge->keys[i / 8] |= (uint8_t)(1U << (i % 8));
-    return FK_OK;
+    fini_patterns(&patterns);
+    return err;
 }
+
+/* --- all of an edge --- */
 
 static int load_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
                      struct fk_quota *quota, struct fk_policy_edge *edge)

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/map.h"
 #include "base/secret.h"
 #include "conf/exposed.h"
 #include "keyd/store_priv.h"
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 struct fk_store {
-    struct fk_store_key *keys;
+    struct fk_store_key **keys; /* each stays where it is: the tables of a load borrow from them */
     size_t n_keys, cap;
     int keys_fd;
     uint8_t *index;
@@ -35,6 +36,7 @@ struct fk_store {
 struct load {
     struct fk_store *store;
     struct fk_keyset_builder *builder;
+    struct fk_map names, skis; /* of the store's keys; names without those retired */
     bool no_passphrase; /* that of the present directory is not known, which was complained of */
     struct fk_store_report report;
 };
@@ -126,42 +128,66 @@ static const char *key_trouble(int err)
     }
 }
 
-/* Room for one more key; NULL when there is none. */
+/* One more key; NULL when there is no room. */
 static struct fk_store_key *append(struct fk_store *store)
 {
-    struct fk_store_key *keys;
+    struct fk_store_key **keys, *key;
     size_t cap;
 
     if (store->n_keys == store->cap) {
         cap = store->cap == 0 ? 16 : 2 * store->cap;
-        if (cap > FK_KEYD_KEYS_MAX || (keys = realloc(store->keys, cap * sizeof *keys)) == NULL)
+        if (cap > FK_KEYD_KEYS_MAX ||
+            (keys = realloc(store->keys, cap * sizeof(struct fk_store_key *))) == NULL)
             return NULL;
         store->keys = keys;
         store->cap = cap;
     }
-    store->keys[store->n_keys] = (struct fk_store_key){.not_after = 0};
-    return &store->keys[store->n_keys++];
+    if ((key = calloc(1, sizeof *key)) == NULL)
+        return NULL;
+    store->keys[store->n_keys++] = key;
+    return key;
+}
+
+static struct fk_store_key *find_name(const struct load *load, const char *name)
+{
+    return fk_map_find(&load->names, name, strlen(name));
+}
+
+static struct fk_store_key *find_ski(const struct load *load, const uint8_t ski[20])
+{
+    return fk_map_find(&load->skis, ski, 20);
+}
+
+static int note_name(struct load *load, struct fk_store_key *key)
+{
+    const char *name = key->index.public.name;
+
+    return fk_map_add(&load->names, name, strlen(name), key, NULL);
+}
+
+static int note_ski(struct load *load, struct fk_store_key *key)
+{
+    const struct fk_key_public *public = &key->index.public;
+
+    return fk_map_add(&load->skis, public->ski, sizeof public->ski, key, NULL);
 }
 
 /* A second file with the same key or the same name would make the answer depend on order. */
 static bool is_taken(struct load *load, const char *path, const struct fk_store_key *key)
 {
+    const struct fk_store_key *other = find_ski(load, key->index.public.ski);
     char what[256];
 
-    for (size_t i = 0; i + 1 < load->store->n_keys; i++) {
-        const struct fk_key_public *other = &load->store->keys[i].index.public;
-
-        if (memcmp(other->ski, key->index.public.ski, sizeof other->ski) == 0) /* public */
-            (void)snprintf(what, sizeof what, "the same key as %s.key; remove one", other->name);
-        else if (strcmp(other->name, key->index.public.name) == 0)
-            (void)snprintf(what, sizeof what,
-                           "another directory has a key of the same name; rename one");
-        else
-            continue;
-        fk_store_say(&load->report, path, what);
-        return true;
-    }
-    return false;
+    if (other != NULL)
+        (void)snprintf(what, sizeof what, "the same key as %s.key; remove one",
+                       other->index.public.name);
+    else if (find_name(load, key->index.public.name) != NULL)
+        (void)snprintf(what, sizeof what,
+                       "another directory has a key of the same name; rename one");
+    else
+        return false;
+    fk_store_say(&load->report, path, what);
+    return true;
 }
 
 /* The key's name: its file's name without directory and ".key". */
@@ -202,7 +228,8 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         else
             fk_store_say(&load->report, path, key_trouble(err));
         /* What lies beside it can be wrong, too. */
-        err = fk_store_read_beside(path, NULL, key, &load->report);
+        if ((err = fk_store_read_beside(path, NULL, key, &load->report)) == FK_OK)
+            err = note_name(load, key);
         goto out;
     }
     memcpy(public.name, key->index.public.name, sizeof public.name);
@@ -211,6 +238,8 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         goto out;
     if (load->report.count == complaints && !is_taken(load, path, key))
         err = fk_keyset_builder_add(load->builder, &key->index.public, pkey);
+    if (err == FK_OK && (err = note_name(load, key)) == FK_OK)
+        err = note_ski(load, key);
 out:
     EVP_PKEY_free(pkey);
     return err;
@@ -281,22 +310,6 @@ out:
     return err;
 }
 
-static const struct fk_store_key *find_name(const struct fk_store *store, const char *name)
-{
-    for (size_t i = 0; i < store->n_keys; i++)
-        if (!store->keys[i].index.retired && strcmp(store->keys[i].index.public.name, name) == 0)
-            return &store->keys[i];
-    return NULL;
-}
-
-static bool has_ski(const struct fk_store *store, const uint8_t ski[20])
-{
-    for (size_t i = 0; i < store->n_keys; i++)
-        if (memcmp(store->keys[i].index.public.ski, ski, 20) == 0) /* public */
-            return true;
-    return false;
-}
-
 /*
  * Carry one replaced key over. Its rights are those of its successor's policy, too: a policy that
  * was tightened together with the key holds for both.
@@ -304,8 +317,9 @@ static bool has_ski(const struct fk_store *store, const uint8_t ski[20])
 static int retire_key(struct load *load, const struct fk_store_key *old, uint64_t until_us,
                       const struct fk_keyset_entry *entry)
 {
-    uint16_t permissions = find_name(load->store, old->index.public.name)->index.public.permissions;
+    uint16_t permissions = find_name(load, old->index.public.name)->index.public.permissions;
     struct fk_store_key *key = append(load->store);
+    int err;
 
     if (key == NULL)
         return FK_ERR_NOMEM;
@@ -315,6 +329,8 @@ static int retire_key(struct load *load, const struct fk_store_key *old, uint64_
     key->index.public = old->index.public;
     key->index.public.permissions &= permissions;
     memcpy(key->index.cert_hash, old->index.cert_hash, sizeof key->index.cert_hash);
+    if ((err = note_ski(load, key)) != FK_OK)
+        return err;
     return fk_keyset_builder_add(load->builder, &key->index.public, entry->pkey);
 }
 
@@ -326,11 +342,11 @@ static int retire_replaced(struct load *load, const struct fk_store *previous, u
     int err = FK_OK;
 
     for (size_t i = 0; err == FK_OK && i < previous->n_keys; i++) {
-        const struct fk_store_key *old = &previous->keys[i];
+        const struct fk_store_key *old = previous->keys[i];
 
         until = old->index.retired ? old->retired_until_us : now + retire_us;
-        if (until <= now || find_name(load->store, old->index.public.name) == NULL ||
-            has_ski(load->store, old->index.public.ski))
+        if (until <= now || find_name(load, old->index.public.name) == NULL ||
+            find_ski(load, old->index.public.ski) != NULL)
             continue;
         if (keyset == NULL && (err = fk_keyset_open(previous->keys_fd, &keyset)) != FK_OK)
             break;
@@ -343,13 +359,13 @@ static int retire_replaced(struct load *load, const struct fk_store *previous, u
 
 /* A retired key belongs to who may use its successor: it carries the successor's names for the
  * policy, behind all keys in service, so that a look-up by name never meets it first. */
-static int name_retired(struct fk_store *store)
+static int name_retired(const struct load *load)
 {
-    for (size_t i = 0; i < store->n_keys; i++) {
-        struct fk_store_key *key = &store->keys[i];
+    for (size_t i = 0; i < load->store->n_keys; i++) {
+        struct fk_store_key *key = load->store->keys[i];
         const struct fk_store_key *successor;
 
-        if (!key->index.retired || (successor = find_name(store, key->index.public.name)) == NULL)
+        if (!key->index.retired || (successor = find_name(load, key->index.public.name)) == NULL)
             continue;
         if (fk_store_copy_names(&key->index, &successor->index) != FK_OK)
             return FK_ERR_NOMEM;
@@ -365,7 +381,7 @@ static int encode_index(struct fk_store *store)
     if (keys == NULL)
         return FK_ERR_NOMEM;
     for (size_t i = 0; i < store->n_keys; i++)
-        keys[i] = store->keys[i].index; /* borrowed */
+        keys[i] = store->keys[i]->index; /* borrowed */
     err = fk_index_encode(keys, store->n_keys, &store->index, &store->index_len);
     free(keys);
     return err;
@@ -378,7 +394,7 @@ static int finish(struct load *load, const uint8_t *audit_secret, const struct f
 
     if (previous != NULL && (err = retire_replaced(load, previous, retire_us)) != FK_OK)
         return err;
-    if ((err = name_retired(load->store)) != FK_OK)
+    if ((err = name_retired(load)) != FK_OK)
         return err;
     if (audit_secret != NULL &&
         (err = fk_keyset_builder_audit(load->builder, audit_secret)) != FK_OK)
@@ -412,6 +428,8 @@ int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
     *ret = load.store;
     load.store = NULL; /* moved */
 out:
+    fk_map_fini(&load.names);
+    fk_map_fini(&load.skis);
     fk_keyset_builder_free(load.builder);
     fk_store_free(load.store);
     return err;
@@ -421,8 +439,11 @@ void fk_store_free(struct fk_store *store)
 {
     if (store == NULL)
         return;
-    for (size_t i = 0; store->view == NULL && i < store->n_keys; i++)
-        fk_index_key_fini(&store->keys[i].index);
+    for (size_t i = 0; i < store->n_keys; i++) {
+        if (store->view == NULL)
+            fk_index_key_fini(&store->keys[i]->index);
+        free(store->keys[i]);
+    }
     fk_index_free(store->view);
     free(store->keys);
     free(store->index);
@@ -444,13 +465,14 @@ int fk_store_from_index(const uint8_t *index, size_t len, struct fk_store **ret)
     store->index_len = len;
     if ((err = fk_index_load(index, len, &store->view)) != FK_OK)
         goto out;
-    store->n_keys = fk_index_count(store->view);
-    if ((store->keys = calloc(store->n_keys + 1, sizeof *store->keys)) == NULL) {
+    for (size_t i = 0; i < fk_index_count(store->view); i++) {
+        struct fk_store_key *key = append(store);
+
         err = FK_ERR_NOMEM;
-        goto out;
+        if (key == NULL)
+            goto out;
+        key->index = *fk_index_at(store->view, i);
     }
-    for (size_t i = 0; i < store->n_keys; i++)
-        store->keys[i].index = *fk_index_at(store->view, i);
     *ret = store;
     store = NULL; /* moved */
     err = FK_OK;
@@ -466,7 +488,7 @@ void fk_store_take_keys(struct fk_store *store, int keys_fd)
 
 struct fk_store_key *fk_store_key(const struct fk_store *store, size_t i)
 {
-    return &store->keys[i];
+    return store->keys[i];
 }
 
 int fk_store_keys_fd(const struct fk_store *store)
@@ -485,8 +507,8 @@ const struct fk_index_key *fk_store_at(const struct fk_store *store, size_t i,
 {
     if (i >= store->n_keys)
         return NULL;
-    *ret_not_after = store->keys[i].not_after;
-    return &store->keys[i].index;
+    *ret_not_after = store->keys[i]->not_after;
+    return &store->keys[i]->index;
 }
 
 size_t fk_store_count(const struct fk_store *store)
@@ -499,7 +521,7 @@ uint64_t fk_store_next_retirement(const struct fk_store *store)
     uint64_t first = 0;
 
     for (size_t i = 0; i < store->n_keys; i++) {
-        const struct fk_store_key *key = &store->keys[i];
+        const struct fk_store_key *key = store->keys[i];
 
         if (key->index.retired && (first == 0 || key->retired_until_us < first))
             first = key->retired_until_us;
