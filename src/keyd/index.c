@@ -217,14 +217,25 @@ static int read_key(struct fk_reader *in, struct fk_index_key *key)
     return FK_OK;
 }
 
+static bool is_named(const struct slot *slot, uint32_t hash, enum fk_index_kind kind,
+                     const void *data, size_t len)
+{
+    return slot->hash == hash && slot->kind == (uint8_t)kind && slot->len == len &&
+           memcmp(slot->data, data, len) == 0; /* public data */
+}
+
+/* Of keys of one type with the same name only the first is ever found, and needed: thousands may
+ * share a name. */
 static void insert(struct fk_index *index, enum fk_index_kind kind, const void *data, size_t len,
                    size_t key)
 {
     uint32_t hash = hash_bytes(kind, data, len);
     size_t at = hash & index->mask;
 
-    while (index->slots[at].data != NULL)
-        at = (at + 1) & index->mask;
+    for (; index->slots[at].data != NULL; at = (at + 1) & index->mask)
+        if (is_named(&index->slots[at], hash, kind, data, len) &&
+            index->keys[index->slots[at].key].public.type == index->keys[key].public.type)
+            return;
     index->slots[at] = (struct slot){
         .data = data,
         .hash = hash,
@@ -330,8 +341,7 @@ static const struct fk_index_key *find_exact(const struct fk_index *index, enum 
 
         if (slot->data == NULL)
             return NULL;
-        if (slot->hash != hash || slot->kind != (uint8_t)kind || slot->len != len ||
-            memcmp(slot->data, data, len) != 0) /* public data */
+        if (!is_named(slot, hash, kind, data, len))
             continue;
         key = &index->keys[slot->key];
         if ((types & (1U << key->public.type)) != 0)
