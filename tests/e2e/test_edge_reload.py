@@ -163,4 +163,5 @@ def test_a_start_that_workers_refuse_ends(daemons, folder, pki, origin, site_aut
     again = Daemon("prlimit", f"--as={limit}", FARKEY, "edge", "-c", edge.conf, log=folder / "again.log")
     daemons.append(again)
     assert again.process.wait(20) == 1
-    assert re.search(r'edge cannot start.*why="site .*s\d+\.example.*: ', again.log()), again.log()[-3000:]
+    # Where it ran out is chance: within a site, which is then named, or between two.
+    assert re.search(r'edge cannot start.*why="(site .*s\d+\.example.*: |out of memory")', again.log()), again.log()[-3000:]
