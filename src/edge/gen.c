@@ -137,7 +137,7 @@ bool fk_gen_complete(const struct fk_gen *gen)
 
 /* --- a generation --- */
 
-static int make_site(struct fk_gen *gen, size_t index, struct fk_why *why)
+static int make_site(struct fk_gen *gen, size_t index)
 {
     struct fk_site *site = fk_sites_at(gen->sites, index);
     int err;
@@ -152,13 +152,12 @@ static int make_site(struct fk_gen *gen, size_t index, struct fk_why *why)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
         return err;
-    if (!fk_site_from_server(site))
-        return install_files(gen, site, why);
-    gen->without++;
+    if (fk_site_from_server(site))
+        gen->without++;
     return FK_OK;
 }
 
-static int make_sites(struct fk_gen *gen, struct fk_why *why)
+static int make_sites(struct fk_gen *gen)
 {
     size_t count;
     int err;
@@ -169,7 +168,7 @@ static int make_sites(struct fk_gen *gen, struct fk_why *why)
     if ((gen->pools = calloc(count, sizeof *gen->pools)) == NULL)
         return FK_ERR_NOMEM;
     for (size_t i = 0; i < count; i++)
-        if ((err = make_site(gen, i, why)) != FK_OK)
+        if ((err = make_site(gen, i)) != FK_OK)
             return err;
     return FK_OK;
 }
@@ -224,7 +223,7 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     gen->base = base;
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
-        (err = make_keys(gen, old, why)) == FK_OK && (err = make_sites(gen, why)) == FK_OK)
+        (err = make_keys(gen, old, why)) == FK_OK && (err = make_sites(gen)) == FK_OK)
         err = make_renew(gen);
     if (err != FK_OK) {
         fk_gen_unref(gen);
@@ -232,6 +231,22 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     }
     *ret = gen;
     return FK_OK;
+}
+
+int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why)
+{
+    size_t count = fk_sites_count(gen->sites);
+    unsigned spent = 0;
+    int err = FK_OK;
+
+    while (err == FK_OK && gen->built < count && (all || spent < FK_EDGE_RENEW_TURN)) {
+        struct fk_site *site = fk_sites_at(gen->sites, gen->built++);
+
+        spent += fk_site_from_server(site) ? 1 : FK_EDGE_RENEW_HEAVY;
+        if (!fk_site_from_server(site))
+            err = install_files(gen, site, why);
+    }
+    return err == FK_OK && gen->built < count ? FK_ERR_AGAIN : err;
 }
 
 struct fk_gen *fk_gen_ref(struct fk_gen *gen)

@@ -50,6 +50,7 @@ struct fk_gen {
     struct fk_keypool **pools;  /* one a site, NULL for mode local */
     struct fk_renew *renew;     /* NULL: no key servers */
     size_t without;             /* sites that have no certificate yet */
+    size_t built;               /* sites that fk_gen_build() has looked at */
 };
 
 /* What the master says about a generation. */
@@ -60,11 +61,17 @@ struct fk_gen_source {
 };
 
 /*
- * Build a generation from a sealed bundle. `old` (NULL: none) gives its channels when it names the
- * same key servers. `why` tells what was wrong.
+ * A generation from a sealed bundle, to be built. `old` (NULL: none) gives its channels when it
+ * names the same key servers. `why` tells what was wrong.
  */
 int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *source,
                const struct fk_gen *old, struct fk_why *why, struct fk_gen **ret);
+
+/*
+ * Give the next sites their certificates from files: as many as one turn of the loop has time for,
+ * or all. FK_ERR_AGAIN: there are more; FK_OK: all sites have them. Other errors: it is of no use.
+ */
+int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why);
 
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);

@@ -25,7 +25,9 @@ struct worker {
     /* What is served, and what GO will make so. */
     struct fk_gen *gen, *next;
     struct fk_listeners *listeners, *next_listeners;
-    bool started; /* the sandbox is entered */
+    struct fk_defer build; /* of `next`, a little in each turn: clients go on */
+    enum { NOT_BUILT, ASKED, BUILT } next_state; /* ASKED: PREPARED is waited for */
+    bool started;                                /* the sandbox is entered */
     bool draining;
     bool told; /* READY was sent for `gen` */
     struct fk_timer drain;
@@ -105,8 +107,10 @@ static void drop_next(struct worker *worker)
 {
     fk_listeners_free(worker->next_listeners);
     worker->next_listeners = NULL;
+    fk_defer_stop(&worker->build);
     fk_gen_unref(worker->next);
     worker->next = NULL;
+    worker->next_state = NOT_BUILT;
 }
 
 static void refuse(struct worker *worker, uint32_t generation, int err, const struct fk_why *why)
@@ -131,6 +135,38 @@ static void take_config(struct worker *worker, const struct fk_procmsg *msg)
         err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
     if (err != FK_OK)
         refuse(worker, msg->arg, err, &why);
+    else
+        fk_defer_start(&worker->build);
+}
+
+static void tell_prepared(struct worker *worker)
+{
+    fk_log(FK_LOG_DEBUG, "configuration built", fk_uint("generation", worker->next->number));
+    tell(worker, FK_PROC_PREPARED, worker->next->number, "");
+}
+
+/* Go on building the next generation, or build all of it. */
+static void build(struct worker *worker, bool all)
+{
+    struct fk_why why = {""};
+    int err = fk_gen_build(worker->next, all, &why);
+
+    if (err == FK_ERR_AGAIN) {
+        fk_defer_start(&worker->build);
+        return;
+    }
+    if (err != FK_OK) {
+        refuse(worker, worker->next->number, err, &why);
+        return;
+    }
+    if (worker->next_state == ASKED)
+        tell_prepared(worker);
+    worker->next_state = BUILT;
+}
+
+static void on_build(struct fk_defer *defer)
+{
+    build(fk_container(defer, struct worker, build), false);
 }
 
 static void on_certificate(void *arg, struct fk_gen *gen, struct fk_site *site)
@@ -156,8 +192,12 @@ static void apply(struct worker *worker)
 {
     struct fk_gen *old = worker->gen;
 
+    if (worker->next != NULL && worker->next_state != BUILT)
+        build(worker, true); /* a new process: nobody is served yet */
     if (worker->next == NULL)
         return;
+    fk_defer_stop(&worker->build);
+    worker->next_state = NOT_BUILT;
     if (worker->listeners != NULL) {
         fk_listeners_free(worker->listeners); /* the master and `next_listeners` have the sockets */
     }
@@ -229,13 +269,15 @@ static int take_listener(struct worker *worker, struct fk_procmsg *msg)
     return FK_OK;
 }
 
-/* All of a configuration is here. One that was refused has been answered. */
+/* All of a configuration is here; answered when it is built. One that was refused has been. */
 static void prepared(struct worker *worker, uint32_t generation)
 {
     if (worker->next == NULL || worker->next->number != generation)
         return;
-    fk_log(FK_LOG_DEBUG, "configuration built", fk_uint("generation", generation));
-    tell(worker, FK_PROC_PREPARED, generation, "");
+    if (worker->next_state == BUILT)
+        tell_prepared(worker);
+    else
+        worker->next_state = ASKED;
 }
 
 static int take_tickets(struct worker *worker, struct fk_procmsg *msg)
@@ -333,8 +375,10 @@ static int init_base(struct worker *worker)
         return FK_ERR_NOMEM;
     base->on_certificate = on_certificate;
     base->arg = worker;
-    if ((err = fk_loop_new(&base->loop)) != FK_OK ||
-        (err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
+    if ((err = fk_loop_new(&base->loop)) != FK_OK)
+        return err;
+    fk_defer_init(&worker->build, base->loop, on_build); /* fini() stops it, come what may */
+    if ((err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
         (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
         return err;

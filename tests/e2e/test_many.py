@@ -109,3 +109,13 @@ def test_certificates_from_files(folder, authority, site_authority, origin, daem
     start(pair, daemons)
     for name in (NAMES[0], NAMES[COUNT // 2], NAMES[-1]):
         assert "hello from the origin" in pair.get(name)[1]
+
+    # While the next generation is built the present one serves.
+    generation, asked, slowest = pair.status("edge")["generation"], 0, 0
+    pair.edge.signal(1)
+    while pair.status("edge")["generation"] == generation:
+        begin = time.monotonic()
+        assert "hello from the origin" in pair.get(NAMES[-1])[1]
+        slowest, asked = max(slowest, time.monotonic() - begin), asked + 1
+    print(f"slowest of {asked} requests meanwhile: {slowest:.3f} s")
+    assert "hung" not in pair.edge.log()

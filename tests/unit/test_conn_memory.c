@@ -155,7 +155,8 @@ static int setup(void **state)
     make_signer(w, key);
     make_origin(w, origin);
     source.bundle_fd = w->bundle = seal_bundle(origin, key);
-    if (fk_gen_new(&w->base, &source, NULL, &why, &w->gen) != FK_OK)
+    if (fk_gen_new(&w->base, &source, NULL, &why, &w->gen) != FK_OK ||
+        fk_gen_build(w->gen, true, &why) != FK_OK)
         fail_msg("%s", why.text);
     assert_non_null(w->client_ctx = SSL_CTX_new(TLS_client_method()));
     fk_timer_start(&w->guard, 60 * 1000000);
@@ -405,8 +406,10 @@ static void a_generation_without_memory_is_not_made(void **state)
 
         failmalloc_arm(++n);
         err = fk_gen_new(&w->base, &source, w->gen, &why, &gen);
-        fired = failmalloc_disarm();
         assert_true((err == FK_OK) == (gen != NULL));
+        if (err == FK_OK)
+            err = fk_gen_build(gen, true, &why);
+        fired = failmalloc_disarm();
         assert_true(fired || err == FK_OK);
         if (err != FK_OK && err != FK_ERR_CRYPTO) /* rkey.h: a remote key cannot be made */
             assert_err(err, FK_ERR_NOMEM);
