@@ -220,6 +220,7 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
         return FK_ERR_NOMEM;
     gen->refs = 1;
     gen->number = source->number;
+    gen->keys_number = source->keys;
     gen->base = base;
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&

@@ -45,6 +45,7 @@ struct fk_gen {
     const struct fk_edge_limits *limits;
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;
+    uint32_t keys_number;       /* generation of this host's keys */
     struct fk_localpool *local; /* signers of this host, for mode local */
     struct fk_keys *keys;       /* key servers; NULL: none */
     struct fk_keypool **pools;  /* one a site, NULL for mode local */

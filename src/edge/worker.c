@@ -27,7 +27,8 @@ struct worker {
     struct fk_listeners *listeners, *next_listeners;
     struct fk_defer build; /* of `next`, a little in each turn: clients go on */
     enum { NOT_BUILT, ASKED, BUILT } next_state; /* ASKED: PREPARED is waited for */
-    bool started;                                /* the sandbox is entered */
+    uint32_t lost_keys; /* generation of keys that there was no memory for; 0: none */
+    bool started;       /* the sandbox is entered */
     bool draining;
     bool told; /* READY was sent for `gen` */
     struct fk_timer drain;
@@ -129,8 +130,11 @@ static void take_config(struct worker *worker, const struct fk_procmsg *msg)
     drop_next(worker);
     if (msg->len == sizeof source.keys) {
         memcpy(&source.keys, msg->data, sizeof source.keys);
-        err = fk_gen_new(&worker->base, &source, worker->gen, &why, &worker->next);
+        err = worker->lost_keys != 0 && source.keys == worker->lost_keys ? FK_ERR_NOMEM : FK_OK;
+        worker->lost_keys = 0;
     }
+    if (err == FK_OK)
+        err = fk_gen_new(&worker->base, &source, worker->gen, &why, &worker->next);
     if (err == FK_OK)
         err = fk_listeners_new(&worker->env, worker->next, &worker->next_listeners);
     if (err != FK_OK)
@@ -247,13 +251,18 @@ static int go(struct worker *worker, const struct fk_procmsg *msg)
 static int take_peer(struct worker *worker, struct fk_procmsg *msg)
 {
     uint32_t generation;
-    int fd = msg->fds[0];
+    int fd = msg->fds[0], err;
 
     if (msg->arg >> 16 != FK_PEER_SIGNER || msg->len != sizeof generation)
         return FK_ERR_FORMAT;
     memcpy(&generation, msg->data, sizeof generation);
     msg->fds[0] = -1; /* moved */
-    return fk_localkeys_add(worker->base.local, generation, msg->arg & 0xffff, fd);
+    err = fk_localkeys_add(worker->base.local, generation, msg->arg & 0xffff, fd);
+    if (err != FK_ERR_NOMEM || worker->gen == NULL || worker->gen->keys_number == generation)
+        return err;
+    /* Signers of a configuration that is to come: it will be refused, this one serves on. */
+    worker->lost_keys = generation;
+    return FK_OK;
 }
 
 static int take_listener(struct worker *worker, struct fk_procmsg *msg)
