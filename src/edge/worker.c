@@ -270,7 +270,7 @@ static int take_listener(struct worker *worker, struct fk_procmsg *msg)
     struct fk_why why = {""};
     int fd = msg->fds[0], err;
 
-    if (worker->next_listeners == NULL)
+    if (worker->next == NULL || worker->next_listeners == NULL)
         return FK_OK; /* the configuration was refused */
     msg->fds[0] = -1; /* moved */
     if ((err = fk_listeners_add(worker->next_listeners, msg->arg, fd)) != FK_OK)
