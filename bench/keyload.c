@@ -16,6 +16,7 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -318,6 +319,7 @@ int main(int argc, char **argv)
     struct load load = {.outstanding_max = 256, .duration_us = 4000000};
     int err;
 
+    (void)signal(SIGPIPE, SIG_IGN); /* a server that is gone is a failure like others */
     parse_options(&load, argc, argv);
     load.name = argv[optind + 1];
     load.calls = calloc(load.outstanding_max, sizeof load.calls[0]);

@@ -79,20 +79,24 @@ def main():
         print("bench: needs two cores: one for the server, one for client and origin", file=sys.stderr)
         return 1
     measure.pin([os.getpid()], measure.OTHER_CORE)
-    rows, facts = [], machine()
+    rows, failed, facts = [], [], machine()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for name in options.names or BENCHES:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            rows += BENCHES[name](folder, options.quick)
+            try:
+                rows += BENCHES[name](folder, options.quick)
+            except RuntimeError as error:  # the others' results are still worth having
+                print(f"{name}: {error}", file=sys.stderr)
+                failed.append(name)
     text = table(rows)
     print(text)
     results = servers.TOP / "bench/results"
     results.mkdir(exist_ok=True)
-    stem = "latest" if not options.names and not options.quick else "partial"
+    stem = "latest" if not options.names and not options.quick and not failed else "partial"
     (results / f"{stem}.json").write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
     described = "\n".join(f"* {name}: {value}" for name, value in facts.items())
     (results / f"{stem}.md").write_text(f"# Results of make bench\n\n{described}\n\n{text}\n")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
