@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define PIECES 16 /* records opened at once */
+
 /* --- sending --- */
 
 /* As many of `len` bytes as the socket takes. Negative: an error, FK_ERR_AGAIN not among them. */
@@ -134,31 +136,31 @@ struct plain {
     size_t len;
 };
 
-static void add(struct plain *plain, const struct fk_opened *opened)
+static void add(struct plain *plain, const struct iovec *piece)
 {
-    if (opened->event != FK_RECORD_DATA || opened->len == 0)
-        return;
     if (plain->len == 0)
-        plain->data = opened->data;
+        plain->data = piece->iov_base;
     else
-        memmove(plain->data + plain->len, opened->data, opened->len);
-    plain->len += opened->len;
+        memmove(plain->data + plain->len, piece->iov_base, piece->iov_len);
+    plain->len += piece->iov_len;
 }
 
 /* Open all whole records of `len` bytes. Returns the bytes that are done with; end->err and
  * end->ended say what came behind the content. */
 static size_t open_all(struct fk_end *end, uint8_t *bytes, size_t len, struct plain *plain)
 {
-    struct fk_opened opened;
+    struct iovec pieces[PIECES];
+    struct fk_opened_many many;
     size_t done = 0;
-    int err = FK_OK;
+    int err;
 
-    while (!end->ended &&
-           (err = fk_record_open(end->record, bytes + done, len - done, &opened)) == FK_OK) {
-        done += opened.consumed;
-        add(plain, &opened);
-        end->ended = opened.event == FK_RECORD_END;
-    }
+    do {
+        err = fk_record_open_many(end->record, bytes + done, len - done, pieces, PIECES, &many);
+        done += many.consumed;
+        for (size_t i = 0; i < many.n; i++)
+            add(plain, &pieces[i]);
+        end->ended = err == FK_OK && many.last.event == FK_RECORD_END;
+    } while (err == FK_OK && !end->ended);
     if (err != FK_OK && err != FK_ERR_AGAIN)
         end->err = err == FK_ERR_NOMEM || err == FK_ERR_CRYPTO ? err : FK_ERR_TLS;
     return done;

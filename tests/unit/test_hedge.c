@@ -171,6 +171,18 @@ static void the_first_good_answer_counts(void **state)
     world_stop(&world);
 }
 
+/* A request that both have, and neither has answered. */
+static unsigned ask_both(struct world *world)
+{
+    unsigned i;
+
+    learn(world, LATE, true);
+    i = ask_the_first(world, 100);
+    world->peers[1].script = LATE; /* in time: nobody has asked it yet */
+    wait_until(world, world->peers[1].n_held == 1);
+    return i;
+}
+
 static bool has_failed(const struct world *world, size_t i)
 {
     struct fk_keyserver_stats stats = stats_of(world, i);
@@ -211,10 +223,7 @@ static void the_second_takes_over(void **state)
     unsigned i, requests;
 
     (void)state;
-    learn(&world, LATE, true);
-    i = ask_the_first(&world, 100);
-    world.peers[1].script = LATE; /* in time: nobody has asked it yet */
-    wait_until(&world, world.peers[1].n_held == 1);
+    i = ask_both(&world);
     requests = world.peers[1].requests;
     keypeer_down(&world.peers[0]);
     wait_ticking(&world, !stats_of(&world, 0).up);
@@ -250,10 +259,7 @@ static void cancelled_with_its_twin(void **state)
     unsigned i;
 
     (void)state;
-    learn(&world, LATE, true);
-    i = ask_the_first(&world, 100);
-    world.peers[1].script = LATE; /* in time: nobody has asked it yet */
-    wait_until(&world, world.peers[1].n_held == 1);
+    i = ask_both(&world);
     back = fk_keypool_back(world.pool);
     back->ops->cancel(back, world.results[i].ticket);
     assert_int_equal(stats_of(&world, 0).outstanding + stats_of(&world, 1).outstanding, 0);
@@ -273,10 +279,7 @@ static void freed_with_its_twin(void **state)
     unsigned i;
 
     (void)state;
-    learn(&world, LATE, true);
-    i = ask_the_first(&world, 100);
-    world.peers[1].script = LATE; /* in time: nobody has asked it yet */
-    wait_until(&world, world.peers[1].n_held == 1);
+    i = ask_both(&world);
     fk_keypool_free(world.pool);
     world.pool = NULL;
     wait_until(&world, world.results[i].done);
