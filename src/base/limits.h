@@ -55,6 +55,21 @@
 
 /* --- tls --- */
 
+/* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
+ */
+#define FK_RECORD_IDLE_MAX 32
+/*
+ * Handshake messages that a peer may send after the handshake (KeyUpdate, in TLS 1.2 requests to
+ * renegotiate), and the bytes of data that pay for one more: to relay those costs about as much as
+ * the message, some 15 us. Peers update their keys after gigabytes (RFC 8446 section 5.5), or by
+ * hand; one each hour for a day without data is fine, too.
+ */
+#define FK_TLS_MESSAGES_MAX  32
+#define FK_TLS_MESSAGE_BYTES 16384
+/* Records that OpenSSL opens for one session before others have their turn: with full ones more
+ * than any buffer here takes; tiny ones cost a microsecond each. */
+#define FK_TLS_READS_MAX 64
+
 /* Bytes that TLS reads at once from a channel: a burst of some hundred answers in one read(2). */
 #define FK_CHANNEL_READ_AHEAD 65536
 /* One SSL_read at least: most answers fit, and the queue keeps such a size when it runs empty. */
@@ -361,14 +376,6 @@
 
 /* Handshake messages after the handshake, gathered: a NewSessionTicket with a large ticket. */
 #define FK_RECORD_HANDSHAKE_MAX 32768
-/* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
- */
-#define FK_RECORD_IDLE_MAX 32
-/* Messages after the handshake that a peer may send (tls/post.h): clients update their keys after
- * gigabytes, or when somebody asks them to by hand. */
-#define FK_POST_MAX 32
-/* Bytes of data that earn one more: opening them costs as much as a KeyUpdate does. */
-#define FK_POST_EARNED 16384
 
 /* --- audit log --- */
 

@@ -179,6 +179,20 @@ static void look_for_first_bytes(struct fk_conn *conn)
     fk_defer_start(&conn->again);
 }
 
+/* The client sends what costs us more than it. */
+static enum fk_conn_fact flooded(struct fk_conn *conn)
+{
+    static const char why[] = "too many TLS messages without data";
+    char peer[FK_ADDR_TEXT_SIZE];
+
+    fk_addr_format(&conn->peer, peer);
+    fk_metric_add(conn->env->metrics, FK_EDGE_LIMITED_MESSAGES, 1);
+    fk_log_limited(&conn->env->failures[FK_CLASS_LIMIT], FK_LOG_WARN, "connection cut off",
+                   fk_uint("connection", conn->id), fk_str("client", peer),
+                   fk_str("sni", conn->sni), fk_str("why", why));
+    return fk_conn_lose(conn, why, FK_ERR_LIMIT);
+}
+
 enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
 {
     enum fk_relay_state state;
@@ -188,6 +202,8 @@ enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
     if (conn->reason != NULL)
         return FK_FACT_LOST; /* the origin has failed */
     err = fk_relay_pump(&conn->relay, &conn->env->scratch, &state, &again);
+    if (err == FK_ERR_LIMIT)
+        return flooded(conn);
     if (err != FK_OK)
         return fk_conn_lose(conn, "connection broken", err);
     if (!conn->origin_started)

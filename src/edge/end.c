@@ -2,6 +2,7 @@
 #include "edge/end.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "loop/loop.h"
 
 #include <errno.h>
@@ -87,35 +88,42 @@ static bool tls_pending(SSL *ssl)
     return SSL_has_pending(ssl) == 1 || BIO_pending(SSL_get_rbio(ssl)) > 0;
 }
 
-/* As many whole records as are here and fit, so that they leave in one send. */
+/* As many whole records as are here and fit, so that they leave in one send. Returns SSL_read()'s
+ * last answer. */
+static int read_records(struct fk_end *end, uint8_t *dst, size_t len, size_t *ret_have)
+{
+    size_t have = 0;
+    unsigned left = FK_TLS_READS_MAX;
+    int n;
+
+    ERR_clear_error();
+    do {
+        n = SSL_read(end->ssl, dst + have, (int)(len - have));
+        if (n > 0) {
+            have += (size_t)n;
+            fk_chatter_data(&end->chatter, (size_t)n);
+        }
+    } while (n > 0 && have < len && --left > 0 && tls_pending(end->ssl));
+    *ret_have = have;
+    return n;
+}
+
 static ssize_t tls_read(struct fk_end *end, uint8_t *dst, size_t len, uint8_t **ret_data)
 {
     size_t have = 0;
     int n, err;
 
     *ret_data = dst;
-    end->ready = false;
-    ERR_clear_error();
-    do {
-        n = SSL_read(end->ssl, dst + have, (int)(len - have));
-        if (end->post.exhausted)
-            return FK_ERR_TLS;
-        if (n > 0) {
-            have += (size_t)n;
-            fk_post_data(&end->post, (size_t)n);
-        }
-    } while (n > 0 && have < len && tls_pending(end->ssl));
+    n = read_records(end, dst, len, &have);
     if (n > 0) {
         end->ready = tls_pending(end->ssl);
         end->read_needs = FK_IO_READ;
         return (ssize_t)have;
     }
-    err = tls_error(end, n);
-    if (have > 0) {
-        /* An end or a failure is found again by the next read. */
-        end->ready = err != FK_ERR_AGAIN;
+    err = end->chatter.over ? FK_ERR_LIMIT : tls_error(end, n);
+    end->ready = have > 0 && err != FK_ERR_AGAIN; /* an end or a failure is found again */
+    if (have > 0)
         return (ssize_t)have;
-    }
     /* A client that closes its socket in answer to our close_notify has lost nothing. */
     if (err == FK_ERR_CLOSED && (SSL_get_shutdown(end->ssl) & SSL_SENT_SHUTDOWN) != 0)
         err = FK_OK;
@@ -157,7 +165,7 @@ void fk_end_tls(struct fk_end *end, int fd, SSL *ssl)
     /* The handshake may have read application data along with the client's Finished. */
     *end = (struct fk_end){
         .ops = &tls_ops, .fd = fd, .ssl = ssl, .read_needs = FK_IO_READ, .ready = tls_pending(ssl)};
-    fk_post_watch(ssl, &end->post);
+    fk_chatter_watch(ssl, &end->chatter);
 }
 
 /* --- any --- */

@@ -6,7 +6,7 @@
 #define FK_EDGE_END_H
 
 #include "base/buf.h"
-#include "tls/post.h"
+#include "tls/chatter.h"
 #include "tls/record.h"
 
 #include <openssl/ssl.h>
@@ -25,8 +25,9 @@ struct fk_end;
  * What an end can do.
  *
  * read: bytes, which are at *ret_data within `dst`; 0 when the peer has ended its direction in
- * order, FK_ERR_AGAIN, FK_ERR_CLOSED (reset, or TLS ended without close_notify), FK_ERR_TLS; and
- * what is not the peer's doing, FK_ERR_NOMEM and FK_ERR_CRYPTO. `len` is the end's `least` or more.
+ * order, FK_ERR_AGAIN, FK_ERR_CLOSED (reset, or TLS ended without close_notify), FK_ERR_TLS,
+ * FK_ERR_LIMIT (too much that is no data: tls/chatter.h); and what is not the peer's doing,
+ * FK_ERR_NOMEM and FK_ERR_CRYPTO. `len` is the end's `least` or more.
  * write: bytes taken (at least 1), or the same errors. The end may hold some of them back:
  * fk_end_pending().
  * flush: send what it holds back. FK_OK: it holds nothing; or the same errors.
@@ -48,7 +49,7 @@ struct fk_end {
     bool eof;            /* the socket has ended (TLS: without close_notify) */
     /* TLS by OpenSSL */
     SSL *ssl;
-    struct fk_post post;
+    struct fk_chatter chatter;
     /* TLS by the record engine */
     struct fk_record *record;
     struct fk_buf *in;             /* read, and not whole yet */
@@ -60,7 +61,7 @@ struct fk_end {
 };
 
 void fk_end_plain(struct fk_end *end, int fd);
-/* `end` must not move while `ssl` is used, nor go before it. */
+/* `end` stays where it is as long as `ssl` is used. */
 void fk_end_tls(struct fk_end *end, int fd, SSL *ssl);
 
 /* `in`: what has been read from the socket already; the end goes on to keep there what it cannot

@@ -145,6 +145,14 @@ static void add(struct plain *plain, const struct iovec *piece)
     plain->len += piece->iov_len;
 }
 
+/* What the engine's error is to the relay. */
+static int failure(const struct fk_end *end, int err)
+{
+    if (err == FK_ERR_NOMEM || err == FK_ERR_CRYPTO)
+        return err;
+    return fk_record_overdone(end->record) ? FK_ERR_LIMIT : FK_ERR_TLS;
+}
+
 /* Open all whole records of `len` bytes. Returns the bytes that are done with; end->err and
  * end->ended say what came behind the content. */
 static size_t open_all(struct fk_end *end, uint8_t *bytes, size_t len, struct plain *plain)
@@ -162,7 +170,7 @@ static size_t open_all(struct fk_end *end, uint8_t *bytes, size_t len, struct pl
         end->ended = err == FK_OK && many.last.event == FK_RECORD_END;
     } while (err == FK_OK && !end->ended);
     if (err != FK_OK && err != FK_ERR_AGAIN)
-        end->err = err == FK_ERR_NOMEM || err == FK_ERR_CRYPTO ? err : FK_ERR_TLS;
+        end->err = failure(end, err);
     return done;
 }
 

@@ -25,9 +25,10 @@
     X(AWAKE, "awake", NULL, GAUGE,                                                                 \
       "Of these, sessions that hold cipher contexts, for traffic a second ago or less.")           \
     X(LIMITED_ADDRESS, "limited_total", "limit=\"address\"", COUNTER,                              \
-      "Connections turned away by a limit.")                                                       \
+      "Connections turned away or cut off by a limit.")                                            \
     X(LIMITED_RATE, "limited_total", "limit=\"handshakes\"", COUNTER, "")                          \
     X(LIMITED_FDS, "limited_total", "limit=\"descriptors\"", COUNTER, "")                          \
+    X(LIMITED_MESSAGES, "limited_total", "limit=\"messages\"", COUNTER, "")                        \
     X(UNKNOWN_NAME, "unknown_names_total", NULL, COUNTER, "Clients that asked for no known site.") \
     X(HS_SECONDS, "handshake_seconds", NULL, HISTOGRAM, "From accept to the handshake's end.")     \
     X(KEY_SECONDS, "key_seconds", NULL, HISTOGRAM,                                                 \

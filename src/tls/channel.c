@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "loop/sock.h"
-#include "tls/post.h"
+#include "tls/chatter.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -32,7 +32,7 @@ struct fk_channel_io {
     bool read_more;  /* TLS may hold bytes of which the kernel will not tell again */
     bool telling;    /* the owner is being called */
     bool dead;       /* freed by the owner in that call: the memory goes when it returns */
-    struct fk_post post;
+    struct fk_chatter chatter;
     struct fk_buf in, out;
     fk_channel_cb *cb;
     void *owner;
@@ -87,18 +87,22 @@ static int judge(struct fk_channel_io *io, int result, struct turn *turn)
     if (result > 0)
         return FK_OK;
     ssl_error = SSL_get_error(io->ssl, result);
-    if (ssl_error == SSL_ERROR_WANT_READ)
+    if (ssl_error == SSL_ERROR_WANT_READ && !io->chatter.over)
         return FK_ERR_AGAIN;
-    if (ssl_error == SSL_ERROR_WANT_WRITE) {
+    if (ssl_error == SSL_ERROR_WANT_WRITE && !io->chatter.over) {
         io->want_write = true;
         return FK_ERR_AGAIN;
     }
     turn->closed = true;
     turn->err = FK_OK; /* close_notify: in order */
-    if (ssl_error != SSL_ERROR_ZERO_RETURN)
+    if (io->chatter.over) {
+        turn->err = FK_ERR_LIMIT;
+        set_reason(io, "too many TLS messages without data");
+    } else if (ssl_error != SSL_ERROR_ZERO_RETURN) {
         turn->err = failure(io, ssl_error, number);
-    else
+    } else {
         set_reason(io, "closed by peer");
+    }
     return FK_ERR_CLOSED;
 }
 
@@ -109,7 +113,7 @@ static void do_handshake(struct fk_channel_io *io, struct turn *turn)
     if (judge(io, SSL_do_handshake(io->ssl), turn) != FK_OK)
         return;
     io->state = OPEN;
-    fk_post_watch(io->ssl, &io->post);
+    fk_chatter_watch(io->ssl, &io->chatter);
     io->read_more = true; /* the first frames may have come with the last flight */
     turn->open = true;
 }
@@ -137,31 +141,24 @@ static int read_once(struct fk_channel_io *io, struct turn *turn)
     ERR_clear_error();
     errno = 0;
     result = SSL_read(io->ssl, into, (int)len);
-    if (io->post.exhausted) {
-        turn->closed = true;
-        turn->err = FK_ERR_UNEXPECTED;
-        set_reason(io, "too many messages after the handshake");
-        return turn->err;
-    }
     err = judge(io, result, turn);
     if (err == FK_OK) {
         fk_buf_commit(&io->in, (size_t)result);
-        fk_post_data(&io->post, (size_t)result);
+        fk_chatter_data(&io->chatter, (size_t)result);
         turn->read = true;
     }
     return err;
 }
 
-/* Read until TLS holds nothing more: one read(2) usually brings all that is there. */
+/* Read until TLS holds nothing more: one read(2) usually brings all that is there. Others
+ * have their turn before many tiny records go on. */
 static void do_read(struct fk_channel_io *io, struct turn *turn)
 {
-    io->read_more = false;
-    do {
-        if (read_once(io, turn) != FK_OK)
-            break;
-    } while (SSL_has_pending(io->ssl));
-    if (fk_buf_room(&io->in) == 0)
-        io->read_more = true;
+    unsigned left = FK_TLS_READS_MAX;
+
+    while (read_once(io, turn) == FK_OK && SSL_has_pending(io->ssl) && --left > 0)
+        ;
+    io->read_more = fk_buf_room(&io->in) == 0 || left == 0;
 }
 
 static void do_write(struct fk_channel_io *io, struct turn *turn)

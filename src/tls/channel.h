@@ -95,8 +95,8 @@ enum fk_channel_event {
 /*
  * `err` of FK_CHANNEL_CLOSED, FK_OK with all others: FK_OK closed in order (close_notify),
  * FK_ERR_CLOSED cut off without it, FK_ERR_SYS the socket failed, FK_ERR_VERIFY the peer's
- * certificate was refused, FK_ERR_NOMEM, FK_ERR_TLS anything else. The owner may free the channel
- * in any event.
+ * certificate was refused, FK_ERR_LIMIT the peer sent too much that is no data (tls/chatter.h),
+ * FK_ERR_NOMEM, FK_ERR_TLS anything else. The owner may free the channel in any event.
  */
 
 typedef void fk_channel_cb(void *owner, enum fk_channel_event event, int err);

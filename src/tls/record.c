@@ -82,6 +82,11 @@ int fk_record_peer_alert(const struct fk_record *record)
     return record->peer_alert;
 }
 
+bool fk_record_overdone(const struct fk_record *record)
+{
+    return record->chatter.over;
+}
+
 const struct fk_session_keys *fk_record_keys(const struct fk_record *record)
 {
     return record->keys;
@@ -372,7 +377,6 @@ static int dispatch(struct fk_record *record, const struct fk_cryptogram *gram,
     switch (gram->type) {
     case FK_CONTENT_APPLICATION:
         *ret = (struct fk_opened){.event = FK_RECORD_DATA, .data = gram->body, .len = gram->len};
-        fk_post_data(&record->post, gram->len);
         return FK_OK;
     case FK_CONTENT_ALERT:
         return take_alert(record, gram, ret);
@@ -392,8 +396,10 @@ static int count_idle(struct fk_record *record, const struct fk_opened *opened)
     bool idle =
         opened->event == FK_RECORD_NOTHING || (opened->event == FK_RECORD_DATA && opened->len == 0);
 
-    record->idle_records = idle ? (uint8_t)(record->idle_records + 1) : 0;
-    return record->idle_records > FK_RECORD_IDLE_MAX ? FK_ERR_UNEXPECTED : FK_OK;
+    if (idle)
+        return fk_chatter_idle(&record->chatter);
+    fk_chatter_data(&record->chatter, opened->event == FK_RECORD_DATA ? opened->len : 0);
+    return FK_OK;
 }
 
 /* A message that waits, or else what the first record holds. FK_ERR_AGAIN: neither is there. */

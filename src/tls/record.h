@@ -149,6 +149,9 @@ int fk_record_open_early(struct fk_record *record, uint8_t *bytes, size_t len,
 /* The fatal alert that came, -1: none. */
 int fk_record_peer_alert(const struct fk_record *record);
 
+/* Whether FK_ERR_UNEXPECTED meant too much of what leads nowhere: see tls/chatter.h. */
+bool fk_record_overdone(const struct fk_record *record);
+
 /* --- facts --- */
 
 /* The session's keys as they are now, borrowed: for a further hand-over. */

@@ -46,8 +46,6 @@ static int take_update(struct fk_record *record, struct fk_reader *body)
         return FK_ERR_RANGE;
     if (fk_buf_len(&record->handshake) > HEAD + 1)
         return FK_ERR_UNEXPECTED;
-    if (!fk_post_message(&record->post))
-        return FK_ERR_UNEXPECTED;
     if ((err = fk_traffic_keys_update(record->keys->suite, record->read.keys)) != FK_OK)
         return err;
     EVP_CIPHER_CTX_free(record->read.ctx);
@@ -61,8 +59,6 @@ static int take_update(struct fk_record *record, struct fk_reader *body)
 /* TLS 1.2: told that it will not happen, a peer may go on (RFC 5246 section 7.2.2). */
 static int refuse_renegotiation(struct fk_record *record, size_t len)
 {
-    if (!fk_post_message(&record->post))
-        return FK_ERR_UNEXPECTED;
     if (record->write.side == FK_SIDE_OPEN && record->alert_due == FK_RA_NONE)
         record->alert_due = FK_RA_NO_RENEGOTIATION;
     consume(record, HEAD + len);
@@ -74,12 +70,13 @@ static int take_message(struct fk_record *record, uint8_t type, struct fk_reader
 {
     bool tls13 = record->keys->suite->version == FK_TLS13;
     bool server = record->role == FK_RECORD_SERVER;
+    int err = fk_chatter_message(&record->chatter);
 
+    if (err != FK_OK)
+        return err;
     if (tls13 && type == KEY_UPDATE)
         return take_update(record, body);
     if (tls13 && !server && type == NEW_SESSION_TICKET) {
-        if (!fk_post_message(&record->post))
-            return FK_ERR_UNEXPECTED;
         *ret = (struct fk_opened){.event = FK_RECORD_TICKET,
                                   .data = fk_buf_data(&record->handshake) + HEAD,
                                   .len = body->left};

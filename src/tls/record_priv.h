@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "base/reader.h"
-#include "tls/post.h"
+#include "tls/chatter.h"
 #include "tls/record.h"
 
 #include <openssl/evp.h>
@@ -50,8 +50,7 @@ struct fk_record {
     bool update_due, update_asks; /* a KeyUpdate of ours; asks the peer for one */
     int alert_due;                /* enum fk_record_alert */
     int peer_alert;
-    struct fk_post post;
-    uint8_t idle_records;    /* in a row that carried nothing for the owner */
+    struct fk_chatter chatter;
     size_t handed_over;      /* bytes at the head of `handshake` that the owner has seen */
     struct fk_buf handshake; /* messages that are not whole, or wait for the owner */
 };

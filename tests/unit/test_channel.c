@@ -585,53 +585,147 @@ static void owner_may_free_in_its_callback(void **state)
     stop(&link);
 }
 
-/* --- messages after the handshake --- */
+/* --- what is no data --- */
 
-static void update_keys(struct side *side)
+enum what {
+    ONE_BYTE = -1,
+    UPDATE = SSL_KEY_UPDATE_NOT_REQUESTED,
+    ASKING_UPDATE = SSL_KEY_UPDATE_REQUESTED,
+};
+
+/* A side's TLS sends this so many times, all at once. */
+static void send_many(struct side *side, int n, enum what what)
 {
     SSL *ssl = fk_channel_io_ssl(side->io);
+    BIO *socket = SSL_get_wbio(ssl), *memory = BIO_new(BIO_s_mem());
+    char *bytes;
+    long len;
 
-    assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-    assert_int_equal(SSL_do_handshake(ssl), 1);
-}
-
-/* Whoever does nothing but update keys, with a byte of data now and then, is left. */
-static void a_flood_of_key_updates_ends_it(void **state)
-{
-    (void)state;
-    for (int k = 0; k < 4; k++) {
-        struct link link;
-        struct side *flooding = k % 2 == 0 ? &link.client : &link.server;
-        struct side *other = k % 2 == 0 ? &link.server : &link.client;
-
-        establish(&link);
-        for (int i = 0; i < 3 * FK_POST_MAX; i++) {
-            update_keys(flooding);
-            if (k >= 2)
-                assert_int_equal(SSL_write(fk_channel_io_ssl(flooding->io), "x", 1), 1);
+    BIO_up_ref(socket);
+    BIO_up_ref(memory);
+    SSL_set0_wbio(ssl, memory);
+    for (int i = 0; i < n; i++) {
+        if (what == ONE_BYTE) {
+            assert_int_equal(SSL_write(ssl, "x", 1), 1);
+        } else {
+            assert_int_equal(SSL_key_update(ssl, (int)what), 1);
+            assert_int_equal(SSL_do_handshake(ssl), 1);
         }
-        wait_until(&link, other->closed);
-        assert_err(other->err, FK_ERR_UNEXPECTED);
-        assert_string_equal(fk_channel_io_reason(other->io),
-                            "too many messages after the handshake");
-        stop(&link);
     }
+    SSL_set0_wbio(ssl, socket);
+    len = BIO_get_mem_data(memory, &bytes);
+    assert_int_equal(send(side->raw, bytes, (size_t)len, MSG_NOSIGNAL), len);
+    BIO_free(memory);
 }
 
-static void key_updates_between_data_are_fine(void **state)
+/* Another channel in the same loop. */
+static void establish_beside(struct link *other, const struct link *link)
 {
-    static uint8_t data[FK_POST_EARNED];
+    int fds[2];
+
+    *other = (struct link){.loop = link->loop};
+    assert_ok(fk_sock_pair(SOCK_STREAM, fds));
+    start_side(other, &other->server, &keyserver, true, false, fds[0]);
+    start_side(other, &other->client, &edge, false, false, fds[1]);
+    wait_until(other, other->server.open && other->client.open);
+}
+
+static void stop_beside(struct link *other)
+{
+    stop_side(&other->client);
+    stop_side(&other->server);
+}
+
+static void say(struct side *side, const char *text)
+{
+    assert_ok(fk_buf_append(fk_channel_io_out(side->io), text, strlen(text)));
+    fk_channel_io_flush(side->io);
+}
+
+static void a_flood_of_updates_closes_its_channel_only(void **state)
+{
+    struct link link, other;
+
+    (void)state;
+    establish(&link);
+    establish_beside(&other, &link);
+    send_many(&link.client, 2000, ASKING_UPDATE);
+    say(&other.client, "question");
+    wait_until(&link, link.server.closed && other.server.received == 8);
+    assert_err(link.server.err, FK_ERR_LIMIT);
+    assert_string_equal(fk_channel_io_reason(link.server.io), "too many TLS messages without data");
+    say(&other.server, "answer");
+    wait_until(&other, other.client.received == 6);
+    stop_beside(&other);
+    stop(&link);
+}
+
+/* The other way: a key server floods an edge. */
+static void a_flood_by_a_server_closes_the_channel(void **state)
+{
     struct link link;
 
     (void)state;
     establish(&link);
-    for (size_t i = 1; i <= 4 * FK_POST_MAX; i++) {
-        update_keys(&link.client);
-        assert_ok(fk_buf_append(fk_channel_io_out(link.client.io), data, sizeof data));
-        fk_channel_io_flush(link.client.io);
-        wait_until(&link, link.server.received == i * sizeof data);
+    send_many(&link.server, 2000, UPDATE);
+    wait_until(&link, link.client.closed);
+    assert_err(link.client.err, FK_ERR_LIMIT);
+    stop(&link);
+}
+
+static void updates_between_data_are_counted(void **state)
+{
+    struct link link;
+
+    (void)state;
+    establish(&link);
+    for (unsigned i = 1; i <= FK_TLS_MESSAGES_MAX; i++) {
+        send_many(&link.client, 1, UPDATE);
+        send_many(&link.client, 1, ONE_BYTE);
+        wait_until(&link, link.server.received == i);
     }
-    assert_false(link.server.closed);
+    send_many(&link.client, 1, UPDATE);
+    wait_until(&link, link.server.closed);
+    assert_err(link.server.err, FK_ERR_LIMIT);
+    stop(&link);
+}
+
+static void honest_updates_pass(void **state)
+{
+    struct link link;
+
+    (void)state;
+    establish(&link);
+    for (unsigned i = 1; i <= 3; i++) {
+        send_many(&link.client, 10, ASKING_UPDATE); /* the answers count for the other side, too */
+        send_many(&link.client, FK_TLS_MESSAGES_MAX - 10, UPDATE);
+        assert_ok(fk_buf_append(fk_channel_io_out(link.client.io), pattern,
+                                (size_t)FK_TLS_MESSAGES_MAX * FK_TLS_MESSAGE_BYTES));
+        fk_channel_io_flush(link.client.io);
+        wait_until(&link,
+                   link.server.received == (size_t)i * FK_TLS_MESSAGES_MAX * FK_TLS_MESSAGE_BYTES);
+        say(&link.server, "answer"); /* under new keys */
+        wait_until(&link, link.client.received == (size_t)i * 6);
+    }
+    assert_false(link.server.closed || link.client.closed);
+    stop(&link);
+}
+
+/* Other channels do not wait until the last of them has been opened. */
+static void many_tiny_records_take_turns(void **state)
+{
+    struct link link, other;
+
+    (void)state;
+    establish(&link);
+    establish_beside(&other, &link);
+    send_many(&link.client, 10 * FK_TLS_READS_MAX, ONE_BYTE);
+    say(&other.client, "question");
+    wait_until(&other, other.server.received == 8);
+    assert_true(link.server.received < 10 * FK_TLS_READS_MAX);
+    wait_until(&link, link.server.received == 10 * FK_TLS_READS_MAX);
+    assert_true(link.server.reads >= 10);
+    stop_beside(&other);
     stop(&link);
 }
 
@@ -785,9 +879,11 @@ UNIT_MAIN(cmocka_unit_test(both_ends_know_each_other),
           cmocka_unit_test(many_small_messages_are_one_read),
           cmocka_unit_test(a_paused_side_takes_no_more_than_its_bound),
           cmocka_unit_test(bytes_queued_before_the_handshake_leave_after_it),
-          cmocka_unit_test(a_flood_of_key_updates_ends_it),
-          cmocka_unit_test(key_updates_between_data_are_fine),
-          cmocka_unit_test(owner_may_free_in_its_callback), cmocka_unit_test(close_in_order),
+          cmocka_unit_test(owner_may_free_in_its_callback),
+          cmocka_unit_test(a_flood_of_updates_closes_its_channel_only),
+          cmocka_unit_test(a_flood_by_a_server_closes_the_channel),
+          cmocka_unit_test(updates_between_data_are_counted), cmocka_unit_test(honest_updates_pass),
+          cmocka_unit_test(many_tiny_records_take_turns), cmocka_unit_test(close_in_order),
           cmocka_unit_test(truncation_is_told_apart),
           cmocka_unit_test(truncation_within_the_handshake),
           cmocka_unit_test(what_went_through_is_wiped), cmocka_unit_test(lack_of_memory_ends_it),

@@ -28,7 +28,6 @@ struct fixture {
     int near[2];
     struct fk_bio *bio; /* of the client's end, with TLS */
     bool engine;        /* TLS by the record engine, not by OpenSSL */
-    bool tls12;
     struct fk_scratch seal;
 };
 
@@ -397,7 +396,7 @@ static void take_over(struct tls *tls)
     fk_end_record(&f->relay.client, f->near[0], tls->record, &tls->prefix, &f->seal);
 }
 
-static void tls_begin(struct tls *tls, struct fixture *f)
+static void tls_begin_version(struct tls *tls, struct fixture *f, int version)
 {
     EVP_PKEY *key = pki_key("P-256");
     X509 *cert = pki_issue(&(struct pki_cert){.subject = "site", .key = key, .serial = 1});
@@ -410,15 +409,14 @@ static void tls_begin(struct tls *tls, struct fixture *f)
     assert_int_equal(SSL_CTX_use_certificate(tls->server_ctx, cert), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey(tls->server_ctx, key), 1);
     X509_free(cert);
+    assert_int_equal(SSL_CTX_set_max_proto_version(tls->client_ctx, version), 1);
+    SSL_CTX_set_options(tls->server_ctx, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(tls->server_ctx,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (f->engine)
         assert_ok(fk_handover_enable(tls->server_ctx));
     else
         SSL_CTX_set_read_ahead(tls->server_ctx, 1);
-    SSL_CTX_set_options(tls->server_ctx, SSL_OP_NO_RENEGOTIATION);
-    if (f->tls12)
-        assert_int_equal(SSL_CTX_set_max_proto_version(tls->client_ctx, TLS1_2_VERSION), 1);
     tls->server = SSL_new(tls->server_ctx);
     tls->client = SSL_new(tls->client_ctx);
     fk_buf_init(&tls->prefix, FK_EDGE_HELLO_BUFFER);
@@ -437,6 +435,11 @@ static void tls_begin(struct tls *tls, struct fixture *f)
         take_over(tls);
     else
         fk_end_tls(&f->relay.client, f->near[0], tls->server);
+}
+
+static void tls_begin(struct tls *tls, struct fixture *f)
+{
+    tls_begin_version(tls, f, TLS1_3_VERSION);
 }
 
 static void tls_end(struct tls *tls)
@@ -539,73 +542,6 @@ static void tls_slow_client(void **state)
         received += n > 0 ? (size_t)n : 0;
     }
     assert_int_equal(sent, total);
-    tls_end(&tls);
-}
-
-/* Whoever does nothing but update keys ends the session, by whatever TLS; others wait no longer. */
-static void tls_flood_of_key_updates(void **state)
-{
-    struct fixture *f = *state;
-    enum fk_relay_state at;
-    struct tls tls;
-
-    tls_begin(&tls, f);
-    for (int i = 0; i <= FK_POST_MAX; i++) {
-        assert_int_equal(SSL_key_update(tls.client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-        assert_int_equal(SSL_do_handshake(tls.client), 1);
-        if (i < FK_POST_MAX) {
-            assert_int_equal(SSL_write(tls.client, "x", 1), 1);
-            assert_ok(pump(f, &at));
-            expect(f->origin, "x");
-        }
-    }
-    assert_err(pump(f, &at), FK_ERR_TLS);
-    tls_end(&tls);
-}
-
-/* The client's half of a TLS 1.2 session, for what OpenSSL's client would not send. */
-static void make_peer(struct tls *tls, struct fk_arena **ret_arena, struct fk_record **ret)
-{
-    const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->client);
-    uint8_t master[48], client[32], server[32];
-    struct fk_session_keys keys;
-
-    assert_int_equal(SSL_SESSION_get_master_key(SSL_get0_session(tls->client), master, 48), 48);
-    assert_int_equal(SSL_get_client_random(tls->client, client, 32), 32);
-    assert_int_equal(SSL_get_server_random(tls->client, server, 32), 32);
-    assert_ok(fk_session_keys_tls12(fk_suite_find(SSL_CIPHER_get_protocol_id(cipher)), master,
-                                    client, server, false, &keys));
-    assert_ok(fk_record_arena_new(1, ret_arena));
-    assert_ok(fk_record_new(*ret_arena, &keys, FK_RECORD_CLIENT, ret));
-}
-
-/* Each is refused by an alert, and too many of them end the session. */
-static void tls_flood_of_renegotiations(void **state)
-{
-    static uint8_t hello[] = {1, 0, 0, 0};
-    const struct iovec piece = {hello, sizeof hello};
-    struct fixture *f = *state;
-    enum fk_relay_state at;
-    struct fk_arena *arena;
-    struct fk_record *peer;
-    struct tls tls;
-    uint8_t wire[256];
-    size_t len;
-
-    f->tls12 = true;
-    tls_begin(&tls, f);
-    make_peer(&tls, &arena, &peer);
-    for (int i = 0; i <= FK_POST_MAX; i++) {
-        struct fk_pieces pieces = {.first = &piece};
-
-        assert_ok(fk_record_encrypt(peer, FK_CONTENT_HANDSHAKE, &pieces, sizeof hello, wire, &len));
-        assert_int_equal(send(f->client, wire, len, MSG_NOSIGNAL), len);
-        if (i == 0)
-            assert_ok(pump(f, &at));
-    }
-    assert_err(pump(f, &at), FK_ERR_TLS);
-    fk_record_free(peer);
-    fk_arena_free(arena);
     tls_end(&tls);
 }
 
@@ -727,6 +663,131 @@ static void engine_refuses_forgeries(void **state)
     tls_end(&tls);
 }
 
+/* --- what is no data --- */
+
+static void send_update(struct tls *tls)
+{
+    assert_int_equal(SSL_key_update(tls->client, SSL_KEY_UPDATE_REQUESTED), 1);
+    assert_int_equal(SSL_do_handshake(tls->client), 1);
+}
+
+/* The client's answers are read, so that none is in the way. */
+static void expect_nothing(struct tls *tls)
+{
+    char got[16];
+
+    assert_int_equal(SSL_read(tls->client, got, sizeof got), -1);
+    assert_int_equal(SSL_get_error(tls->client, -1), SSL_ERROR_WANT_READ);
+}
+
+/* Whoever protects the records: the same bound. */
+static void tls_flood_of_updates(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    for (int i = 0; i <= FK_TLS_MESSAGES_MAX; i++)
+        send_update(&tls);
+    assert_err(pump(f, &at), FK_ERR_LIMIT);
+    expect_silence(f->origin);
+    tls_end(&tls);
+}
+
+static void tls_updates_between_data(void **state)
+{
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    for (int i = 0; i < FK_TLS_MESSAGES_MAX; i++) {
+        send_update(&tls);
+        assert_int_equal(SSL_write(tls.client, "x", 1), 1);
+        assert_ok(pump(f, &at));
+        expect(f->origin, "x");
+        expect_nothing(&tls);
+    }
+    /* What came before the one too many is delivered. */
+    assert_int_equal(SSL_write(tls.client, "last", 4), 4);
+    send_update(&tls);
+    assert_err(pump(f, &at), FK_ERR_LIMIT);
+    expect(f->origin, "last");
+    tls_end(&tls);
+}
+
+static void tls_honest_updates(void **state)
+{
+    static char data[FK_TLS_MESSAGE_BYTES];
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    char got[64];
+    struct tls tls;
+
+    tls_begin(&tls, f);
+    for (int i = 0; i < 3 * FK_TLS_MESSAGES_MAX; i++) {
+        send_update(&tls);
+        assert_int_equal(SSL_write(tls.client, data, sizeof data), sizeof data);
+        assert_ok(pump(f, &at));
+        assert_int_equal(recv(f->origin, data, sizeof data, MSG_WAITALL), sizeof data);
+        put(f->origin, "answer"); /* under new keys */
+        assert_ok(pump(f, &at));
+        assert_int_equal(SSL_read(tls.client, got, sizeof got), 6);
+    }
+    tls_end(&tls);
+}
+
+/* An engine that goes on where the client's OpenSSL is: TLS 1.2. */
+static struct fk_record *make_peer(const struct tls *tls, struct fk_arena **ret_arena)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->client);
+    uint8_t master[48], randoms[2][32];
+    struct fk_session_keys keys;
+    struct fk_record *peer;
+
+    assert_int_equal(
+        SSL_SESSION_get_master_key(SSL_get0_session(tls->client), master, sizeof master), 48);
+    assert_int_equal(SSL_get_client_random(tls->client, randoms[0], 32), 32);
+    assert_int_equal(SSL_get_server_random(tls->client, randoms[1], 32), 32);
+    assert_ok(fk_session_keys_tls12(fk_suite_find(SSL_CIPHER_get_protocol_id(cipher)), master,
+                                    randoms[0], randoms[1], false, &keys));
+    assert_ok(fk_record_arena_new(1, ret_arena));
+    assert_ok(fk_record_new(*ret_arena, &keys, FK_RECORD_CLIENT, &peer));
+    return peer;
+}
+
+/*
+ * TLS 1.2: ClientHellos that nobody answers, as OpenSSL's client would not send them: sealed by an
+ * engine with its keys.
+ */
+static void tls12_flood_of_hellos(void **state)
+{
+    static const uint8_t hello[] = {1, 0, 0, 0};
+    struct fixture *f = *state;
+    enum fk_relay_state at;
+    struct tls tls;
+    struct fk_record *peer;
+    struct fk_arena *arena;
+
+    tls_begin_version(&tls, f, TLS1_2_VERSION);
+    peer = make_peer(&tls, &arena);
+    for (int i = 0; i <= FK_TLS_MESSAGES_MAX; i++) {
+        const struct iovec piece = {(void *)(uintptr_t)hello, sizeof hello};
+        struct fk_pieces pieces = {.first = &piece};
+        uint8_t sealed[128];
+        size_t len;
+
+        assert_ok(
+            fk_record_encrypt(peer, FK_CONTENT_HANDSHAKE, &pieces, sizeof hello, sealed, &len));
+        assert_int_equal(send(f->client, sealed, len, MSG_NOSIGNAL), len);
+    }
+    assert_err(pump(f, &at), FK_ERR_LIMIT);
+    fk_record_free(peer);
+    fk_arena_free(arena);
+    tls_end(&tls);
+}
+
 /* --- without memory --- */
 
 /* One direction of which the sink is not there yet. */
@@ -836,10 +897,11 @@ UNIT_MAIN(WITH(bytes_both_ways), WITH(idle_relay_holds_no_buffer),
           WITH(bytes_wait_for_the_origin), WITH(stops_for_fairness),
           WITH(tls_bytes_and_close_notify), WITH(tls_truncation_is_an_error),
           WITH(tls_client_leaves_after_our_end), WITH(tls_slow_client),
-          WITH(tls_flood_of_key_updates), ENGINE(tls_flood_of_key_updates),
-          WITH(tls_flood_of_renegotiations), ENGINE(tls_flood_of_renegotiations),
           ENGINE(tls_bytes_and_close_notify), ENGINE(tls_truncation_is_an_error),
           ENGINE(tls_client_leaves_after_our_end), ENGINE(tls_slow_client),
+          WITH(tls_flood_of_updates), WITH(tls_updates_between_data), WITH(tls_honest_updates),
+          ENGINE(tls_flood_of_updates), ENGINE(tls_updates_between_data),
+          ENGINE(tls_honest_updates), WITH(tls12_flood_of_hellos), ENGINE(tls12_flood_of_hellos),
           ENGINE(engine_tiny_records), ENGINE(engine_answers_key_updates),
           ENGINE(engine_finds_what_was_read_ahead), ENGINE(engine_refuses_forgeries),
           WITH(lack_of_memory_is_told_either_way), WITH(lack_of_memory_with_a_slow_receiver))
