@@ -3,7 +3,6 @@
 
 #include "base/err.h"
 #include "base/limits.h"
-#include "tls/handover.h"
 #include "tls/rkey.h"
 
 #include <openssl/err.h>
@@ -230,16 +229,6 @@ static void set_modes(SSL_CTX *ctx)
     SSL_CTX_set_quiet_shutdown(ctx, 0);
 }
 
-/* What OpenSSL has read ahead cannot be got back, so with the engine it must not: see edge/bio.h.
- */
-static int set_records(SSL_CTX *ctx, const struct fk_edge_site *site)
-{
-    if (site->records == FK_RECORDS_ENGINE)
-        return fk_handover_enable(ctx);
-    SSL_CTX_set_read_ahead(ctx, 1); /* one recv a record, not two */
-    return FK_OK;
-}
-
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret)
 {
     SSL_CTX *ctx = SSL_CTX_new_ex(config->libctx, NULL, TLS_server_method());
@@ -248,8 +237,10 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
     if (ctx == NULL)
         return FK_ERR_NOMEM;
     set_modes(ctx);
-    if ((err = set_records(ctx, config->site)) != FK_OK ||
-        (err = set_versions(ctx, config->site)) != FK_OK ||
+    /* What OpenSSL has read ahead cannot be got back, so with the engine it must not: edge/bio.h.
+     * Without: one recv a record, not two. */
+    SSL_CTX_set_read_ahead(ctx, config->site->records == FK_RECORDS_OPENSSL);
+    if ((err = set_versions(ctx, config->site)) != FK_OK ||
         (err = set_suites(ctx, config->site)) != FK_OK ||
         (err = set_groups(ctx, config->site)) != FK_OK || (err = set_extra(ctx, config)) != FK_OK ||
         (err = set_resumption(ctx, config)) != FK_OK)

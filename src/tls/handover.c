@@ -43,33 +43,35 @@ static void on_keylog(const SSL *ssl, const char *line)
         return;
     if ((len = read_secret(line, "CLIENT_TRAFFIC_SECRET_0 ", seen->client_secret)) != 0)
         seen->client_len = len;
-    if ((len = read_secret(line, "SERVER_TRAFFIC_SECRET_0 ", seen->server_secret)) != 0)
+    else if ((len = read_secret(line, "SERVER_TRAFFIC_SECRET_0 ", seen->server_secret)) != 0)
         seen->server_len = len;
+    if (len != 0)
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
 }
 
-/* The header of each record that is written: after the secret has been derived, under it. */
+/*
+ * Each line of the log costs its hex. Those that matter are made right after a Finished: the
+ * server's secret when its own is written, the client's when the client's is read. So the log is on
+ * from there to the line; nothing else runs between.
+ */
 static void on_message(int written, int version, int type, const void *bytes, size_t len, SSL *ssl,
                        void *arg)
 {
     struct fk_handover *seen = arg;
 
-    (void)version, (void)bytes, (void)len, (void)ssl;
+    (void)version;
+    if (type == SSL3_RT_HANDSHAKE && len > 0 && SSL_version(ssl) == TLS1_3_VERSION &&
+        *(const uint8_t *)bytes == SSL3_MT_FINISHED)
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), on_keylog);
+    /* The header of each record that is written: after the secret has been derived, under it. */
     if (written == 1 && type == SSL3_RT_HEADER && seen->server_len > 0)
         seen->sent++;
 }
 
-int fk_handover_enable(SSL_CTX *ctx)
-{
-    pthread_once(&index_once, make_index);
-    if (seen_index < 0)
-        return FK_ERR_CRYPTO;
-    SSL_CTX_set_keylog_callback(ctx, on_keylog);
-    return FK_OK;
-}
-
 int fk_handover_watch(SSL *ssl, struct fk_handover *seen)
 {
-    if (SSL_set_ex_data(ssl, seen_index, seen) != 1)
+    pthread_once(&index_once, make_index);
+    if (seen_index < 0 || SSL_set_ex_data(ssl, seen_index, seen) != 1)
         return FK_ERR_NOMEM;
     SSL_set_msg_callback(ssl, on_message);
     SSL_set_msg_callback_arg(ssl, seen);

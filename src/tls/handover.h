@@ -19,11 +19,11 @@ struct fk_handover {
     uint64_t sent;                 /* records written under the server's secret */
 };
 
-/* Have all handshakes of `ctx` watched that fk_handover_watch() is called for. FK_ERR_CRYPTO. */
-int fk_handover_enable(SSL_CTX *ctx);
-
-/* Watch a server's handshake that has not begun. `seen` must stay until the handshake is done, or
- * the SSL object freed. FK_ERR_NOMEM. */
+/*
+ * Watch a server's handshake that has not begun. `seen` must stay until the handshake is done, or
+ * the SSL object freed. Takes the session's message callback and, for moments, the key log of its
+ * SSL_CTX: all sessions of that are one thread's. FK_ERR_NOMEM.
+ */
 int fk_handover_watch(SSL *ssl, struct fk_handover *seen);
 
 /* Watch it no longer: `seen` may go, the session stays OpenSSL's. */

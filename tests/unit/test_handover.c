@@ -54,7 +54,6 @@ static void open_site(struct site *site, int version, const char *suite, size_t 
     SSL_CTX_set_session_cache_mode(site->client_ctx,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(site->client_ctx, keep);
-    assert_ok(fk_handover_enable(site->server_ctx));
 }
 
 static void close_site(struct site *site)

@@ -413,10 +413,7 @@ static void tls_begin_version(struct tls *tls, struct fixture *f, int version)
     SSL_CTX_set_options(tls->server_ctx, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_mode(tls->server_ctx,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    if (f->engine)
-        assert_ok(fk_handover_enable(tls->server_ctx));
-    else
-        SSL_CTX_set_read_ahead(tls->server_ctx, 1);
+    SSL_CTX_set_read_ahead(tls->server_ctx, !f->engine);
     tls->server = SSL_new(tls->server_ctx);
     tls->client = SSL_new(tls->client_ctx);
     fk_buf_init(&tls->prefix, FK_EDGE_HELLO_BUFFER);
