@@ -104,7 +104,9 @@ static const struct fk_conf_name modes[] = {
 
 static const struct fk_conf_name strategies[] = {
     {"round_robin", FK_STRATEGY_ROUND_ROBIN, "one after the other"},
-    {"least_outstanding", FK_STRATEGY_LEAST_OUTSTANDING, "the fewest requests under way"},
+    {"least_outstanding", FK_STRATEGY_LEAST_OUTSTANDING,
+     "the fewest requests under way, weighed with\n"
+     "how long the server takes for one"},
     {"fastest", FK_STRATEGY_FASTEST, "the lowest mean response time"},
     {"nearest", FK_STRATEGY_NEAREST, "this edge's zone first, then by weight"},
     {NULL, 0, NULL},

@@ -14,9 +14,9 @@
 
 enum fk_keypool_strategy {
     FK_STRATEGY_ROUND_ROBIN,
-    FK_STRATEGY_LEAST_OUTSTANDING,
-    FK_STRATEGY_FASTEST, /* moving average of the response time */
-    FK_STRATEGY_NEAREST, /* own zone first, then by weight */
+    FK_STRATEGY_LEAST_OUTSTANDING, /* each weighed with its server's average response time */
+    FK_STRATEGY_FASTEST,           /* moving average of the response time */
+    FK_STRATEGY_NEAREST,           /* own zone first, then by weight */
 };
 
 struct fk_keyserver_config {

@@ -39,20 +39,28 @@ static size_t least(struct fk_keypool *pool, const size_t *candidates, size_t n,
     return best;
 }
 
-static uint64_t outstanding(const struct fk_keyserver *server)
-{
-    return server->outstanding;
-}
-
 /* 0, the least, while nothing is known: it is asked once and then known. Pings keep it fresh. */
 static uint64_t average(const struct fk_keyserver *server)
 {
     return server->stats.average_us;
 }
 
+/*
+ * When one more request would be answered, if each took what they take on average: those under way
+ * alone say little of a slow server of which nobody asks much. Averages within an octave are alike,
+ * so that equals are asked in turn.
+ */
+static uint64_t load(const struct fk_keyserver *server)
+{
+    uint64_t us = server->stats.average_us;
+    uint64_t alike = us == 0 ? 0 : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(us));
+
+    return (server->outstanding + UINT64_C(1)) * alike;
+}
+
 static size_t least_outstanding(struct fk_keypool *pool, const size_t *candidates, size_t n)
 {
-    return least(pool, candidates, n, outstanding);
+    return least(pool, candidates, n, load);
 }
 
 static size_t fastest(struct fk_keypool *pool, const size_t *candidates, size_t n)
