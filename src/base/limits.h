@@ -113,6 +113,8 @@
 #define FK_KEY_ATTEMPTS_MAX 4
 /* Payload of one request: ServerDHParams of 4096 bits and two randoms are below 1.7 KiB. */
 #define FK_KEY_PAYLOAD_MAX 4096
+/* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */
+#define FK_KEY_CALL_MAX 32768
 /* Signatures checked at the start of each channel, one in how many later, after a bad one. */
 #define FK_VERIFY_FIRST   16
 #define FK_VERIFY_ONE_IN  64

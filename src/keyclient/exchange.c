@@ -210,7 +210,7 @@ static int ticket_answer(struct fk_keyserver *server, struct fk_slot *slot,
              FK_OK)
         signature_bad(server, ticket);
     else
-        fk_pool_answered(ticket, msg->payload.next, msg->payload.left);
+        fk_pool_answered(ticket, server, msg->payload.next, msg->payload.left);
     return FK_OK;
 }
 

@@ -49,7 +49,8 @@ struct fk_key_ticket {
     uint8_t opcode;
     uint16_t scheme;
     uint8_t ski[FK_SKI_SIZE];
-    EVP_PKEY *public_key; /* borrowed */
+    EVP_PKEY *public_key;       /* borrowed */
+    struct fk_key_route *route; /* borrowed, NULL: any server */
     uint8_t client_ip[16], server_ip[16];
     uint8_t client_ip_len, server_ip_len;
     size_t payload_len, tbs_len, sni_len;
@@ -262,7 +263,8 @@ size_t fk_strategy_choose(struct fk_keypool *pool, const size_t *candidates, siz
 
 /* A ticket taken off its server (and off every list) comes back: with an answer, or to be placed
  * elsewhere. */
-void fk_pool_answered(struct fk_key_ticket *ticket, const uint8_t *data, size_t len);
+void fk_pool_answered(struct fk_key_ticket *ticket, const struct fk_keyserver *from,
+                      const uint8_t *data, size_t len);
 void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int err);
 /* How usable a member is for this ticket. */
 enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,

@@ -40,11 +40,19 @@ static enum next_step step_after(int err)
     return ONLY_HOLDERS; /* denied, malformed, not supported */
 }
 
+/* Whether one server alone may be asked. */
+static bool is_bound(const struct fk_key_ticket *ticket)
+{
+    return ticket->route != NULL && ticket->route->server != 0;
+}
+
 enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,
                               const struct fk_key_ticket *ticket)
 {
     const struct fk_keyserver *server = pool->members[member].server;
 
+    if (is_bound(ticket) && ticket->route->server != member + 1)
+        return FK_USABLE_NOT;
     if (server == NULL || (ticket->tried & (UINT64_C(1) << member)) != 0)
         return FK_USABLE_NOT;
     return fk_server_usable(server);
@@ -180,12 +188,15 @@ static size_t member_of(const struct fk_keypool *pool, const struct fk_keyserver
     return i;
 }
 
-void fk_pool_answered(struct fk_key_ticket *ticket, const uint8_t *data, size_t len)
+void fk_pool_answered(struct fk_key_ticket *ticket, const struct fk_keyserver *from,
+                      const uint8_t *data, size_t len)
 {
     if (ticket->is_twin) {
         ticket = fk_hedge_won(ticket, fk_clock_us());
         displace(ticket);
     }
+    if (ticket->route != NULL)
+        ticket->route->server = (uint32_t)member_of(ticket->pool, from) + 1;
     finish(ticket, FK_OK, data, len);
 }
 
@@ -217,7 +228,7 @@ void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int
         arm_timer(ticket, fk_clock_us());
         return;
     }
-    err = place(ticket);
+    err = is_bound(ticket) && ticket->reached ? final_error(ticket) : place(ticket);
     if (err != FK_OK)
         finish(ticket, err, NULL, 0);
 }

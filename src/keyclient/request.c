@@ -27,6 +27,9 @@ static void name_operation(const struct fk_key_request *request, struct fk_key_t
     case FK_KEY_DECRYPT:
         ticket->opcode = FK_OP_DECRYPT;
         break;
+    case FK_KEY_CALL:
+        ticket->opcode = request->u.call.opcode;
+        break;
     }
 }
 
@@ -38,27 +41,44 @@ static void copy_context(struct fk_key_ticket *ticket, const struct fk_key_conte
     ticket->server_ip_len = context->server_ip_len;
 }
 
+/* The payload as it is given, or written to `scratch`. */
+static int find_payload(const struct fk_key_request *request, uint8_t scratch[FK_KEY_PAYLOAD_MAX],
+                        struct fk_reader *ret)
+{
+    struct fk_writer writer;
+    size_t len;
+    int err;
+
+    if (request->op == FK_KEY_CALL) {
+        *ret = fk_item(request->u.call.payload, request->u.call.len);
+        return request->u.call.len <= FK_KEY_CALL_MAX ? FK_OK : FK_ERR_LIMIT;
+    }
+    fk_writer_init(&writer, scratch, FK_KEY_PAYLOAD_MAX);
+    if ((err = fk_key_request_encode(request, &writer)) != FK_OK ||
+        (err = fk_writer_end(&writer, &len)) != FK_OK)
+        return err;
+    *ret = fk_item(scratch, len);
+    return FK_OK;
+}
+
 int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
                   fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
     static const struct fk_key_context no_context;
     const struct fk_key_context *context =
         request->context != NULL ? request->context : &no_context;
-    size_t tbs_len = request->op == FK_KEY_DECRYPT ? 0 : request->tbs_len;
+    size_t tbs_len = request->tbs_len;
     size_t sni_len = context->sni != NULL ? strnlen(context->sni, FK_HOST_MAX + 1) : 0;
     struct fk_key_ticket *ticket;
-    uint8_t payload[FK_KEY_PAYLOAD_MAX];
-    struct fk_writer writer;
-    size_t payload_len;
+    uint8_t scratch[FK_KEY_PAYLOAD_MAX];
+    struct fk_reader payload;
     int err;
 
-    fk_writer_init(&writer, payload, sizeof payload);
-    if ((err = fk_key_request_encode(request, &writer)) != FK_OK ||
-        (err = fk_writer_end(&writer, &payload_len)) != FK_OK)
+    if ((err = find_payload(request, scratch, &payload)) != FK_OK)
         return err;
     if (sni_len > FK_HOST_MAX || tbs_len > FK_KEY_PAYLOAD_MAX)
         return FK_ERR_LIMIT;
-    ticket = calloc(1, sizeof *ticket + payload_len + tbs_len + sni_len);
+    ticket = calloc(1, sizeof *ticket + payload.left + tbs_len + sni_len);
     if (ticket == NULL)
         return FK_ERR_NOMEM;
     ticket->pool = pool;
@@ -68,14 +88,16 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
     ticket->public_key = request->public_key;
     memcpy(ticket->ski, request->ski, sizeof ticket->ski);
     copy_context(ticket, context);
-    ticket->payload_len = payload_len;
+    ticket->route = request->route;
+    ticket->payload_len = payload.left;
     ticket->tbs_len = tbs_len;
     ticket->sni_len = sni_len;
-    memcpy(ticket->bytes, payload, payload_len);
+    if (payload.left > 0)
+        memcpy(ticket->bytes, payload.next, payload.left);
     if (tbs_len > 0)
-        memcpy(ticket->bytes + payload_len, request->tbs, tbs_len);
+        memcpy(ticket->bytes + payload.left, request->tbs, tbs_len);
     if (sni_len > 0)
-        memcpy(ticket->bytes + payload_len + tbs_len, context->sni, sni_len);
+        memcpy(ticket->bytes + payload.left + tbs_len, context->sni, sni_len);
     fk_list_init(&ticket->pool_link);
     fk_list_init(&ticket->server_link);
     *ret = ticket;
@@ -84,6 +106,7 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
 
 void fk_ticket_free(struct fk_key_ticket *ticket)
 {
+    fk_wipe(ticket->bytes, ticket->payload_len); /* a call may carry secrets */
     free(ticket);
 }
 

@@ -757,6 +757,8 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
     size_t len;
     int err;
 
+    if (key_request->op == FK_KEY_CALL)
+        return FK_ERR_UNSUPPORTED;
     fk_writer_init(&writer, payload, sizeof payload);
     if ((err = fk_key_request_encode(key_request, &writer)) != FK_OK ||
         (err = fk_writer_end(&writer, &len)) != FK_OK)

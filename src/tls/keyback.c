@@ -15,6 +15,9 @@ int fk_key_request_encode(const struct fk_key_request *request, struct fk_writer
     case FK_KEY_DECRYPT:
         fk_decrypt_encode(&request->u.decrypt, out);
         return FK_OK;
+    case FK_KEY_CALL:
+        fk_writer_bytes(out, request->u.call.payload, request->u.call.len);
+        return FK_OK;
     }
     return FK_ERR_INVAL;
 }

@@ -23,7 +23,27 @@ struct fk_key_context {
     uint64_t connection; /* id in this process's log */
 };
 
-enum fk_key_op { FK_KEY_SIGN13, FK_KEY_SIGN12, FK_KEY_DECRYPT };
+enum fk_key_op {
+    FK_KEY_SIGN13,
+    FK_KEY_SIGN12,
+    FK_KEY_DECRYPT,
+    FK_KEY_CALL, /* any other operation of key servers, as it stands on the wire */
+};
+
+/*
+ * Where something lives at one of several key servers that is asked for again: by operations that
+ * follow each other in a handshake.
+ */
+struct fk_key_route {
+    uint32_t server; /* its number among the back-end's, from 1 on; 0: not known yet */
+};
+
+/* FK_KEY_CALL: an opcode of farkey/1 (wire/keymsg.h) and its payload. */
+struct fk_key_call {
+    uint8_t opcode;
+    const uint8_t *payload;
+    size_t len; /* FK_KEY_CALL_MAX at most */
+};
 
 /* One operation. The back-end copies what it needs before submit returns. */
 struct fk_key_request {
@@ -36,7 +56,14 @@ struct fk_key_request {
         struct fk_sign13 sign13;
         struct fk_sign12 sign12; /* params borrow from tbs */
         struct fk_decrypt decrypt;
+        struct fk_key_call call;
     } u;
+    /*
+     * Borrowed until done or cancelled; NULL: any server will do, now and later. Server 0: any, and
+     * that which answers is written here. Else that one alone is asked, once: what it did for a
+     * request whose answer is lost, nobody knows.
+     */
+    struct fk_key_route *route;
     const struct fk_key_context *context; /* borrowed during submit only; may be NULL */
 };
 
@@ -48,8 +75,9 @@ int fk_key_request_encode(const struct fk_key_request *request, struct fk_writer
 
 /*
  * Called once, never from within submit or cancel. `err` FK_OK: data is the signature (DER for
- * ECDSA) or the 48-byte premaster, valid during the call. Else why: FK_ERR_TIMEOUT,
- * FK_ERR_UNAVAILABLE, FK_ERR_DENIED, FK_ERR_RATE, FK_ERR_KEY_NOT_FOUND, FK_ERR_VERIFY, ...
+ * ECDSA), the 48-byte premaster, or a call's answer as it came, valid during the call. Else why:
+ * FK_ERR_TIMEOUT, FK_ERR_UNAVAILABLE, FK_ERR_DENIED, FK_ERR_RATE, FK_ERR_KEY_NOT_FOUND,
+ * FK_ERR_VERIFY, ...
  */
 typedef void fk_key_done_cb(void *arg, int err, const uint8_t *data, size_t len);
 
@@ -58,7 +86,8 @@ struct fk_key_ticket; /* an operation under way, opaque; each back-end has its o
 struct fk_keyback;
 
 struct fk_keyback_ops {
-    /* FK_OK: `done` will be called, unless cancelled. Else it will not, and nothing happened. */
+    /* FK_OK: `done` will be called, unless cancelled. Else it will not, and nothing happened.
+     * FK_ERR_UNSUPPORTED: this back-end carries out no such operation. */
     int (*submit)(struct fk_keyback *back, const struct fk_key_request *request,
                   fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret);
     /* Forget an operation: `done` is not called any more. */

@@ -512,7 +512,7 @@ static void strategies_spread(void **state)
         enum fk_keypool_strategy strategy;
         unsigned least, most; /* of 40 to the first server */
     } rows[] = {{FK_STRATEGY_ROUND_ROBIN, 20, 20},
-                {FK_STRATEGY_LEAST_OUTSTANDING, 20, 20},
+                {FK_STRATEGY_LEAST_OUTSTANDING, 10, 30}, /* an octave apart at most */
                 {FK_STRATEGY_FASTEST, 0, 40},
                 {FK_STRATEGY_NEAREST, 40, 40}};
 
@@ -551,6 +551,125 @@ static void strategies_spread(void **state)
         assert_int_equal(world.peers[0].requests + world.peers[1].requests, 40);
         world_stop(&world);
     }
+}
+
+/* The slow one of two has nothing to do, and yet nobody asks it. */
+static void least_outstanding_passes_over_the_slow(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world.pool_config.strategy = FK_STRATEGY_LEAST_OUTSTANDING;
+    world_start(&world, 2);
+    wait_up(&world, 2);
+    world.servers[0]->stats.average_us = 1000 * MS;
+    for (unsigned i = 0; i < 40; i += 4) {
+        for (unsigned k = 0; k < 4; k++)
+            assert_ok(ask(&world, i + k));
+        wait_until(&world, world.finished == i + 4);
+    }
+    assert_int_equal(world.peers[0].requests, 0);
+    assert_int_equal(world.peers[1].requests, 40);
+    world_stop(&world);
+}
+
+/* --- calls, and what they leave at a server --- */
+
+static int call(struct world *world, unsigned i, struct fk_key_route *route)
+{
+    static const struct fk_key_context context = {.sni = "example.com"};
+    static const struct fk_sign13 op = {.scheme = 0x0403, .role = FK_ROLE_SERVER, .hash_len = 32};
+    struct fk_key_request request = {.op = FK_KEY_CALL, .route = route, .context = &context};
+    struct fk_keyback *back = fk_keypool_back(world->pool);
+    struct result *result = &world->results[i];
+    struct fk_writer writer;
+    uint8_t payload[64];
+
+    *result = (struct result){.world = world};
+    request.u.call = (struct fk_key_call){.opcode = FK_OP_SIGN13, .payload = payload};
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_sign13_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &request.u.call.len));
+    return back->ops->submit(back, &request, world_done, result, &result->ticket);
+}
+
+static void call_and_expect(struct world *world, struct fk_key_route *route, int expected)
+{
+    assert_ok(call(world, 0, route));
+    wait_until(world, world->results[0].done);
+    assert_err(world->results[0].err, expected);
+}
+
+static void calls_stay_with_their_server(void **state)
+{
+    struct fk_key_route route = {0};
+    struct world world;
+    unsigned other;
+
+    (void)state;
+    world_init(&world);
+    world_start(&world, 2);
+    wait_up(&world, 2);
+    call_and_expect(&world, &route, FK_OK);
+    assert_in_range(route.server, 1, 2);
+    other = 2 - route.server;
+    for (unsigned i = 0; i < 10; i++)
+        call_and_expect(&world, &route, FK_OK);
+    assert_int_equal(world.peers[other].requests, 0);
+    assert_int_not_equal(world.results[0].len, 0);
+    world_stop(&world);
+}
+
+/* An answer that is lost is lost: the same call elsewhere, or again, would mean something else. */
+static void a_bound_call_is_made_once(void **state)
+{
+    static const struct {
+        enum keypeer_script script;
+        uint8_t code;
+        int err;
+    } rows[] = {{HALF_FRAME, 0, FK_ERR_UNAVAILABLE}, /* the channel is lost */
+                {REFUSE, FK_KEYERR_INTERNAL, FK_ERR_INTERNAL},
+                {REFUSE, FK_KEYERR_DRAINING, FK_ERR_DRAINING},
+                {SILENT, 0, FK_ERR_TIMEOUT}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fk_key_route route = {0};
+        struct world world;
+        unsigned at;
+
+        world_init(&world);
+        world.pool_config.deadline_us = 300 * MS;
+        world_start(&world, 2);
+        wait_up(&world, 2);
+        call_and_expect(&world, &route, FK_OK);
+        at = route.server - 1;
+        world.peers[at].script = rows[i].script;
+        world.peers[at].code = rows[i].code;
+        call_and_expect(&world, &route, rows[i].err);
+        assert_int_equal(world.peers[at].requests, 2);
+        assert_int_equal(world.peers[1 - at].requests, 0);
+        world_stop(&world);
+    }
+}
+
+static void too_long_a_call_is_refused(void **state)
+{
+    static const uint8_t payload[FK_KEY_CALL_MAX + 1];
+    struct fk_key_request request = {.op = FK_KEY_CALL};
+    struct fk_key_ticket *ticket;
+    struct fk_keyback *back;
+    struct world world;
+
+    (void)state;
+    world_init(&world);
+    world_start(&world, 1);
+    wait_up(&world, 1);
+    back = fk_keypool_back(world.pool);
+    request.u.call = (struct fk_key_call){FK_OP_SIGN13, payload, sizeof payload};
+    assert_err(back->ops->submit(back, &request, world_done, NULL, &ticket), FK_ERR_LIMIT);
+    world_stop(&world);
 }
 
 static void bad_configurations_are_refused(void **state)
@@ -689,25 +808,25 @@ static void listings_survive_lack_of_memory(void **state)
     assert_true(failmalloc_try(list_keys, &keys) >= 40);
 }
 
-UNIT_MAIN(cmocka_unit_test(many_at_once_out_of_order),
-          cmocka_unit_test(more_than_the_bound_is_refused), cmocka_unit_test(wrong_id_is_ignored),
-          cmocka_unit_test(repeated_id_is_ignored), cmocka_unit_test(a_flood_is_swallowed),
-          cmocka_unit_test(late_answer_is_dropped),
-          cmocka_unit_test(never_answering_meets_the_deadline),
-          cmocka_unit_test(every_failure_goes_to_the_other),
-          cmocka_unit_test(failures_without_another_are_told),
-          cmocka_unit_test(denied_asks_only_who_holds_the_key),
-          cmocka_unit_test(listing_follows_the_generation),
-          cmocka_unit_test(denied_goes_to_a_holder), cmocka_unit_test(all_down_then_back),
-          cmocka_unit_test(a_short_outage_is_waited_for),
-          cmocka_unit_test(a_stalled_server_is_found_by_ping),
-          cmocka_unit_test(a_hung_server_is_not_waited_for_in_the_handshake),
-          cmocka_unit_test(cancelled_is_not_called),
-          cmocka_unit_test(retired_server_finishes_first), cmocka_unit_test(channel_on_demand),
-          cmocka_unit_test(a_host_name_is_resolved), cmocka_unit_test(another_name_is_refused),
-          cmocka_unit_test(after_a_bad_signature_all_are_checked),
-          cmocka_unit_test(complaints_are_bounded), cmocka_unit_test(strategies_spread),
-          cmocka_unit_test(bad_configurations_are_refused),
-          cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
-          cmocka_unit_test(every_allocation_may_fail),
-          cmocka_unit_test(listings_survive_lack_of_memory))
+UNIT_MAIN(
+    cmocka_unit_test(many_at_once_out_of_order), cmocka_unit_test(more_than_the_bound_is_refused),
+    cmocka_unit_test(wrong_id_is_ignored), cmocka_unit_test(repeated_id_is_ignored),
+    cmocka_unit_test(a_flood_is_swallowed), cmocka_unit_test(late_answer_is_dropped),
+    cmocka_unit_test(never_answering_meets_the_deadline),
+    cmocka_unit_test(every_failure_goes_to_the_other),
+    cmocka_unit_test(failures_without_another_are_told),
+    cmocka_unit_test(denied_asks_only_who_holds_the_key),
+    cmocka_unit_test(listing_follows_the_generation), cmocka_unit_test(denied_goes_to_a_holder),
+    cmocka_unit_test(all_down_then_back), cmocka_unit_test(a_short_outage_is_waited_for),
+    cmocka_unit_test(a_stalled_server_is_found_by_ping),
+    cmocka_unit_test(a_hung_server_is_not_waited_for_in_the_handshake),
+    cmocka_unit_test(cancelled_is_not_called), cmocka_unit_test(retired_server_finishes_first),
+    cmocka_unit_test(channel_on_demand), cmocka_unit_test(a_host_name_is_resolved),
+    cmocka_unit_test(another_name_is_refused),
+    cmocka_unit_test(after_a_bad_signature_all_are_checked),
+    cmocka_unit_test(complaints_are_bounded), cmocka_unit_test(strategies_spread),
+    cmocka_unit_test(least_outstanding_passes_over_the_slow),
+    cmocka_unit_test(calls_stay_with_their_server), cmocka_unit_test(a_bound_call_is_made_once),
+    cmocka_unit_test(too_long_a_call_is_refused), cmocka_unit_test(bad_configurations_are_refused),
+    cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
+    cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(listings_survive_lack_of_memory))
