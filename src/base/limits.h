@@ -100,6 +100,9 @@
 #define FK_KEYSERVER_BACKOFF_MAX_US 5000000
 /* Least time that a server gets before another is asked as well: above a slow disk or a swap. */
 #define FK_KEYSERVER_PATIENCE_MIN_US 100000
+/* Key servers that answer faster than this on average are equals: what lies between them is turns
+ * of our own loop and of theirs. */
+#define FK_KEYSERVER_ALIKE_US 2048
 /* Key servers of one pool: a request remembers in 64 bits which it has tried. */
 #define FK_KEYPOOL_SERVERS_MAX 64
 /* Requests of a pool that wait for any server to come back: each holds a paused handshake. */

@@ -48,12 +48,14 @@ static uint64_t average(const struct fk_keyserver *server)
 /*
  * When one more request would be answered, if each took what they take on average: those under way
  * alone say little of a slow server of which nobody asks much. Averages within an octave are alike,
- * so that equals are asked in turn.
+ * and short ones, so that equals are asked in turn.
  */
 static uint64_t load(const struct fk_keyserver *server)
 {
     uint64_t us = server->stats.average_us;
-    uint64_t alike = us == 0 ? 0 : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(us));
+    uint64_t alike = us < FK_KEYSERVER_ALIKE_US
+                         ? FK_KEYSERVER_ALIKE_US
+                         : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(us));
 
     return (server->outstanding + UINT64_C(1)) * alike;
 }

@@ -218,8 +218,9 @@ def test_strategies(build, daemons, strategy):
     assert sum(got) == 12
     if strategy == "nearest":
         assert got == (12, 0)
-    elif strategy in ("round_robin", "least_outstanding"):  # one at a time: ties are broken in turn
+    elif strategy == "round_robin":
         assert got == (6, 6)
+    # What least_outstanding and fastest do depends on how long these two take: see test_keyclient.
     near.stop()
     harness.wait_until(lambda: works(pair), "the other one serves, whatever the strategy")
     far.stop()
