@@ -50,28 +50,29 @@ int fk_record_new(struct fk_arena *arena, const struct fk_session_keys *keys,
     return FK_OK;
 }
 
-/* The key is another one, or not needed for now. */
-static void drop_ctx(struct fk_record_half *half)
+void fk_record_drop_ciphers(struct fk_record_half *half)
 {
+    fk_aead_free(half->aead);
     EVP_CIPHER_CTX_free(half->ctx);
     EVP_MAC_CTX_free(half->mac);
+    half->aead = NULL;
     half->ctx = NULL;
     half->mac = NULL;
 }
 
 void fk_record_rest(struct fk_record *record)
 {
-    drop_ctx(&record->write);
+    fk_record_drop_ciphers(&record->write);
     if (!record->read.begun)
-        drop_ctx(&record->read);
+        fk_record_drop_ciphers(&record->read);
 }
 
 void fk_record_free(struct fk_record *record)
 {
     if (record == NULL)
         return;
-    drop_ctx(&record->write);
-    drop_ctx(&record->read);
+    fk_record_drop_ciphers(&record->write);
+    fk_record_drop_ciphers(&record->read);
     fk_buf_fini(&record->handshake);
     fk_arena_give(record->arena, record->keys);
     free(record);
@@ -195,7 +196,7 @@ static int seal_update(struct fk_record *record, uint8_t *out, size_t *ret_len)
                                  &len)) != FK_OK ||
         (err = fk_traffic_keys_update(record->keys->suite, record->write.keys)) != FK_OK)
         return err;
-    drop_ctx(&record->write);
+    fk_record_drop_ciphers(&record->write);
     record->update_due = false;
     record->update_asks = false;
     *ret_len = len;

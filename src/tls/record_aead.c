@@ -7,12 +7,8 @@
 
 #include "base/err.h"
 
-#include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <string.h>
 
-#define TAG       16
-#define NONCE     12
 #define EXPLICIT  8 /* bytes of a nonce that travel: TLS 1.2, GCM */
 #define AAD12_LEN 13
 #define AAD_MAX   13
@@ -37,24 +33,24 @@ static size_t prefix(const struct fk_record *record)
 
 static size_t overhead(const struct fk_record *record)
 {
-    return prefix(record) + TAG + (is_tls13(record) ? 1 : 0);
+    return prefix(record) + FK_AEAD_TAG + (is_tls13(record) ? 1 : 0);
 }
 
 /* --- what a cipher is fed --- */
 
 /* `number`: the sequence number, or what the peer sent in its place (GCM in TLS 1.2). */
 static void make_nonce(const struct fk_record *record, const struct fk_traffic_keys *keys,
-                       const uint8_t number[8], uint8_t ret[NONCE])
+                       const uint8_t number[8], uint8_t ret[FK_AEAD_NONCE])
 {
     size_t fixed = record->keys->suite->iv_len;
 
     memcpy(ret, keys->iv, fixed);
-    if (fixed < NONCE) {
+    if (fixed < FK_AEAD_NONCE) {
         memcpy(ret + fixed, number, EXPLICIT);
         return;
     }
     for (size_t i = 0; i < 8; i++)
-        ret[NONCE - 8 + i] ^= number[i];
+        ret[FK_AEAD_NONCE - 8 + i] ^= number[i];
 }
 
 /* TLS 1.3: the header as it is on the wire; TLS 1.2: number, type, version, length of content. */
@@ -71,72 +67,40 @@ static size_t make_aad(const struct fk_record *record, const uint8_t number[8],
     return AAD12_LEN;
 }
 
-/* A direction's context, made when it is needed. NULL: no memory. */
-static EVP_CIPHER_CTX *get_ctx(const struct fk_record *record, struct fk_record_half *half,
-                               int encrypt)
-{
-    const EVP_CIPHER *cipher;
-    EVP_CIPHER_CTX *ctx;
-
-    if (half->ctx != NULL)
-        return half->ctx;
-    cipher = fk_suite_cipher(record->keys->suite);
-    ctx = cipher == NULL ? NULL : EVP_CIPHER_CTX_new();
-    if (ctx == NULL || EVP_CipherInit_ex(ctx, cipher, NULL, half->keys->key, NULL, encrypt) != 1) {
-        EVP_CIPHER_CTX_free(ctx);
-        return NULL;
-    }
-    return half->ctx = ctx;
-}
-
-/*
- * A cipher's step. EVP_Cipher() is what libssl's own records go through: it spares checks that are
- * of no use here. Negative on failure. It is no way to end: ChaCha20-Poly1305 then does nothing.
+/* A direction's context, made when it is needed, and a record begun. FK_ERR_NOMEM, FK_ERR_CRYPTO.
  */
-static bool step(EVP_CIPHER_CTX *ctx, uint8_t *out, const uint8_t *in, size_t len)
+static int start(const struct fk_record *record, struct fk_record_half *half,
+                 const uint8_t nonce[FK_AEAD_NONCE], const uint8_t *aad, size_t aad_len)
 {
-    return EVP_Cipher(ctx, out, in, (unsigned)len) >= 0;
-}
+    int err;
 
-static bool start(EVP_CIPHER_CTX *ctx, const uint8_t nonce[NONCE], const uint8_t *aad,
-                  size_t aad_len)
-{
-    return ctx != NULL && EVP_CipherInit_ex(ctx, NULL, NULL, NULL, nonce, -1) == 1 &&
-           step(ctx, NULL, aad, aad_len);
+    if (half->aead == NULL && (err = fk_aead_new(record->keys->suite, half->keys->key,
+                                                 half == &record->write, &half->aead)) != FK_OK)
+        return err;
+    return fk_aead_start(half->aead, nonce, aad, aad_len) ? FK_OK : FK_ERR_CRYPTO;
 }
 
 /* --- sealing --- */
 
-static bool encrypt_bytes(EVP_CIPHER_CTX *ctx, const uint8_t *bytes, size_t len, uint8_t **at)
+static bool encrypt_bytes(struct fk_aead *aead, const uint8_t *bytes, size_t len, uint8_t **at)
 {
-    if (len > 0 && !step(ctx, *at, bytes, len))
+    if (!fk_aead_step(aead, *at, bytes, len))
         return false;
     *at += len;
     return true;
 }
 
-static bool encrypt_pieces(EVP_CIPHER_CTX *ctx, struct fk_pieces *pieces, size_t len, uint8_t **at)
+static bool encrypt_pieces(struct fk_aead *aead, struct fk_pieces *pieces, size_t len, uint8_t **at)
 {
     size_t part;
 
     for (; len > 0; len -= part) {
         const uint8_t *bytes = fk_pieces_next(pieces, len, &part);
 
-        if (!encrypt_bytes(ctx, bytes, part, at))
+        if (!encrypt_bytes(aead, bytes, part, at))
             return false;
     }
     return true;
-}
-
-/* The tag, at `at`. */
-static bool end(EVP_CIPHER_CTX *ctx, uint8_t *at)
-{
-    OSSL_PARAM tag[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, at, TAG),
-                        OSSL_PARAM_END};
-
-    int len;
-
-    return EVP_CipherFinal_ex(ctx, at, &len) == 1 && EVP_CIPHER_CTX_get_params(ctx, tag) == 1;
 }
 
 static bool in_place(const struct fk_pieces *pieces, size_t len, const uint8_t *at)
@@ -146,15 +110,17 @@ static bool in_place(const struct fk_pieces *pieces, size_t len, const uint8_t *
 }
 
 /* In place the type is put behind the content, where the tag's room is, and both are one piece. */
-static bool encrypt_content(const struct fk_record *record, EVP_CIPHER_CTX *ctx, uint8_t type,
-                            struct fk_pieces *pieces, size_t len, uint8_t **at)
+static bool encrypt_content(const struct fk_record *record, uint8_t type, struct fk_pieces *pieces,
+                            size_t len, uint8_t **at)
 {
+    struct fk_aead *aead = record->write.aead;
+
     if (!is_tls13(record))
-        return encrypt_pieces(ctx, pieces, len, at);
+        return encrypt_pieces(aead, pieces, len, at);
     if (!in_place(pieces, len, *at))
-        return encrypt_pieces(ctx, pieces, len, at) && encrypt_bytes(ctx, &type, 1, at);
+        return encrypt_pieces(aead, pieces, len, at) && encrypt_bytes(aead, &type, 1, at);
     (*at)[len] = type;
-    return encrypt_bytes(ctx, *at, len + 1, at);
+    return encrypt_bytes(aead, *at, len + 1, at);
 }
 
 static int encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pieces, size_t len,
@@ -162,8 +128,8 @@ static int encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pie
 {
     struct fk_traffic_keys *keys = record->write.keys;
     size_t before = explicit_len(record), total = overhead(record) + len, aad_len;
-    uint8_t number[8], nonce[NONCE], aad[AAD_MAX], *at = out + prefix(record);
-    EVP_CIPHER_CTX *ctx = get_ctx(record, &record->write, 1);
+    uint8_t number[8], nonce[FK_AEAD_NONCE], aad[AAD_MAX], *at = out + prefix(record);
+    int err;
 
     fk_put_u64(number, keys->seq);
     make_nonce(record, keys, number, nonce);
@@ -172,11 +138,10 @@ static int encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pie
     fk_put_u16(out + 3, total - FK_RECORD_HEAD);
     memcpy(out + FK_RECORD_HEAD, number, before);
     aad_len = make_aad(record, number, out, len, aad);
-    if (!start(ctx, nonce, aad, aad_len) || !encrypt_content(record, ctx, type, pieces, len, &at) ||
-        !end(ctx, at)) {
-        ERR_clear_error();
+    if ((err = start(record, &record->write, nonce, aad, aad_len)) != FK_OK)
+        return err;
+    if (!encrypt_content(record, type, pieces, len, &at) || !fk_aead_seal(record->write.aead, at))
         return FK_ERR_CRYPTO;
-    }
     *ret_len = total;
     return FK_OK;
 }
@@ -215,19 +180,19 @@ static int accept(const struct fk_record *record, struct fk_cryptogram *gram)
 static int begin(struct fk_record *record, struct fk_cryptogram *gram)
 {
     struct fk_record_half *half = &record->read;
-    EVP_CIPHER_CTX *ctx = get_ctx(record, half, 0);
     size_t before = explicit_len(record), aad_len;
-    uint8_t number[8], nonce[NONCE], aad[AAD_MAX];
+    uint8_t number[8], nonce[FK_AEAD_NONCE], aad[AAD_MAX];
+    int err;
 
     fk_put_u64(number, half->keys->seq);
     make_nonce(record, half->keys, before > 0 ? gram->body : number, nonce);
     gram->body += before;
-    gram->len -= before + TAG;
+    gram->len -= before + FK_AEAD_TAG;
     if (half->begun)
         return FK_OK;
     aad_len = make_aad(record, number, gram->head, gram->len, aad);
-    if (!start(ctx, nonce, aad, aad_len))
-        return FK_ERR_CRYPTO;
+    if ((err = start(record, half, nonce, aad, aad_len)) != FK_OK)
+        return err;
     half->begun = true;
     half->early = 0;
     return FK_OK;
@@ -238,24 +203,17 @@ static int advance(struct fk_record_half *half, uint8_t *body, size_t len)
 {
     if (len <= half->early)
         return FK_OK;
-    if (!step(half->ctx, body + half->early, body + half->early, len - half->early))
+    if (!fk_aead_step(half->aead, body + half->early, body + half->early, len - half->early))
         return FK_ERR_CRYPTO;
     half->early = len;
     return FK_OK;
 }
 
 /* The tag comes behind the ciphertext. */
-static int finish(struct fk_record_half *half, struct fk_cryptogram *gram)
+static int finish(struct fk_record_half *half, const struct fk_cryptogram *gram)
 {
-    OSSL_PARAM tag[] = {
-        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, gram->body + gram->len, TAG),
-        OSSL_PARAM_END};
-    int len;
-
     half->begun = false;
-    if (EVP_CIPHER_CTX_set_params(half->ctx, tag) != 1)
-        return FK_ERR_CRYPTO;
-    return EVP_CipherFinal_ex(half->ctx, gram->body, &len) == 1 ? FK_OK : FK_ERR_VERIFY;
+    return fk_aead_open(half->aead, gram->body + gram->len);
 }
 
 static int decrypt(struct fk_record *record, struct fk_cryptogram *gram)
@@ -263,14 +221,12 @@ static int decrypt(struct fk_record *record, struct fk_cryptogram *gram)
     struct fk_record_half *half = &record->read;
     int err;
 
-    if (gram->len < explicit_len(record) + TAG)
+    if (gram->len < explicit_len(record) + FK_AEAD_TAG)
         return FK_ERR_VERIFY; /* RFC 8446 section 5.2: too short for its tag is a bad tag */
     if ((err = begin(record, gram)) != FK_OK ||
         (err = advance(half, gram->body, gram->len)) != FK_OK ||
-        (err = finish(half, gram)) != FK_OK) {
-        ERR_clear_error();
+        (err = finish(half, gram)) != FK_OK)
         return err;
-    }
     return accept(record, gram);
 }
 
@@ -280,7 +236,7 @@ static int decrypt_early(struct fk_record *record, struct fk_cryptogram *gram, s
     size_t before = explicit_len(record), last = is_tls13(record) ? 1 : 0;
     int err;
 
-    if (there < before || gram->len < before + TAG + last) {
+    if (there < before || gram->len < before + FK_AEAD_TAG + last) {
         gram->len = 0;
         return FK_OK;
     }

@@ -48,8 +48,7 @@ static int take_update(struct fk_record *record, struct fk_reader *body)
         return FK_ERR_UNEXPECTED;
     if ((err = fk_traffic_keys_update(record->keys->suite, record->read.keys)) != FK_OK)
         return err;
-    EVP_CIPHER_CTX_free(record->read.ctx);
-    record->read.ctx = NULL;
+    fk_record_drop_ciphers(&record->read);
     if (request == 1)
         record->update_due = true; /* one answer for however many */
     consume(record, HEAD + 1);

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/reader.h"
+#include "tls/aead.h"
 #include "tls/chatter.h"
 #include "tls/record.h"
 
@@ -30,11 +31,12 @@ enum fk_record_side {
     FK_SIDE_CLOSED,
 };
 
-/* One direction: its keys, in the engine's slot, and its cipher's context, NULL at rest. */
+/* One direction: its keys, in the engine's slot, and its cipher's contexts, NULL at rest. */
 struct fk_record_half {
     struct fk_traffic_keys *keys;
-    EVP_CIPHER_CTX *ctx;
-    EVP_MAC_CTX *mac; /* CBC only: keyed, for copies of it */
+    struct fk_aead *aead;
+    EVP_CIPHER_CTX *ctx; /* CBC */
+    EVP_MAC_CTX *mac;    /* CBC: keyed, for copies of it */
     enum fk_record_side side;
     /* Reading, AEADs: the present record has been begun, this many bytes are decrypted already. */
     bool begun;
@@ -114,6 +116,9 @@ struct fk_record_ops {
      */
     int (*decrypt_early)(struct fk_record *record, struct fk_cryptogram *gram, size_t there);
 };
+
+/* A direction's key is another one, or not needed for now. */
+void fk_record_drop_ciphers(struct fk_record_half *half);
 
 extern const struct fk_record_ops fk_record_aead_ops, fk_record_cbc_ops;
 
