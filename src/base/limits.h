@@ -98,6 +98,8 @@
 /* Pause before the next try to reach a key server: doubled each time, half of it random. */
 #define FK_KEYSERVER_BACKOFF_MIN_US 50000
 #define FK_KEYSERVER_BACKOFF_MAX_US 5000000
+/* A channel that lasts so long is no sign of a server that comes and goes. */
+#define FK_KEYSERVER_STABLE_US 10000000
 /* Least time that a server gets before another is asked as well: above a slow disk or a swap. */
 #define FK_KEYSERVER_PATIENCE_MIN_US 100000
 /* Key servers that answer faster than this on average are equals: what lies between them is turns

@@ -166,7 +166,10 @@ struct fk_keyserver {
     int fd; /* while connecting */
     struct fk_io connect_io;
     struct fk_channel_io *io;
-    unsigned failures;      /* since it was last up */
+    unsigned failures; /* since it was last up */
+    unsigned losses;   /* in a row, of channels that did not last */
+    bool damped;       /* backing off for these: longer than for its failures */
+    uint64_t up_since_us;
     uint64_t down_since_us; /* when it could last be used */
     bool complained;        /* that it is down has been logged */
     bool draining;          /* it said so: no new requests on this channel */
@@ -205,6 +208,8 @@ enum fk_usable fk_server_usable(const struct fk_keyserver *server);
 int fk_server_take(struct fk_keyserver *server, struct fk_key_ticket *ticket);
 /* Take a ticket back, whatever became of it there; a late answer will be dropped. */
 void fk_server_give_up(struct fk_keyserver *server, struct fk_key_ticket *ticket);
+/* Nobody else can serve any more: do not stay away longer than its failures ask for. */
+void fk_server_hurry(struct fk_keyserver *server);
 /* A response time, or the time waited in vain. */
 void fk_server_sample(struct fk_keyserver *server, uint64_t us);
 /* Time after which another server is asked: mean and four deviations (as in RFC 6298). */
@@ -269,6 +274,8 @@ void fk_pool_failed(struct fk_key_ticket *ticket, struct fk_keyserver *from, int
 /* How usable a member is for this ticket. */
 enum fk_usable fk_pool_usable(const struct fk_keypool *pool, size_t member,
                               const struct fk_key_ticket *ticket);
+/* Whether another server of the pool can be used now. */
+bool fk_pool_spares(const struct fk_keypool *pool, const struct fk_keyserver *server);
 /* A server can be used (again): place what is parked. */
 void fk_pool_unpark(struct fk_keypool *pool);
 /* Fail all that is left and free a dying pool. */

@@ -126,6 +126,22 @@ static bool place_among(struct fk_keypool *pool, struct fk_key_ticket *ticket, e
     return false;
 }
 
+bool fk_pool_spares(const struct fk_keypool *pool, const struct fk_keyserver *server)
+{
+    for (size_t i = 0; i < pool->n_members; i++)
+        if (pool->members[i].server != NULL && pool->members[i].server != server &&
+            fk_server_usable(pool->members[i].server) == FK_USABLE_NOW)
+            return true;
+    return false;
+}
+
+static void hurry(const struct fk_keypool *pool)
+{
+    for (size_t i = 0; i < pool->n_members; i++)
+        if (pool->members[i].server != NULL)
+            fk_server_hurry(pool->members[i].server);
+}
+
 /* Whether waiting for a server to come back makes sense. */
 static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *ticket,
                      uint64_t now)
@@ -158,6 +174,7 @@ static int place(struct fk_key_ticket *ticket)
     if (ticket->attempts >= FK_KEY_ATTEMPTS_MAX)
         return final_error(ticket);
     if (!place_among(pool, ticket, FK_USABLE_NOW) && !place_among(pool, ticket, FK_USABLE_SOON)) {
+        hurry(pool);
         if (!may_park(pool, ticket, now))
             return final_error(ticket);
         fk_list_append(&pool->parked, &ticket->server_link);

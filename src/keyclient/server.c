@@ -162,15 +162,45 @@ static void return_tickets(struct fk_keyserver *server)
     }
 }
 
+/* Nobody misses it: wherever it belongs there is another one. */
+static bool is_spared(const struct fk_keyserver *server)
+{
+    const struct fk_list *item = server->members.next;
+
+    for (; item != &server->members; item = item->next)
+        if (!fk_pool_spares(fk_container(item, struct fk_keymember, link)->pool, server))
+            return false;
+    return !fk_list_empty(&server->members);
+}
+
+/*
+ * One that comes back and is lost again, and again, costs a handshake each time and whatever was
+ * under way: while others serve it is left alone for longer each time, as if it could not be
+ * reached.
+ */
 static void back_off(struct fk_keyserver *server)
 {
+    uint64_t now = fk_clock_us();
+
     if (server->failures++ == 0)
-        server->down_since_us = fk_clock_us();
+        server->down_since_us = now;
+    if (server->state == FK_SERVER_UP)
+        server->losses =
+            now - server->up_since_us < FK_KEYSERVER_STABLE_US ? server->losses + 1 : 1;
     disconnect(server);
     enter(server, FK_SERVER_BACKOFF);
-    fk_timer_start(&server->timer, backoff_us(server->failures));
+    server->damped = server->losses > server->failures && is_spared(server);
+    fk_timer_start(&server->timer, backoff_us(server->damped ? server->losses : server->failures));
     return_tickets(server);
     fk_server_retire_check(server);
+}
+
+void fk_server_hurry(struct fk_keyserver *server)
+{
+    if (server->state != FK_SERVER_BACKOFF || !server->damped)
+        return;
+    server->damped = false;
+    fk_timer_start(&server->timer, backoff_us(server->failures));
 }
 
 /* --- reaching it --- */
@@ -346,7 +376,7 @@ void fk_server_heard(struct fk_keyserver *server)
     server->failures = 0;
     server->complained = false;
     server->stats.connects++;
-    server->last_use_us = fk_clock_us();
+    server->last_use_us = server->up_since_us = fk_clock_us();
     if (server->config.idle_us > 0)
         fk_timer_start(&server->timer, server->config.idle_us);
     fk_log(server->config.idle_us > 0 && server->stats.connects > 1 ? FK_LOG_DEBUG : FK_LOG_INFO,

@@ -512,7 +512,7 @@ static void strategies_spread(void **state)
         enum fk_keypool_strategy strategy;
         unsigned least, most; /* of 40 to the first server */
     } rows[] = {{FK_STRATEGY_ROUND_ROBIN, 20, 20},
-                {FK_STRATEGY_LEAST_OUTSTANDING, 20, 20},
+                {FK_STRATEGY_LEAST_OUTSTANDING, 10, 30}, /* by what it learns meanwhile */
                 {FK_STRATEGY_FASTEST, 0, 40},
                 {FK_STRATEGY_NEAREST, 40, 40}};
 
@@ -542,6 +542,8 @@ static void strategies_spread(void **state)
                                      &world.pool));
             wait_up(&world, PEERS);
         }
+        for (unsigned k = 0; k < PEERS; k++)
+            world.servers[k]->stats.average_us = 100; /* whatever the first ping took */
         for (unsigned k = 0; k < 40; k += 4) { /* few at once: each within a server's patience */
             for (unsigned m = 0; m < 4; m++)
                 assert_ok(ask(&world, k + m));
@@ -571,6 +573,44 @@ static void least_outstanding_passes_over_the_slow(void **state)
     }
     assert_int_equal(world.peers[0].requests, 0);
     assert_int_equal(world.peers[1].requests, 40);
+    world_stop(&world);
+}
+
+/* Lose its channel, as soon as it is up again, so many times. */
+static void cut(struct world *world, unsigned peer, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        wait_ticking(world, stats_of(world, peer).up);
+        keypeer_down(&world->peers[peer]);
+        wait_ticking(world, !stats_of(world, peer).up);
+        keypeer_listen(&world->peers[peer]);
+    }
+}
+
+/* One that comes and goes is left alone while the other serves, and not when nobody else does. */
+static void a_flapping_server_is_left_alone(void **state)
+{
+    struct world world;
+    uint64_t start;
+
+    (void)state;
+    world_init(&world);
+    world.config.ping_interval_us = 0;
+    world_start(&world, 2);
+    wait_up(&world, 2);
+    cut(&world, 0, 5);
+    assert_int_equal(world.servers[0]->losses, 5);
+    assert_true(world.servers[0]->damped);
+    ask_and_expect(&world, FK_OK); /* the other one is there */
+    assert_true(world.servers[0]->damped);
+
+    keypeer_down(&world.peers[1]);
+    wait_ticking(&world, !stats_of(&world, 1).up);
+    start = fk_clock_us();
+    ask_and_expect(&world, FK_OK); /* it is back well before its time: 400 ms at least */
+    assert_false(world.servers[0]->damped);
+    assert_in_range(fk_clock_us() - start, 0, 300 * MS);
+    assert_int_equal(world.peers[0].requests, 1);
     world_stop(&world);
 }
 
@@ -826,6 +866,7 @@ UNIT_MAIN(
     cmocka_unit_test(after_a_bad_signature_all_are_checked),
     cmocka_unit_test(complaints_are_bounded), cmocka_unit_test(strategies_spread),
     cmocka_unit_test(least_outstanding_passes_over_the_slow),
+    cmocka_unit_test(a_flapping_server_is_left_alone),
     cmocka_unit_test(calls_stay_with_their_server), cmocka_unit_test(a_bound_call_is_made_once),
     cmocka_unit_test(too_long_a_call_is_refused), cmocka_unit_test(bad_configurations_are_refused),
     cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
