@@ -148,6 +148,7 @@ def test_a_worker_that_dies_with_it_is_a_refusal(daemons, folder, pki, ca, origi
     assert reload_answer(edge).get("ok") is True
 
 
+@pytest.mark.unsanitized  # a sanitizer's own memory is most of the address space
 def test_a_start_that_workers_refuse_ends(daemons, folder, pki, origin, site_authority):
     """More than a worker may have of memory, and less than the master needs: it has no site's SSL_CTX."""
     sites = [site(f"s{i}.example", [pki / "old.crt"], [pki / "old.key"], [origin.address]) for i in range(300)]
