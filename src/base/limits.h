@@ -118,6 +118,10 @@
 #define FK_KEY_ATTEMPTS_MAX 4
 /* Payload of one request: ServerDHParams of 4096 bits and two randoms are below 1.7 KiB. */
 #define FK_KEY_PAYLOAD_MAX 4096
+/* Body of a signed request: what a signer takes, less what the front adds. */
+#define FK_KEYPROOF_BODY_MAX 1920
+/* A secret result, opened: a premaster; keys and handshakes to come have their own bounds. */
+#define FK_KEY_SECRET_MAX 4096
 /* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */
 #define FK_KEY_CALL_MAX 32768
 /* Signatures checked at the start of each channel, one in how many later, after a bad one. */
@@ -359,6 +363,11 @@
 #define FK_KEY_FILE_MAX 65536
 /* Keys of one signer: a hosting provider's names; the sealed bundle stays below 200 MiB. */
 #define FK_KEYS_MAX 65536
+/* What a bundle says of edges that sign: a million keys named one by one. */
+#define FK_SIGNER_EDGES_BYTES_MAX 24000000
+/* Channels whose request counters a signer remembers, the least used of them forgotten first: more
+ * than the edges have at once. */
+#define FK_SIGNER_WINDOWS_MAX 1024
 /* Processes that may use one signer: fronts or workers, one a core, of two generations, audit. */
 #define FK_SIGNER_PEERS_MAX 256
 /* Bytes of requests read from one peer at once: some fifty requests. */

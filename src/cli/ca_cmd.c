@@ -172,6 +172,45 @@ static int ca_request(int argc, char **argv)
     return 0;
 }
 
+/* --- request-key --- */
+
+static int write_request_key(const char *dir)
+{
+    char path[FK_PATH_SIZE];
+    EVP_PKEY *key = NULL;
+    int err;
+
+    if ((err = fk_pki_key_new(FK_PKI_ED25519, &key)) == FK_OK &&
+        (err = fk_path_join(dir, "request.key", path)) == FK_OK &&
+        (err = fk_pem_write_key(path, key, false)) == FK_OK &&
+        (err = fk_path_join(dir, "request.pub", path)) == FK_OK)
+        err = fk_pem_write_public(path, key);
+    EVP_PKEY_free(key);
+    return err;
+}
+
+static int ca_request_key(int argc, char **argv)
+{
+    static const struct fk_opt options[] = {OPT_OUT, OPT_END};
+    static const struct fk_opt_command command = {
+        "farkey ca request-key",
+        "",
+        "Make request.key, with which an edge signs its requests, on the edge itself, and "
+        "request.pub for the key server.",
+        options,
+        0,
+        0};
+    struct ca_values values = defaults;
+    int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
+
+    if (err != FK_OK)
+        return fk_opt_status(err);
+    if ((err = write_request_key(values.out)) != FK_OK)
+        return fk_command_fail("cannot make a request key in", values.out, err);
+    printf("wrote %s/request.key and %s/request.pub\n", values.out, values.out);
+    return 0;
+}
+
 /* --- issue and renew --- */
 
 /* The public key to certify: a request's, or that of a new key, which *ret_new then says. */
@@ -439,6 +478,7 @@ int fk_cmd_ca(int argc, char **argv)
     static const struct fk_command table[] = {
         {"init", ca_init, "make a new authority"},
         {"request", ca_request, "make a channel key and a request on the host itself"},
+        {"request-key", ca_request_key, "make a key for signing requests on an edge itself"},
         {"issue", ca_issue, "issue a certificate to an edge, a key server or a site"},
         {"renew", ca_renew, "issue anew for a name"},
         {"revoke", ca_revoke, "revoke by name or serial"},

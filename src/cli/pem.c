@@ -143,6 +143,13 @@ int fk_pem_write_request(const char *path, X509_REQ *request)
     return write_bio(path, bio, bio != NULL && PEM_write_bio_X509_REQ(bio, request), MODE_PUBLIC);
 }
 
+int fk_pem_write_public(const char *path, EVP_PKEY *key)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    return write_bio(path, bio, bio != NULL && PEM_write_bio_PUBKEY(bio, key), MODE_PUBLIC);
+}
+
 int fk_pem_write_crl(const char *path, X509_CRL *crl)
 {
     BIO *bio = BIO_new(BIO_s_mem());

@@ -19,6 +19,7 @@ int fk_pem_read_crl(const char *path, X509_CRL **ret);
 int fk_pem_write_key(const char *path, EVP_PKEY *key, bool replace);
 int fk_pem_write_cert(const char *path, X509 *cert);
 int fk_pem_write_request(const char *path, X509_REQ *request);
+int fk_pem_write_public(const char *path, EVP_PKEY *key);
 int fk_pem_write_crl(const char *path, X509_CRL *crl);
 
 #endif

@@ -40,6 +40,12 @@ static const struct fk_conf_option channel_options[] = {
              "refused, and one that is open is closed, when its key server is listed or the time "
              "of the list (nextUpdate) is over. A change of this or another of these files is "
              "taken up without a reload."},
+    {"request_key", FK_CONF_PATH, OPT(fk_channel_conf, request_key),
+     .help =
+         "An Ed25519 key (PEM) of this edge, which signs each request: a key server with "
+         "signed_requests = on carries out no others, so that whoever takes over its network "
+         "side can ask for nothing by himself; and secret results are sealed to this edge past "
+         "it. farkey ca request-key makes one. Costs some 0.1 ms of CPU a request at both ends."},
     {NULL},
 };
 

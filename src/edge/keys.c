@@ -83,6 +83,8 @@ static int take_fingerprint(const struct fk_edge_conf *conf, struct fk_bundle *b
     }
     if ((err = add_file(md, bundle, channel->certificate)) == FK_OK)
         err = add_file(md, bundle, channel->key);
+    if (err == FK_OK && channel->request_key != NULL)
+        err = add_file(md, bundle, channel->request_key);
     for (const struct fk_conf_block *b = conf->keyservers; b != NULL; b = b->next)
         add_server(md, (const void *)b);
     EVP_DigestFinal_ex(md, ret, NULL);

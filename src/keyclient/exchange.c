@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/secret.h"
 #include "base/writer.h"
 
 #include <string.h>
@@ -73,7 +74,7 @@ static int send_ticket(struct fk_keyserver *server, struct fk_key_ticket *ticket
     if (slot == NULL)
         return FK_ERR_LIMIT;
     ticket->id = slot->id;
-    err = fk_ticket_encode(ticket, fk_channel_io_out(server->io));
+    err = fk_ticket_encode(ticket, &server->proof, fk_channel_io_out(server->io));
     if (err != FK_OK) {
         slot->kind = FK_SLOT_FREE;
         return err;
@@ -148,8 +149,12 @@ void fk_server_send_waiting(struct fk_keyserver *server)
     }
 }
 
-void fk_server_opened(struct fk_keyserver *server)
+int fk_server_opened(struct fk_keyserver *server)
 {
+    int err = fk_proof_start(&server->proof, fk_channel_io_ssl(server->io), server->texts.name);
+
+    if (err != FK_OK)
+        return err;
     fk_table_reset(&server->table);
     fk_verify_channel_opened(&server->verify);
     /* Whatever it answers first shows that it takes us; a ping shows it soonest. */
@@ -157,6 +162,7 @@ void fk_server_opened(struct fk_keyserver *server)
     if (server->watch != NULL)
         (void)fk_server_send_info(server, LISTING_CURSOR_START);
     fk_server_send_waiting(server);
+    return FK_OK;
 }
 
 /* --- answers in --- */
@@ -192,6 +198,26 @@ static void ticket_refused(struct fk_keyserver *server, struct fk_key_ticket *ti
     fk_pool_failed(ticket, server, err);
 }
 
+/* A result, which is sealed if it is a secret and this edge signs. */
+static void ticket_result(struct fk_keyserver *server, struct fk_key_ticket *ticket,
+                          struct fk_reader result)
+{
+    uint8_t opened[FK_KEY_SECRET_MAX];
+    size_t len = 0;
+    int err = FK_OK;
+
+    if (fk_proof_on(&server->proof) && fk_keyproof_is_secret(ticket->opcode)) {
+        err = fk_proof_open(&server->proof, ticket->signature, result, opened, sizeof opened, &len);
+        result = fk_item(opened, len);
+    }
+    if (err != FK_OK ||
+        fk_verify_answer(&server->verify, ticket, result.next, result.left) != FK_OK)
+        signature_bad(server, ticket);
+    else
+        fk_pool_answered(ticket, server, result.next, result.left);
+    fk_wipe(opened, len);
+}
+
 static int ticket_answer(struct fk_keyserver *server, struct fk_slot *slot,
                          const struct fk_keymsg *msg)
 {
@@ -206,11 +232,8 @@ static int ticket_answer(struct fk_keyserver *server, struct fk_slot *slot,
     detach(server, ticket);
     if (msg->opcode == FK_OP_ERROR)
         ticket_refused(server, ticket, error_of(msg));
-    else if (fk_verify_answer(&server->verify, ticket, msg->payload.next, msg->payload.left) !=
-             FK_OK)
-        signature_bad(server, ticket);
     else
-        fk_pool_answered(ticket, server, msg->payload.next, msg->payload.left);
+        ticket_result(server, ticket, msg->payload);
     return FK_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "keyclient/keyclient.h"
+#include "keyclient/proof.h"
 #include "keyclient/spread.h"
 #include "loop/dns.h"
 #include "loop/sock.h"
@@ -49,8 +50,9 @@ struct fk_key_ticket {
     uint8_t opcode;
     uint16_t scheme;
     uint8_t ski[FK_SKI_SIZE];
-    EVP_PKEY *public_key;       /* borrowed */
-    struct fk_key_route *route; /* borrowed, NULL: any server */
+    uint8_t signature[FK_KEYPROOF_SIGNATURE]; /* of the request as it was sent, when it is signed */
+    EVP_PKEY *public_key;                     /* borrowed */
+    struct fk_key_route *route;               /* borrowed, NULL: any server */
     uint8_t client_ip[16], server_ip[16];
     uint8_t client_ip_len, server_ip_len;
     size_t payload_len, tbs_len, sni_len;
@@ -62,8 +64,9 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
                   fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret);
 /* Free one that is in no place. */
 void fk_ticket_free(struct fk_key_ticket *ticket);
-/* Append it as a frame with ticket->id. Errors of fk_keymsg_encode(). */
-int fk_ticket_encode(const struct fk_key_ticket *ticket, struct fk_buf *out);
+/* Append it as a frame with ticket->id, signed if `proof` is on. Errors of fk_keymsg_encode() and
+ * fk_proof_sign(). */
+int fk_ticket_encode(struct fk_key_ticket *ticket, struct fk_proof *proof, struct fk_buf *out);
 /* Bytes that it takes, all included. */
 size_t fk_ticket_size(const struct fk_key_ticket *ticket);
 const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket);
@@ -186,6 +189,7 @@ struct fk_keyserver {
     struct fk_list tickets; /* waiting and sent */
     uint32_t outstanding;   /* their number */
     struct fk_verify verify;
+    struct fk_proof proof;   /* of the present channel */
     uint64_t deviation_us;   /* mean deviation from stats.average_us */
     struct fk_spread spread; /* of the times of its answers, pings not among them */
 
@@ -230,7 +234,7 @@ void fk_server_use(struct fk_keyserver *server, SSL_CTX *ctx);
 void fk_server_step_back(struct fk_keyserver *server);
 
 /* exchange.c: frames of an open channel. */
-void fk_server_opened(struct fk_keyserver *server);
+int fk_server_opened(struct fk_keyserver *server); /* FK_ERR_CRYPTO */
 void fk_server_read(struct fk_keyserver *server);
 int fk_server_send_ping(struct fk_keyserver *server);
 void fk_server_send_waiting(struct fk_keyserver *server);

@@ -120,7 +120,7 @@ const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket)
     return ticket->bytes + ticket->payload_len;
 }
 
-int fk_ticket_encode(const struct fk_key_ticket *ticket, struct fk_buf *out)
+static int encode(const struct fk_key_ticket *ticket, bool proven, struct fk_buf *out)
 {
     struct fk_keymsg msg = {.id = ticket->id,
                             .opcode = ticket->opcode,
@@ -133,5 +133,27 @@ int fk_ticket_encode(const struct fk_key_ticket *ticket, struct fk_buf *out)
         msg.client_ip = fk_item(ticket->client_ip, ticket->client_ip_len);
     if (ticket->server_ip_len > 0)
         msg.server_ip = fk_item(ticket->server_ip, ticket->server_ip_len);
+    if (proven)
+        msg.proof = fk_proof_blank();
     return fk_keymsg_encode(&msg, false, out);
+}
+
+int fk_ticket_encode(struct fk_key_ticket *ticket, struct fk_proof *proof, struct fk_buf *out)
+{
+    uint8_t bytes[FK_KEYPROOF_BODY_MAX + FK_FRAME_HEADER];
+    struct fk_buf frame;
+    size_t len;
+    int err;
+
+    if (!fk_proof_on(proof))
+        return encode(ticket, false, out);
+    fk_buf_init(&frame, sizeof bytes);
+    if ((err = encode(ticket, true, &frame)) == FK_OK) {
+        len = fk_buf_len(&frame);
+        memcpy(bytes, fk_buf_data(&frame), len);
+        if ((err = fk_proof_sign(proof, bytes, len, ticket->signature)) == FK_OK)
+            err = fk_buf_append(out, bytes, len);
+    }
+    fk_buf_fini(&frame);
+    return err;
 }

@@ -70,6 +70,7 @@ static void disconnect(struct fk_keyserver *server)
     fk_close(&server->fd);
     fk_channel_io_free(server->io);
     server->io = NULL;
+    fk_proof_stop(&server->proof);
     fk_timer_stop(&server->ping_timer);
     fk_timer_stop(&server->judge_timer);
     server->ping_out = false;
@@ -365,7 +366,8 @@ static void channel_open(struct fk_keyserver *server)
     enter(server, FK_SERVER_OPEN);
     fk_timer_start(&server->timer, server->config.connect_timeout_us);
     fk_timer_start(&server->judge_timer, fk_channel_peer_judge_us(fk_channel_io_ssl(server->io)));
-    fk_server_opened(server);
+    if (fk_server_opened(server) != FK_OK)
+        fk_server_lost(server, FK_ERR_CRYPTO, "cannot sign requests");
 }
 
 void fk_server_heard(struct fk_keyserver *server)

@@ -142,11 +142,34 @@ static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
     }
 }
 
+/* With signed requests only, whoever cannot sign has no use for us. */
+static void check_signed(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
+{
+    const struct fk_conf_block *b;
+
+    if (!keyd->signed_requests)
+        return;
+    for (b = keyd->edges; b != NULL; b = b->next)
+        if (((const struct fk_keyd_edge_conf *)(const void *)b)->request_key == NULL &&
+            !fk_conf_is_bad(b, "request_key"))
+            fk_conf_blame(conf, b, "request_key",
+                          "edge \"%s\": no request_key, but signed_requests = on; write "
+                          "request_key = \"%s.request.pub\"",
+                          b->title, b->title);
+    for (b = keyd->listens; b != NULL; b = b->next)
+        if (((const struct fk_keyd_listen_conf *)(const void *)b)->dialect1)
+            fk_conf_blame(conf, b, "dialect1",
+                          "listen \"%s\": dialect1 = on, but signed_requests = on: requests of "
+                          "dialect 1 have no signature",
+                          b->title);
+}
+
 static void check_root(void *block, struct fk_conf *conf)
 {
     struct fk_keyd_conf *keyd = block;
 
     check_identities(keyd, conf);
+    check_signed(keyd, conf);
     if (keyd->listens == NULL && !fk_conf_is_bad(&keyd->block, "listen"))
         fk_conf_complain(conf, &keyd->block.where,
                          "no listen block; write listen \"127.0.0.1:2407\" { }");
@@ -239,6 +262,11 @@ static const struct fk_conf_option edge_options[] = {
      .fallback = "{sign}",
      .names = permission_names,
      .help = "Operations that the edge may ask for. The key's policy must allow them too."},
+    {.name = "request_key",
+     .type = FK_CONF_PATH,
+     .offset = EDGE(request_key),
+     .help = "The public half (PEM, Ed25519) of the edge's request_key. Then each of its requests "
+             "must be signed with it; signers check that, and that the edge may use the key."},
     {.name = "rate",
      .type = FK_CONF_RATE,
      .offset = EDGE(rate),
@@ -532,6 +560,13 @@ static const struct fk_conf_option root_options[] = {
      .offset = ROOT(control),
      .fallback = "run/keyd.sock",
      .help = "UNIX socket for farkey status, reload and drain."},
+    {.name = "signed_requests",
+     .type = FK_CONF_BOOL,
+     .offset = ROOT(signed_requests),
+     .fallback = "off",
+     .help = "Carry out no key operation that its edge has not signed: whoever takes over a front "
+             "can then ask the signers for nothing by himself. Each edge block needs a "
+             "request_key; dialect 1 cannot be served."},
     {.name = "log_level",
      .type = FK_CONF_ENUM,
      .offset = ROOT(log_level),

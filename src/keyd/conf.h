@@ -25,6 +25,7 @@ struct fk_keyd_edge_conf {
     struct fk_conf_block block; /* title: the edge's name */
     char *identity;             /* NULL: "farkey:edge:TITLE" */
     struct fk_conf_list keys;
+    char *request_key;    /* path; NULL: its requests are not signed */
     unsigned allow;       /* FK_PERM_* */
     uint64_t rate;        /* thousandths of operations a second, 0: no bound */
     uint64_t burst;       /* operations */
@@ -66,7 +67,8 @@ struct fk_keyd_conf {
     uint64_t fronts, signers; /* 0: by the number of processors */
     char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
-    int log_level; /* enum fk_log_level */
+    bool signed_requests; /* no others are carried out */
+    int log_level;        /* enum fk_log_level */
     struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin;
     struct fk_conf_block *limits; /* never absent */
 };

@@ -11,6 +11,7 @@
 #include "signer/client.h"
 #include "tls/channel.h"
 #include "wire/keymsg.h"
+#include "wire/keyproof.h"
 
 /* What one front keeps of an edge for all its channels. It outlives them: an edge that connects
  * anew again and again is still the same edge. */
@@ -73,10 +74,12 @@ struct fk_front_conn {
     struct fk_quota_slot *slot;       /* where this channel is counted, NULL: nowhere yet */
     struct fk_front_account *account; /* of the edge, NULL until it is known */
     enum fk_key_dialect dialect;
-    bool stalled;         /* frames may wait in the queue, reading is paused */
-    bool doomed;          /* to be closed when the stack has unwound */
-    bool partial;         /* the beginning of a frame waits for its rest */
-    struct fk_defer more; /* goes on with frames that were left for fairness */
+    uint8_t exporter[FK_KEYPROOF_EXPORTER]; /* if the edge signs its requests */
+    uint64_t counter;                       /* of its last one */
+    bool stalled;                           /* frames may wait in the queue, reading is paused */
+    bool doomed;                            /* to be closed when the stack has unwound */
+    bool partial;                           /* the beginning of a frame waits for its rest */
+    struct fk_defer more;                   /* goes on with frames that were left for fairness */
     struct fk_list requests;
     struct fk_buf held; /* frames of operations that wait for an audit process */
     size_t n_held;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -377,17 +378,73 @@ static int decide(struct fk_front_conn *conn, const struct ask *ask, const struc
     return fk_policy_decide(&facts, ret_why);
 }
 
+/*
+ * An edge that signs, always does; the signer looks at the signature. Here only what a front can
+ * know: that a channel's counters grow.
+ */
+static int check_proof(struct fk_front_conn *conn, const struct fk_keymsg *msg,
+                       const char **ret_why)
+{
+    bool is_there = fk_item_present(&msg->proof);
+    struct fk_keyproof proof;
+    struct fk_reader part;
+    int err;
+
+    if (is_there != conn->edge->signs) {
+        *ret_why =
+            is_there ? "it is signed, but the edge's block has no request_key" : "it is not signed";
+        return FK_ERR_DENIED;
+    }
+    if (!is_there)
+        return FK_OK;
+    *ret_why = "signature";
+    if ((err = fk_keyproof_part(msg, &part)) != FK_OK ||
+        (err = fk_keyproof_decode(msg->proof, &proof)) != FK_OK)
+        return err;
+    *ret_why = "counter";
+    if (proof.counter <= conn->counter)
+        return FK_ERR_REPLAY;
+    if (conn->counter == 0 &&
+        (err = fk_channel_exporter(fk_channel_io_ssl(conn->io), FK_KEYPROOF_EXPORTER_LABEL,
+                                   conn->exporter)) != FK_OK)
+        return err;
+    conn->counter = proof.counter;
+    return FK_OK;
+}
+
+/* The whole message, for a signer that believes nobody but the edge. */
+static int ask_signed(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
+                      uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
+{
+    struct fk_writer writer;
+    int err;
+
+    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
+    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
+    fk_writer_bytes(&writer, conn->exporter, sizeof conn->exporter);
+    fk_writer_bytes(&writer, msg->body.next, msg->body.left);
+    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
+        return err;
+    ret->op = FK_SIGNER_SIGNED;
+    ret->payload = bytes;
+    return FK_OK;
+}
+
 static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
                   struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
-    const struct fk_signer_ask ask = {.op = op->signer,
-                                      .detail = msg->opcode,
-                                      .ski = key->public.ski,
-                                      .payload = msg->payload.next,
-                                      .len = msg->payload.left};
-    int err = fk_signer_pool_submit(conn->front->pool, &ask, on_done, request, &request->call);
+    struct fk_signer_ask ask = {.op = op->signer,
+                                .detail = msg->opcode,
+                                .ski = key->public.ski,
+                                .payload = msg->payload.next,
+                                .len = msg->payload.left};
+    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
+    int err;
 
+    if (conn->edge->signs && (err = ask_signed(conn, msg, bytes, &ask)) != FK_OK)
+        return err;
+    err = fk_signer_pool_submit(conn->front->pool, &ask, on_done, request, &request->call);
     if (err != FK_OK)
         return err;
     fk_list_append(&conn->requests, &request->link);
@@ -432,7 +489,8 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
         return;
     }
     fill_request(request, conn, ask, key);
-    if (key != NULL && (err = decide(conn, ask, key, &why)) == FK_OK) {
+    if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
+        (err = decide(conn, ask, key, &why)) == FK_OK) {
         why = "no signer";
         err = submit(op, ask->msg, key, request);
     }

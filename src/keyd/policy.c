@@ -77,20 +77,25 @@ static bool key_matches(const struct patterns *patterns, const struct fk_index_k
     return patterns->all;
 }
 
-static int mark_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
-                     struct fk_policy_edge *edge)
+int fk_policy_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
+                   uint8_t **ret)
 {
     struct patterns patterns = {.all = false};
     size_t count = fk_index_count(index);
+    uint8_t *keys = calloc(count / 8 + 1, 1);
     int err;
 
-    if ((edge->keys = calloc(count / 8 + 1, 1)) == NULL)
+    if (keys == NULL)
         return FK_ERR_NOMEM;
     err = init_patterns(&patterns, &conf->keys);
     for (size_t i = 0; err == FK_OK && i < count; i++)
         if (key_matches(&patterns, fk_index_at(index, i)))
-            edge->keys[i / 8] |= (uint8_t)(1U << (i % 8));
+            keys[i / 8] |= (uint8_t)(1U << (i % 8));
     fini_patterns(&patterns);
+    if (err == FK_OK)
+        *ret = keys;
+    else
+        free(keys);
     return err;
 }
 
@@ -109,12 +114,13 @@ static int load_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index
     edge->quota = conf->quota;
     edge->connections = conf->connections;
     edge->outstanding = conf->outstanding;
+    edge->signs = conf->request_key != NULL;
     if ((edge->slot = fk_quota_find(quota, edge->identity)) == NULL)
         return FK_ERR_NOT_FOUND;
     if ((err = fk_keyd_conf_ranges(&conf->addresses, &edge->allow)) != FK_OK ||
         (err = fk_keyd_conf_ranges(&conf->deny_addresses, &edge->deny)) != FK_OK)
         return err;
-    return mark_keys(conf, index, edge);
+    return fk_policy_keys(conf, index, &edge->keys);
 }
 
 int fk_policy_new(const struct fk_keyd_conf *conf, const struct fk_index *index,

@@ -13,6 +13,7 @@ struct fk_policy_edge {
     char name[64];
     char identity[FK_IDENTITY_SIZE];
     uint16_t permissions; /* FK_PERM_* */
+    bool signs;           /* each of its requests must be signed */
     uint64_t rate, burst, quota, connections, outstanding;
     struct fk_ranges allow, deny;
     uint8_t *keys;              /* a bit for each position in the index */
@@ -29,6 +30,11 @@ void fk_policy_free(struct fk_policy *policy);
 
 /* The edge of an identity; NULL when no block names it. Borrowed. */
 const struct fk_policy_edge *fk_policy_find(const struct fk_policy *policy, const char *identity);
+
+/* Which keys an edge's block names: a bit for each position of the index, in memory that the caller
+ * frees. FK_ERR_NOMEM. */
+int fk_policy_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
+                   uint8_t **ret);
 
 /* Whether an edge may use the key at `position` of the index at all. */
 bool fk_policy_has_key(const struct fk_policy_edge *edge, size_t position);

@@ -387,9 +387,10 @@ static int encode_index(struct fk_store *store)
     return err;
 }
 
-static int finish(struct load *load, const uint8_t *audit_secret, const struct fk_store *previous,
-                  uint64_t retire_us)
+static int finish(struct load *load, const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
+                  const struct fk_store *previous)
 {
+    uint64_t retire_us = fk_keyd_conf_limits(conf)->retire;
     int err;
 
     if (previous != NULL && (err = retire_replaced(load, previous, retire_us)) != FK_OK)
@@ -399,7 +400,8 @@ static int finish(struct load *load, const uint8_t *audit_secret, const struct f
     if (audit_secret != NULL &&
         (err = fk_keyset_builder_audit(load->builder, audit_secret)) != FK_OK)
         return err;
-    if ((err = encode_index(load->store)) != FK_OK)
+    if ((err = encode_index(load->store)) != FK_OK ||
+        (err = fk_store_add_edges(conf, load->store, load->builder, &load->report)) != FK_OK)
         return err;
     return fk_keyset_builder_seal(load->builder, &load->store->keys_fd);
 }
@@ -423,7 +425,7 @@ int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
         err = FK_ERR_CONF;
         goto out;
     }
-    if ((err = finish(&load, audit_secret, previous, fk_keyd_conf_limits(conf)->retire)) != FK_OK)
+    if ((err = finish(&load, conf, audit_secret, previous)) != FK_OK)
         goto out;
     *ret = load.store;
     load.store = NULL; /* moved */

@@ -3,6 +3,7 @@
 #define FK_KEYD_STORE_PRIV_H
 
 #include "keyd/store.h"
+#include "signer/keyset.h"
 
 #include <openssl/evp.h>
 
@@ -27,6 +28,11 @@ void fk_store_say(struct fk_store_report *report, const char *path, const char *
  */
 int fk_store_read_beside(const char *key_path, EVP_PKEY *pkey, struct fk_store_key *key,
                          struct fk_store_report *report);
+
+/* Tell the signers of the edges that sign, once the store has its index; what is wrong is said.
+ * FK_ERR_CONF, FK_ERR_NOMEM, FK_ERR_LIMIT. */
+int fk_store_add_edges(const struct fk_keyd_conf *conf, const struct fk_store *store,
+                       struct fk_keyset_builder *builder, struct fk_store_report *report);
 
 /*
  * fk_store_load() in this process: the store it gives has keys of its own making, and the private

@@ -2,18 +2,18 @@
  * The key bundle, written by a master and read by signers, and the signer's table of keys: see
  * keyset.h.
  *
- * Bundle: "FKKEYS01" | count u32 | audit u8 | audit secret 32 | keys, each: permissions u16 |
- * name<u8> | PKCS#8 DER<u16>. Big-endian. What else is known about a key the signer works out
- * from the key itself.
+ * Bundle: "FKKEYS02" | count u32 | audit u8 | audit secret 32 | keys, each: permissions u16 |
+ * name<u8> | PKCS#8 DER<u16> | edges (keyset_edges.c). Big-endian. What else is known about a key
+ * the signer works out from the key itself.
  */
 #include "signer/keyset.h"
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/reader.h"
 #include "base/secret.h"
 #include "base/writer.h"
+#include "signer/keyset_edges.h"
 #include "wire/keymsg.h"
 
 #include <errno.h>
@@ -32,14 +32,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUNDLE_MAGIC "FKKEYS01"
+#define BUNDLE_MAGIC "FKKEYS02"
 #define MAGIC_SIZE   8
 #define HEAD_SIZE    (MAGIC_SIZE + 4 + 1 + 32)
 /* An unencrypted PKCS#8 of RSA-4096 has 2,375 bytes. */
 #define DER_MAX    4096
 #define RECORD_MAX (2 + 1 + 64 + 2 + DER_MAX)
-#define BUNDLE_MAX ((size_t)HEAD_SIZE + (size_t)FK_KEYS_MAX * RECORD_MAX)
-#define SEALS      (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define BUNDLE_MAX \
+    ((size_t)HEAD_SIZE + (size_t)FK_KEYS_MAX * RECORD_MAX + FK_SIGNER_EDGES_BYTES_MAX)
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* --- building --- */
 
@@ -48,6 +49,7 @@ struct fk_keyset_builder {
     uint32_t count;
     bool has_audit;
     uint8_t audit[32];
+    struct fk_edges_builder edges;
 };
 
 int fk_keyset_builder_new(struct fk_keyset_builder **ret)
@@ -56,7 +58,8 @@ int fk_keyset_builder_new(struct fk_keyset_builder **ret)
 
     if (builder == NULL)
         return FK_ERR_NOMEM;
-    fk_buf_init_secret(&builder->records, BUNDLE_MAX - HEAD_SIZE);
+    fk_buf_init_secret(&builder->records, (size_t)FK_KEYS_MAX * RECORD_MAX);
+    fk_edges_builder_init(&builder->edges);
     *ret = builder;
     return FK_OK;
 }
@@ -66,6 +69,7 @@ void fk_keyset_builder_free(struct fk_keyset_builder *builder)
     if (builder == NULL)
         return;
     fk_buf_fini(&builder->records);
+    fk_edges_builder_fini(&builder->edges);
     fk_wipe(builder, sizeof *builder);
     free(builder);
 }
@@ -128,6 +132,16 @@ int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t sec
     return FK_OK;
 }
 
+int fk_keyset_builder_edge(struct fk_keyset_builder *builder, const struct fk_keyset_edge *edge)
+{
+    return fk_edges_builder_add(&builder->edges, edge);
+}
+
+int fk_keyset_builder_signed(struct fk_keyset_builder *builder, const char *server, bool only)
+{
+    return fk_edges_builder_rule(&builder->edges, server, only);
+}
+
 static int write_all(int fd, const uint8_t *data, size_t len)
 {
     while (len > 0) {
@@ -143,7 +157,7 @@ static int write_all(int fd, const uint8_t *data, size_t len)
 
 int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd)
 {
-    uint8_t head[HEAD_SIZE];
+    uint8_t head[HEAD_SIZE], edges[FK_EDGES_HEAD];
     struct fk_writer writer;
     int err, fd;
 
@@ -159,7 +173,11 @@ int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd)
     }
     if ((err = write_all(fd, head, sizeof head)) != FK_OK ||
         (err = write_all(fd, fk_buf_data(&builder->records), fk_buf_len(&builder->records))) !=
-            FK_OK)
+            FK_OK ||
+        (err = fk_edges_head(&builder->edges, edges)) != FK_OK ||
+        (err = write_all(fd, edges, sizeof edges)) != FK_OK ||
+        (err = write_all(fd, fk_buf_data(&builder->edges.records),
+                         fk_buf_len(&builder->edges.records))) != FK_OK)
         goto out;
     if (fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
         err = FK_ERR_SYS;
@@ -182,6 +200,7 @@ struct fk_keyset {
     uint32_t *index; /* hash by SKI, open addressing: entry + 1, 0 empty */
     size_t mask;     /* its size - 1, a power of two at least twice the count */
     uint8_t *audit;  /* in the secure heap, NULL: none */
+    struct fk_edges edges;
 };
 
 static size_t hash_ski(const uint8_t ski[20])
@@ -225,10 +244,32 @@ const uint8_t *fk_keyset_audit(const struct fk_keyset *set)
     return set->audit;
 }
 
+const struct fk_keyset_edge *fk_keyset_edge(const struct fk_keyset *set, const char *name,
+                                            size_t len)
+{
+    return fk_edges_find(&set->edges, name, len);
+}
+
+bool fk_keyset_has_edges(const struct fk_keyset *set)
+{
+    return set->edges.count > 0;
+}
+
+bool fk_keyset_signed_only(const struct fk_keyset *set)
+{
+    return set->edges.only;
+}
+
+const char *fk_keyset_server(const struct fk_keyset *set)
+{
+    return set->edges.server;
+}
+
 void fk_keyset_free(struct fk_keyset *set)
 {
     if (set == NULL)
         return;
+    fk_edges_fini(&set->edges);
     for (size_t i = 0; set->entries != NULL && i < set->count; i++)
         EVP_PKEY_free(set->entries[i].pkey);
     OPENSSL_secure_clear_free(set->entries, (set->count + 1) * sizeof *set->entries);
@@ -357,6 +398,8 @@ static int load_bundle(struct fk_reader *reader, struct fk_keyset *set)
     for (uint32_t i = 0; i < count; i++)
         if ((err = load_key(set, reader)) != FK_OK)
             return err;
+    if ((err = fk_edges_load(&set->edges, reader)) != FK_OK)
+        return err;
     return fk_reader_end(reader) == FK_OK ? FK_OK : FK_ERR_FORMAT;
 }
 

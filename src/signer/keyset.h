@@ -11,6 +11,7 @@
 #include "wire/keyop.h"
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,6 +69,32 @@ size_t fk_keyset_count(const struct fk_keyset *set);
 /* The 32-byte audit secret, borrowed; NULL when the bundle has none (an edge's signer). */
 const uint8_t *fk_keyset_audit(const struct fk_keyset *set);
 
+/*
+ * Edges whose requests are signed: a signer knows each by its request key, and what it may do with
+ * which key, so that a front that is captured can ask for nothing that no edge has asked for.
+ */
+struct fk_keyset_edge {
+    char name[64];
+    uint8_t request_key[32];   /* Ed25519, public */
+    uint16_t permissions;      /* FK_PERM_* */
+    bool all;                  /* may use every key; else: */
+    const uint8_t (*skis)[20]; /* loaded: in order */
+    size_t n_skis;
+};
+
+bool fk_keyset_has_edges(const struct fk_keyset *set);
+/* Whether the edge may use the key of this SKI. */
+bool fk_keyset_edge_may(const struct fk_keyset_edge *edge, const uint8_t ski[20]);
+
+/* Borrowed; NULL: there is none of this name. */
+const struct fk_keyset_edge *fk_keyset_edge(const struct fk_keyset *set, const char *name,
+                                            size_t len);
+/* Whether fronts may ask for key operations in the name of such edges only. */
+bool fk_keyset_signed_only(const struct fk_keyset *set);
+/* The name that edges know this key server by: it is part of what they sign. Borrowed, may be "".
+ */
+const char *fk_keyset_server(const struct fk_keyset *set);
+
 /* Building the bundle, in the master. */
 struct fk_keyset_builder;
 int fk_keyset_builder_new(struct fk_keyset_builder **ret);
@@ -78,6 +105,10 @@ int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key
                           EVP_PKEY *pkey);
 /* The audit log's secret (32 bytes), from which the signer derives chain keys and its log key. */
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32]);
+/* An edge; its SKIs are copied. FK_ERR_LIMIT, FK_ERR_NOMEM. */
+int fk_keyset_builder_edge(struct fk_keyset_builder *builder, const struct fk_keyset_edge *edge);
+/* See fk_keyset_signed_only() and fk_keyset_server(). FK_ERR_LIMIT: the name is too long. */
+int fk_keyset_builder_signed(struct fk_keyset_builder *builder, const char *server, bool only);
 /* A memfd sealed against change; the caller owns *ret_fd. May be called again. FK_ERR_SYS. */
 int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd);
 

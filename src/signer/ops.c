@@ -90,7 +90,7 @@ int fk_op_sign13(struct fk_op_call *call)
     if ((err = fk_sign13_decode(call->payload, &op)) != FK_OK)
         return err;
     need = op.role == FK_ROLE_CLIENT ? FK_PERM_CLIENT : FK_PERM_SIGN13;
-    if ((public->permissions & need) == 0)
+    if ((call->permissions & need) == 0)
         return FK_ERR_DENIED;
     if ((err = find_scheme(op.scheme, true, public, &scheme)) != FK_OK)
         return err;
@@ -120,7 +120,7 @@ int fk_op_sign12(struct fk_op_call *call)
     struct fk_sign12 op;
     int err;
 
-    if ((public->permissions & FK_PERM_SIGN12) == 0)
+    if ((call->permissions & FK_PERM_SIGN12) == 0)
         return FK_ERR_DENIED;
     if ((err = fk_sign12_decode(call->payload, &op)) != FK_OK ||
         (err = find_scheme(op.scheme, false, public, &scheme)) != FK_OK ||
@@ -156,6 +156,7 @@ static const struct row rows[] = {
     [FK_SIGNER_PING] = {USERS | PEER(FK_PEER_AUDIT), false, run_ping},
     [FK_SIGNER_AUDIT_START] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_start},
     [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_checkpoint},
+    [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, fk_op_signed},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -170,6 +171,13 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op)
     return row != NULL && (row->peers & PEER(kind)) != 0;
 }
 
+int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
+{
+    const struct row *row = find_row(op);
+
+    return row != NULL && row->keyed ? row->run(call) : FK_ERR_OPCODE;
+}
+
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
                uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len)
 {
@@ -181,8 +189,13 @@ int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, cons
         return FK_ERR_OPCODE;
     if (request->len > FK_SIGNER_PAYLOAD_MAX)
         return FK_ERR_LIMIT;
-    if (row->keyed && (call.entry = fk_keyset_find(ops->set, request->ski)) == NULL)
-        return FK_ERR_KEY_NOT_FOUND;
+    if (row->keyed) {
+        if (fk_keyset_signed_only(ops->set))
+            return FK_ERR_DENIED;
+        if ((call.entry = fk_keyset_find(ops->set, request->ski)) == NULL)
+            return FK_ERR_KEY_NOT_FOUND;
+        call.permissions = call.entry->public.permissions;
+    }
     fk_reader_init(&call.payload, payload, request->len);
     err = row->run(&call);
     if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY || err == FK_ERR_NOMEM)
@@ -238,6 +251,8 @@ int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret)
     }
     if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK)
         goto out;
+    if (fk_keyset_has_edges(set) && (err = fk_windows_new(&ops->windows)) != FK_OK)
+        goto out;
     if (secret != NULL && (err = fk_audit_sign_key(secret, &ops->audit_key)) != FK_OK)
         goto out;
     *ret = ops;
@@ -264,5 +279,6 @@ void fk_ops_free(struct fk_ops *ops)
     }
     BN_CTX_free(ops->bn_ctx);
     EVP_PKEY_free(ops->audit_key);
+    fk_windows_free(ops->windows);
     free(ops);
 }

@@ -46,7 +46,7 @@ static int sign(struct fk_op_call *call, const struct d1_row *row)
 {
     const struct fk_key_public *public = &call->entry->public;
 
-    if ((public->permissions & FK_PERM_DIGEST) == 0)
+    if ((call->permissions & FK_PERM_DIGEST) == 0)
         return FK_ERR_DENIED;
     if (row->type != public->type)
         return FK_ERR_UNSUPPORTED;

@@ -49,13 +49,15 @@ struct fk_ops {
     EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
     struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
     size_t n_chains;
-    uint64_t forgotten_ms; /* the youngest chain that had to leave the table */
+    uint64_t forgotten_ms;      /* the youngest chain that had to leave the table */
+    struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
 };
 
 /* A call of an operation: what it works on and where its result goes. */
 struct fk_op_call {
     struct fk_ops *ops;
     const struct fk_keyset_entry *entry; /* NULL for operations without a key */
+    uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
     struct fk_reader payload;
     uint8_t *ret; /* FK_SIGNER_RESULT_MAX bytes */
@@ -77,6 +79,14 @@ const uint8_t *fk_ops_modulus(struct fk_ops *ops, const struct fk_keyset_entry *
 /* ops_params.c: the ephemeral parameters of TLS 1.2. */
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
 int fk_ops_check_dh(struct fk_reader params);
+
+/* ops_signed.c */
+int fk_windows_new(struct fk_windows **ret);
+void fk_windows_free(struct fk_windows *windows);
+int fk_op_signed(struct fk_op_call *call);
+
+/* ops.c: carry out a key operation with what the call says. FK_ERR_OPCODE: it is none. */
+int fk_ops_key_operation(struct fk_op_call *call, uint16_t op);
 
 /* Rows of the table. */
 int fk_op_sign13(struct fk_op_call *call);

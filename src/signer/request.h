@@ -22,6 +22,11 @@ enum fk_signer_op {
     FK_SIGNER_PING,
     FK_SIGNER_AUDIT_START,      /* audit process only: a new chain: id and first MAC key */
     FK_SIGNER_AUDIT_CHECKPOINT, /* audit process only: sign a chain's head */
+    /*
+     * A request that an edge has signed: name<u8> of the edge | exporter 32 of its channel | body
+     * of the frame. The operation, the key and all else are taken from the body.
+     */
+    FK_SIGNER_SIGNED,
 };
 
 struct fk_signer_request {

@@ -28,6 +28,8 @@ struct fk_channel_identity {
     size_t ca_len;
     const uint8_t *crl; /* NULL: no revocation list */
     size_t crl_len;
+    const uint8_t *request_key; /* an edge's: Ed25519, signs its requests; NULL: none */
+    size_t request_key_len;
 };
 
 /*
@@ -46,6 +48,7 @@ enum fk_channel_part {
     FK_CHANNEL_KEY,
     FK_CHANNEL_CA,
     FK_CHANNEL_CRL,
+    FK_CHANNEL_REQUEST_KEY,
     FK_CHANNEL_PARTS
 };
 
@@ -62,6 +65,9 @@ int fk_channel_identity_try(const struct fk_channel_identity *identity,
  * letters, digits, '.', '-', '_'. FK_ERR_LIMIT when `size` is too small.
  */
 int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size);
+
+/* The same of a certificate of one's own. */
+int fk_channel_cert_name(X509 *cert, enum fk_channel_role role, char *ret, size_t size);
 
 /*
  * A certificate's URI SAN is the peer's identity as a whole ("farkey:edge:edge1"). Errors as above.
@@ -130,6 +136,13 @@ void fk_channel_io_flush(struct fk_channel_io *io);
  * that are in `in` already are not announced again).
  */
 void fk_channel_io_pause(struct fk_channel_io *io, bool paused);
+
+/* The request key of the identity that this end's context was made of: borrowed, NULL: none. */
+EVP_PKEY *fk_channel_request_key(const SSL *ssl);
+
+/* 32 bytes that both ends of an open channel know, and of no other: RFC 8446 section 7.5.
+ * FK_ERR_CRYPTO. */
+int fk_channel_exporter(SSL *ssl, const char *label, uint8_t ret[32]);
 
 /* Text of the last TLS failure, for the owner's log line. */
 const char *fk_channel_io_reason(const struct fk_channel_io *io);

@@ -23,9 +23,21 @@ static void list_parts(const struct fk_channel_conf *channel, struct fk_channel_
         [FK_CHANNEL_KEY] = {"key", channel->key, &id->key, &id->key_len},
         [FK_CHANNEL_CA] = {"ca", channel->ca, &id->ca, &id->ca_len},
         [FK_CHANNEL_CRL] = {"crl", channel->crl, &id->crl, &id->crl_len},
+        [FK_CHANNEL_REQUEST_KEY] = {"request_key", channel->request_key, &id->request_key,
+                                    &id->request_key_len},
     };
 
     memcpy(ret, parts, sizeof parts);
+}
+
+/* A key server has no request key, and its block no such option. */
+static bool has_option(const struct fk_channel_conf *channel, const char *name)
+{
+    const struct fk_conf_option *option = channel->block.kind->options;
+
+    while (option->name != NULL && strcmp(option->name, name) != 0)
+        option++;
+    return option->name != NULL;
 }
 
 static int read_part(const struct fk_channel_conf *channel, struct fk_bundle *bundle,
@@ -33,7 +45,7 @@ static int read_part(const struct fk_channel_conf *channel, struct fk_bundle *bu
 {
     if (part->path == NULL)
         return FK_OK;
-    return part->path == channel->key
+    return part->path == channel->key || part->path == channel->request_key
                ? fk_bundle_read_secret(bundle, part->path, part->data, part->len)
                : fk_bundle_read(bundle, part->path, part->data, part->len);
 }
@@ -165,6 +177,8 @@ void fk_channel_conf_check(const struct fk_channel_conf *channel, struct fk_bund
 
     list_parts(channel, &trial.id, parts);
     for (size_t i = 0; i < FK_CHANNEL_PARTS; i++) {
+        if (!has_option(channel, parts[i].what))
+            continue;
         if (!fk_conf_is_bad(&channel->block, parts[i].what) &&
             (err = read_part(channel, bundle, &parts[i])) != FK_OK)
             blame(conf, channel, &parts[i], err);

@@ -9,9 +9,10 @@
 #include "conf/conf.h"
 #include "tls/channel.h"
 
-struct fk_channel_conf {
+struct fk_channel_conf { /* paths */
     struct fk_conf_block block;
-    char *certificate, *key, *ca, *crl; /* paths; `crl` may be NULL */
+    char *certificate, *key, *ca;
+    char *crl, *request_key; /* NULL: none; the latter is an edge's */
 };
 
 /* The paths of the files that it names, at most FK_CHANNEL_PARTS; their number. Borrowed. */

@@ -14,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
+#include <pthread.h>
 #include <string.h>
 
 #define SUITES_TLS13 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
@@ -106,6 +107,54 @@ static int use_key(SSL_CTX *ctx, const struct fk_channel_identity *identity)
     BIO_free(bio);
     return err;
 }
+
+/* --- the key that signs requests: goes with the context --- */
+
+static int request_index = -1;
+static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+
+static void free_request_key(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long argl,
+                             void *argp)
+{
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    EVP_PKEY_free(ptr);
+}
+
+static void make_index(void)
+{
+    request_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_request_key);
+}
+
+static int use_request_key(SSL_CTX *ctx, const struct fk_channel_identity *identity)
+{
+    BIO *bio = open_pem(identity->request_key, identity->request_key_len);
+    EVP_PKEY *key;
+    int err = FK_OK;
+
+    pthread_once(&index_once, make_index);
+    if (bio == NULL || request_index < 0)
+        err = FK_ERR_NOMEM;
+    key = err != FK_OK ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+    if (err == FK_OK && key == NULL)
+        err = FK_ERR_FORMAT;
+    if (err == FK_OK && EVP_PKEY_get_id(key) != EVP_PKEY_ED25519)
+        err = FK_ERR_UNSUPPORTED;
+    if (err == FK_OK && SSL_CTX_set_ex_data(ctx, request_index, key) == 1)
+        key = NULL; /* moved */
+    else if (err == FK_OK)
+        err = FK_ERR_NOMEM;
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    return err;
+}
+
+EVP_PKEY *fk_channel_request_key(const SSL *ssl)
+{
+    pthread_once(&index_once, make_index);
+    return request_index < 0 ? NULL : SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), request_index);
+}
+
+/* --- trust --- */
 
 static int add_anchors(X509_STORE *store, const struct fk_channel_identity *identity)
 {
@@ -228,7 +277,8 @@ int fk_channel_ctx_new(const struct fk_channel_identity *identity, bool server, 
     ERR_clear_error();
     if ((err = set_protocol(ctx, allow_tls12)) != FK_OK ||
         (err = use_chain(ctx, identity)) != FK_OK || (err = use_key(ctx, identity)) != FK_OK ||
-        (err = use_trust(ctx, identity)) != FK_OK)
+        (err = use_trust(ctx, identity)) != FK_OK ||
+        (identity->request_key != NULL && (err = use_request_key(ctx, identity)) != FK_OK))
         goto out;
     *ret = ctx;
     ctx = NULL; /* moved */
@@ -258,6 +308,8 @@ int fk_channel_identity_try(const struct fk_channel_identity *identity,
         faults[FK_CHANNEL_CA] = add_anchors(store, identity);
     if (identity->crl != NULL)
         faults[FK_CHANNEL_CRL] = add_crls(store, identity);
+    if (identity->request_key != NULL)
+        faults[FK_CHANNEL_REQUEST_KEY] = use_request_key(ctx, identity);
     memcpy(ret_faults, faults, sizeof faults);
 out:
     ERR_clear_error();

@@ -96,9 +96,9 @@ static int copy_text(const struct fk_reader *text, char *ret, size_t size)
     return FK_OK;
 }
 
-int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size)
+/* Takes `names`, which may be NULL. */
+static int name_among(GENERAL_NAMES *names, enum fk_channel_role role, char *ret, size_t size)
 {
-    GENERAL_NAMES *names = peer_names(ssl);
     enum fk_channel_role found;
     struct fk_reader uri;
     int err = FK_ERR_DENIED;
@@ -108,6 +108,16 @@ int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, s
         err = found == role ? copy_text(&uri, ret, size) : FK_ERR_DENIED;
     GENERAL_NAMES_free(names);
     return err;
+}
+
+int fk_channel_peer_name(const SSL *ssl, enum fk_channel_role role, char *ret, size_t size)
+{
+    return name_among(peer_names(ssl), role, ret, size);
+}
+
+int fk_channel_cert_name(X509 *cert, enum fk_channel_role role, char *ret, size_t size)
+{
+    return name_among(X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL), role, ret, size);
 }
 
 int fk_channel_peer_identity(const SSL *ssl, char *ret, size_t size)
@@ -168,4 +178,14 @@ uint64_t fk_channel_peer_judge_us(const SSL *ssl)
         days == 0 && seconds >= 0 && (uint64_t)(seconds + 1) * 1000000 < FK_CHANNEL_JUDGE_US)
         return (uint64_t)(seconds + 1) * 1000000;
     return FK_CHANNEL_JUDGE_US;
+}
+
+/* --- what both ends know --- */
+
+int fk_channel_exporter(SSL *ssl, const char *label, uint8_t ret[32])
+{
+    if (SSL_export_keying_material(ssl, ret, 32, label, strlen(label), NULL, 0, 0) == 1)
+        return FK_OK;
+    ERR_clear_error();
+    return FK_ERR_CRYPTO;
 }

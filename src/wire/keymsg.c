@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/writer.h"
+#include "wire/keyproof.h"
 
 #define TAG_OPCODE  0x11
 #define TAG_PADDING 0x20
@@ -33,6 +34,8 @@ static const struct item_row item_rows[] = {
     {0x06, offsetof(struct fk_keymsg, cert_id), 0, 0},
     {0x14, offsetof(struct fk_keymsg, extra), 0, 0},
     {0x41, offsetof(struct fk_keymsg, cert_hash), 32, 0},
+    {0x43, offsetof(struct fk_keymsg, proof), FK_KEYPROOF_SIZE,
+     0}, /* the last: it is of the others */
 };
 
 #define N_ITEMS (sizeof item_rows / sizeof item_rows[0])
@@ -115,7 +118,7 @@ static int store_item(struct fk_keymsg *msg, uint8_t tag, struct fk_reader data)
 
 int fk_keymsg_decode(const struct fk_frame *frame, struct fk_keymsg *ret)
 {
-    struct fk_keymsg msg = {.id = frame->id};
+    struct fk_keymsg msg = {.id = frame->id, .body = frame->body};
     struct fk_reader body = frame->body;
     struct fk_reader data;
     bool has_opcode = false;

@@ -109,6 +109,8 @@ struct fk_keymsg {
     struct fk_reader payload;   /* 12 */
     struct fk_reader extra;     /* 14 */
     struct fk_reader cert_hash; /* 41 (farkey/1): SHA-256 of the certificate, 32 bytes */
+    struct fk_reader proof;     /* 43 (farkey/1): wire/keyproof.h, FK_KEYPROOF_SIZE bytes */
+    struct fk_reader body;      /* decoded: all of it; not encoded */
 };
 
 static inline bool fk_item_present(const struct fk_reader *item)

@@ -34,6 +34,7 @@ static void start(void)
     EVP_PKEY *keys[KEYS] = {EVP_RSA_gen(2048), EVP_EC_gen("P-256"),
                             EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")};
     static const uint8_t secret[32] = {1};
+    static const struct fk_keyset_edge edge = {.name = "e", .permissions = 0xffff, .all = true};
     struct fk_keyset_builder *builder;
     uint8_t random[1];
     int fd;
@@ -49,6 +50,7 @@ static void start(void)
         EVP_PKEY_free(keys[i]);
     }
     CHECK(fk_keyset_builder_audit(builder, secret) == FK_OK);
+    CHECK(fk_keyset_builder_edge(builder, &edge) == FK_OK); /* no signature is right: its form */
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
     CHECK(fk_keyset_open(fd, &set) == FK_OK);
     CHECK(fk_ops_new(set, &ops) == FK_OK);

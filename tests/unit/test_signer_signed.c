@@ -1,0 +1,302 @@
+/* signer/ops_signed: a signer believes the edge's signature and nothing that a front says. */
+#include "unit.h"
+
+#include "unit_keys.h"
+
+#include "base/writer.h"
+#include "keyclient/proof.h"
+#include "signer/ops.h"
+#include "tls/seal.h"
+#include "wire/keymsg.h"
+
+#include <openssl/err.h>
+#include <unistd.h>
+
+enum { K_RSA, K_EC, KEYS };
+
+static const char *const kinds[KEYS] = {"rsa2048", "P-256"};
+static EVP_PKEY *keys[KEYS], *request_key;
+static uint8_t skis[KEYS][20];
+
+struct bench {
+    struct fk_keyset *set;
+    struct fk_ops *ops;
+    struct fk_proof proof;
+    uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
+    size_t payload_len;
+    uint8_t signature[FK_KEYPROOF_SIGNATURE];
+    uint8_t ret[FK_SIGNER_RESULT_MAX];
+    size_t len;
+};
+
+/* edge1 signs and may sign with the EC key and decrypt with the RSA key, by what `edge` says. */
+static void open_bench(struct bench *bench, struct fk_keyset_edge edge, bool only)
+{
+    struct fk_keyset_builder *builder;
+    size_t len = sizeof edge.request_key;
+    int fd;
+
+    if (request_key == NULL)
+        request_key = unit_key("ed25519");
+    assert_ok(fk_keyset_builder_new(&builder));
+    for (int k = 0; k < KEYS; k++) {
+        if (keys[k] == NULL)
+            keys[k] = unit_key(kinds[k]);
+        unit_bundle_add(builder, kinds[k], keys[k], UNIT_PERM_ALL, skis[k]);
+    }
+    (void)snprintf(edge.name, sizeof edge.name, "edge1");
+    assert_int_equal(EVP_PKEY_get_raw_public_key(request_key, edge.request_key, &len), 1);
+    assert_ok(fk_keyset_builder_edge(builder, &edge));
+    assert_ok(fk_keyset_builder_signed(builder, "keys1", only));
+    assert_ok(fk_keyset_builder_seal(builder, &fd));
+    fk_keyset_builder_free(builder);
+    *bench = (struct bench){.proof = {.key = request_key, .place = {.server = "keys1"}}};
+    assert_ok(fk_keyset_open(fd, &bench->set));
+    close(fd);
+    assert_ok(fk_ops_new(bench->set, &bench->ops));
+    assert_ok(fk_seal_key_new(&bench->proof.reply, bench->proof.reply_key));
+    memset(bench->proof.place.exporter, 0x77, 32);
+}
+
+static void close_bench(struct bench *bench)
+{
+    EVP_PKEY_free(bench->proof.reply);
+    fk_ops_free(bench->ops);
+    fk_keyset_free(bench->set);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+static const struct fk_keyset_edge may_all = {.permissions = UNIT_PERM_ALL, .all = true};
+
+/* What a front hands over: the edge's name, its channel, and the frame's body, which is signed. */
+static void make_request(struct bench *bench, uint8_t opcode, int key, const void *payload,
+                         size_t len)
+{
+    struct fk_keymsg msg = {.id = 1, .opcode = opcode, .payload = fk_item(payload, len)};
+    uint8_t frame[2048];
+    struct fk_writer writer;
+    struct fk_buf buf;
+    size_t frame_len;
+
+    msg.ski = fk_item(skis[key], 20);
+    msg.proof = fk_proof_blank();
+    fk_buf_init(&buf, sizeof frame);
+    assert_ok(fk_keymsg_encode(&msg, false, &buf));
+    frame_len = fk_buf_len(&buf);
+    memcpy(frame, fk_buf_data(&buf), frame_len);
+    fk_buf_fini(&buf);
+    assert_ok(fk_proof_sign(&bench->proof, frame, frame_len, bench->signature));
+    fk_writer_init(&writer, bench->payload, sizeof bench->payload);
+    fk_writer_vec8(&writer, "edge1", 5);
+    fk_writer_bytes(&writer, bench->proof.place.exporter, 32);
+    fk_writer_bytes(&writer, frame + FK_FRAME_HEADER, frame_len - FK_FRAME_HEADER);
+    assert_ok(fk_writer_end(&writer, &bench->payload_len));
+}
+
+static int run(struct bench *bench)
+{
+    struct fk_signer_request request = {.len = (uint32_t)bench->payload_len,
+                                        .op = FK_SIGNER_SIGNED};
+    uint8_t *copy = malloc(bench->payload_len + 1);
+    int err;
+
+    memcpy(copy, bench->payload, bench->payload_len);
+    bench->len = 0;
+    err = fk_ops_run(bench->ops, &request, copy, bench->ret, &bench->len);
+    free(copy);
+    return err;
+}
+
+static void make_sign13(struct bench *bench, int key)
+{
+    struct fk_sign13 op = {
+        .scheme = key == K_EC ? 0x0403 : 0x0804, .role = FK_ROLE_SERVER, .hash_len = 32};
+    struct fk_writer writer;
+    uint8_t payload[64];
+    size_t len;
+
+    memset(op.hash, 0x5a, sizeof op.hash);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_sign13_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    make_request(bench, FK_OP_SIGN13, key, payload, len);
+}
+
+static void make_decrypt(struct bench *bench, uint8_t premaster[48])
+{
+    struct fk_decrypt op = {.client_version = 0x0303};
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(keys[K_RSA], NULL);
+    uint8_t ciphertext[256], payload[300];
+    size_t len = sizeof ciphertext;
+    struct fk_writer writer;
+
+    for (size_t i = 0; i < 48; i++)
+        premaster[i] = i < 2 ? 3 : (uint8_t)(0x60 + i);
+    assert_int_equal(EVP_PKEY_encrypt_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_encrypt(ctx, ciphertext, &len, premaster, 48), 1);
+    EVP_PKEY_CTX_free(ctx);
+    op.ciphertext = fk_item(ciphertext, len);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_decrypt_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    make_request(bench, FK_OP_DECRYPT, K_RSA, payload, len);
+}
+
+/* --- cases --- */
+
+static void what_the_edge_asks_is_done(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    for (unsigned i = 0; i < 5; i++) {
+        make_sign13(&bench, K_EC);
+        assert_ok(run(&bench));
+        assert_in_range(bench.len, 60, 80); /* a signature is no secret: not sealed */
+        assert_int_equal(bench.ret[0], 0x30);
+    }
+    close_bench(&bench);
+}
+
+static void no_front_can_change_it(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    make_sign13(&bench, K_EC);
+    for (size_t i = 0; i < bench.payload_len; i++) {
+        bench.payload[i] ^= 1;
+        assert_int_not_equal(run(&bench), FK_OK);
+        bench.payload[i] ^= 1;
+    }
+    for (size_t len = bench.payload_len; bench.payload_len-- > 0; len--)
+        assert_int_not_equal(run(&bench), FK_OK);
+    close_bench(&bench);
+}
+
+/* Also to another key server, under another edge's name, and without a signature at all. */
+static void no_front_can_ask_by_itself(void **state)
+{
+    struct fk_signer_request plain = {.op = FK_SIGNER_SIGN13};
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    bench.proof.place.server = "keys2";
+    make_sign13(&bench, K_EC);
+    assert_err(run(&bench), FK_ERR_DENIED);
+    bench.proof.place.server = "keys1";
+    make_sign13(&bench, K_EC);
+    memcpy(bench.payload, "\5edge2", 6);
+    assert_err(run(&bench), FK_ERR_DENIED);
+    memcpy(plain.ski, skis[K_EC], 20);
+    assert_err(fk_ops_run(bench.ops, &plain, bench.payload, bench.ret, &len), FK_ERR_DENIED);
+    close_bench(&bench);
+
+    open_bench(&bench, may_all, false); /* others need not sign: then it is about the form */
+    assert_int_not_equal(fk_ops_run(bench.ops, &plain, bench.payload, bench.ret, &len),
+                         FK_ERR_DENIED);
+    close_bench(&bench);
+}
+
+static void again_is_refused(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    make_sign13(&bench, K_EC);
+    assert_ok(run(&bench));
+    assert_err(run(&bench), FK_ERR_REPLAY);
+    memset(bench.proof.place.exporter, 0x78, 32); /* another channel has counters of its own */
+    bench.proof.counter = 0;
+    make_sign13(&bench, K_EC);
+    assert_ok(run(&bench));
+    assert_err(run(&bench), FK_ERR_REPLAY);
+    close_bench(&bench);
+}
+
+static void rights_are_the_edges(void **state)
+{
+    struct fk_keyset_edge edge = {.permissions = FK_PERM_SIGN13};
+    uint8_t premaster[48];
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    close_bench(&bench); /* the SKIs are known now */
+    edge.skis = (const uint8_t(*)[20])skis[K_EC];
+    edge.n_skis = 1;
+    open_bench(&bench, edge, true);
+    make_sign13(&bench, K_EC);
+    assert_ok(run(&bench));
+    make_sign13(&bench, K_RSA); /* not its key */
+    assert_err(run(&bench), FK_ERR_DENIED);
+    close_bench(&bench);
+
+    edge = (struct fk_keyset_edge){.permissions = FK_PERM_SIGN13, .all = true};
+    open_bench(&bench, edge, true);
+    make_sign13(&bench, K_RSA);
+    assert_ok(run(&bench));
+    make_decrypt(&bench, premaster); /* the key's policy allows it, the edge's block does not */
+    assert_err(run(&bench), FK_ERR_DENIED);
+    close_bench(&bench);
+}
+
+static void secrets_are_sealed(void **state)
+{
+    uint8_t premaster[48], opened[48];
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    make_decrypt(&bench, premaster);
+    assert_ok(run(&bench));
+    assert_int_equal(bench.len, 48 + FK_SEAL_OVERHEAD);
+    for (size_t i = 0; i + 46 <= bench.len; i++)
+        assert_memory_not_equal(bench.ret + i, premaster + 2, 46);
+    assert_ok(fk_proof_open(&bench.proof, bench.signature, fk_item(bench.ret, bench.len), opened,
+                            sizeof opened, &len));
+    assert_int_equal(len, 48);
+    assert_memory_equal(opened, premaster, 48);
+    bench.signature[0] ^= 1; /* the answer to another request */
+    assert_err(fk_proof_open(&bench.proof, bench.signature, fk_item(bench.ret, bench.len), opened,
+                             sizeof opened, &len),
+               FK_ERR_VERIFY);
+    close_bench(&bench);
+}
+
+static void many_channels_are_remembered(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, may_all, true);
+    for (unsigned i = 0; i < 1100; i++) { /* more than there is room for */
+        memset(bench.proof.place.exporter, (int)(i & 0xff), 32);
+        bench.proof.place.exporter[0] = (uint8_t)(i >> 8);
+        bench.proof.counter = i;
+        make_sign13(&bench, K_EC);
+        assert_ok(run(&bench));
+        assert_err(run(&bench), FK_ERR_REPLAY);
+    }
+    close_bench(&bench);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int k = 0; k < KEYS; k++)
+        EVP_PKEY_free(keys[k]);
+    EVP_PKEY_free(request_key);
+    return 0;
+}
+
+UNIT_MAIN(cmocka_unit_test(what_the_edge_asks_is_done), cmocka_unit_test(no_front_can_change_it),
+          cmocka_unit_test(no_front_can_ask_by_itself), cmocka_unit_test(again_is_refused),
+          cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(secrets_are_sealed),
+          cmocka_unit_test_teardown(many_channels_are_remembered, teardown))
