@@ -131,6 +131,7 @@ void fk_hedge_adopt(struct fk_key_ticket *ticket)
     ticket->server = server;
     ticket->sent_us = twin->sent_us;
     ticket->id = twin->id;
+    memcpy(ticket->signature, twin->signature, sizeof ticket->signature);
     fk_list_append(&twin->server_link, &ticket->server_link); /* its place in the server's list */
     fk_list_del(&twin->server_link);
     if (slot != NULL && slot->ticket == twin)

@@ -10,6 +10,7 @@
 #include "keyd/front_priv.h"
 
 #include "base/err.h"
+#include "base/writer.h"
 
 static uint64_t gap_of(const struct fk_front *front)
 {
@@ -32,14 +33,33 @@ void fk_front_hold_init(struct fk_front *front)
     fk_timer_init(&front->gap, front->loop, on_gap);
 }
 
+/* The frame as it came: it may be signed. FK_ERR_LIMIT, FK_ERR_NOMEM: nothing was kept. */
+static int keep(struct fk_buf *held, const struct fk_keymsg *msg)
+{
+    size_t size = FK_FRAME_HEADER + msg->body.left;
+    struct fk_writer writer;
+    uint8_t *at;
+    int err;
+
+    if ((err = fk_buf_reserve(held, size, &at)) != FK_OK)
+        return err;
+    fk_writer_init(&writer, at, size);
+    fk_writer_u16(&writer, 0x0100); /* the version that was accepted */
+    fk_writer_u16(&writer, (uint16_t)msg->body.left);
+    fk_writer_u32(&writer, msg->id);
+    fk_writer_bytes(&writer, msg->body.next, msg->body.left);
+    if ((err = fk_writer_end(&writer, &size)) == FK_OK)
+        fk_buf_commit(held, size);
+    return err;
+}
+
 bool fk_front_hold(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     struct fk_front *front = conn->front;
     size_t before = fk_buf_len(&conn->held);
     uint64_t left = gap_of(front);
 
-    if (left == 0 || front->held >= FK_KEYD_HELD_MAX ||
-        fk_keymsg_encode(msg, false, &conn->held) != FK_OK)
+    if (left == 0 || front->held >= FK_KEYD_HELD_MAX || keep(&conn->held, msg) != FK_OK)
         return false;
     front->held += fk_buf_len(&conn->held) - before;
     conn->n_held++;

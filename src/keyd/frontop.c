@@ -545,7 +545,9 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
             err = FK_ERR_FORMAT;
     }
     if (err == FK_OK) {
-        key_operation(conn, op, &ask);
+        fk_front_release(conn); /* in the order in which they came */
+        if (!conn->doomed)
+            key_operation(conn, op, &ask);
         return;
     }
     fk_front_count_result(conn->front, err);

@@ -1,4 +1,5 @@
 """K10c, K10f: requests that the edge signs, verified by the signer; secret results sealed past the front."""
+import os
 import re
 import shutil
 import signal
@@ -52,6 +53,17 @@ def test_signed_and_sealed(build, daemons):
     pair.edge.stop()
     pair.start_edge(daemons)
     assert pair.get("example.com", *RSA_KX)[0] == 0
+
+
+def test_a_request_that_waits_stays_signed(build, daemons):
+    """While there is no audit process the front holds requests: as they came, and in their order."""
+    pair = build().start(daemons)
+    for _ in range(3):
+        for pid in pair.keyd.children("keyd-audit"):
+            os.kill(pid, signal.SIGKILL)
+        for options in (("--tlsv1.3",), RSA_KX):
+            assert pair.get("example.com", *options)[1] == "hello from the origin\n"
+    assert "REPLAY" not in pair.keyd.log() and "operation failed" not in pair.keyd.log()
 
 
 def test_who_does_not_sign_gets_nothing(build, daemons):
