@@ -145,7 +145,7 @@ int fk_ticket_encode(struct fk_key_ticket *ticket, struct fk_proof *proof, struc
     size_t len;
     int err;
 
-    if (!fk_proof_on(proof))
+    if (!fk_proof_on(proof) || !fk_keyproof_covers(ticket->opcode))
         return encode(ticket, false, out);
     fk_buf_init(&frame, sizeof bytes);
     if ((err = encode(ticket, true, &frame)) == FK_OK) {

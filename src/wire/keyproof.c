@@ -52,6 +52,11 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
     fk_writer_bytes(out, proof->reply_key, sizeof proof->reply_key);
 }
 
+bool fk_keyproof_covers(uint8_t opcode)
+{
+    return opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT;
+}
+
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
     return opcode == FK_OP_DECRYPT;

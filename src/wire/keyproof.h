@@ -52,6 +52,9 @@ int fk_keyproof_part(const struct fk_keymsg *msg, struct fk_reader *ret);
 void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_place *place,
                      struct fk_reader part, struct fk_writer *out);
 
+/* Whether an operation is one of those that are signed: what a signer carries out with a key. */
+bool fk_keyproof_covers(uint8_t opcode);
+
 /* Whether an operation's result is a secret: sealed when there is a reply key. */
 bool fk_keyproof_is_secret(uint8_t opcode);
 
