@@ -47,7 +47,11 @@
     X(SSLV2, 35, "SSLv2 hello")                                                  \
     X(EXPOSED, 36, "open to other users; chmod 600 it, owner root or this user") \
     X(EXPOSED_DIR, 37, "every user may write there; chmod o-w it")               \
-    X(NOT_REGULAR, 38, "not a regular file")
+    X(NOT_REGULAR, 38, "not a regular file")                                     \
+    X(SHARE_MISSING, 39, "a share of the split key is missing")                  \
+    X(SHARE_WRONG, 40, "a share of the split key is wrong")                      \
+    X(SHARE_REPEATED, 41, "the same share of the split key twice")               \
+    X(SHARE_FOREIGN, 42, "a share of another key, or of another splitting")
 
 enum fk_err {
     FK_OK = 0,

@@ -368,6 +368,10 @@
 /* Channels whose request counters a signer remembers, the least used of them forgotten first: more
  * than the edges have at once. */
 #define FK_SIGNER_WINDOWS_MAX 1024
+/* Shares of one key: each names the others by 32 bytes, in files and in a signer's bundle. */
+#define FK_SHARES_MAX 16
+/* One share: as long as the private numbers of an RSA-4096 key (signer/key_numbers.h). */
+#define FK_SHARE_DATA_MAX 1792
 /* Processes that may use one signer: fronts or workers, one a core, of two generations, audit. */
 #define FK_SIGNER_PEERS_MAX 256
 /* Bytes of requests read from one peer at once: some fifty requests. */

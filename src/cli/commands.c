@@ -12,7 +12,7 @@ static void list_commands(const struct fk_command *table, const char *name, FILE
     fprintf(out, "usage: %s COMMAND [options] ...\n\n", name);
     for (; table->name != NULL; table++)
         if (table->help != NULL)
-            fprintf(out, "  %-10s %s\n", table->name, table->help);
+            fprintf(out, "  %-14s %s\n", table->name, table->help);
     fprintf(out, "\nEach command has --help.\n");
 }
 

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/ctl.h"
 #include "cli/files.h"
+#include "cli/key_split.h"
 #include "cli/keydir.h"
 #include "cli/options.h"
 #include "cli/pem.h"
@@ -345,6 +346,8 @@ int fk_cmd_key(int argc, char **argv)
         {"generate", key_generate, "make a private key where it stays"},
         {"csr", key_csr, "make a certificate request"},
         {"install", key_install, "install a certificate; the key server reloads"},
+        {"split", fk_key_split, "split a private key into shares"},
+        {"combine-check", fk_key_combine_check, "see whether shares make a key"},
         {"list", key_list, "list keys, certificates and permissions"},
         {NULL, NULL, NULL},
     };

@@ -130,7 +130,7 @@ static int check_ec(EVP_PKEY *key)
     return FK_OK;
 }
 
-static int check_type(EVP_PKEY *key)
+int fk_key_check(EVP_PKEY *key)
 {
     switch (EVP_PKEY_get_base_id(key)) {
     case EVP_PKEY_RSA:
@@ -148,7 +148,7 @@ static int check_type(EVP_PKEY *key)
  * The private half exists and belongs to the public half: what it signs verifies. The complete
  * check of OpenSSL tests primes, 0.3 s for RSA-4096: too long for a directory of a thousand keys.
  */
-static int check_pair(EVP_PKEY *key)
+int fk_key_prove(EVP_PKEY *key)
 {
     static const uint8_t text[] = "farkey";
     const EVP_MD *md = EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : EVP_sha256();
@@ -180,7 +180,7 @@ int fk_key_decode(const void *data, size_t len, const char *passphrase, EVP_PKEY
         return FK_ERR_LIMIT;
     if ((err = decode_key(data, len, &pass, &key)) != FK_OK)
         return err;
-    if ((err = check_type(key)) != FK_OK) {
+    if ((err = fk_key_check(key)) != FK_OK) {
         EVP_PKEY_free(key);
         return err;
     }
@@ -195,7 +195,7 @@ int fk_key_parse(const void *data, size_t len, const char *passphrase, EVP_PKEY 
 
     if ((err = fk_key_decode(data, len, passphrase, &key)) != FK_OK)
         return err;
-    if ((err = check_pair(key)) != FK_OK) {
+    if ((err = fk_key_prove(key)) != FK_OK) {
         EVP_PKEY_free(key);
         return err;
     }

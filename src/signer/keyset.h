@@ -39,6 +39,13 @@ int fk_key_parse(const void *data, size_t len, const char *passphrase, EVP_PKEY 
  */
 int fk_key_decode(const void *data, size_t len, const char *passphrase, EVP_PKEY **ret);
 
+/* Whether a key, or a public key, is of a type and size that is served; points of EC keys are
+ * uncompressed from then on. FK_ERR_UNSUPPORTED, FK_ERR_CRYPTO. */
+int fk_key_check(EVP_PKEY *key);
+
+/* That the private half exists and belongs to the public half. FK_ERR_FORMAT, FK_ERR_NOMEM. */
+int fk_key_prove(EVP_PKEY *key);
+
 /* The public facts of a key (name and permissions left empty). FK_ERR_UNSUPPORTED, FK_ERR_CRYPTO.
  */
 int fk_key_describe(EVP_PKEY *key, struct fk_key_public *ret);

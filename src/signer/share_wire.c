@@ -1,0 +1,117 @@
+/*
+ * A share on its way: sealed by who holds it, opened by the signer that combines. Each is sealed
+ * afresh, for one operation: whoever catches it can bring it again for that operation alone, whose
+ * answer the edge has got.
+ */
+#include "base/err.h"
+#include "base/writer.h"
+#include "signer/share_priv.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+#define LABEL        "farkey key share 1"
+#define CONTEXT_SIZE (FK_KEYSHARE_SET + 1 + FK_SHARE_BINDING)
+
+int fk_share_binding(uint8_t opcode, const uint8_t ski[20], const void *payload, size_t len,
+                     uint8_t ret[FK_SHARE_BINDING])
+{
+    static const char label[] = "farkey share binding 1";
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    int ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+             EVP_DigestUpdate(ctx, label, sizeof label) == 1 &&
+             EVP_DigestUpdate(ctx, &opcode, 1) == 1 && EVP_DigestUpdate(ctx, ski, 20) == 1 &&
+             EVP_DigestUpdate(ctx, payload, len) == 1 && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return ok ? FK_OK : FK_ERR_CRYPTO;
+}
+
+/* What it is sealed for; the combining signer is in it by its public key (tls/seal.h). */
+static void make_context(const uint8_t set[FK_KEYSHARE_SET], uint8_t index,
+                         const uint8_t binding[FK_SHARE_BINDING], uint8_t ret[CONTEXT_SIZE])
+{
+    memcpy(ret, set, FK_KEYSHARE_SET);
+    ret[FK_KEYSHARE_SET] = index;
+    memcpy(ret + FK_KEYSHARE_SET + 1, binding, FK_SHARE_BINDING);
+}
+
+int fk_share_seal(const struct fk_share *share, const uint8_t binding[FK_SHARE_BINDING],
+                  uint8_t ret[FK_SHARE_ITEM_MAX], size_t *ret_len)
+{
+    uint8_t bytes[CONTEXT_SIZE];
+    const struct fk_seal_context context = {LABEL, bytes, sizeof bytes};
+    struct fk_keyshare item = {.index = share->index};
+    struct fk_writer writer;
+    size_t head;
+    int err;
+
+    memcpy(item.id, share->id, sizeof item.id);
+    memcpy(item.set, share->set, sizeof item.set);
+    fk_writer_init(&writer, ret, FK_SHARE_ITEM_MAX);
+    fk_keyshare_encode_head(&item, &writer);
+    if ((err = fk_writer_end(&writer, &head)) != FK_OK)
+        return err;
+    make_context(share->set, share->index, binding, bytes);
+    err = fk_seal_to(share->combiner, &context, share->data.next, share->data.left, ret + head);
+    if (err == FK_OK)
+        *ret_len = head + FK_SEAL_OVERHEAD + share->data.left;
+    return err;
+}
+
+/* Whose it claims to be: nothing is opened that cannot fit. */
+static int check_claims(const struct fk_share *own, const struct fk_keyshare *item)
+{
+    if (memcmp(own->id, item->id, sizeof own->id) != 0 || /* public */
+        memcmp(own->set, item->set, sizeof own->set) != 0)
+        return FK_ERR_SHARE_FOREIGN;
+    if (item->index == own->index)
+        return FK_ERR_SHARE_REPEATED;
+    if (own->k > 2)
+        return FK_ERR_SHARE_MISSING;
+    if (item->index > own->n || item->sealed.left != own->data.left + FK_SEAL_OVERHEAD)
+        return FK_ERR_SHARE_WRONG;
+    return FK_OK;
+}
+
+static int open_item(const struct fk_share *own, const struct fk_keyshare *item,
+                     const uint8_t binding[FK_SHARE_BINDING], uint8_t ret[FK_SHARE_DATA_MAX])
+{
+    uint8_t bytes[CONTEXT_SIZE];
+    const struct fk_seal_context context = {LABEL, bytes, sizeof bytes};
+    EVP_PKEY *key =
+        EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, own->seal_key.next, own->seal_key.left);
+    size_t len;
+    int err;
+
+    if (key == NULL)
+        return FK_ERR_CRYPTO;
+    make_context(item->set, item->index, binding, bytes);
+    err = fk_seal_open(key, &context, item->sealed, ret, FK_SHARE_DATA_MAX, &len);
+    EVP_PKEY_free(key);
+    /* A key of small order (FK_ERR_CRYPTO) is what somebody else made of it, too. */
+    return err == FK_ERR_VERIFY || err == FK_ERR_CRYPTO ? FK_ERR_SHARE_WRONG : err;
+}
+
+int fk_share_rebuild(const struct fk_share *own, EVP_PKEY *public_key, struct fk_reader item,
+                     const uint8_t binding[FK_SHARE_BINDING], EVP_PKEY **ret)
+{
+    uint8_t opened[FK_SHARE_DATA_MAX];
+    const uint8_t *data[] = {own->data.next, opened};
+    uint8_t x[] = {own->index, 0};
+    struct fk_keyshare other;
+    struct fk_reader reader;
+    int err;
+
+    if ((err = fk_keyshare_decode(item, &other)) != FK_OK ||
+        (err = check_claims(own, &other)) != FK_OK)
+        return err;
+    x[1] = other.index;
+    fk_reader_init(&reader, opened, own->data.left);
+    if ((err = open_item(own, &other, binding, opened)) == FK_OK &&
+        (err = fk_share_check(own, other.index, reader)) == FK_OK)
+        err = fk_share_join(own, public_key, x, data, ret);
+    fk_wipe(opened, sizeof opened);
+    ERR_clear_error();
+    return err;
+}
