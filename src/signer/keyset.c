@@ -2,9 +2,10 @@
  * The key bundle, written by a master and read by signers, and the signer's table of keys: see
  * keyset.h.
  *
- * Bundle: "FKKEYS02" | count u32 | audit u8 | audit secret 32 | keys, each: permissions u16 |
- * name<u8> | PKCS#8 DER<u16> | edges (keyset_edges.c). Big-endian. What else is known about a key
- * the signer works out from the key itself.
+ * Bundle: "FKKEYS03" | count u32 | audit u8 | audit secret 32 | keys, each: kind u8 | permissions
+ * u16 | name<u8> | bytes<u16>: PKCS#8 DER, or a share of a split key (share.h) | edges
+ * (keyset_edges.c). Big-endian. What else is known about a key the signer works out from the key
+ * itself.
  */
 #include "signer/keyset.h"
 
@@ -32,15 +33,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUNDLE_MAGIC "FKKEYS02"
+#define BUNDLE_MAGIC "FKKEYS03"
 #define MAGIC_SIZE   8
 #define HEAD_SIZE    (MAGIC_SIZE + 4 + 1 + 32)
 /* An unencrypted PKCS#8 of RSA-4096 has 2,375 bytes. */
 #define DER_MAX    4096
-#define RECORD_MAX (2 + 1 + 64 + 2 + DER_MAX)
+#define RECORD_MAX (1 + 2 + 1 + 64 + 2 + DER_MAX)
 #define BUNDLE_MAX \
     ((size_t)HEAD_SIZE + (size_t)FK_KEYS_MAX * RECORD_MAX + FK_SIGNER_EDGES_BYTES_MAX)
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+enum { KIND_KEY = 1, KIND_SHARE }; /* of a record */
 
 /* --- building --- */
 
@@ -91,38 +94,50 @@ static int encode_pkcs8(EVP_PKEY *pkey, uint8_t **ret, size_t *ret_len)
     return FK_OK;
 }
 
-int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key_public *public,
-                          EVP_PKEY *pkey)
+static int add_record(struct fk_keyset_builder *builder, uint8_t kind,
+                      const struct fk_key_public *public, const uint8_t *bytes, size_t size)
 {
-    size_t name_len = strnlen(public->name, sizeof public->name);
+    size_t name_len = strnlen(public->name, sizeof public->name), len;
     struct fk_writer writer;
-    uint8_t *at, *der;
-    size_t len;
+    uint8_t *at;
     int err;
 
     if (builder->count >= FK_KEYS_MAX)
         return FK_ERR_LIMIT;
-    if ((err = encode_pkcs8(pkey, &der, &len)) != FK_OK)
-        return err;
-    if (len > DER_MAX) {
-        err = FK_ERR_UNSUPPORTED;
-        goto out;
-    }
+    if (size > DER_MAX)
+        return FK_ERR_UNSUPPORTED;
     if ((err = fk_buf_reserve(&builder->records, RECORD_MAX, &at)) != FK_OK)
-        goto out;
+        return err;
     fk_writer_init(&writer, at, RECORD_MAX);
+    fk_writer_u8(&writer, kind);
     fk_writer_u16(&writer, public->permissions);
     fk_writer_vec8(&writer, public->name, name_len);
-    fk_writer_vec16(&writer, der, len);
-    OPENSSL_clear_free(der, len);
-    der = NULL;
+    fk_writer_vec16(&writer, bytes, size);
     if ((err = fk_writer_end(&writer, &len)) != FK_OK)
-        goto out;
+        return err;
     fk_buf_commit(&builder->records, len);
     builder->count++;
-out:
+    return FK_OK;
+}
+
+int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key_public *public,
+                          EVP_PKEY *pkey)
+{
+    uint8_t *der;
+    size_t len;
+    int err;
+
+    if ((err = encode_pkcs8(pkey, &der, &len)) != FK_OK)
+        return err;
+    err = add_record(builder, KIND_KEY, public, der, len);
     OPENSSL_clear_free(der, len);
     return err;
+}
+
+int fk_keyset_builder_add_share(struct fk_keyset_builder *builder,
+                                const struct fk_key_public *public, const struct fk_secret *share)
+{
+    return add_record(builder, KIND_SHARE, public, fk_secret_bytes(share), fk_secret_len(share));
 }
 
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32])
@@ -270,8 +285,10 @@ void fk_keyset_free(struct fk_keyset *set)
     if (set == NULL)
         return;
     fk_edges_fini(&set->edges);
-    for (size_t i = 0; set->entries != NULL && i < set->count; i++)
+    for (size_t i = 0; set->entries != NULL && i < set->count; i++) {
         EVP_PKEY_free(set->entries[i].pkey);
+        OPENSSL_secure_clear_free(set->entries[i].share_bytes, set->entries[i].share_len);
+    }
     OPENSSL_secure_clear_free(set->entries, (set->count + 1) * sizeof *set->entries);
     OPENSSL_secure_clear_free(set->audit, 32);
     free(set->index);
@@ -299,7 +316,7 @@ static int start_secure_heap(size_t n_keys)
  * HMAC-SHA256(d, label): whoever holds the private key, and nobody else, can work it out. The
  * number d is written with the modulus's length, so that its own length does not matter.
  */
-static int derive_reject_secret(EVP_PKEY *pkey, uint8_t ret[32])
+int fk_keyset_reject_secret(EVP_PKEY *pkey, uint8_t ret[32])
 {
     static const uint8_t label[] = "farkey implicit rejection 1";
     int size = EVP_PKEY_get_size(pkey);
@@ -327,27 +344,61 @@ static int load_name(struct fk_reader *name, char ret[64])
     return fk_reader_copy(name, ret, len);
 }
 
+static int load_share(struct fk_keyset_entry *entry, struct fk_reader bytes)
+{
+    uint8_t *copy = OPENSSL_secure_malloc(bytes.left);
+    struct fk_reader reader;
+    int err;
+
+    if (copy == NULL)
+        return FK_ERR_NOMEM;
+    fk_reader_init(&reader, copy, bytes.left);
+    memcpy(copy, bytes.next, bytes.left);
+    if ((err = fk_share_decode(reader, &entry->share)) != FK_OK ||
+        (err = fk_share_public(&entry->share, &entry->pkey)) != FK_OK) {
+        OPENSSL_secure_clear_free(copy, bytes.left);
+        return err;
+    }
+    entry->is_split = true;
+    entry->share_bytes = copy; /* moved */
+    entry->share_len = bytes.left;
+    return FK_OK;
+}
+
+static int load_private(struct fk_keyset_entry *entry, uint8_t kind, struct fk_reader bytes)
+{
+    switch (kind) {
+    case KIND_KEY:
+        return fk_key_decode(bytes.next, bytes.left, NULL, &entry->pkey);
+    case KIND_SHARE:
+        return bytes.left > 0 ? load_share(entry, bytes) : FK_ERR_FORMAT;
+    default:
+        return FK_ERR_FORMAT;
+    }
+}
+
 /* One record into set->entries[set->count]. */
 static int load_key(struct fk_keyset *set, struct fk_reader *reader)
 {
     struct fk_keyset_entry *entry = &set->entries[set->count];
-    struct fk_reader name, der;
+    struct fk_reader name, bytes;
     uint16_t permissions;
     uint32_t *cell;
+    uint8_t kind;
     int err;
 
-    if (fk_reader_u16(reader, &permissions) != FK_OK || fk_reader_vec8(reader, &name) != FK_OK ||
-        fk_reader_vec16(reader, &der) != FK_OK)
+    if (fk_reader_u8(reader, &kind) != FK_OK || fk_reader_u16(reader, &permissions) != FK_OK ||
+        fk_reader_vec8(reader, &name) != FK_OK || fk_reader_vec16(reader, &bytes) != FK_OK)
         return FK_ERR_FORMAT;
-    if ((err = fk_key_decode(der.next, der.left, NULL, &entry->pkey)) != FK_OK)
+    if ((err = load_private(entry, kind, bytes)) != FK_OK)
         return err;
     set->count++; /* from here on fk_keyset_free() frees it */
     if ((err = fk_key_describe(entry->pkey, &entry->public)) != FK_OK ||
         (err = load_name(&name, entry->public.name)) != FK_OK)
         return err;
     entry->public.permissions = permissions;
-    if (entry->public.type == FK_KEY_RSA &&
-        (err = derive_reject_secret(entry->pkey, entry->reject_secret)) != FK_OK)
+    if (entry->public.type == FK_KEY_RSA && !entry->is_split &&
+        (err = fk_keyset_reject_secret(entry->pkey, entry->reject_secret)) != FK_OK)
         return err;
     cell = find_cell(set, entry->public.ski);
     if (*cell != 0)

@@ -8,6 +8,8 @@
 #ifndef FK_SIGNER_KEYSET_H
 #define FK_SIGNER_KEYSET_H
 
+#include "base/secret.h"
+#include "signer/share.h"
 #include "wire/keyop.h"
 
 #include <openssl/evp.h>
@@ -54,9 +56,16 @@ struct fk_keyset; /* a signer's keys: parsed, in locked memory, found by SKI */
 
 struct fk_keyset_entry {
     struct fk_key_public public;
-    EVP_PKEY *pkey;
+    EVP_PKEY *pkey; /* of a split key the public half only */
     uint8_t reject_secret[32]; /* PRF key of implicit rejection, derived from the private key */
+    bool is_split;
+    struct fk_share share; /* then: what is held here; borrows from the next */
+    uint8_t *share_bytes;  /* in the secure heap */
+    size_t share_len;
 };
+
+/* The PRF key of an RSA key. FK_ERR_CRYPTO. */
+int fk_keyset_reject_secret(EVP_PKEY *pkey, uint8_t ret[32]);
 
 /*
  * Load the key bundle of a sealed memfd (FK_PROC_KEYS; `fd` stays the caller's). Turns OpenSSL's
@@ -110,6 +119,9 @@ void fk_keyset_builder_free(struct fk_keyset_builder *builder); /* wipes */
  * FK_ERR_NOMEM. */
 int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key_public *public,
                           EVP_PKEY *pkey);
+/* A share of a split key (signer/share.h, its bytes) in place of a key. As above. */
+int fk_keyset_builder_add_share(struct fk_keyset_builder *builder,
+                                const struct fk_key_public *public, const struct fk_secret *share);
 /* The audit log's secret (32 bytes), from which the signer derives chain keys and its log key. */
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32]);
 /* An edge; its SKIs are copied. FK_ERR_LIMIT, FK_ERR_NOMEM. */

@@ -5,6 +5,7 @@
 #include "base/secret.h"
 #include "signer/audit_keys.h"
 #include "signer/ops_local.h"
+#include "wire/keymsg.h"
 #include "wire/keyop.h"
 
 #include <openssl/err.h>
@@ -145,18 +146,21 @@ static int run_ping(struct fk_op_call *call)
 struct row {
     unsigned peers; /* kinds that may ask */
     bool keyed;     /* names a key */
+    bool whole;     /* ... and uses all of it */
     int (*run)(struct fk_op_call *call);
 };
 
 static const struct row rows[] = {
-    [FK_SIGNER_SIGN13] = {USERS, true, fk_op_sign13},
-    [FK_SIGNER_SIGN12] = {USERS, true, fk_op_sign12},
-    [FK_SIGNER_DECRYPT] = {USERS, true, fk_op_decrypt},
-    [FK_SIGNER_DIALECT1] = {PEER(FK_PEER_FRONT), true, fk_op_dialect1},
-    [FK_SIGNER_PING] = {USERS | PEER(FK_PEER_AUDIT), false, run_ping},
-    [FK_SIGNER_AUDIT_START] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_start},
-    [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, fk_op_audit_checkpoint},
-    [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, fk_op_signed},
+    [FK_SIGNER_SIGN13] = {USERS, true, true, fk_op_sign13},
+    [FK_SIGNER_SIGN12] = {USERS, true, true, fk_op_sign12},
+    [FK_SIGNER_DECRYPT] = {USERS, true, true, fk_op_decrypt},
+    [FK_SIGNER_DIALECT1] = {PEER(FK_PEER_FRONT), true, true, fk_op_dialect1},
+    [FK_SIGNER_PING] = {USERS | PEER(FK_PEER_AUDIT), false, false, run_ping},
+    [FK_SIGNER_AUDIT_START] = {PEER(FK_PEER_AUDIT), false, false, fk_op_audit_start},
+    [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, false, fk_op_audit_checkpoint},
+    [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, false, fk_op_signed},
+    [FK_SIGNER_SPLIT] = {PEER(FK_PEER_FRONT), true, false, fk_op_split},
+    [FK_SIGNER_SHARE] = {PEER(FK_PEER_WORKER), true, false, fk_op_share},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -171,11 +175,27 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op)
     return row != NULL && (row->peers & PEER(kind)) != 0;
 }
 
+uint16_t fk_ops_of_opcode(uint16_t opcode)
+{
+    static const struct {
+        uint16_t opcode, op;
+    } operations[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
+                      {FK_OP_SIGN12, FK_SIGNER_SIGN12},
+                      {FK_OP_DECRYPT, FK_SIGNER_DECRYPT}};
+
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
+        if (operations[i].opcode == opcode)
+            return operations[i].op;
+    return 0;
+}
+
 int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
 {
     const struct row *row = find_row(op);
 
-    return row != NULL && row->keyed ? row->run(call) : FK_ERR_OPCODE;
+    if (row == NULL || !row->keyed)
+        return FK_ERR_OPCODE;
+    return row->whole && call->entry->is_split ? FK_ERR_SHARE_MISSING : row->run(call);
 }
 
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
@@ -197,7 +217,7 @@ int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, cons
         call.permissions = call.entry->public.permissions;
     }
     fk_reader_init(&call.payload, payload, request->len);
-    err = row->run(&call);
+    err = row->keyed ? fk_ops_key_operation(&call, request->op) : row->run(&call);
     if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY || err == FK_ERR_NOMEM)
         ERR_clear_error();
     if (err == FK_OK)

@@ -49,8 +49,10 @@ struct fk_ops {
     EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
     struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
     size_t n_chains;
-    uint64_t forgotten_ms;      /* the youngest chain that had to leave the table */
-    struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
+    uint64_t forgotten_ms;         /* the youngest chain that had to leave the table */
+    struct fk_windows *windows;    /* of signed requests; NULL: no edge signs */
+    struct fk_keyset_entry *whole; /* a split key while it is whole: of one operation; else NULL */
+    struct fk_key_state whole_state;
 };
 
 /* A call of an operation: what it works on and where its result goes. */
@@ -87,8 +89,18 @@ int fk_op_signed(struct fk_op_call *call);
 
 /* ops.c: carry out a key operation with what the call says. FK_ERR_OPCODE: it is none. */
 int fk_ops_key_operation(struct fk_op_call *call, uint16_t op);
+/* Which key operation an opcode of farkey/1 is; 0: none. */
+uint16_t fk_ops_of_opcode(uint16_t opcode);
+
+/*
+ * ops_split.c: the key operation `opcode` (of farkey/1) with the other share of a split key, as the
+ * wire brought it. A key that is whole needs none. FK_ERR_SHARE_*.
+ */
+int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item);
 
 /* Rows of the table. */
+int fk_op_split(struct fk_op_call *call);
+int fk_op_share(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

@@ -9,10 +9,11 @@
 
 #include <stdint.h>
 
-/* An operation's payload: farkey/1's payload (wire/keyop.h), or a digest or message (dialect 1). */
-#define FK_SIGNER_PAYLOAD_MAX 2048
-/* A result: an RSA-4096 signature is 512 bytes; the audit's answers are smaller. */
-#define FK_SIGNER_RESULT_MAX 1024
+/* An operation's payload: farkey/1's payload (wire/keyop.h), or a digest or message (dialect 1), of
+ * 2 KiB at most, and a sealed share as long. */
+#define FK_SIGNER_PAYLOAD_MAX 4096
+/* A result: a share of an RSA-4096 key, sealed. */
+#define FK_SIGNER_RESULT_MAX 2048
 
 enum fk_signer_op {
     FK_SIGNER_SIGN13 = 1,
@@ -27,6 +28,12 @@ enum fk_signer_op {
      * of the frame. The operation, the key and all else are taken from the body.
      */
     FK_SIGNER_SIGNED,
+    /* Key operation `detail` (an opcode of farkey/1) with a split key: the other share as the wire
+     * has it <u16> | the operation's payload. With a key that is whole the share is not looked at. */
+    FK_SIGNER_SPLIT,
+    /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation that
+     * the payload names: 32 bytes, fk_share_binding(). */
+    FK_SIGNER_SHARE,
 };
 
 struct fk_signer_request {

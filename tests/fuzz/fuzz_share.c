@@ -42,7 +42,7 @@ static void use_file(const uint8_t *data, size_t size)
     CHECK(fk_share_to_pem(bytes, &text, &len) == FK_OK);
     CHECK(fk_share_from_pem(fk_secret_bytes(text), len, &again) == FK_OK);
     CHECK(fk_secret_len(again) == fk_secret_len(bytes) &&
-          memcmp(fk_secret_bytes(again), fk_secret_bytes(bytes), fk_secret_len(bytes)) == 0);
+          fk_equal_ct(fk_secret_bytes(again), fk_secret_bytes(bytes), fk_secret_len(bytes)));
     fk_reader_init(&reader, fk_secret_bytes(bytes), fk_secret_len(bytes));
     use(reader);
     fk_secret_free(again);

@@ -1,0 +1,88 @@
+/*
+ * Split keys in a signer: rebuilt for one operation, gone after it; and, where a share is held for
+ * others, sealing it to who combines.
+ *
+ * A split key is whole only within fk_ops_with_share(): an entry of its own with a state of its own,
+ * whose contexts and numbers are wiped before the result leaves this function.
+ */
+#include "base/err.h"
+#include "base/secret.h"
+#include "signer/ops_local.h"
+#include "signer/share.h"
+
+#include <string.h>
+
+/* For the operation that is asked for here, and no other. */
+static int rebuild(const struct fk_op_call *call, uint16_t opcode, struct fk_reader item,
+                   EVP_PKEY **ret)
+{
+    const struct fk_keyset_entry *entry = call->entry;
+    uint8_t binding[FK_SHARE_BINDING];
+    int err;
+
+    if (entry->share.index != FK_SHARE_COMBINER)
+        return FK_ERR_SHARE_MISSING;
+    if ((err = fk_share_binding((uint8_t)opcode, entry->public.ski, call->payload.next,
+                                call->payload.left, binding)) != FK_OK)
+        return err;
+    return fk_share_rebuild(&entry->share, entry->pkey, item, binding, ret);
+}
+
+static int run_whole(struct fk_op_call *call, uint16_t opcode, struct fk_keyset_entry *whole)
+{
+    struct fk_ops *ops = call->ops;
+    const struct fk_keyset_entry *entry = call->entry;
+    int err = FK_OK;
+
+    if (whole->public.type == FK_KEY_RSA)
+        err = fk_keyset_reject_secret(whole->pkey, whole->reject_secret);
+    ops->whole = whole;
+    call->entry = whole;
+    if (err == FK_OK)
+        err = fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
+    call->entry = entry;
+    ops->whole = NULL;
+    fk_key_state_fini(&ops->whole_state);
+    memset(&ops->whole_state, 0, sizeof ops->whole_state);
+    return err;
+}
+
+int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item)
+{
+    struct fk_keyset_entry whole = {.public = call->entry->public};
+    int err;
+
+    if (!call->entry->is_split)
+        return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
+    if ((err = rebuild(call, opcode, item, &whole.pkey)) != FK_OK)
+        return err;
+    err = run_whole(call, opcode, &whole);
+    EVP_PKEY_free(whole.pkey);
+    fk_wipe(&whole, sizeof whole);
+    return err;
+}
+
+int fk_op_split(struct fk_op_call *call)
+{
+    struct fk_reader item;
+    int err;
+
+    if ((err = fk_reader_vec16(&call->payload, &item)) != FK_OK)
+        return err;
+    return fk_ops_with_share(call, call->detail, item);
+}
+
+/* Whoever holds share 1 combines; it leaves its signer for nobody. */
+int fk_op_share(struct fk_op_call *call)
+{
+    const struct fk_keyset_entry *entry = call->entry;
+    uint8_t binding[FK_SHARE_BINDING];
+    int err;
+
+    if (!entry->is_split || entry->share.index == FK_SHARE_COMBINER)
+        return FK_ERR_UNSUPPORTED;
+    if ((err = fk_reader_copy(&call->payload, binding, sizeof binding)) != FK_OK ||
+        (err = fk_reader_end(&call->payload)) != FK_OK)
+        return err;
+    return fk_share_seal(&entry->share, binding, call->ret, &call->ret_len);
+}
