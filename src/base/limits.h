@@ -119,7 +119,7 @@
 /* Payload of one request: ServerDHParams of 4096 bits and two randoms are below 1.7 KiB. */
 #define FK_KEY_PAYLOAD_MAX 4096
 /* Body of a signed request: what a signer takes, less what the front adds. */
-#define FK_KEYPROOF_BODY_MAX 1920
+#define FK_KEYPROOF_BODY_MAX 3968
 /* A secret result, opened: a premaster; keys and handshakes to come have their own bounds. */
 #define FK_KEY_SECRET_MAX 4096
 /* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */

@@ -51,6 +51,7 @@ struct fk_edge_site {
     uint64_t deadline_us;
     bool hedge;
     struct fk_conf_list certificate, key; /* paths, absolute */
+    struct fk_conf_list share;            /* likewise: of split keys */
     /* TLS */
     unsigned tls;
     bool rsa_key_exchange, dhe;

@@ -169,6 +169,9 @@ static const struct fk_conf_option site_options[] = {
              "them."},
     {"key", FK_CONF_PATHS, OPT(fk_edge_site, key),
      .help = "Mode local: the private keys of the certificates, in any order."},
+    {"share", FK_CONF_PATHS, OPT(fk_edge_site, share),
+     .help = "This edge's shares of the site's split keys (farkey key split), in any order. The "
+             "key server holds the other one of each."},
     {"tls", FK_CONF_FLAGS, OPT(fk_edge_site, tls), "{\"1.2\", \"1.3\"}", .names = tls_versions,
      .help = "Versions offered."},
     {"rsa_key_exchange", FK_CONF_BOOL, OPT(fk_edge_site, rsa_key_exchange), "off",
@@ -249,6 +252,9 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
     if (lacks(site, "key", &site->key) || lacks(site, "certificate", &site->certificate))
         fk_conf_complain(conf, &site->block.where,
                          "site \"%s\": mode = local needs certificate and key files", title);
+    if (site->share.count > 0)
+        fk_conf_blame(conf, &site->block, "share",
+                      "site \"%s\": mode = local has whole keys; remove share", title);
     if (site->keyservers.count > 0)
         fk_conf_blame(conf, &site->block, "keyservers",
                       "site \"%s\": mode = local asks no key server; remove keyservers", title);

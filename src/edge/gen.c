@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "edge/sharekeys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,12 @@ static int make_site(struct fk_gen *gen, size_t index)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
         return err;
+    if (site->conf->share.count > 0) {
+        if ((err = fk_sharekeys_new(site->back, fk_localpool_signers(gen->local), &site->shares)) !=
+            FK_OK)
+            return err;
+        site->back = fk_sharekeys_back(site->shares);
+    }
     if (fk_site_from_server(site))
         gen->without++;
     return FK_OK;

@@ -3,9 +3,11 @@
 
 #include "base/err.h"
 #include "base/map.h"
+#include "base/secret.h"
 #include "loop/errand.h"
 #include "loop/sock.h"
 #include "signer/keyset.h"
+#include "signer/share.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -20,13 +22,19 @@ enum { MSG_KEY = 1, MSG_BUNDLE };
 struct key {
     struct key *next;
     struct fk_key_public public;
-    EVP_PKEY *pkey;
+    EVP_PKEY *pkey; /* one of the two */
+    struct fk_secret *share;
 };
 
 struct keys {
     struct key *last;
     struct fk_map skis;
 };
+
+size_t fk_keyread_count(const struct fk_edge_site *site)
+{
+    return site->key.count + site->share.count;
+}
 
 /* --- the reading process --- */
 
@@ -36,25 +44,47 @@ static uint16_t permissions(const struct fk_edge_site *site)
                       (site->rsa_key_exchange ? FK_PERM_DECRYPT : 0));
 }
 
-/* The same key may serve several sites: it is kept once. Takes `pkey`. */
+static bool is_same_share(const struct fk_secret *a, const struct fk_secret *b)
+{
+    return fk_secret_len(a) == fk_secret_len(b) &&
+           fk_equal_ct(fk_secret_bytes(a), fk_secret_bytes(b), fk_secret_len(a));
+}
+
+/* The same key, or share, may serve several sites: it is kept once. A key is here whole or in one
+ * share: two of them would be the whole key. */
+static int keep_again(struct key *key, const struct fk_edge_site *site,
+                      const struct fk_secret *share)
+{
+    if ((key->share == NULL) != (share == NULL) ||
+        (share != NULL && !is_same_share(key->share, share)))
+        return FK_ERR_DUPLICATE;
+    key->public.permissions |= permissions(site);
+    return FK_OK;
+}
+
+static void free_parts(EVP_PKEY *pkey, struct fk_secret *share)
+{
+    EVP_PKEY_free(pkey);
+    fk_secret_free(share);
+}
+
+/* Takes `pkey` and `share`; one of them is NULL. */
 static int keep(struct keys *keys, const struct fk_edge_site *site,
-                const struct fk_key_public *public, EVP_PKEY *pkey)
+                const struct fk_key_public *public, EVP_PKEY *pkey, struct fk_secret *share)
 {
     struct key *key = fk_map_find(&keys->skis, public->ski, sizeof public->ski);
+    int err;
 
-    if (key != NULL) {
-        key->public.permissions |= permissions(site);
-        EVP_PKEY_free(pkey);
-        return FK_OK;
-    }
-    if ((key = calloc(1, sizeof *key)) == NULL) {
-        EVP_PKEY_free(pkey);
-        return FK_ERR_NOMEM;
+    if (key != NULL || (key = calloc(1, sizeof *key)) == NULL) {
+        err = key == NULL ? FK_ERR_NOMEM : keep_again(key, site, share);
+        free_parts(pkey, share);
+        return err;
     }
     key->public = *public;
     key->public.permissions = permissions(site);
     snprintf(key->public.name, sizeof key->public.name, "%s", site->block.title);
     key->pkey = pkey;
+    key->share = share;
     key->next = keys->last;
     keys->last = key;
     return fk_map_add(&keys->skis, key->public.ski, sizeof key->public.ski, key, NULL);
@@ -77,7 +107,47 @@ static int read_file(struct fk_bundle *bundle, const struct fk_edge_site *site, 
         return err;
     }
     memcpy(ret_ski, public.ski, sizeof public.ski);
-    return keep(keys, site, &public, pkey);
+    return keep(keys, site, &public, pkey, NULL);
+}
+
+/* The public key that a share is of; FK_ERR_UNSUPPORTED: share 1, which is the key server's. */
+static int describe_share(const struct fk_secret *bytes, struct fk_key_public *ret)
+{
+    struct fk_reader reader;
+    struct fk_share share;
+    EVP_PKEY *pkey;
+    int err;
+
+    fk_reader_init(&reader, fk_secret_bytes(bytes), fk_secret_len(bytes));
+    if ((err = fk_share_decode(reader, &share)) != FK_OK)
+        return err;
+    if (share.index == FK_SHARE_COMBINER)
+        return FK_ERR_UNSUPPORTED;
+    if ((err = fk_share_public(&share, &pkey)) != FK_OK)
+        return err;
+    err = fk_key_describe(pkey, ret);
+    EVP_PKEY_free(pkey);
+    return err;
+}
+
+static int read_share(struct fk_bundle *bundle, const struct fk_edge_site *site, const char *path,
+                      struct keys *keys, uint8_t ret_ski[20])
+{
+    struct fk_key_public public = {0};
+    struct fk_secret *share;
+    const uint8_t *data;
+    size_t len;
+    int err;
+
+    if ((err = fk_bundle_read_secret(bundle, path, &data, &len)) != FK_OK ||
+        (err = fk_share_from_pem(data, len, &share)) != FK_OK)
+        return err;
+    if ((err = describe_share(share, &public)) != FK_OK) {
+        fk_secret_free(share);
+        return err;
+    }
+    memcpy(ret_ski, public.ski, sizeof public.ski);
+    return keep(keys, site, &public, NULL, share);
 }
 
 /* Tell what one file holds. */
@@ -87,6 +157,13 @@ static int tell(int sock, struct fk_keyread_key key)
 
     memcpy(msg.data, &key, sizeof key);
     return fk_errand_say(sock, &msg);
+}
+
+/* One key is split in many ways: shares count for what they are. */
+static int add_share(struct fk_keyset_builder *builder, EVP_MD_CTX *md, const struct key *key)
+{
+    EVP_DigestUpdate(md, fk_secret_bytes(key->share), fk_secret_len(key->share));
+    return fk_keyset_builder_add_share(builder, &key->public, key->share);
 }
 
 /* The bundle, with a fingerprint of what is in it. */
@@ -102,7 +179,8 @@ static int make_bundle(const struct key *keys, EVP_MD_CTX *md, struct fk_procmsg
     for (; err == FK_OK && keys != NULL; keys = keys->next) {
         EVP_DigestUpdate(md, keys->public.ski, sizeof keys->public.ski);
         EVP_DigestUpdate(md, &keys->public.permissions, sizeof keys->public.permissions);
-        err = fk_keyset_builder_add(builder, &keys->public, keys->pkey);
+        err = keys->share != NULL ? add_share(builder, md, keys)
+                                  : fk_keyset_builder_add(builder, &keys->public, keys->pkey);
     }
     if (err == FK_OK && EVP_DigestFinal_ex(md, msg->data, NULL) != 1)
         err = FK_ERR_CRYPTO;
@@ -137,10 +215,14 @@ static int read_all(const struct fk_edge_conf *conf, int sock)
     for (const struct fk_conf_block *b = conf->sites; err == FK_OK && b != NULL; b = b->next) {
         const struct fk_edge_site *site = (const void *)b;
 
-        for (size_t i = 0; err == FK_OK && i < site->key.count; i++) {
+        for (size_t i = 0; err == FK_OK && i < fk_keyread_count(site); i++) {
             struct fk_keyread_key key = {0};
 
-            key.err = read_file(bundle, site, site->key.items[i], &keys, key.ski);
+            if (i < site->key.count)
+                key.err = read_file(bundle, site, site->key.items[i], &keys, key.ski);
+            else
+                key.err = read_share(bundle, site, site->share.items[i - site->key.count], &keys,
+                                     key.ski);
             ok = ok && key.err == FK_OK;
             err = tell(sock, key);
         }
@@ -186,7 +268,7 @@ static size_t count_keys(const struct fk_edge_conf *conf)
     size_t count = 0;
 
     for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next)
-        count += ((const struct fk_edge_site *)(const void *)b)->key.count;
+        count += fk_keyread_count((const void *)b);
     return count;
 }
 

@@ -119,6 +119,44 @@ static void check_certs_have_keys(struct loading *loading, const struct fk_edge_
     }
 }
 
+static const char *share_trouble(int err)
+{
+    switch (err) {
+    case FK_ERR_UNSUPPORTED:
+        return "share 1 is the key server's; give this edge another";
+    case FK_ERR_DUPLICATE:
+        return "another share of that key, or the key, is on this edge, too: one host must not "
+               "have "
+               "both";
+    case FK_ERR_FORMAT:
+        return "not a share of a key; make one with farkey key split";
+    default:
+        return fk_err_text(err);
+    }
+}
+
+/* Each share is of a certificate's key, where the certificates are files. */
+static void check_shares(struct loading *loading, const struct fk_edge_site *site,
+                         const struct fk_cert *certs, size_t n_certs)
+{
+    const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key + site->key.count];
+    bool known = n_certs > 0 && !fk_conf_is_bad(&site->block, "certificate");
+
+    for (size_t i = 0; i < site->share.count; i++) {
+        bool found = false;
+
+        for (size_t j = 0; j < n_certs; j++)
+            found = found || is_pair(&certs[j], &keys[i]);
+        if (keys[i].err != FK_OK)
+            fk_conf_blame(loading->conf, &site->block, "share", "site \"%s\": share %s: %s",
+                          site->block.title, site->share.items[i], share_trouble(keys[i].err));
+        else if (!found && known)
+            fk_conf_blame(loading->conf, &site->block, "share",
+                          "site \"%s\": share %s belongs to none of the certificates",
+                          site->block.title, site->share.items[i]);
+    }
+}
+
 /* Those of the table's default are good. */
 static void check_groups(struct loading *loading, const struct fk_edge_site *site)
 {
@@ -155,7 +193,8 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
         check_keys(loading, site, certs, count);
         check_certs_have_keys(loading, site, certs, count);
     }
-    loading->next_key += site->key.count;
+    check_shares(loading, site, certs, count);
+    loading->next_key += fk_keyread_count(site);
     while (count > 0)
         fk_cert_fini(&certs[--count]);
 }

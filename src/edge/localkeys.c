@@ -108,3 +108,8 @@ struct fk_keyback *fk_localpool_back(struct fk_localpool *pool)
 {
     return fk_signer_pool_back(pool->signers);
 }
+
+struct fk_signer_pool *fk_localpool_signers(struct fk_localpool *pool)
+{
+    return pool->signers;
+}

@@ -24,5 +24,7 @@ void fk_localpool_unref(struct fk_localpool *pool);
 int fk_localkeys_add(struct fk_localkeys *keys, uint32_t generation, unsigned index, int fd);
 
 struct fk_keyback *fk_localpool_back(struct fk_localpool *pool);
+/* Lives as long as the pool. */
+struct fk_signer_pool *fk_localpool_signers(struct fk_localpool *pool);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/map.h"
+#include "edge/sharekeys.h"
 #include "edge/tlsctx.h"
 
 #include <stdlib.h>
@@ -160,6 +161,7 @@ void fk_sites_free(struct fk_sites *sites)
         return;
     for (size_t i = 0; i < sites->count; i++) {
         SSL_CTX_free(sites->items[i].ctx);
+        fk_sharekeys_free(sites->items[i].shares);
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }

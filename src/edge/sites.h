@@ -19,10 +19,11 @@
 
 struct fk_site {
     const struct fk_edge_site *conf;
-    SSL_CTX *ctx;            /* NULL until there is a certificate */
-    struct fk_list waiting;  /* connections that wait for one: struct fk_conn's site_link */
-    struct fk_list wanted;   /* edge/renew.h */
-    struct fk_keyback *back; /* who uses its private keys */
+    SSL_CTX *ctx;                /* NULL until there is a certificate */
+    struct fk_list waiting;      /* connections that wait for one: struct fk_conn's site_link */
+    struct fk_list wanted;       /* edge/renew.h */
+    struct fk_keyback *back;     /* who uses its private keys */
+    struct fk_sharekeys *shares; /* adds this host's shares of split keys; NULL: there are none */
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache; /* the process's; NULL: none */
     struct fk_origins *origins;

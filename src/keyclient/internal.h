@@ -55,8 +55,8 @@ struct fk_key_ticket {
     struct fk_key_route *route;               /* borrowed, NULL: any server */
     uint8_t client_ip[16], server_ip[16];
     uint8_t client_ip_len, server_ip_len;
-    size_t payload_len, tbs_len, sni_len;
-    uint8_t bytes[]; /* payload, tbs, sni */
+    size_t payload_len, tbs_len, sni_len, share_len;
+    uint8_t bytes[]; /* payload, tbs, sni, sealed share */
 };
 
 /* A ticket of a copy of `request`, in no place. FK_ERR_NOMEM, FK_ERR_LIMIT, FK_ERR_INVAL. */

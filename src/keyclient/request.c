@@ -76,9 +76,10 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
 
     if ((err = find_payload(request, scratch, &payload)) != FK_OK)
         return err;
-    if (sni_len > FK_HOST_MAX || tbs_len > FK_KEY_PAYLOAD_MAX)
+    if (sni_len > FK_HOST_MAX || tbs_len > FK_KEY_PAYLOAD_MAX ||
+        request->share_len > FK_KEY_PAYLOAD_MAX)
         return FK_ERR_LIMIT;
-    ticket = calloc(1, sizeof *ticket + payload.left + tbs_len + sni_len);
+    ticket = calloc(1, sizeof *ticket + payload.left + tbs_len + sni_len + request->share_len);
     if (ticket == NULL)
         return FK_ERR_NOMEM;
     ticket->pool = pool;
@@ -92,12 +93,16 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
     ticket->payload_len = payload.left;
     ticket->tbs_len = tbs_len;
     ticket->sni_len = sni_len;
+    ticket->share_len = request->share_len;
     if (payload.left > 0)
         memcpy(ticket->bytes, payload.next, payload.left);
     if (tbs_len > 0)
         memcpy(ticket->bytes + payload.left, request->tbs, tbs_len);
     if (sni_len > 0)
         memcpy(ticket->bytes + payload.left + tbs_len, context->sni, sni_len);
+    if (request->share_len > 0)
+        memcpy(ticket->bytes + payload.left + tbs_len + sni_len, request->share,
+               request->share_len);
     fk_list_init(&ticket->pool_link);
     fk_list_init(&ticket->server_link);
     *ret = ticket;
@@ -112,7 +117,8 @@ void fk_ticket_free(struct fk_key_ticket *ticket)
 
 size_t fk_ticket_size(const struct fk_key_ticket *ticket)
 {
-    return sizeof *ticket + ticket->payload_len + ticket->tbs_len + ticket->sni_len;
+    return sizeof *ticket + ticket->payload_len + ticket->tbs_len + ticket->sni_len +
+           ticket->share_len;
 }
 
 const uint8_t *fk_ticket_tbs(const struct fk_key_ticket *ticket)
@@ -133,6 +139,9 @@ static int encode(const struct fk_key_ticket *ticket, bool proven, struct fk_buf
         msg.client_ip = fk_item(ticket->client_ip, ticket->client_ip_len);
     if (ticket->server_ip_len > 0)
         msg.server_ip = fk_item(ticket->server_ip, ticket->server_ip_len);
+    if (ticket->share_len > 0)
+        msg.share = fk_item(ticket->bytes + ticket->payload_len + ticket->tbs_len + ticket->sni_len,
+                            ticket->share_len);
     if (proven)
         msg.proof = fk_proof_blank();
     return fk_keymsg_encode(&msg, false, out);

@@ -430,6 +430,23 @@ static int ask_signed(const struct fk_front_conn *conn, const struct fk_keymsg *
     return FK_OK;
 }
 
+/* The share travels with the payload; only a signer can read it. */
+static int add_share(const struct fk_keymsg *msg, uint8_t bytes[FK_SIGNER_PAYLOAD_MAX],
+                     struct fk_signer_ask *ret)
+{
+    struct fk_writer writer;
+    int err;
+
+    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
+    fk_writer_vec16(&writer, msg->share.next, msg->share.left);
+    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
+    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
+        return err;
+    ret->op = FK_SIGNER_SPLIT;
+    ret->payload = bytes;
+    return FK_OK;
+}
+
 static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
                   struct fk_front_request *request)
 {
@@ -440,9 +457,13 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
                                 .payload = msg->payload.next,
                                 .len = msg->payload.left};
     uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
-    int err;
+    int err = FK_OK;
 
-    if (conn->edge->signs && (err = ask_signed(conn, msg, bytes, &ask)) != FK_OK)
+    if (conn->edge->signs)
+        err = ask_signed(conn, msg, bytes, &ask);
+    else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
+        err = add_share(msg, bytes, &ask);
+    if (err != FK_OK)
         return err;
     err = fk_signer_pool_submit(conn->front->pool, &ask, on_done, request, &request->call);
     if (err != FK_OK)

@@ -190,14 +190,14 @@ static bool is_taken(struct load *load, const char *path, const struct fk_store_
     return true;
 }
 
-/* The key's name: its file's name without directory and ".key". */
+/* The key's name: its file's name without directory and ".key" or ".share". */
 static bool set_name(struct load *load, const char *path, struct fk_store_key *key)
 {
     const char *base = strrchr(path, '/');
     size_t len;
 
     base = base != NULL ? base + 1 : path;
-    len = strlen(base) - strlen(".key");
+    len = (size_t)(strrchr(base, '.') - base);
     if (len == 0 || len >= sizeof key->index.public.name) {
         fk_store_say(&load->report, path, "name too long; use at most 63 characters before .key");
         return false;
@@ -207,10 +207,26 @@ static bool set_name(struct load *load, const char *path, struct fk_store_key *k
     return true;
 }
 
+/* What is for the signers. */
+static int build_key(struct load *load, const struct fk_store_key *key, EVP_PKEY *pkey,
+                     const struct fk_secret *share)
+{
+    return share != NULL ? fk_keyset_builder_add_share(load->builder, &key->index.public, share)
+                         : fk_keyset_builder_add(load->builder, &key->index.public, pkey);
+}
+
+static void say_trouble(struct load *load, const char *path, int err)
+{
+    const char *what = fk_store_is_share(path) ? fk_store_share_trouble(err) : NULL;
+
+    fk_store_say(&load->report, path, what != NULL ? what : key_trouble(err));
+}
+
 static int load_key(struct load *load, const char *path, const struct fk_secret *passphrase)
 {
     struct fk_key_public public = {.bits = 0};
     struct fk_store_key *key = append(load->store);
+    struct fk_secret *share = NULL;
     EVP_PKEY *pkey = NULL;
     size_t complaints = load->report.count;
     int err;
@@ -219,14 +235,15 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         return FK_ERR_NOMEM;
     if (!set_name(load, path, key))
         return FK_OK;
-    if ((err = read_key(path, passphrase, &pkey)) != FK_OK ||
-        (err = fk_key_describe(pkey, &public)) != FK_OK) {
+    err = fk_store_is_share(path) ? fk_store_read_share(path, &share, &pkey)
+                                  : read_key(path, passphrase, &pkey);
+    if (err != FK_OK || (err = fk_key_describe(pkey, &public)) != FK_OK) {
         if (err == FK_ERR_NOMEM)
             goto out;
         if (err == FK_ERR_PASSPHRASE && load->no_passphrase)
             load->report.count++;
         else
-            fk_store_say(&load->report, path, key_trouble(err));
+            say_trouble(load, path, err);
         /* What lies beside it can be wrong, too. */
         if ((err = fk_store_read_beside(path, NULL, key, &load->report)) == FK_OK)
             err = note_name(load, key);
@@ -237,11 +254,34 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
     if ((err = fk_store_read_beside(path, pkey, key, &load->report)) != FK_OK)
         goto out;
     if (load->report.count == complaints && !is_taken(load, path, key))
-        err = fk_keyset_builder_add(load->builder, &key->index.public, pkey);
+        err = build_key(load, key, pkey, share);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK)
         err = note_ski(load, key);
 out:
+    fk_secret_free(share);
     EVP_PKEY_free(pkey);
+    return err;
+}
+
+/* All files of one kind in a directory. */
+static int load_files(struct load *load, const char *directory, const char *ending,
+                      const struct fk_secret *passphrase)
+{
+    char pattern[PATH_MAX];
+    glob_t found = {.gl_pathc = 0};
+    int err = FK_OK, got;
+
+    if ((size_t)snprintf(pattern, sizeof pattern, "%s/*%s", directory, ending) >= sizeof pattern) {
+        fk_store_say(&load->report, directory, "path too long");
+        return FK_OK;
+    }
+    got = glob(pattern, GLOB_ERR, NULL, &found);
+    if (got != 0 && got != GLOB_NOMATCH)
+        err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
+    for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
+        if (!fk_store_is_share(found.gl_pathv[i]) || fk_store_share_counts(found.gl_pathv[i]))
+            err = load_key(load, found.gl_pathv[i], passphrase);
+    globfree(&found);
     return err;
 }
 
@@ -282,31 +322,35 @@ static int find_passphrase(struct load *load, const struct fk_keyd_keys_conf *co
 static int load_directory(struct load *load, const struct fk_keyd_keys_conf *conf)
 {
     const char *directory = conf->block.title;
-    char pattern[PATH_MAX];
     struct fk_secret *passphrase;
-    glob_t found = {.gl_pathc = 0};
-    int err, got;
+    int err;
 
     if (fk_conf_is_bad(&conf->block, NULL)) {
         load->report.count++; /* said already */
-        return FK_OK;
-    }
-    if ((size_t)snprintf(pattern, sizeof pattern, "%s/*.key", directory) >= sizeof pattern) {
-        fk_store_say(&load->report, directory, "path too long");
         return FK_OK;
     }
     if ((err = find_passphrase(load, conf, &passphrase)) != FK_OK)
         return err;
     if (!is_good_directory(load, directory))
         goto out;
-    got = glob(pattern, GLOB_ERR, NULL, &found);
-    if (got != 0 && got != GLOB_NOMATCH)
-        err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
-    for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
-        err = load_key(load, found.gl_pathv[i], passphrase);
-    globfree(&found);
+    if ((err = load_files(load, directory, ".key", passphrase)) == FK_OK)
+        err = load_files(load, directory, ".share", passphrase);
 out:
     fk_secret_free(passphrase);
+    return err;
+}
+
+static int build_retired(struct load *load, const struct fk_store_key *key,
+                         const struct fk_keyset_entry *entry)
+{
+    struct fk_secret *share = NULL;
+    int err = FK_OK;
+
+    if (entry->is_split)
+        err = fk_secret_dup(entry->share_bytes, entry->share_len, &share);
+    if (err == FK_OK)
+        err = build_key(load, key, entry->pkey, share);
+    fk_secret_free(share);
     return err;
 }
 
@@ -331,7 +375,7 @@ static int retire_key(struct load *load, const struct fk_store_key *old, uint64_
     memcpy(key->index.cert_hash, old->index.cert_hash, sizeof key->index.cert_hash);
     if ((err = note_ski(load, key)) != FK_OK)
         return err;
-    return fk_keyset_builder_add(load->builder, &key->index.public, entry->pkey);
+    return build_retired(load, key, entry);
 }
 
 static int retire_replaced(struct load *load, const struct fk_store *previous, uint64_t retire_us)

@@ -18,11 +18,11 @@
 #include <string.h>
 #include <time.h>
 
-/* "DIR/NAME.key" -> "DIR/NAME.SUFFIX". */
+/* "DIR/NAME.key" -> "DIR/NAME.SUFFIX"; the file's own ending is that after the last dot. */
 static int beside(const char *key_path, const char *suffix, char *ret, size_t size)
 {
     int len =
-        snprintf(ret, size, "%.*s.%s", (int)(strlen(key_path) - strlen(".key")), key_path, suffix);
+        snprintf(ret, size, "%.*s.%s", (int)(strrchr(key_path, '.') - key_path), key_path, suffix);
 
     return len < 0 || (size_t)len >= size ? FK_ERR_LIMIT : FK_OK;
 }

@@ -6,6 +6,7 @@
 #include "signer/keyset.h"
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 
 struct fk_store_key {
     struct fk_index_key index;
@@ -49,6 +50,22 @@ int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
 int fk_store_from_index(const uint8_t *index, size_t len, struct fk_store **ret);
 void fk_store_take_keys(struct fk_store *store, int keys_fd);
 struct fk_store_key *fk_store_key(const struct fk_store *store, size_t i);
+
+/*
+ * Whether a path is that of a share (NAME.share), and one that counts: not beside the whole key
+ * (store_share.c).
+ */
+bool fk_store_is_share(const char *path);
+bool fk_store_share_counts(const char *path);
+/*
+ * Read a share that this key server can combine with: its bytes and the public key, both the
+ * caller's. As fk_store_read_secret(); FK_ERR_FORMAT, FK_ERR_UNSUPPORTED (also: another share than
+ * the combining signer's), FK_ERR_RANGE (more than two are needed), FK_ERR_SHARE_WRONG,
+ * FK_ERR_CRYPTO.
+ */
+int fk_store_read_share(const char *path, struct fk_secret **ret, EVP_PKEY **ret_public);
+/* What to say of such an error; NULL: nothing that is a share's own. */
+const char *fk_store_share_trouble(int err);
 
 /* Give `to` copies of the names of `from`. FK_ERR_NOMEM. */
 int fk_store_copy_names(struct fk_index_key *to, const struct fk_index_key *from);

@@ -56,7 +56,7 @@ struct fk_keyset; /* a signer's keys: parsed, in locked memory, found by SKI */
 
 struct fk_keyset_entry {
     struct fk_key_public public;
-    EVP_PKEY *pkey; /* of a split key the public half only */
+    EVP_PKEY *pkey;            /* of a split key the public half only */
     uint8_t reject_secret[32]; /* PRF key of implicit rejection, derived from the private key */
     bool is_split;
     struct fk_share share; /* then: what is held here; borrows from the next */

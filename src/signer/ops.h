@@ -34,7 +34,8 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
  * scheme does not fit the key, a group that is not served), FK_ERR_FORMAT, FK_ERR_TRUNCATED,
  * FK_ERR_TRAILING, FK_ERR_RANGE (a point or number that is not valid), FK_ERR_REPLAY (a checkpoint
  * older than one already signed), FK_ERR_CRYPTO, FK_ERR_VERIFY (a signature came out wrong),
- * FK_ERR_SHARE_* (a split key, signer/share.h), FK_ERR_NOMEM. The caller wipes `ret` when it is sent: it may hold a premaster secret.
+ * FK_ERR_SHARE_* (a split key, signer/share.h), FK_ERR_NOMEM. The caller wipes `ret` when it is
+ * sent: it may hold a premaster secret.
  */
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
                uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);

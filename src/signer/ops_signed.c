@@ -162,19 +162,12 @@ static int seal_result(struct fk_op_call *call, const struct asked *asked)
     return err;
 }
 
-static uint16_t operation_of(uint8_t opcode)
+static int run(struct fk_op_call *call, const struct fk_keymsg *msg)
 {
-    static const struct {
-        uint8_t opcode;
-        uint16_t op;
-    } rows[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
-                {FK_OP_SIGN12, FK_SIGNER_SIGN12},
-                {FK_OP_DECRYPT, FK_SIGNER_DECRYPT}};
-
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].opcode == opcode)
-            return rows[i].op;
-    return 0;
+    call->payload = fk_item_present(&msg->payload) ? msg->payload : fk_item(NULL, 0);
+    if (fk_item_present(&msg->share))
+        return fk_ops_with_share(call, msg->opcode, msg->share);
+    return fk_ops_key_operation(call, fk_ops_of_opcode(msg->opcode));
 }
 
 /* The signature first: before it, nobody has asked for anything. */
@@ -196,8 +189,7 @@ int fk_op_signed(struct fk_op_call *call)
     if ((err = fk_keyproof_take(&window->window, asked.proof.counter)) != FK_OK ||
         (err = find_key(call, &asked)) != FK_OK)
         return err;
-    call->payload = fk_item_present(&asked.msg.payload) ? asked.msg.payload : fk_item(NULL, 0);
-    if ((err = fk_ops_key_operation(call, operation_of(asked.msg.opcode))) != FK_OK)
+    if ((err = run(call, &asked.msg)) != FK_OK)
         return err;
     return wants_sealing(&asked) ? seal_result(call, &asked) : FK_OK;
 }

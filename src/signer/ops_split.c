@@ -2,8 +2,8 @@
  * Split keys in a signer: rebuilt for one operation, gone after it; and, where a share is held for
  * others, sealing it to who combines.
  *
- * A split key is whole only within fk_ops_with_share(): an entry of its own with a state of its own,
- * whose contexts and numbers are wiped before the result leaves this function.
+ * A split key is whole only within fk_ops_with_share(): an entry of its own with a state of its
+ * own, whose contexts and numbers are wiped before the result leaves this function.
  */
 #include "base/err.h"
 #include "base/secret.h"

@@ -29,10 +29,11 @@ enum fk_signer_op {
      */
     FK_SIGNER_SIGNED,
     /* Key operation `detail` (an opcode of farkey/1) with a split key: the other share as the wire
-     * has it <u16> | the operation's payload. With a key that is whole the share is not looked at. */
+     * has it <u16> | the operation's payload. With a key that is whole the share is not looked at.
+     */
     FK_SIGNER_SPLIT,
-    /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation that
-     * the payload names: 32 bytes, fk_share_binding(). */
+    /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
+     * that the payload names: 32 bytes, fk_share_binding(). */
     FK_SIGNER_SHARE,
 };
 

@@ -64,6 +64,9 @@ struct fk_key_request {
      * request whose answer is lost, nobody knows.
      */
     struct fk_key_route *route;
+    /* A share of a split key, sealed for this operation (wire/keyshare.h). share_len 0: none. */
+    const uint8_t *share;
+    size_t share_len;
     const struct fk_key_context *context; /* borrowed during submit only; may be NULL */
 };
 

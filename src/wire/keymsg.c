@@ -34,6 +34,7 @@ static const struct item_row item_rows[] = {
     {0x06, offsetof(struct fk_keymsg, cert_id), 0, 0},
     {0x14, offsetof(struct fk_keymsg, extra), 0, 0},
     {0x41, offsetof(struct fk_keymsg, cert_hash), 32, 0},
+    {0x42, offsetof(struct fk_keymsg, share), 0, 0},
     {0x43, offsetof(struct fk_keymsg, proof), FK_KEYPROOF_SIZE,
      0}, /* the last: it is of the others */
 };
@@ -233,6 +234,10 @@ static const struct error_row to_wire_rows[] = {
     {FK_ERR_LIMIT, FK_KEYERR_RATE, FK_KEYERR_INTERNAL},
     {FK_ERR_DRAINING, FK_KEYERR_DRAINING, FK_KEYERR_INTERNAL},
     {FK_ERR_REPLAY, FK_KEYERR_REPLAY, FK_KEYERR_INTERNAL},
+    {FK_ERR_SHARE_MISSING, FK_KEYERR_SHARE_MISSING, FK_KEYERR_INTERNAL},
+    {FK_ERR_SHARE_WRONG, FK_KEYERR_SHARE_WRONG, FK_KEYERR_INTERNAL},
+    {FK_ERR_SHARE_REPEATED, FK_KEYERR_SHARE_REPEATED, FK_KEYERR_INTERNAL},
+    {FK_ERR_SHARE_FOREIGN, FK_KEYERR_SHARE_FOREIGN, FK_KEYERR_INTERNAL},
 };
 
 /* Wire to FK_ERR_*, whoever sent it. What is not listed is FK_ERR_INTERNAL. */
@@ -250,6 +255,10 @@ static const struct error_row from_wire_rows[] = {
     {FK_ERR_DRAINING, FK_KEYERR_DRAINING, 0},
     {FK_ERR_REPLAY, FK_KEYERR_REPLAY, 0},
     {FK_ERR_EXPIRED, FK_KEYERR_EXPIRED_HANDLE, 0},
+    {FK_ERR_SHARE_MISSING, FK_KEYERR_SHARE_MISSING, 0},
+    {FK_ERR_SHARE_WRONG, FK_KEYERR_SHARE_WRONG, 0},
+    {FK_ERR_SHARE_REPEATED, FK_KEYERR_SHARE_REPEATED, 0},
+    {FK_ERR_SHARE_FOREIGN, FK_KEYERR_SHARE_FOREIGN, 0},
 };
 
 uint8_t fk_key_error_to_wire(int err, enum fk_key_dialect dialect)

@@ -74,6 +74,10 @@ enum fk_key_error {
     FK_KEYERR_DRAINING = 0x42,
     FK_KEYERR_REPLAY = 0x43,
     FK_KEYERR_EXPIRED_HANDLE = 0x44,
+    FK_KEYERR_SHARE_MISSING = 0x48,
+    FK_KEYERR_SHARE_WRONG = 0x49,
+    FK_KEYERR_SHARE_REPEATED = 0x4a,
+    FK_KEYERR_SHARE_FOREIGN = 0x4b,
 };
 
 /* The wire code of an FK_ERR_* in this dialect (dialect 1 knows no code from 0x40), and back. */
@@ -109,6 +113,7 @@ struct fk_keymsg {
     struct fk_reader payload;   /* 12 */
     struct fk_reader extra;     /* 14 */
     struct fk_reader cert_hash; /* 41 (farkey/1): SHA-256 of the certificate, 32 bytes */
+    struct fk_reader share;     /* 42 (farkey/1): of a split key, sealed (wire/keyshare.h) */
     struct fk_reader proof;     /* 43 (farkey/1): wire/keyproof.h, FK_KEYPROOF_SIZE bytes */
     struct fk_reader body;      /* decoded: all of it; not encoded */
 };

@@ -1,7 +1,6 @@
 """Split keys: shares in files, at edges and key servers; faults of shares; what is left in memory."""
 import base64
 import os
-import re
 
 import pytest
 
@@ -91,3 +90,205 @@ def test_numbers_of_shares_that_cannot_be(folder, shares):
     done = farkey(folder, "key", "split", "site", *([] if shares is None else ["--shares", shares]), check=False)
     assert done.returncode == 2 and "--shares K-of-N" in done.stderr
     assert not (folder / "keys/site.share").exists()
+
+
+# --- a share at the edge ---
+
+def make_split(folder, authority, site_authority, origin, kind="p256", shares="2-of-2", **options):
+    """A pair that is not started: the key of example.com is split, the edge has share 2."""
+    options.setdefault("site_options", 'share = {"example.com.share.2"}')
+    pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]}, **options)
+    keep_original(pair)
+    split(folder, "example.com", shares, "--dir", "keys1/keys", "--out", "edge1", "--remove-original")
+    assert not (folder / "keys1/keys/example.com.key").exists()
+    return pair
+
+
+def keep_original(pair):
+    """A copy for the tests to look for in memory, and to split again."""
+    original = pair.folder / "original.key"
+    original.write_bytes((pair.folder / "keys1/keys/example.com.key").read_bytes())
+    original.chmod(0o600)
+    return original
+
+
+def split_again(pair, name, key=None):
+    """Shares of another splitting, of the same key or of another, in a folder of their own."""
+    folder = pair.folder / name
+    (folder / "keys").mkdir(parents=True)
+    if key is None:
+        farkey(folder, "key", "generate", "example.com")
+    else:
+        (folder / "keys/example.com.key").write_bytes(key.read_bytes())
+        (folder / "keys/example.com.key").chmod(0o600)
+    split(folder, "example.com", "2-of-3")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "p256", "p384", "ed25519"])
+def test_a_share_at_the_edge_in_both_versions(folder, authority, site_authority, origin, daemons, kind):
+    pair = make_split(folder, authority, site_authority, origin, kind).start(daemons)
+    for version in ("-tls1_2", "-tls1_3"):
+        assert "hello from the origin" in pair.s_client(version)
+    assert "hello from the origin" in pair.get()[1]
+    assert pair.audit_verify().returncode == 0
+
+
+def test_rsa_key_exchange_with_a_split_key(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, "rsa2048", policy="allow = {sign, decrypt}\n",
+                      site_options='mode = decrypt rsa_key_exchange = on share = {"example.com.share.2"}')
+    pair.start(daemons)
+    text = pair.s_client("-tls1_2", "-cipher", "AES128-GCM-SHA256")
+    assert "AES128-GCM-SHA256" in text and "hello from the origin" in text
+
+
+def test_certificates_of_the_key_server_with_a_split_key(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, fetch_certificates=True).start(daemons)
+    assert "hello from the origin" in pair.get()[1]
+
+
+@pytest.mark.unsanitized
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+@pytest.mark.parametrize("kind", ["rsa2048", "p256", "ed25519"])
+def test_the_key_is_in_no_memory_after_an_operation(folder, authority, site_authority, origin, daemons, kind):
+    pair = make_split(folder, authority, site_authority, origin, kind).start(daemons)
+    for version in ("-tls1_2", "-tls1_3"):
+        pair.s_client(version)
+    share = share_bytes(folder / "keys1/keys/example.com.share")
+    signer = pair.keyd.children("signer")[0]
+    assert any(share in chunk for chunk in pairs.process_memory(signer))  # the search works
+    secrets = pairs.private_numbers(folder / "original.key")
+
+    def holders():
+        return {name for daemon in (pair.keyd, pair.edge) for name, pid in processes(daemon)
+                if pairs.holds_any(pid, secrets)}
+
+    assert holders() == set()
+    whole = folder / "keys1/keys/example.com.key"  # now the search must find it
+    whole.write_bytes((folder / "original.key").read_bytes())
+    whole.chmod(0o600)
+    farkey(folder, "control", "-c", "keys1/keyd.conf", "reload")
+    pair.s_client("-tls1_3")
+    assert "signer of keyd" in holders()
+
+
+@pytest.mark.unsanitized
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+def test_the_share_is_in_the_signer_of_the_edge_alone(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, "rsa2048").start(daemons)
+    pair.s_client("-tls1_3")
+    share = share_bytes(folder / "edge1/example.com.share.2")
+    holders = [name for daemon in (pair.keyd, pair.edge) for name, pid in processes(daemon)
+               if any(share in chunk for chunk in pairs.process_memory(pid))]
+    assert set(holders) == {"signer of edge"}, holders
+
+
+def share_bytes(path):
+    """Bytes out of the midst of a share."""
+    raw = base64.b64decode("".join(path.read_text().splitlines()[1:-1]))
+    return raw[-30:-4]
+
+
+def processes(daemon):
+    role = "keyd" if "keyd" in " ".join(map(str, daemon.process.args)) else "edge"
+    yield f"master of {role}", daemon.pid
+    signers = daemon.children("signer")
+    for pid in daemon.children():
+        yield f"{'signer' if pid in signers else 'process'} of {role}", pid
+
+
+# --- shares that do not fit ---
+
+def failed(pair):
+    """What the key server says of an operation that failed; the client gets an alert."""
+    text = pair.s_client("-tls1_3", check=False)
+    assert "alert" in text and "hello" not in text, text
+    return pair.keyd.log()
+
+
+def test_without_its_share_an_edge_gets_nothing(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, site_options="")
+    pair.start_keyd(daemons)
+    pair.start_edge(daemons, ready=False)
+    assert "SHARE_MISSING" in failed(pair)
+
+
+@pytest.mark.parametrize("other_key", [False, True])
+def test_a_share_of_another_splitting_is_foreign(folder, authority, site_authority, origin, daemons, other_key):
+    pair = make_split(folder, authority, site_authority, origin)
+    other = split_again(pair, "other", None if other_key else pair.folder / "original.key")
+    (folder / "edge1/example.com.share.2").write_bytes((other / "example.com.share.2").read_bytes())
+    if other_key:  # a share that belongs to none of the certificates is refused where it lies
+        done = harness.run(harness.FARKEY, "check", "-c", folder / "edge1/edge.conf", check=False)
+        assert done.returncode == 1 and "belongs to none of the certificates" in done.stderr + done.stdout
+        return
+    pair.start_keyd(daemons)
+    pair.start_edge(daemons, ready=False)
+    assert "SHARE_FOREIGN" in failed(pair)
+
+
+def test_shares_where_they_do_not_belong_are_refused_by_check(folder, authority, site_authority, origin):
+    pair = make_split(folder, authority, site_authority, origin, shares="2-of-3")
+    own, theirs = folder / "keys1/keys/example.com.share", folder / "edge1/example.com.share.2"
+    mine, other = own.read_bytes(), theirs.read_bytes()
+
+    def said(part):
+        done = harness.run(harness.FARKEY, "check", "-c", folder / part, check=False)
+        assert done.returncode == 1
+        return done.stdout + done.stderr
+
+    for part in ("keys1/keyd.conf", "edge1/edge.conf"):
+        assert harness.run(harness.FARKEY, "check", "-c", folder / part).returncode == 0
+    theirs.write_bytes(mine)
+    assert "share 1 is the key server's" in said("edge1/edge.conf")
+    theirs.write_bytes(other[:100])
+    assert "not a share of a key" in said("edge1/edge.conf")
+    own.write_bytes(other)
+    assert "not share 1" in said("keys1/keyd.conf")
+    own.write_bytes(b"nothing")
+    assert "not a share of a key" in said("keys1/keyd.conf")
+    own.write_bytes(mine)
+    own.chmod(0o644)
+    assert "open to other users" in said("keys1/keyd.conf")
+    own.chmod(0o600)
+    theirs.write_bytes(other)
+    text = (folder / "edge1/edge.conf").read_text()
+    (folder / "edge1/edge.conf").write_text(text.replace('share = {"example.com.share.2"}',
+                                                         'share = {"example.com.share.2", "example.com.share.3"}'))
+    assert "one host must not have both" in said("edge1/edge.conf")
+    (folder / "edge1/edge.conf").write_text(text.replace("share =", 'mode = local key = {"../original.key"} share ='))
+    assert "mode = local has whole keys" in said("edge1/edge.conf")
+    assert pair.keyd is None
+
+
+def test_three_shares_do_not_serve(folder, authority, site_authority, origin):
+    make_split(folder, authority, site_authority, origin, shares="3-of-3")
+    done = harness.run(harness.FARKEY, "check", "-c", folder / "keys1/keyd.conf", check=False)
+    assert done.returncode == 1 and "split it 2-of-N" in done.stdout + done.stderr
+
+
+def test_the_original_serves_until_it_is_removed(folder, authority, site_authority, origin, daemons):
+    """Splitting, bringing the share to the edge and removing the original: no handshake fails."""
+    pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": ["p256"]})
+    pair.start(daemons)
+    keys = folder / "keys1/keys"
+    split(folder, "example.com", "2-of-2", "--dir", "keys1/keys", "--out", "edge1")
+    pair.s_client("-tls1_3")
+    text = (folder / "edge1/edge.conf").read_text()
+    (folder / "edge1/edge.conf").write_text(text.replace("origin =", 'share = {"example.com.share.2"} origin ='))
+    farkey(folder, "control", "-c", "edge1/edge.conf", "reload")
+    pair.s_client("-tls1_3")
+    (keys / "example.com.key").unlink()
+    farkey(folder, "control", "-c", "keys1/keyd.conf", "reload")
+    assert "hello from the origin" in pair.s_client("-tls1_3")
+    assert "SHARE" not in pair.keyd.log()
+
+
+def test_sessions_go_on_without_the_share(folder, authority, site_authority, origin, daemons):
+    """[0393]: resumption needs no private key, so no share and no key server."""
+    pair = make_split(folder, authority, site_authority, origin).start(daemons)
+    session = folder / "session"
+    pair.s_client("-tls1_3", "-sess_out", session)
+    pair.keyd.stop()
+    text = pair.s_client("-tls1_3", "-sess_in", session)
+    assert "Reused, TLSv1.3" in text and "hello from the origin" in text

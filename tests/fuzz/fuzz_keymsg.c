@@ -14,7 +14,7 @@ static const size_t items[] = {
     offsetof(struct fk_keymsg, client_ip), offsetof(struct fk_keymsg, ski),
     offsetof(struct fk_keymsg, server_ip), offsetof(struct fk_keymsg, cert_id),
     offsetof(struct fk_keymsg, payload),   offsetof(struct fk_keymsg, extra),
-    offsetof(struct fk_keymsg, cert_hash),
+    offsetof(struct fk_keymsg, cert_hash), offsetof(struct fk_keymsg, share),
 };
 
 static void check_same(const struct fk_keymsg *a, const struct fk_keymsg *b)

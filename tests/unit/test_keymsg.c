@@ -21,6 +21,7 @@ static const struct {
     {"cert_id", offsetof(struct fk_keymsg, cert_id)},
     {"extra", offsetof(struct fk_keymsg, extra)},
     {"cert_hash", offsetof(struct fk_keymsg, cert_hash)},
+    {"share", offsetof(struct fk_keymsg, share)},
 };
 
 #define N_ITEMS (sizeof items / sizeof items[0])
@@ -319,6 +320,14 @@ static void every_code_comes_back_as_an_error(void **state)
     assert_err(fk_key_error_from_wire(0x41), FK_ERR_RATE);
     assert_err(fk_key_error_from_wire(0x42), FK_ERR_DRAINING);
     assert_err(fk_key_error_from_wire(0x44), FK_ERR_EXPIRED);
+    for (int i = 0; i < 4; i++) {
+        static const int errs[] = {FK_ERR_SHARE_MISSING, FK_ERR_SHARE_WRONG, FK_ERR_SHARE_REPEATED,
+                                   FK_ERR_SHARE_FOREIGN};
+
+        assert_int_equal(fk_key_error_to_wire(errs[i], FK_DIALECT_2), 0x48 + i);
+        assert_int_equal(fk_key_error_to_wire(errs[i], FK_DIALECT_1), FK_KEYERR_INTERNAL);
+        assert_err(fk_key_error_from_wire((uint8_t)(0x48 + i)), errs[i]);
+    }
     assert_err(fk_key_error_from_wire(0x99), FK_ERR_INTERNAL);
 }
 

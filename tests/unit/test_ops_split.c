@@ -111,8 +111,7 @@ static size_t make_request(struct world *world, uint8_t opcode, const void *payl
 
 static size_t sign13(uint16_t scheme, size_t hash_len, uint8_t ret[128])
 {
-    struct fk_sign13 op = {
-        .scheme = scheme, .role = FK_ROLE_SERVER, .hash_len = (uint8_t)hash_len};
+    struct fk_sign13 op = {.scheme = scheme, .role = FK_ROLE_SERVER, .hash_len = (uint8_t)hash_len};
     struct fk_writer writer;
     size_t len;
 
@@ -156,8 +155,8 @@ static void every_key_type_signs_again_and_again(void **state)
         for (int times = 0; times < 3; times++) {
             size_t total = make_request(&world, FK_OP_SIGN13, payload, len);
 
-            assert_ok(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN13, world.request,
-                          total));
+            assert_ok(
+                run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN13, world.request, total));
             assert_true(verifies(&world, i, &world.server));
         }
         world_fini(&world);
@@ -232,8 +231,7 @@ static void a_share_alone_does_nothing(void **state)
 
     (void)state;
     world_init(&world, "P-256");
-    assert_err(run(&world, &world.server, FK_SIGNER_SIGN13, 0, payload, len),
-               FK_ERR_SHARE_MISSING);
+    assert_err(run(&world, &world.server, FK_SIGNER_SIGN13, 0, payload, len), FK_ERR_SHARE_MISSING);
     assert_err(run(&world, &world.edge, FK_SIGNER_SIGN13, 0, payload, len), FK_ERR_SHARE_MISSING);
     assert_err(run(&world, &world.server, FK_SIGNER_DIALECT1, FK_OP_ECDSA_SHA256, payload, 32),
                FK_ERR_SHARE_MISSING);
@@ -268,9 +266,9 @@ static void requests_are_believed_nothing(void **state)
         if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
             continue;
         total = make_request(&world, (uint8_t)opcode, payload, len);
-        assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, (uint16_t)opcode, world.request,
-                       total),
-                   FK_ERR_OPCODE);
+        assert_err(
+            run(&world, &world.server, FK_SIGNER_SPLIT, (uint16_t)opcode, world.request, total),
+            FK_ERR_OPCODE);
     }
     /* Share 1 is sealed for nobody; a whole key has none. */
     assert_err(run(&world, &world.server, FK_SIGNER_SHARE, 0, payload, FK_SHARE_BINDING),
