@@ -238,10 +238,12 @@ int fk_sharekeys_new(struct fk_keyback *servers, struct fk_signer_pool *signers,
 
 void fk_sharekeys_free(struct fk_sharekeys *keys)
 {
+    struct fk_list *item;
+
     if (keys == NULL)
         return;
-    while (!fk_list_empty(&keys->tickets))
-        forget(fk_container(keys->tickets.next, struct ticket, link));
+    while ((item = fk_list_pop(&keys->tickets)) != NULL)
+        forget(fk_container(item, struct ticket, link));
     free(keys);
 }
 

@@ -483,7 +483,9 @@ static const struct fk_conf_kind keys_kind = {
     .titled_path = true,
     .list_offset = ROOT(keys),
     .options = keys_options,
-    .help = "A directory of keys: NAME.key, with NAME.crt (PEM chain) and NAME.policy beside it.",
+    .help =
+        "A directory of keys: NAME.key, or NAME.share of a split key, with NAME.crt (PEM chain) "
+        "and NAME.policy beside it.",
 };
 
 static const struct fk_conf_kind edge_kind = {

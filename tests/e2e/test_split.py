@@ -176,7 +176,7 @@ def test_the_key_is_in_no_memory_after_an_operation(folder, authority, site_auth
     def holders():
         found = set()
         for name, pid in [*processes(pair.keyd), *processes(pair.edge)]:
-            with contextlib.suppress(FileNotFoundError):  # a signer of the keys before has ended
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a signer of the keys before has ended
                 found |= {name} if pairs.holds_any(pid, secrets) else set()
         return found
 
@@ -211,6 +211,23 @@ def processes(daemon):
     signers = daemon.children("signer")
     for pid in daemon.children():
         yield f"{'signer' if pid in signers else 'process'} of {role}", pid
+
+
+def test_a_second_key_server_with_the_same_share_takes_over(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin)
+    second = harness.free_port()
+    conf = (folder / "keys1/keyd.conf").read_text()
+    (folder / "keys1/keyd2.conf").write_text(conf.replace(str(pair.keyd_port), str(second))
+                                             .replace("run/keyd.sock", "run/keyd2.sock").replace("audit.log", "audit2.log"))
+    pair.servers["keys2"] = second
+    pair.write_edge()
+    daemons.append(harness.Daemon(harness.FARKEY, "keyd", "-c", folder / "keys1/keyd2.conf", log=folder / "keyd2.log"))
+    harness.wait_until(lambda: harness.port_open(second), "the second key server listens")
+    pair.start(daemons)
+    pair.s_client("-tls1_3")
+    pair.keyd.stop()
+    for _ in range(4):
+        assert "hello from the origin" in pair.s_client("-tls1_3")
 
 
 # --- shares that do not fit ---

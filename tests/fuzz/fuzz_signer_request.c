@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define KEYS 3
+#define KEYS 4 /* the last one split: share 1 is here */
 
 static struct fk_keyset *set;
 static struct fk_ops *ops;
@@ -29,10 +29,23 @@ static struct fk_ops *ops;
  * be those of its random generators, if they were not made before the heap. */
 static EVP_PKEY *seen[KEYS];
 
+static void add_share(struct fk_keyset_builder *builder, EVP_PKEY *key)
+{
+    struct fk_key_public public;
+    struct fk_secret *shares[2];
+
+    CHECK(fk_key_describe(key, &public) == FK_OK);
+    public.permissions = 0xffff;
+    CHECK(fk_share_split(key, 2, 2, shares) == FK_OK);
+    CHECK(fk_keyset_builder_add_share(builder, &public, shares[0]) == FK_OK);
+    fk_secret_free(shares[0]);
+    fk_secret_free(shares[1]);
+}
+
 static void start(void)
 {
     EVP_PKEY *keys[KEYS] = {EVP_RSA_gen(2048), EVP_EC_gen("P-256"),
-                            EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")};
+                            EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), EVP_EC_gen("P-256")};
     static const uint8_t secret[32] = {1};
     static const struct fk_keyset_edge edge = {.name = "e", .permissions = 0xffff, .all = true};
     struct fk_keyset_builder *builder;
@@ -46,9 +59,12 @@ static void start(void)
 
         CHECK(fk_key_describe(keys[i], &public) == FK_OK);
         public.permissions = 0xffff;
-        CHECK(fk_keyset_builder_add(builder, &public, keys[i]) == FK_OK);
-        EVP_PKEY_free(keys[i]);
+        if (i < KEYS - 1)
+            CHECK(fk_keyset_builder_add(builder, &public, keys[i]) == FK_OK);
     }
+    add_share(builder, keys[KEYS - 1]);
+    for (int i = 0; i < KEYS; i++)
+        EVP_PKEY_free(keys[i]);
     CHECK(fk_keyset_builder_audit(builder, secret) == FK_OK);
     CHECK(fk_keyset_builder_edge(builder, &edge) == FK_OK); /* no signature is right: its form */
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
