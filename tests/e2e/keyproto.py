@@ -31,12 +31,13 @@ ERRORS = {
     0x06: "unexpected opcode", 0x07: "format", 0x08: "internal", 0x09: "no certificate",
     0x0A: "expired", 0x0B: "remote configuration", 0x40: "not authorised", 0x41: "rate limited",
     0x42: "draining", 0x43: "replay", 0x44: "expired handle",
+    0x48: "share missing", 0x49: "share wrong", 0x4A: "share repeated", 0x4B: "share foreign",
 }
 
 # Items, by the names that frame() and Answer use.
 TAGS = {
     "digest": 0x01, "sni": 0x02, "client_ip": 0x03, "ski": 0x04, "server_ip": 0x05, "cert_id": 0x06,
-    "opcode": 0x11, "payload": 0x12, "extra": 0x14, "padding": 0x20, "cert_hash": 0x41,
+    "opcode": 0x11, "payload": 0x12, "extra": 0x14, "padding": 0x20, "cert_hash": 0x41, "share": 0x42,
 }
 NAMES = {tag: name for name, tag in TAGS.items()}
 

@@ -11,7 +11,7 @@ import pytest
 import keyproto
 
 VECTORS = pathlib.Path(__file__).resolve().parents[1] / "vectors"
-ITEMS = ("digest", "sni", "client_ip", "ski", "server_ip", "cert_id", "extra", "cert_hash")
+ITEMS = ("digest", "sni", "client_ip", "ski", "server_ip", "cert_id", "extra", "cert_hash", "share")
 
 
 def unhex(text):
