@@ -181,6 +181,10 @@
 #define FK_EDGE_ORIGINS_MAX 64
 /* How long an origin's resolved addresses are used before the (cached) resolver is asked again. */
 #define FK_EDGE_RESOLVE_US 30000000
+/* With mode handshake a site's ALPN names (bytes) and groups go to the key server with each
+ * ClientHello: both fit a request beside the largest one. */
+#define FK_EDGE_ALPN_MAX   4096
+#define FK_EDGE_GROUPS_MAX 32
 /* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
  * 16 bytes and more. Smaller records are an attack on patience. */
 #define FK_EDGE_HELLO_BUFFER (4096 + 16384 + 5 * 1024)
@@ -349,6 +353,35 @@
 #define FK_CONF_OPTIONS_MAX 64
 /* Highest rate, in thousandths a second (10^9 a second): keeps conversions within 64 bits. */
 #define FK_CONF_RATE_MAX 1000000000000ULL
+
+/* --- handshaker: mode `handshake` --- */
+
+/* Handshakes under way in one handshaker, some 50 KiB each; and of one edge, so that it leaves room
+ * for others. */
+#define FK_HANDSHAKES_MAX      8192
+#define FK_HANDSHAKES_EDGE_MAX 4096
+/* A handshake from HS_OPEN to its end: the edge's own patience with a client is 10 s. */
+#define FK_HANDSHAKE_LIFE_US 15000000
+/* How often the handshaker looks for those that are over. */
+#define FK_HANDSHAKE_TICK_US 500000
+/* Bytes of one client in one handshake: two ClientHellos of 16 KiB, and a flight. */
+#define FK_HANDSHAKE_IN_MAX 65536
+/* A front waits for a handshaker so much longer than that for a signer. */
+#define FK_HANDSHAKE_GRACE_US 500000
+/* Sites with a TLS context of their own in one handshaker, some 50 KiB each; the longest unused one
+ * makes room for another, which costs a millisecond. */
+#define FK_HANDSHAKER_SITES_MAX 1024
+/* Bytes between a front and a handshaker that wait in one direction: some hundred answers with
+ * certificates. Beyond, requests are refused, and no more of them are read. */
+#define FK_HANDSHAKER_QUEUE_MAX (4 * 1024 * 1024)
+/* One message between them: a frame's payload and its head. */
+#define FK_HANDSHAKER_MESSAGE_MAX 65536
+/* Ticket keys of handshakers are accepted for so long, a new one every quarter of it; a session can
+ * be resumed within three quarters. */
+#define FK_HANDSHAKER_KEY_LIFE_US (12 * 3600 * (uint64_t)1000000)
+#define FK_HANDSHAKE_LIFETIME_MAX (9 * 3600U) /* s */
+/* TLS 1.2 sessions that all handshakers keep for clients without tickets: 512 bytes each. */
+#define FK_HANDSHAKER_SESSIONS 8192
 
 /* --- signer --- */
 

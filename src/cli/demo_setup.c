@@ -37,16 +37,24 @@ static int site_paths(struct fk_demo *demo, char keys[FK_PATH_SIZE], char cert[F
     return fk_path_join(keys, FK_DEMO_NAME ".crt", cert);
 }
 
+/* What the key's policy and the edge's block allow; of both, and no more than the mode needs. */
+static const char *const allowed[] = {
+    [FK_DEMO_SIGN] = "sign",
+    [FK_DEMO_DECRYPT] = "sign, decrypt",
+    [FK_DEMO_LOCAL] = "sign",
+    [FK_DEMO_HANDSHAKE] = "handshake",
+};
+
 static int make_policy(const struct fk_demo *demo, const char *keys)
 {
-    static const char text[] = "allow = {sign, decrypt}\n";
-    char path[FK_PATH_SIZE];
+    char path[FK_PATH_SIZE], text[64];
     int err;
 
-    if (demo->mode != FK_DEMO_DECRYPT)
-        return FK_OK;
+    if (demo->mode == FK_DEMO_SIGN || demo->mode == FK_DEMO_LOCAL)
+        return FK_OK; /* without one a key may sign */
     if ((err = fk_path_join(keys, FK_DEMO_NAME ".policy", path)) != FK_OK)
         return err;
+    snprintf(text, sizeof text, "allow = {%s}\n", allowed[demo->mode]);
     return fk_file_write(path, text, strlen(text), 0644);
 }
 
@@ -121,8 +129,7 @@ static int write_keyd(const struct fk_demo *demo)
                       "limits {\n"
                       "    drain = 1s\n"
                       "}\n",
-                      demo->keyd_port.number,
-                      demo->mode == FK_DEMO_DECRYPT ? "sign, decrypt" : "sign");
+                      demo->keyd_port.number, allowed[demo->mode]);
 }
 
 /* What stands in the site block instead of a key. */
@@ -135,6 +142,8 @@ static const char *const site_lines[] = {
     [FK_DEMO_LOCAL] = "    mode = local\n"
                       "    certificate = {\"" FK_DEMO_NAME ".crt\"}\n"
                       "    key = {\"" FK_DEMO_NAME ".key\"}\n",
+    [FK_DEMO_HANDSHAKE] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                          "    mode = handshake\n",
 };
 
 static int write_edge(const struct fk_demo *demo)

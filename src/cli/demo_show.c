@@ -23,6 +23,7 @@
 static const char *const mode_texts[] = {
     [FK_DEMO_SIGN] = "sign: the key server signs each full handshake",
     [FK_DEMO_DECRYPT] = "decrypt: the key server decrypts the premaster secret (TLS 1.2 RSA)",
+    [FK_DEMO_HANDSHAKE] = "handshake: the key server makes the whole handshake",
     [FK_DEMO_LOCAL] = "local: the key is in a signer process of the edge's own",
 };
 

@@ -54,8 +54,13 @@ struct child_row {
 };
 
 static const struct child_row children[] = {
-    {"admin", admin_main},         {"signer", signer_main},        {"keyd-front", fk_keyd_child},
-    {"keyd-audit", fk_keyd_child}, {"edge-worker", fk_edge_child}, {"demo-origin", origin_main},
+    {"admin", admin_main},
+    {"signer", signer_main},
+    {"keyd-front", fk_keyd_child},
+    {"keyd-audit", fk_keyd_child},
+    {"keyd-handshaker", fk_keyd_child},
+    {"edge-worker", fk_edge_child},
+    {"demo-origin", origin_main},
     {"demo-relay", relay_main},
 };
 

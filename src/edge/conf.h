@@ -8,7 +8,7 @@
 #include "conf/conf.h"
 
 enum fk_edge_records { FK_RECORDS_ENGINE, FK_RECORDS_OPENSSL };
-enum fk_edge_mode { FK_MODE_SIGN, FK_MODE_DECRYPT, FK_MODE_LOCAL };
+enum fk_edge_mode { FK_MODE_SIGN, FK_MODE_DECRYPT, FK_MODE_LOCAL, FK_MODE_HANDSHAKE };
 
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U

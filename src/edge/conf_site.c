@@ -3,9 +3,11 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "edge/tlsctx.h"
 #include "keyclient/keyclient.h"
 #include "loop/addr.h"
 #include "loop/sock.h"
+#include "tls/server_ctx.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +101,9 @@ static const struct fk_conf_name modes[] = {
     {"decrypt", FK_MODE_DECRYPT,
      "RSA key exchange of TLS 1.2 only: the key server decrypts the premaster secret"},
     {"local", FK_MODE_LOCAL, "the key is a file of this host, held by a signer process"},
+    {"handshake", FK_MODE_HANDSHAKE,
+     "the key server makes the whole handshake and hands the session's keys over; no certificate "
+     "is needed here"},
     {NULL, 0, NULL},
 };
 
@@ -260,11 +265,43 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
                       "site \"%s\": mode = local asks no key server; remove keyservers", title);
 }
 
+/* What only matters where OpenSSL shakes hands, and what has to be said in numbers. */
+static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+    struct fk_conf_where where = fk_conf_option_where(conf, block, "groups");
+
+    if (site->certificate.count > 0)
+        fk_conf_blame(conf, block, "certificate",
+                      "site \"%s\": with mode = handshake the key server shows its own "
+                      "certificates; remove certificate",
+                      block->title);
+    if (site->records == FK_RECORDS_OPENSSL)
+        fk_conf_blame(conf, block, "records",
+                      "site \"%s\": mode = handshake needs records = engine", block->title);
+    if (strlen(block->title) > UINT8_MAX)
+        fk_conf_blame(conf, block, NULL,
+                      "site \"%s\": title too long for mode = handshake; at most %d characters",
+                      block->title, UINT8_MAX);
+    if (fk_tlsctx_alpn(site, NULL) > FK_EDGE_ALPN_MAX)
+        fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: too many protocols", block->title);
+    if (site->groups.count > FK_EDGE_GROUPS_MAX)
+        fk_conf_blame(conf, block, "groups", "site \"%s\": groups: more than %d", block->title,
+                      FK_EDGE_GROUPS_MAX);
+    for (size_t i = 0; i < site->groups.count; i++)
+        if (fk_server_group_id(site->groups.items[i]) == 0)
+            fk_conf_complain(conf, &where,
+                             "site \"%s\": group \"%s\" cannot be used with mode = handshake",
+                             block->title, site->groups.items[i]);
+}
+
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
     const char *title = block->title;
 
+    if (site->mode == FK_MODE_HANDSHAKE)
+        check_passed(site, conf);
     if (site->key.count > 0)
         fk_conf_blame(conf, block, "key",
                       "site \"%s\": the key is at the key server; remove key, or write "

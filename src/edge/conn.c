@@ -97,6 +97,7 @@ static void destroy(struct fk_conn *conn)
         conn->site->active--;
     fk_conn_free_ssl(conn);
     fk_conn_free_record(conn);
+    fk_conn_end_pass(conn);
     free_setup(conn);
     fk_close(&conn->fd);
     fk_buf_fini(&conn->in);
@@ -153,10 +154,16 @@ static enum fk_conn_fact run_dead(struct fk_conn *conn)
 typedef enum fk_conn_fact run_function(struct fk_conn *conn);
 
 static run_function *const functions[FK_CONN_STATE_COUNT] = {
-    [FK_CONN_PROXY] = fk_conn_run_proxy, [FK_CONN_HELLO] = fk_conn_run_hello,
-    [FK_CONN_WAIT] = fk_conn_run_wait,   [FK_CONN_HANDSHAKE] = fk_conn_run_handshake,
-    [FK_CONN_KEY] = fk_conn_run_key,     [FK_CONN_RELAY] = fk_conn_run_relay,
-    [FK_CONN_HALF] = fk_conn_run_relay,  [FK_CONN_CLOSING] = run_closing,
+    [FK_CONN_PROXY] = fk_conn_run_proxy,
+    [FK_CONN_HELLO] = fk_conn_run_hello,
+    [FK_CONN_WAIT] = fk_conn_run_wait,
+    [FK_CONN_HANDSHAKE] = fk_conn_run_handshake,
+    [FK_CONN_KEY] = fk_conn_run_key,
+    [FK_CONN_PASS] = fk_conn_run_pass,
+    [FK_CONN_PASS_KEY] = fk_conn_run_pass_key,
+    [FK_CONN_RELAY] = fk_conn_run_relay,
+    [FK_CONN_HALF] = fk_conn_run_relay,
+    [FK_CONN_CLOSING] = run_closing,
     [FK_CONN_DEAD] = run_dead,
 };
 
@@ -219,6 +226,7 @@ static void enter(struct fk_conn *conn, enum fk_conn_state state)
     if (state == FK_CONN_RELAY) {
         fk_conn_relay_begin(conn);
         free_setup(conn);
+        fk_conn_end_pass(conn);
     }
     if (refused)
         log_refusal(conn);
@@ -300,6 +308,10 @@ static void on_timer(struct fk_timer *timer)
     case FK_CONN_HANDSHAKE:
     case FK_CONN_KEY:
         fk_conn_late_handshake(conn);
+        break;
+    case FK_CONN_PASS:
+    case FK_CONN_PASS_KEY:
+        fk_conn_late_pass(conn);
         break;
     case FK_CONN_RELAY:
     case FK_CONN_HALF:

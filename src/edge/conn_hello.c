@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 
 /* Read what is there. FK_ERR_AGAIN, FK_ERR_CLOSED, FK_ERR_LIMIT: the buffer is full. */
-static int receive(struct fk_conn *conn)
+int fk_conn_receive(struct fk_conn *conn)
 {
     struct fk_scratch *scratch = &conn->env->scratch;
     size_t room = fk_buf_room(&conn->in);
@@ -37,7 +37,7 @@ static int receive(struct fk_conn *conn)
 /* A parser wants more bytes: FK_FACT_NONE when some came and it should look again. */
 static enum fk_conn_fact more(struct fk_conn *conn, bool *ret_look_again)
 {
-    int err = receive(conn);
+    int err = fk_conn_receive(conn);
 
     *ret_look_again = err == FK_OK;
     if (err == FK_OK || err == FK_ERR_AGAIN) {
@@ -149,6 +149,8 @@ static enum fk_conn_fact accept_hello(struct fk_conn *conn, const struct fk_clie
         conn->failure = FK_CLASS_LIMIT;
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many handshakes", err);
     }
+    if (fk_site_passes(conn->site))
+        return FK_FACT_HELLO_PASSED;
     if (conn->site->ctx != NULL)
         return FK_FACT_HELLO_READ;
     fk_gen_want(conn->gen, conn->site);

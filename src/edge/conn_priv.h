@@ -10,6 +10,8 @@
 #include "tls/handover.h"
 #include "tls/rkey.h"
 
+struct fk_conn_pass; /* conn_pass.c: the same, in mode `handshake` */
+
 /* Needed until the handshake is done, then given back. */
 struct fk_conn_setup {
     struct fk_rkey_session key;
@@ -46,6 +48,7 @@ struct fk_conn {
     struct fk_record *record;
     struct fk_list awake; /* in env->awake while `record` has cipher contexts */
     struct fk_conn_setup *setup;
+    struct fk_conn_pass *pass;
     struct fk_relay relay;
     struct fk_origin_use origin;
     bool origin_started;
@@ -53,6 +56,7 @@ struct fk_conn {
     /* for the log */
     uint64_t accepted_us, secured_us, active_us, key_us;
     const char *version, *cipher;
+    const char *alpn; /* without an SSL object: of the site's configuration, NULL: none */
     bool resumed;
     const char *reason; /* why it ended, NULL: in order */
     int err;
@@ -65,6 +69,8 @@ enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_key(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_pass(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_pass_key(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn);
 
 /* For states that wait for others than the client: FK_FACT_LOST when it has left. */
@@ -72,6 +78,7 @@ enum fk_conn_fact fk_conn_watch(struct fk_conn *conn);
 
 /* What is done when time is over in a state, before the table is asked. */
 void fk_conn_late_handshake(struct fk_conn *conn);
+void fk_conn_late_pass(struct fk_conn *conn);
 
 /* End a handshake that is paused for a key, counted as failed with `err`: required before
  * SSL_free(). Without effect on one that is not paused. */
@@ -79,6 +86,21 @@ void fk_conn_end_handshake(struct fk_conn *conn, int err);
 
 /* Give the SSL object back, its session stays in the cache; NULL is fine. */
 void fk_conn_free_ssl(struct fk_conn *conn);
+
+/* What the key's holder is told about the connection, for its policy and its audit log. */
+void fk_conn_key_context(struct fk_conn *conn, struct fk_key_context *ret);
+
+/* The handshake is done: counted, with `resumed` set. */
+void fk_conn_secured(struct fk_conn *conn, bool tls13);
+
+/* Append what the client has sent to conn->in. FK_ERR_AGAIN, FK_ERR_CLOSED, FK_ERR_NOMEM,
+ * FK_ERR_LIMIT: it is full. */
+int fk_conn_receive(struct fk_conn *conn);
+
+/* --- conn_pass.c --- */
+
+/* Give back what a handshake made by the key server needs; an unfinished one is given up. */
+void fk_conn_end_pass(struct fk_conn *conn);
 
 /* --- conn_record.c --- */
 

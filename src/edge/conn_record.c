@@ -23,7 +23,7 @@ static int make_record(struct fk_conn *conn)
 /* Without the engine, for whatever reason, the session goes on as well. */
 void fk_conn_take_over(struct fk_conn *conn)
 {
-    if (conn->site->conf->records != FK_RECORDS_ENGINE)
+    if (conn->record != NULL || conn->site->conf->records != FK_RECORDS_ENGINE)
         return;
     if (make_record(conn) == FK_OK) {
         fk_conn_free_ssl(conn);

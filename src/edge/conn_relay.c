@@ -44,11 +44,14 @@ static void set_addresses(struct fk_conn *conn, struct fk_proxy *proxy)
 static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
 {
     const unsigned char *alpn;
-    unsigned alpn_len;
+    unsigned alpn_len = 0;
 
-    SSL_get0_alpn_selected(conn->ssl, &alpn, &alpn_len);
+    if (conn->ssl != NULL)
+        SSL_get0_alpn_selected(conn->ssl, &alpn, &alpn_len);
     if (alpn_len > 0)
         fk_reader_init(&proxy->alpn, alpn, alpn_len);
+    else
+        proxy->alpn = text(conn->alpn);
     proxy->authority = text(conn->sni);
     proxy->ssl.present = true;
     proxy->ssl.client = FK_PROXY_SSL;

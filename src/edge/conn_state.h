@@ -6,15 +6,17 @@
 #define FK_EDGE_CONN_STATE_H
 
 /* X(name, text) */
-#define FK_CONN_STATES(X)                                                 \
-    X(PROXY, "proxy")         /* reads the PROXY header */                \
-    X(HELLO, "hello")         /* reads the ClientHello */                 \
-    X(WAIT, "wait")           /* its site has no certificate yet */       \
-    X(HANDSHAKE, "handshake") /* OpenSSL is at work */                    \
-    X(KEY, "key")             /* the private key's holder is asked */     \
-    X(RELAY, "relay")         /* bytes both ways */                       \
-    X(HALF, "half")           /* one side has ended */                    \
-    X(CLOSING, "closing")     /* last bytes on their way to the client */ \
+#define FK_CONN_STATES(X)                                                                         \
+    X(PROXY, "proxy")         /* reads the PROXY header */                                        \
+    X(HELLO, "hello")         /* reads the ClientHello */                                         \
+    X(WAIT, "wait")           /* its site has no certificate yet */                               \
+    X(HANDSHAKE, "handshake") /* OpenSSL is at work */                                            \
+    X(KEY, "key")             /* the private key's holder is asked */                             \
+    X(PASS, "pass")           /* the key server shakes hands: records to the client, and of it */ \
+    X(PASS_KEY, "pass-key")   /* the key server has the client's records */                       \
+    X(RELAY, "relay")         /* bytes both ways */                                               \
+    X(HALF, "half")           /* one side has ended */                                            \
+    X(CLOSING, "closing")     /* last bytes on their way to the client */                         \
     X(DEAD, "dead")           /* everything is freed */
 
 enum fk_conn_state {
@@ -28,6 +30,7 @@ enum fk_conn_state {
 #define FK_CONN_FACTS(X)                    \
     X(PROXY_READ, "proxy header read")      \
     X(HELLO_READ, "hello accepted")         \
+    X(HELLO_PASSED, "hello to be passed")   \
     X(NO_CERTIFICATE, "no certificate yet") \
     X(CERTIFICATE, "certificate arrived")   \
     X(KEY_ASKED, "key asked")               \

@@ -18,13 +18,11 @@ static void on_wake(struct fk_rkey_session *session)
     fk_conn_step(setup->conn);
 }
 
-/* What the key's holder is told about the connection, for its policy and its audit log. */
-static void set_context(struct fk_conn *conn, struct fk_key_context *context)
+void fk_conn_key_context(struct fk_conn *conn, struct fk_key_context *ret)
 {
-    context->sni = conn->sni;
-    context->connection = conn->id;
-    context->client_ip_len = (uint8_t)fk_addr_ip(&conn->peer, context->client_ip);
-    context->server_ip_len = (uint8_t)fk_addr_ip(fk_conn_reached(conn), context->server_ip);
+    *ret = (struct fk_key_context){.sni = conn->sni, .connection = conn->id};
+    ret->client_ip_len = (uint8_t)fk_addr_ip(&conn->peer, ret->client_ip);
+    ret->server_ip_len = (uint8_t)fk_addr_ip(fk_conn_reached(conn), ret->server_ip);
 }
 
 static int begin(struct fk_conn *conn)
@@ -36,7 +34,7 @@ static int begin(struct fk_conn *conn)
         return FK_ERR_NOMEM;
     conn->setup->conn = conn;
     conn->setup->key.wake = on_wake;
-    set_context(conn, &conn->setup->key.context);
+    fk_conn_key_context(conn, &conn->setup->key.context);
     conn->bio.fd = conn->fd;
     conn->bio.prefix = &conn->in;
     if ((conn->ssl = SSL_new(conn->site->ctx)) == NULL || (bio = fk_bio_new(&conn->bio)) == NULL)
@@ -50,20 +48,27 @@ static int begin(struct fk_conn *conn)
 
 /* --- done --- */
 
-static void succeeded(struct fk_conn *conn)
+void fk_conn_secured(struct fk_conn *conn, bool tls13)
 {
     static const enum fk_edge_metric ids[2][2] = {{FK_EDGE_HS_TLS12, FK_EDGE_HS_TLS12_RES},
                                                   {FK_EDGE_HS_TLS13, FK_EDGE_HS_TLS13_RES}};
     struct fk_metrics *metrics = conn->env->metrics;
-    bool tls13 = SSL_version(conn->ssl) == TLS1_3_VERSION;
 
     conn->secured_us = fk_loop_now_us(conn->env->loop);
+    fk_metric_add(metrics, ids[tls13][conn->resumed], 1);
+    fk_metric_observe(metrics, FK_EDGE_HS_SECONDS, conn->secured_us - conn->accepted_us);
+}
+
+static void succeeded(struct fk_conn *conn)
+{
+    struct fk_metrics *metrics = conn->env->metrics;
+    bool tls13 = SSL_version(conn->ssl) == TLS1_3_VERSION;
+
     conn->resumed = SSL_session_reused(conn->ssl) == 1;
     conn->version = tls13 ? "TLSv1.3" : "TLSv1.2";
     conn->cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(conn->ssl));
     conn->key_us = conn->setup->key.waited_us;
-    fk_metric_add(metrics, ids[tls13][conn->resumed], 1);
-    fk_metric_observe(metrics, FK_EDGE_HS_SECONDS, conn->secured_us - conn->accepted_us);
+    fk_conn_secured(conn, tls13);
     if (conn->setup->key.operations > 0)
         fk_metric_observe(metrics, FK_EDGE_KEY_SECONDS, conn->key_us);
     SSL_clear_mode(conn->ssl, SSL_MODE_ASYNC); /* no fibre for reading and writing */

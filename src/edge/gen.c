@@ -250,8 +250,10 @@ int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why)
     while (err == FK_OK && gen->built < count && (all || spent < FK_EDGE_RENEW_TURN)) {
         struct fk_site *site = fk_sites_at(gen->sites, gen->built++);
 
-        spent += fk_site_from_server(site) ? 1 : FK_EDGE_RENEW_HEAVY;
-        if (!fk_site_from_server(site))
+        bool has_files = !fk_site_from_server(site) && !fk_site_passes(site);
+
+        spent += has_files ? FK_EDGE_RENEW_HEAVY : 1;
+        if (has_files)
             err = install_files(gen, site, why);
     }
     return err == FK_OK && gen->built < count ? FK_ERR_AGAIN : err;

@@ -11,7 +11,7 @@
 #include "edge/localkeys.h"
 #include "edge/renew.h"
 #include "edge/sites.h"
-#include "edge/tickets.h"
+#include "tls/tickets.h"
 #include "loop/dns.h"
 
 /* The bundle's entry that holds the path of the configuration's main file. */

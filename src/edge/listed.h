@@ -5,7 +5,7 @@
 #ifndef FK_EDGE_LISTED_H
 #define FK_EDGE_LISTED_H
 
-#include "edge/cert.h"
+#include "tls/cert.h"
 #include "wire/keyop.h"
 
 #define FK_LISTED_ID_SIZE 32

@@ -5,7 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "conf/users.h"
-#include "edge/cert.h"
+#include "tls/cert.h"
 #include "edge/edge.h"
 #include "edge/gen.h"
 #include "edge/keyread.h"

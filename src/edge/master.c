@@ -14,7 +14,7 @@
 #include "base/secret.h"
 #include "edge/edge.h"
 #include "edge/metrics.h"
-#include "edge/sescache.h"
+#include "tls/sescache.h"
 #include "edge/worker.h"
 #include "loop/notify.h"
 #include "loop/sandbox.h"

@@ -8,7 +8,7 @@
 #include "base/secret.h"
 #include "edge/load.h"
 #include "edge/sockets.h"
-#include "edge/tickets.h"
+#include "tls/tickets.h"
 #include "edge/why.h"
 #include "loop/loop.h"
 #include "loop/metrics.h"

@@ -22,8 +22,13 @@
     X(HS_LOST, "handshakes_total", "result=\"lost\"", COUNTER, "")                                 \
     X(HANDED_OVER, "handed_over_total", NULL, COUNTER,                                             \
       "Sessions whose records the record engine protects after OpenSSL's handshake.")              \
+    X(PASSED, "handshakes_passed_total", NULL, COUNTER,                                            \
+      "Handshakes that a key server made (mode handshake).")                                       \
+    X(PASS_ROUNDS, "handshake_rounds_total", NULL, COUNTER,                                        \
+      "Round trips to key servers in these handshakes.")                                           \
     X(AWAKE, "awake", NULL, GAUGE,                                                                 \
-      "Of these, sessions that hold cipher contexts, for traffic a second ago or less.")           \
+      "Of the sessions of the record engine, those that hold cipher contexts, for traffic a "      \
+      "second ago or less.")                                                                       \
     X(LIMITED_ADDRESS, "limited_total", "limit=\"address\"", COUNTER,                              \
       "Connections turned away or cut off by a limit.")                                            \
     X(LIMITED_RATE, "limited_total", "limit=\"handshakes\"", COUNTER, "")                          \

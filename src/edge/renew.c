@@ -158,5 +158,6 @@ void fk_renew_want(struct fk_renew *renew, struct fk_site *site)
 
 bool fk_site_from_server(const struct fk_site *site)
 {
-    return site->conf->mode != FK_MODE_LOCAL && site->conf->certificate.count == 0;
+    return site->conf->mode != FK_MODE_LOCAL && !fk_site_passes(site) &&
+           site->conf->certificate.count == 0;
 }

@@ -6,11 +6,11 @@
 #define FK_EDGE_SITES_H
 
 #include "base/list.h"
-#include "edge/cert.h"
+#include "tls/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
-#include "edge/sescache.h"
-#include "edge/tickets.h"
+#include "tls/sescache.h"
+#include "tls/tickets.h"
 #include "edge/why.h"
 #include "loop/addr.h"
 #include "tls/keyback.h"
@@ -31,6 +31,12 @@ struct fk_site {
     uint32_t active;
     uint8_t print[32]; /* of the certificates in `ctx` when they came from a key server */
 };
+
+/* Whether the key server makes its handshakes: then it needs no context, nor a certificate. */
+static inline bool fk_site_passes(const struct fk_site *site)
+{
+    return site->conf->mode == FK_MODE_HANDSHAKE;
+}
 
 struct fk_sites;
 

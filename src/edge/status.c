@@ -27,7 +27,7 @@ static json_t *server_json(const struct fk_keys *keys, size_t i)
 
 static json_t *site_json(struct fk_site *site)
 {
-    static const char *const modes[] = {"sign", "decrypt", "local"};
+    static const char *const modes[] = {"sign", "decrypt", "local", "handshake"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
 
@@ -37,7 +37,8 @@ static json_t *site_json(struct fk_site *site)
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
     return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                     modes[site->conf->mode], "certificate", site->ctx != NULL, "connections",
+                     modes[site->conf->mode], "certificate",
+                     site->ctx != NULL || fk_site_passes(site), "connections",
                      (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
                      origins);
 }

@@ -5,10 +5,10 @@
 #ifndef FK_EDGE_TLSCTX_H
 #define FK_EDGE_TLSCTX_H
 
-#include "edge/cert.h"
+#include "tls/cert.h"
 #include "edge/conf.h"
-#include "edge/sescache.h"
-#include "edge/tickets.h"
+#include "tls/sescache.h"
+#include "tls/tickets.h"
 #include "edge/why.h"
 #include "tls/keyback.h"
 
@@ -32,6 +32,12 @@ struct fk_tlsctx_config {
  * (a list too long), FK_ERR_NOMEM.
  */
 int fk_tlsctx_check_groups(const struct fk_edge_site *site, const char **ret_bad);
+
+/* The site's ALPN names in wire form, names<u8>: written to `ret`, unless that is NULL. Bytes. */
+size_t fk_tlsctx_alpn(const struct fk_edge_site *site, uint8_t *ret);
+
+/* The key exchanges of TLS 1.2 that it offers: FK_SERVER_* (tls/server_ctx.h). */
+unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);
 
 /* FK_ERR_CRYPTO with OpenSSL's words in `why`, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret);

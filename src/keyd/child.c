@@ -1,6 +1,7 @@
 /* The key server's own child roles, by name. */
 #include "keyd/audit_log.h"
 #include "keyd/front.h"
+#include "keyd/hs_main.h"
 #include "keyd/keyd.h"
 
 #include <stddef.h>
@@ -12,6 +13,7 @@ static const struct {
 } children[] = {
     {"keyd-front", fk_front_main},
     {"keyd-audit", fk_audit_main},
+    {"keyd-handshaker", fk_handshaker_main},
 };
 
 int fk_keyd_child(const char *role, unsigned index)

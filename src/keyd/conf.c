@@ -33,6 +33,7 @@ static const struct fk_conf_name permission_names[] = {
     {"client", FK_PERM_CLIENT, "sign TLS 1.3 handshakes as the client"},
     {"digest", FK_PERM_DIGEST, "sign bare digests (dialect 1); any protocol can be signed with it"},
     {"dialect1_decrypt", FK_PERM_D1_DECRYPT, "decrypt premasters for dialect 1"},
+    {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
     {NULL, 0, NULL},
 };
 
@@ -46,6 +47,11 @@ static const struct fk_conf_name level_names[] = {
 
 static const struct fk_conf_name count_names[] = {
     {"auto", 0, "by the number of processors"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name handshaker_names[] = {
+    {"auto", 0, "by the number of processors, if any edge needs them"},
     {NULL, 0, NULL},
 };
 
@@ -156,6 +162,12 @@ static void check_signed(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
                           "edge \"%s\": no request_key, but signed_requests = on; write "
                           "request_key = \"%s.request.pub\"",
                           b->title, b->title);
+    for (b = keyd->edges; b != NULL; b = b->next)
+        if ((((const struct fk_keyd_edge_conf *)(const void *)b)->allow & FK_PERM_HANDSHAKE) != 0)
+            fk_conf_blame(conf, b, "allow",
+                          "edge \"%s\": allow has handshake, but signed_requests = on: what a "
+                          "handshaker asks for is signed by no edge",
+                          b->title);
     for (b = keyd->listens; b != NULL; b = b->next)
         if (((const struct fk_keyd_listen_conf *)(const void *)b)->dialect1)
             fk_conf_blame(conf, b, "dialect1",
@@ -545,11 +557,21 @@ static const struct fk_conf_option root_options[] = {
      .max = FK_KEYD_CHILDREN_MAX,
      .names = count_names,
      .help = "Signer processes; auto: one a processor."},
+    {.name = "handshakers",
+     .type = FK_CONF_INT,
+     .offset = ROOT(handshakers),
+     .fallback = "auto",
+     .min = 1,
+     .max = FK_KEYD_CHILDREN_MAX,
+     .names = handshaker_names,
+     .help = "Handshaker processes, for edges that may ask for whole handshakes (allow = "
+             "{handshake}); auto: one for two processors, none when no edge may."},
     {.name = "user",
      .type = FK_CONF_STRING,
      .offset = ROOT(user),
      .check = fk_users_check,
-     .help = "User of fronts, audit and admin process when started as root. Default: farkey, or "
+     .help = "User of fronts, handshakers, audit and admin process when started as root. Default: "
+             "farkey, or "
              "nobody on a host without that account."},
     {.name = "signer_user",
      .type = FK_CONF_STRING,

@@ -64,7 +64,7 @@ struct fk_keyd_limits_conf {
 
 struct fk_keyd_conf {
     struct fk_conf_block block;
-    uint64_t fronts, signers; /* 0: by the number of processors */
+    uint64_t fronts, signers, handshakers; /* 0: by the number of processors */
     char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
     bool signed_requests; /* no others are carried out */

@@ -132,6 +132,12 @@ static void publish_set(const struct fk_front *front)
     fk_metric_set(front->options.metrics, FK_KEYD_GENERATION, front->set->generation);
 }
 
+/* It asks signers itself. */
+static uint64_t handshaker_deadline(const struct fk_front_set *set)
+{
+    return set->limits->deadline + FK_HANDSHAKE_GRACE_US;
+}
+
 int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
                  struct fk_front_set *set, struct fk_front **ret)
 {
@@ -139,10 +145,13 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     int err = FK_ERR_NOMEM;
 
     if (front == NULL || (err = fk_peers_new(&front->strangers)) != FK_OK ||
+        (err = fk_hs_pool_new(loop, handshaker_deadline(set), &front->handshakers)) != FK_OK ||
         (err = fk_signer_pool_new(loop, set->limits->deadline, (uint32_t)set->limits->outstanding,
                                   &front->pool)) != FK_OK) {
-        if (front != NULL)
+        if (front != NULL) {
             fk_peers_free(front->strangers);
+            fk_hs_pool_free(front->handshakers);
+        }
         free(front);
         fk_front_set_free(set);
         return err;
@@ -176,6 +185,7 @@ void fk_front_free(struct fk_front *front)
         fk_front_conn_close(fk_container(front->conns.next, struct fk_front_conn, link));
     fk_peers_free(front->strangers);
     fk_signer_pool_free(front->pool);
+    fk_hs_pool_free(front->handshakers);
     fk_front_requests_fini(front);
     fk_timer_stop(&front->tick);
     fk_timer_stop(&front->gap);
@@ -205,6 +215,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     close_listeners(front);
     front->set = set;
     set_bounds(front, set->limits);
+    fk_hs_pool_set(front->handshakers, handshaker_deadline(set));
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
 
@@ -250,6 +261,11 @@ int fk_front_listen(struct fk_front *front, int fd, unsigned block)
 int fk_front_add_signer(struct fk_front *front, int fd, unsigned index)
 {
     return fk_signer_pool_add(front->pool, fd, front->set->generation, index);
+}
+
+int fk_front_add_handshaker(struct fk_front *front, int fd, unsigned index)
+{
+    return fk_hs_pool_add(front->handshakers, fd, index);
 }
 
 int fk_front_attach_audit(struct fk_front *front, int fd)

@@ -51,6 +51,9 @@ int fk_front_listen(struct fk_front *front, int fd, unsigned block);
 /* A signer's socket (taken) of the set that is served. Errors as fk_signer_pool_add(). */
 int fk_front_add_signer(struct fk_front *front, int fd, unsigned index);
 
+/* Handshaker `index`: its socket (taken). Errors as fk_hs_pool_add(). */
+int fk_front_add_handshaker(struct fk_front *front, int fd, unsigned index);
+
 /*
  * A (new) audit process: its socket (taken) for the sink of the options, which is not NULL. What
  * was held for want of one goes on.

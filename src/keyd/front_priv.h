@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "keyd/front.h"
+#include "keyd/hs_pool.h"
 #include "keyd/metrics.h"
 #include "loop/peers.h"
 #include "signer/client.h"
@@ -26,6 +27,7 @@ struct fk_front {
     struct fk_front_options options;
     struct fk_front_set *set;
     struct fk_signer_pool *pool;
+    struct fk_hs_pool *handshakers;
     struct fk_list listeners; /* struct fk_front_listener */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
@@ -160,6 +162,27 @@ void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg);
 void fk_front_count_result(struct fk_front *front, int err);
 /* Free requests kept for reuse. */
 void fk_front_requests_fini(struct fk_front *front);
+
+/*
+ * For operations that others than signers carry out. A request for a message, about `key` (NULL:
+ * none); NULL without memory: the edge has been told.
+ */
+struct fk_front_request *fk_front_request_new(struct fk_front_conn *conn,
+                                              const struct fk_keymsg *msg,
+                                              const struct fk_index_key *key);
+/* Whether the edge may do what needs `permission` with the key: taken from its rate and quota. */
+int fk_front_decide(struct fk_front_conn *conn, uint16_t permission, const struct fk_index_key *key,
+                    const char **ret_why);
+/* It is under way: fk_front_request_done() follows, a fk_signer_done_cb. */
+void fk_front_request_begin(struct fk_front_request *request);
+fk_signer_done_cb fk_front_request_done;
+/* It is refused: an answer, and lines in the logs. */
+void fk_front_request_refuse(struct fk_front_request *request, int err, const char *why);
+
+/* --- fronths.c: mode `handshake` --- */
+
+void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+void fk_front_hs_data(struct fk_front_conn *conn, const struct fk_keymsg *msg);
 
 /* --- fronthold.c --- */
 

@@ -33,6 +33,8 @@ struct op {
     enum fk_keyd_metric metric;
     /* Not a key operation: answered at once. */
     void (*answer)(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+    /* Nor one of a single key: decided on, and carried out, elsewhere. */
+    void (*start)(struct fk_front_conn *conn, const struct fk_keymsg *msg);
     /* A key operation. */
     enum fk_signer_op signer;
     uint16_t permission; /* FK_PERM_*, unless `parse` finds another */
@@ -181,6 +183,13 @@ static const struct op ops[256] = {
                        .permission = FK_PERM_DECRYPT,
                        .types = RSA,
                        .parse = parse_decrypt},
+    [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
+    [FK_OP_HS_DATA] = {.dialects = D2,
+                       .metric = FK_KEYD_OP_HANDSHAKE_DATA,
+                       .start = fk_front_hs_data},
+    [FK_OP_HS_CLOSE] = {.dialects = D2,
+                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,
+                        .start = fk_front_hs_data},
     [FK_OP_RESPONSE] = RESPONSE,
     [FK_OP_PING] = {.dialects = D1 | D2, .metric = FK_KEYD_OP_PING, .answer = answer_ping},
     [FK_OP_PONG] = RESPONSE,
@@ -288,8 +297,8 @@ static void audit(const struct fk_front_request *request, int err, uint64_t micr
     fk_audit_sink_write(front->options.sink, &event);
 }
 
-/* A signer's answer. */
-static void on_done(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
+/* A signer's or handshaker's answer. */
+void fk_front_request_done(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
 {
     struct fk_front_request *request = arg;
     struct fk_front *front = request->front;
@@ -339,11 +348,17 @@ static void copy_text(char *dst, size_t size, const char *text)
     dst[len] = '\0';
 }
 
-static void fill_request(struct fk_front_request *request, struct fk_front_conn *conn,
-                         const struct ask *ask, const struct fk_index_key *key)
+struct fk_front_request *fk_front_request_new(struct fk_front_conn *conn,
+                                              const struct fk_keymsg *msg,
+                                              const struct fk_index_key *key)
 {
-    const struct fk_keymsg *msg = ask->msg;
+    struct fk_front_request *request = take_request(conn->front);
 
+    if (request == NULL) {
+        fk_front_count_result(conn->front, FK_ERR_NOMEM);
+        fk_front_conn_send_error(conn, msg->id, FK_ERR_INTERNAL);
+        return NULL;
+    }
     request->conn = conn;
     request->id = msg->id;
     request->opcode = msg->opcode;
@@ -351,21 +366,22 @@ static void fill_request(struct fk_front_request *request, struct fk_front_conn 
     request->sni_len = copy_item(&msg->sni, request->sni, sizeof request->sni);
     request->client_ip_len =
         copy_item(&msg->client_ip, request->client_ip, sizeof request->client_ip);
-    request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
+    request->hash_len = 0;
     copy_text(request->edge, sizeof request->edge, conn->edge->name);
     copy_text(request->key, sizeof request->key, key != NULL ? key->public.name : "");
+    return request;
 }
 
 /* The policy's word on it. */
-static int decide(struct fk_front_conn *conn, const struct ask *ask, const struct fk_index_key *key,
-                  const char **ret_why)
+int fk_front_decide(struct fk_front_conn *conn, uint16_t permission, const struct fk_index_key *key,
+                    const char **ret_why)
 {
     struct fk_front *front = conn->front;
     const struct fk_policy_ask facts = {
         .edge = conn->edge,
         .position = fk_index_position(front->set->index, key),
         .key_permissions = key->public.permissions,
-        .permission = ask->permission,
+        .permission = permission,
         .draining = front->draining,
         .now_us = fk_loop_now_us(front->loop),
         .day = front->day,
@@ -447,6 +463,17 @@ static int add_share(const struct fk_keymsg *msg, uint8_t bytes[FK_SIGNER_PAYLOA
     return FK_OK;
 }
 
+void fk_front_request_begin(struct fk_front_request *request)
+{
+    struct fk_front_conn *conn = request->conn;
+
+    fk_list_append(&conn->requests, &request->link);
+    conn->inflight++;
+    conn->front->outstanding++;
+    request->account = conn->account;
+    request->account->outstanding++;
+}
+
 static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
                   struct fk_front_request *request)
 {
@@ -465,19 +492,15 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
         err = add_share(msg, bytes, &ask);
     if (err != FK_OK)
         return err;
-    err = fk_signer_pool_submit(conn->front->pool, &ask, on_done, request, &request->call);
-    if (err != FK_OK)
-        return err;
-    fk_list_append(&conn->requests, &request->link);
-    conn->inflight++;
-    conn->front->outstanding++;
-    request->account = conn->account;
-    request->account->outstanding++;
-    return FK_OK;
+    err = fk_signer_pool_submit(conn->front->pool, &ask, fk_front_request_done, request,
+                                &request->call);
+    if (err == FK_OK)
+        fk_front_request_begin(request);
+    return err;
 }
 
 /* Refused operations leave a line, too; a flood of them leaves some of its lines. */
-static void refuse(struct fk_front_request *request, int err, const char *why)
+void fk_front_request_refuse(struct fk_front_request *request, int err, const char *why)
 {
     struct fk_front_conn *conn = request->conn;
     struct fk_front *front = conn->front;
@@ -492,6 +515,7 @@ static void refuse(struct fk_front_request *request, int err, const char *why)
                    fk_strn("sni", request->sni, request->sni_len), fk_error(err));
     fk_front_count_result(front, err);
     fk_front_conn_send_error(conn, request->id, err);
+    give_request(request);
 }
 
 static void key_operation(struct fk_front_conn *conn, const struct op *op, struct ask *ask)
@@ -503,22 +527,16 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
 
     if (key != NULL && fk_front_hold(conn, ask->msg))
         return;
-    request = take_request(conn->front);
-    if (request == NULL) {
-        fk_front_count_result(conn->front, FK_ERR_NOMEM);
-        fk_front_conn_send_error(conn, ask->msg->id, FK_ERR_INTERNAL);
+    if ((request = fk_front_request_new(conn, ask->msg, key)) == NULL)
         return;
-    }
-    fill_request(request, conn, ask, key);
+    request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
     if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
-        (err = decide(conn, ask, key, &why)) == FK_OK) {
+        (err = fk_front_decide(conn, ask->permission, key, &why)) == FK_OK) {
         why = "no signer";
         err = submit(op, ask->msg, key, request);
     }
-    if (err != FK_OK) {
-        refuse(request, err, why);
-        give_request(request);
-    }
+    if (err != FK_OK)
+        fk_front_request_refuse(request, err, why);
 }
 
 /* Form first, then the key, then rights: errors as docs/wire-key.md says. */
@@ -560,6 +578,10 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
             op->answer(conn, msg);
             return;
         }
+        if (op->start != NULL) {
+            op->start(conn, msg);
+            return;
+        }
         if (op->answer != NULL)
             err = FK_ERR_RATE;
         else if (check_form(op, &ask) != FK_OK)
@@ -583,6 +605,8 @@ void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg)
     const struct op *op = &ops[msg->opcode];
     struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
 
-    if (check_form(op, &ask) == FK_OK)
+    if (op->start != NULL)
+        op->start(conn, msg);
+    else if (check_form(op, &ask) == FK_OK)
         key_operation(conn, op, &ask);
 }

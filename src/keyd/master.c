@@ -104,7 +104,7 @@ static int start(struct fk_keyd_master *master)
 
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_super_new(master->loop, &fk_keyd_super_ops, master, &master->super)) != FK_OK ||
-        (err = make_shared(master)) != FK_OK ||
+        (err = make_shared(master)) != FK_OK || (err = fk_keyd_tickets_init(master)) != FK_OK ||
         (err = fk_watch_new(master->loop, on_keys_changed, master, &master->watch)) != FK_OK)
         return err;
     fk_timer_init(&master->patience, master->loop, fk_keyd_on_patience);
@@ -127,6 +127,7 @@ static void stop(struct fk_keyd_master *master)
     fk_keyd_load_free(master->pending);
     fk_keyd_load_free(master->current);
     fk_watch_free(master->watch);
+    fk_keyd_tickets_fini(master);
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
     fk_metrics_close(master->audit_metrics);
@@ -148,6 +149,7 @@ static int run(const char *path, bool verbose)
         .metrics_fd = -1,
         .signer_metrics_fd = -1,
         .audit_metrics_fd = -1,
+        .sessions_fd = -1,
         .sockets = {.http = {.fd = -1}, .control = {.fd = -1}},
         .pending_sockets = {.http = {.fd = -1}, .control = {.fd = -1}},
         .started_us = fk_clock_us(),

@@ -13,7 +13,14 @@
 
 #include <stdbool.h>
 
-enum fk_keyd_role { FK_KEYD_SIGNER, FK_KEYD_FRONT, FK_KEYD_AUDIT, FK_KEYD_ADMIN, FK_KEYD_ROLES };
+enum fk_keyd_role {
+    FK_KEYD_SIGNER,
+    FK_KEYD_FRONT,
+    FK_KEYD_AUDIT,
+    FK_KEYD_ADMIN,
+    FK_KEYD_HANDSHAKER,
+    FK_KEYD_ROLES
+};
 
 /* What the master remembers of a child; its data in the supervisor. */
 struct fk_keyd_place {
@@ -21,8 +28,8 @@ struct fk_keyd_place {
     uint32_t generation; /* signers: whose keys */
     bool up;             /* has been told to go */
     bool ready;          /* has said that it serves */
-    uint32_t asked;      /* fronts: the generation that they were last asked to prepare */
-    uint32_t prepared;   /* and the one that they could serve at once */
+    uint32_t asked; /* fronts, handshakers: the generation that they were last asked to prepare */
+    uint32_t prepared; /* and the one that they could serve at once */
 };
 
 struct fk_keyd_master {
@@ -40,7 +47,10 @@ struct fk_keyd_master {
     struct fk_timer patience; /* for what a reload waits for */
     struct fk_timer retire;   /* until the first retired key ends */
     struct fk_timer watchdog;
-    struct fk_timer audit_look; /* whether the log is still where it was opened */
+    struct fk_timer audit_look;   /* whether the log is still where it was opened */
+    struct fk_secret *tickets;    /* struct fk_ticket_keys: of handshakers */
+    int sessions_fd;              /* their memory of sessions */
+    struct fk_timer ticket_timer; /* until the next ticket key */
     struct fk_signal hup, term, interrupt;
     uint32_t last_generation;
     bool preparing;  /* pending signers serve, fronts build the pending set */
@@ -69,15 +79,16 @@ extern const struct fk_super_ops fk_keyd_super_ops;
 /* Add and retire children so that there are as many as `load` wants. */
 int fk_keyd_add_signers(struct fk_keyd_master *master, const struct fk_keyd_load *load);
 void fk_keyd_adjust_children(struct fk_keyd_master *master);
-/* Have running fronts build the pending generation (all, or one), or forget it. */
+/* Have running fronts and handshakers build the pending generation, or forget it. */
 void fk_keyd_prepare_fronts(struct fk_keyd_master *master);
 void fk_keyd_forget_fronts(struct fk_keyd_master *master, uint32_t generation);
-/* Whether every front that runs has built it, and one has at least. */
+/* Whether each of them that runs has built it, and one has at least. */
 bool fk_keyd_fronts_prepared(const struct fk_keyd_master *master);
-/* Running fronts serve what they have built; the audit process gets the new signers. */
+/* Running fronts and handshakers serve what they have built; the audit process gets the new
+ * signers. */
 void fk_keyd_switch_fronts(struct fk_keyd_master *master);
 void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, bool others);
-/* Whether every front serves what it was told to. */
+/* Whether every front and handshaker serves what it was told to. */
 bool fk_keyd_fronts_serve(const struct fk_keyd_master *master);
 /* Whether every child that should serve does. */
 bool fk_keyd_all_ready(const struct fk_keyd_master *master);
@@ -113,6 +124,16 @@ bool fk_keyd_audit_failing(const struct fk_keyd_master *master);
 bool fk_keyd_audit_stops(const struct fk_keyd_master *master);
 /* Keep the head that the audit process reports beside the log. */
 void fk_keyd_audit_head(struct fk_keyd_master *master, const struct fk_procmsg *msg);
+
+/* --- hs_tickets.c --- */
+
+/* Make the first ticket keys, and new ones from time to time; memory for sessions. FK_ERR_NOMEM,
+ * FK_ERR_SYS. */
+int fk_keyd_tickets_init(struct fk_keyd_master *master);
+void fk_keyd_tickets_fini(struct fk_keyd_master *master);
+/* For a new handshaker. */
+int fk_keyd_tickets_send(struct fk_keyd_master *master, struct fk_child *child);
+int fk_keyd_sessions_send(struct fk_keyd_master *master, struct fk_child *child);
 
 /* --- command.c --- */
 

@@ -30,6 +30,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_HANDSHAKE, "farkey_keyd_requests_total", "op=\"handshake-open\"", COUNTER,                \
+      "Requests received, by operation.")                                                          \
+    X(OP_HANDSHAKE_DATA, "farkey_keyd_requests_total", "op=\"handshake-data\"", COUNTER,           \
+      "Requests received, by operation.")                                                          \
     X(OP_DIALECT1, "farkey_keyd_requests_total", "op=\"dialect1\"", COUNTER,                       \
       "Requests received, by operation.")                                                          \
     X(OP_OTHER, "farkey_keyd_requests_total", "op=\"other\"", COUNTER,                             \

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/text.h"
 
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,7 @@ static int load_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index
 
     (void)snprintf(edge->name, sizeof edge->name, "%s", conf->block.title);
     fk_keyd_conf_identity(conf, edge->identity, sizeof edge->identity);
+    SHA256((const uint8_t *)edge->identity, strlen(edge->identity), edge->owner);
     edge->permissions = (uint16_t)conf->allow;
     edge->rate = conf->rate;
     edge->burst = conf->burst;

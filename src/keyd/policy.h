@@ -12,6 +12,7 @@
 struct fk_policy_edge {
     char name[64];
     char identity[FK_IDENTITY_SIZE];
+    uint8_t owner[32];    /* SHA-256 of the identity: whose handshakes are whose */
     uint16_t permissions; /* FK_PERM_* */
     bool signs;           /* each of its requests must be signed */
     uint64_t rate, burst, quota, connections, outstanding;

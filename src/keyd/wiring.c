@@ -28,26 +28,30 @@ static int start_signer(struct fk_keyd_master *master, struct fk_child *child);
 static int start_front(struct fk_keyd_master *master, struct fk_child *child);
 static int start_audit(struct fk_keyd_master *master, struct fk_child *child);
 static int start_admin(struct fk_keyd_master *master, struct fk_child *child);
+static int start_handshaker(struct fk_keyd_master *master, struct fk_child *child);
 
-/* What each role is: its name as a process, what others call it, how it is started. */
+/* What each role is: its name as a process and for people, what others call it, how it is started.
+ */
 static const struct {
     const char *name;
-    unsigned peer; /* enum fk_proc_peer, 0: nobody's peer */
+    const char *word; /* for operators */
+    unsigned peer;    /* enum fk_proc_peer, 0: nobody's peer */
     int (*start)(struct fk_keyd_master *master, struct fk_child *child);
 } roles[FK_KEYD_ROLES] = {
-    [FK_KEYD_SIGNER] = {"signer", FK_PEER_SIGNER, start_signer},
-    [FK_KEYD_FRONT] = {"keyd-front", FK_PEER_FRONT, start_front},
-    [FK_KEYD_AUDIT] = {"keyd-audit", FK_PEER_AUDIT, start_audit},
-    [FK_KEYD_ADMIN] = {"admin", 0, start_admin},
+    [FK_KEYD_SIGNER] = {"signer", "signer", FK_PEER_SIGNER, start_signer},
+    [FK_KEYD_FRONT] = {"keyd-front", "front", FK_PEER_FRONT, start_front},
+    [FK_KEYD_AUDIT] = {"keyd-audit", "audit process", FK_PEER_AUDIT, start_audit},
+    [FK_KEYD_ADMIN] = {"admin", "admin process", 0, start_admin},
+    [FK_KEYD_HANDSHAKER] = {"keyd-handshaker", "handshaker", FK_PEER_HANDSHAKER, start_handshaker},
 };
 
 /* Who may talk to whom. A pair that is not here has no way to. */
 static const struct {
     enum fk_keyd_role a, b;
 } wires[] = {
-    {FK_KEYD_FRONT, FK_KEYD_SIGNER},
-    {FK_KEYD_FRONT, FK_KEYD_AUDIT},
-    {FK_KEYD_AUDIT, FK_KEYD_SIGNER},
+    {FK_KEYD_FRONT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_AUDIT},
+    {FK_KEYD_AUDIT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_HANDSHAKER},
+    {FK_KEYD_HANDSHAKER, FK_KEYD_SIGNER},
 };
 
 static bool may_talk(enum fk_keyd_role a, enum fk_keyd_role b)
@@ -174,16 +178,26 @@ static int send_set(struct fk_child *child, const struct fk_keyd_load *load,
     return err;
 }
 
-static void prepare_front(struct fk_keyd_master *master, struct fk_child *child)
+/* For fronts with their listeners, for handshakers without. */
+static int send_pending(const struct fk_keyd_master *master, struct fk_child *child)
+{
+    if (fk_keyd_place(child)->role == FK_KEYD_FRONT)
+        return send_set(child, master->pending, &master->pending_sockets);
+    return fk_child_send_fd(child, FK_PROC_CONFIG, master->pending->generation,
+                            master->pending->bundle_fd);
+}
+
+static void prepare_child(struct fk_keyd_master *master, struct fk_child *child)
 {
     uint32_t generation = master->pending->generation;
     int err;
 
     fk_keyd_place(child)->asked = generation;
-    if ((err = send_set(child, master->pending, &master->pending_sockets)) == FK_OK)
+    if ((err = send_pending(master, child)) == FK_OK)
         err = fk_child_send_fd(child, FK_PROC_PREPARE, generation, -1);
     if (err != FK_OK) /* it is going, or time will tell */
-        fk_log(FK_LOG_WARN, "cannot tell a front of a configuration", fk_error(err));
+        fk_log(FK_LOG_WARN, "cannot tell a process of a configuration",
+               fk_str("role", fk_child_role(child)), fk_error(err));
 }
 
 static int start_front(struct fk_keyd_master *master, struct fk_child *child)
@@ -196,7 +210,23 @@ static int start_front(struct fk_keyd_master *master, struct fk_child *child)
         (err = send_go(child, master->current->conf->user)) != FK_OK)
         return err;
     if (master->preparing)
-        prepare_front(master, child);
+        prepare_child(master, child);
+    return FK_OK;
+}
+
+static int start_handshaker(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err;
+
+    if ((err = fk_keyd_sessions_send(master, child)) != FK_OK ||
+        (err = fk_keyd_tickets_send(master, child)) != FK_OK ||
+        (err = fk_child_send_fd(child, FK_PROC_CONFIG, master->current->generation,
+                                master->current->bundle_fd)) != FK_OK ||
+        (err = wire_child(master, child, ALL)) != FK_OK ||
+        (err = send_go(child, master->current->conf->user)) != FK_OK)
+        return err;
+    if (master->preparing)
+        prepare_child(master, child);
     return FK_OK;
 }
 
@@ -255,6 +285,15 @@ static unsigned processors(void)
     return count > FK_KEYD_CHILDREN_MAX ? FK_KEYD_CHILDREN_MAX : (unsigned)count;
 }
 
+/* Whether any edge may have handshakes made. */
+static bool needs_handshakers(const struct fk_keyd_conf *conf)
+{
+    for (const struct fk_conf_block *b = conf->edges; b != NULL; b = b->next)
+        if ((((const struct fk_keyd_edge_conf *)(const void *)b)->allow & FK_PERM_HANDSHAKE) != 0)
+            return true;
+    return false;
+}
+
 /* How many of a role a configuration wants. */
 static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role)
 {
@@ -267,6 +306,10 @@ static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role)
         return conf->audit != NULL;
     case FK_KEYD_ADMIN:
         return 1;
+    case FK_KEYD_HANDSHAKER:
+        if (conf->handshakers != 0)
+            return (unsigned)conf->handshakers;
+        return needs_handshakers(conf) ? (processors() + 1) / 2 : 0;
     case FK_KEYD_ROLES:
         break;
     }
@@ -302,7 +345,8 @@ static unsigned drain_seconds(const struct fk_keyd_master *master)
 
 void fk_keyd_adjust_children(struct fk_keyd_master *master)
 {
-    static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_FRONT, FK_KEYD_ADMIN};
+    static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_FRONT, FK_KEYD_HANDSHAKER,
+                                                FK_KEYD_ADMIN};
 
     for (size_t r = 0; r < sizeof serving / sizeof serving[0]; r++) {
         unsigned count = wanted(master->current->conf, serving[r]);
@@ -318,11 +362,17 @@ void fk_keyd_adjust_children(struct fk_keyd_master *master)
 
 /* --- changes --- */
 
+/* Whether a role changes from set to set in place. */
+static bool changes_over(enum fk_keyd_role role)
+{
+    return role == FK_KEYD_FRONT || role == FK_KEYD_HANDSHAKER;
+}
+
 static bool is_running_front(const struct fk_child *child)
 {
     const struct fk_keyd_place *place = fk_keyd_place(child);
 
-    return place->role == FK_KEYD_FRONT && place->up && !fk_child_retired(child);
+    return changes_over(place->role) && place->up && !fk_child_retired(child);
 }
 
 void fk_keyd_prepare_fronts(struct fk_keyd_master *master)
@@ -331,7 +381,7 @@ void fk_keyd_prepare_fronts(struct fk_keyd_master *master)
 
     while ((child = fk_super_next(master->super, child)) != NULL)
         if (is_running_front(child))
-            prepare_front(master, child);
+            prepare_child(master, child);
 }
 
 void fk_keyd_forget_fronts(struct fk_keyd_master *master, uint32_t generation)
@@ -369,10 +419,14 @@ void fk_keyd_switch_fronts(struct fk_keyd_master *master)
             continue;
         if (place->role == FK_KEYD_AUDIT)
             (void)wire_child(master, child, 1U << FK_KEYD_SIGNER);
-        if (place->role != FK_KEYD_FRONT)
+        if (!changes_over(place->role))
             continue;
         place->ready = false;
-        if (wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK)
+        /* A handshaker tells by its set whose the signers are: hs_main.c. */
+        if (place->role == FK_KEYD_HANDSHAKER)
+            (void)send_go(child, "");
+        if (wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK &&
+            place->role == FK_KEYD_FRONT)
             (void)send_go(child, "");
     }
 }
@@ -403,7 +457,7 @@ bool fk_keyd_fronts_serve(const struct fk_keyd_master *master)
     struct fk_child *child = NULL;
 
     while ((child = fk_super_next(master->super, child)) != NULL)
-        if (fk_keyd_place(child)->role == FK_KEYD_FRONT && !fk_child_retired(child) &&
+        if (changes_over(fk_keyd_place(child)->role) && !fk_child_retired(child) &&
             !fk_keyd_place(child)->ready)
             return false;
     return true;
@@ -445,7 +499,7 @@ static void on_ready(struct fk_keyd_master *master, struct fk_child *child)
     struct fk_keyd_place *place = fk_keyd_place(child);
 
     place->ready = true;
-    if (place->role == FK_KEYD_FRONT)
+    if (changes_over(place->role))
         fk_keyd_settled(master);
     if (place->role != FK_KEYD_SIGNER)
         return;
@@ -474,16 +528,15 @@ static void on_failed(struct fk_keyd_master *master, struct fk_child *child,
 
     fk_log(FK_LOG_ERROR, "process refused what it was sent", fk_str("role", fk_child_role(child)),
            fk_uint("index", fk_child_index(child)), fk_strn("reason", msg->data, msg->len));
-    (void)snprintf(why, sizeof why, "a %s refused it: %.*s",
-                   place->role == FK_KEYD_SIGNER ? "signer" : "front", (int)msg->len,
+    (void)snprintf(why, sizeof why, "a %s refused it: %.*s", roles[place->role].word, (int)msg->len,
                    (const char *)msg->data);
     if (place->role == FK_KEYD_SIGNER && master->pending != NULL &&
         place->generation == master->pending->generation) {
         fk_keyd_pending_failed(master, why);
-    } else if (place->role == FK_KEYD_FRONT && master->preparing &&
+    } else if (changes_over(place->role) && master->preparing &&
                msg->arg == master->pending->generation) {
         fk_keyd_pending_failed(master, why);
-    } else if (place->role == FK_KEYD_FRONT && !master->served && !master->draining) {
+    } else if (changes_over(place->role) && !master->served && !master->draining) {
         fk_log(FK_LOG_ERROR, "cannot start", fk_str("conf", master->path), fk_str("why", why));
         master->status = 1;
         fk_loop_stop(master->loop);
@@ -497,7 +550,7 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
 
     if (msg->type == FK_PROC_READY)
         on_ready(master, child);
-    else if (msg->type == FK_PROC_PREPARED && role == FK_KEYD_FRONT)
+    else if (msg->type == FK_PROC_PREPARED && changes_over(role))
         on_prepared(master, child, msg->arg);
     else if (msg->type == FK_PROC_FAILED)
         on_failed(master, child, msg);
@@ -526,7 +579,7 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     struct fk_keyd_master *master = ctx;
     struct fk_keyd_place *place = fk_keyd_place(child);
     enum fk_keyd_role role = place->role;
-    uint32_t generation = role == FK_KEYD_FRONT ? place->asked : place->generation;
+    uint32_t generation = changes_over(role) ? place->asked : place->generation;
 
     if (!gone)
         fk_log(FK_LOG_ERROR, "process died, starting it again",
@@ -547,9 +600,11 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     if (role == FK_KEYD_SIGNER && master->pending != NULL &&
         generation == master->pending->generation)
         fk_keyd_pending_failed(master, "a signer died with the new keys");
-    if (role == FK_KEYD_FRONT && !gone && master->preparing &&
+    if (changes_over(role) && !gone && master->preparing &&
         generation == master->pending->generation)
-        fk_keyd_pending_failed(master, "a front died with the new configuration");
+        fk_keyd_pending_failed(master, role == FK_KEYD_FRONT
+                                           ? "a front died with the new configuration"
+                                           : "a handshaker died with the new configuration");
     /* Fronts first: what they have under way needs signers and the audit process. */
     if (gone && master->draining && role == FK_KEYD_FRONT &&
         !any_left(master, FK_KEYD_FRONT, child))

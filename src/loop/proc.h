@@ -31,7 +31,7 @@ enum fk_proc_type {
     FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot; data: to admin
                         only: whose metrics, see admin/admin.h */
     FK_PROC_LOG,     /* m->c: fds[0] a file to append to (audit, access log) */
-    FK_PROC_TICKETS, /* m->c: data: ticket keys, see edge/tickets.h; wiped after use */
+    FK_PROC_TICKETS, /* m->c: data: ticket keys, see tls/tickets.h; wiped after use */
     FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve;
                         data: the user to become, empty for nobody */
     FK_PROC_DRAIN,   /* m->c: finish what is under way, then exit 0; arg: seconds at most */
@@ -42,7 +42,7 @@ enum fk_proc_type {
     FK_PROC_ANSWER,  /* m->admin: JSON answer, in data or (larger) in fds[0], a memfd; arg: the
                         command's number */
     FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
-    FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see edge/sescache.h */
+    FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see tls/sescache.h */
     FK_PROC_PING,     /* m->c: is its event loop alive? arg: a number; see fk_proc_next() */
     FK_PROC_PONG,     /* c->m: it is; arg: the ping's number */
     FK_PROC_PREPARE, /* m->c: CONFIG and what belongs to it are complete, GO comes when all children
@@ -52,7 +52,13 @@ enum fk_proc_type {
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */
-enum fk_proc_peer { FK_PEER_SIGNER = 1, FK_PEER_FRONT, FK_PEER_AUDIT, FK_PEER_WORKER };
+enum fk_proc_peer {
+    FK_PEER_SIGNER = 1,
+    FK_PEER_FRONT,
+    FK_PEER_AUDIT,
+    FK_PEER_WORKER,
+    FK_PEER_HANDSHAKER,
+};
 
 struct fk_procmsg {
     uint32_t type;

@@ -13,6 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * A handshaker has permissions of no edge: what it does is one thing, and the key's policy has a
+ * permission for that. A server's handshakes need no signature of a client.
+ */
+bool fk_op_allowed(const struct fk_op_call *call, unsigned need)
+{
+    const unsigned server = FK_PERM_SIGN13 | FK_PERM_SIGN12 | FK_PERM_DECRYPT;
+
+    if (call->handshaker)
+        need = (need & server) != 0 ? FK_PERM_HANDSHAKE : 0;
+    return (call->permissions & need) != 0;
+}
+
 /* --- which scheme fits which key (RFC 8446 section 4.2.3, RFC 5246 section 7.4.1.4.1) --- */
 
 struct scheme {
@@ -91,7 +104,7 @@ int fk_op_sign13(struct fk_op_call *call)
     if ((err = fk_sign13_decode(call->payload, &op)) != FK_OK)
         return err;
     need = op.role == FK_ROLE_CLIENT ? FK_PERM_CLIENT : FK_PERM_SIGN13;
-    if ((call->permissions & need) == 0)
+    if (!fk_op_allowed(call, need))
         return FK_ERR_DENIED;
     if ((err = find_scheme(op.scheme, true, public, &scheme)) != FK_OK)
         return err;
@@ -121,7 +134,7 @@ int fk_op_sign12(struct fk_op_call *call)
     struct fk_sign12 op;
     int err;
 
-    if ((call->permissions & FK_PERM_SIGN12) == 0)
+    if (!fk_op_allowed(call, FK_PERM_SIGN12))
         return FK_ERR_DENIED;
     if ((err = fk_sign12_decode(call->payload, &op)) != FK_OK ||
         (err = find_scheme(op.scheme, false, public, &scheme)) != FK_OK ||
@@ -142,6 +155,7 @@ static int run_ping(struct fk_op_call *call)
 
 #define PEER(kind) (1U << (kind))
 #define USERS      (PEER(FK_PEER_FRONT) | PEER(FK_PEER_WORKER))
+#define SERVERS    (USERS | PEER(FK_PEER_HANDSHAKER))
 
 struct row {
     unsigned peers; /* kinds that may ask */
@@ -151,11 +165,11 @@ struct row {
 };
 
 static const struct row rows[] = {
-    [FK_SIGNER_SIGN13] = {USERS, true, true, fk_op_sign13},
-    [FK_SIGNER_SIGN12] = {USERS, true, true, fk_op_sign12},
-    [FK_SIGNER_DECRYPT] = {USERS, true, true, fk_op_decrypt},
+    [FK_SIGNER_SIGN13] = {SERVERS, true, true, fk_op_sign13},
+    [FK_SIGNER_SIGN12] = {SERVERS, true, true, fk_op_sign12},
+    [FK_SIGNER_DECRYPT] = {SERVERS, true, true, fk_op_decrypt},
     [FK_SIGNER_DIALECT1] = {PEER(FK_PEER_FRONT), true, true, fk_op_dialect1},
-    [FK_SIGNER_PING] = {USERS | PEER(FK_PEER_AUDIT), false, false, run_ping},
+    [FK_SIGNER_PING] = {SERVERS | PEER(FK_PEER_AUDIT), false, false, run_ping},
     [FK_SIGNER_AUDIT_START] = {PEER(FK_PEER_AUDIT), false, false, fk_op_audit_start},
     [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, false, fk_op_audit_checkpoint},
     [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, false, fk_op_signed},
@@ -198,31 +212,55 @@ int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
     return row->whole && call->entry->is_split ? FK_ERR_SHARE_MISSING : row->run(call);
 }
 
-int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
-               uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len)
+static int run(struct fk_op_call *call, const struct fk_signer_request *request,
+               const uint8_t *payload)
 {
-    struct fk_op_call call = {.ops = ops, .detail = request->detail, .ret = ret};
     const struct row *row = find_row(request->op);
-    int err;
 
     if (row == NULL)
         return FK_ERR_OPCODE;
     if (request->len > FK_SIGNER_PAYLOAD_MAX)
         return FK_ERR_LIMIT;
     if (row->keyed) {
-        if (fk_keyset_signed_only(ops->set))
+        if (fk_keyset_signed_only(call->ops->set))
             return FK_ERR_DENIED;
-        if ((call.entry = fk_keyset_find(ops->set, request->ski)) == NULL)
+        if ((call->entry = fk_keyset_find(call->ops->set, request->ski)) == NULL)
             return FK_ERR_KEY_NOT_FOUND;
-        call.permissions = call.entry->public.permissions;
+        call->permissions = call->entry->public.permissions;
     }
-    fk_reader_init(&call.payload, payload, request->len);
-    err = row->keyed ? fk_ops_key_operation(&call, request->op) : row->run(&call);
+    fk_reader_init(&call->payload, payload, request->len);
+    return row->keyed ? fk_ops_key_operation(call, request->op) : row->run(call);
+}
+
+static int finish(const struct fk_op_call *call, int err, size_t *ret_len)
+{
     if (err == FK_ERR_CRYPTO || err == FK_ERR_VERIFY || err == FK_ERR_NOMEM)
         ERR_clear_error();
     if (err == FK_OK)
-        *ret_len = call.ret_len;
+        *ret_len = call->ret_len;
     return err;
+}
+
+int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
+               uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len)
+{
+    struct fk_op_call call = {.ops = ops, .detail = request->detail, .ret = ret};
+
+    return finish(&call, run(&call, request, payload), ret_len);
+}
+
+int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
+                 const struct fk_signer_request *request, const uint8_t *payload,
+                 uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len)
+{
+    struct fk_op_call call = {.ops = ops,
+                              .detail = request->detail,
+                              .handshaker = kind == FK_PEER_HANDSHAKER,
+                              .ret = ret};
+
+    if (!fk_ops_permitted(kind, request->op))
+        return FK_ERR_DENIED;
+    return finish(&call, run(&call, request, payload), ret_len);
 }
 
 /* --- start and end --- */

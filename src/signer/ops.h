@@ -40,4 +40,12 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
                uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);
 
+/*
+ * The same for a peer of this kind: FK_ERR_DENIED also when that may not ask for it. A handshaker
+ * has one permission, whatever it asks for: FK_PERM_HANDSHAKE of the key.
+ */
+int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
+                 const struct fk_signer_request *request, const uint8_t *payload,
+                 uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);
+
 #endif

@@ -90,7 +90,7 @@ static int check_call(const struct fk_op_call *call, unsigned need, size_t len, 
     const struct fk_key_public *public = &call->entry->public;
     size_t size;
 
-    if ((call->permissions & need) == 0)
+    if (!fk_op_allowed(call, need))
         return FK_ERR_DENIED;
     if (public->type != FK_KEY_RSA)
         return FK_ERR_UNSUPPORTED;

@@ -61,6 +61,7 @@ struct fk_op_call {
     const struct fk_keyset_entry *entry; /* NULL for operations without a key */
     uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
+    bool handshaker; /* for a process that makes whole handshakes */
     struct fk_reader payload;
     uint8_t *ret; /* FK_SIGNER_RESULT_MAX bytes */
     size_t ret_len;
@@ -77,6 +78,9 @@ int fk_ops_rsa_raw(struct fk_op_call *call, const uint8_t *in, uint8_t *out, siz
 void fk_key_state_fini(struct fk_key_state *state);
 struct fk_key_state *fk_ops_state(struct fk_ops *ops, const struct fk_keyset_entry *entry);
 const uint8_t *fk_ops_modulus(struct fk_ops *ops, const struct fk_keyset_entry *entry);
+
+/* ops.c: whether the key's policy lets this peer do what needs `need` (FK_PERM_*). */
+bool fk_op_allowed(const struct fk_op_call *call, unsigned need);
 
 /* ops_params.c: the ephemeral parameters of TLS 1.2. */
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);

@@ -153,9 +153,7 @@ static uint64_t work(struct fk_signer_peer *peer, const struct fk_signer_request
     uint64_t end;
     size_t len = 0;
 
-    result.err = fk_ops_permitted(peer->kind, request->op)
-                     ? fk_ops_run(ops, request, payload, at + sizeof result, &len)
-                     : FK_ERR_DENIED;
+    result.err = fk_ops_serve(ops, peer->kind, request, payload, at + sizeof result, &len);
     end = fk_clock_us();
     result.len = result.err == FK_OK ? (uint32_t)len : 0;
     result.micros = (uint32_t)(end - now);

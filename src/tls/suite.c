@@ -1,6 +1,7 @@
 /* The table of suites: see suite.h. Numbers from the IANA registry, in its order. */
 #include "tls/suite.h"
 
+#include <openssl/ssl.h>
 #include <pthread.h>
 
 /* RFC 8446 section 5.5: 2^24.5 full-size records; renewed at half of it. */
@@ -71,6 +72,8 @@ static const struct fk_suite suites[] = {
 static EVP_CIPHER *ciphers[COUNT];
 static EVP_MAC *hmac;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+static const char *names[COUNT];
+static pthread_once_t named = PTHREAD_ONCE_INIT;
 
 static void fetch(void)
 {
@@ -91,6 +94,31 @@ const EVP_CIPHER *fk_suite_cipher(const struct fk_suite *suite)
 {
     pthread_once(&fetched, fetch);
     return ciphers[suite - suites];
+}
+
+/* OpenSSL finds a suite by an SSL object only; what it finds is static. */
+static void find_names(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    SSL *ssl = ctx == NULL ? NULL : SSL_new(ctx);
+
+    for (size_t i = 0; ssl != NULL && i < COUNT; i++) {
+        const uint8_t id[] = {(uint8_t)(suites[i].id >> 8), (uint8_t)suites[i].id};
+        const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, id);
+
+        names[i] = cipher == NULL ? NULL : SSL_CIPHER_get_name(cipher);
+    }
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+}
+
+const char *fk_suite_name(const struct fk_suite *suite)
+{
+    const char *name;
+
+    pthread_once(&named, find_names);
+    name = names[suite - suites];
+    return name != NULL ? name : "unknown";
 }
 
 EVP_MAC *fk_suite_hmac(void)

@@ -40,6 +40,10 @@ struct fk_suite {
 /* A suite by its number; NULL when this record layer does not protect by it. */
 const struct fk_suite *fk_suite_find(uint16_t id);
 
+/* OpenSSL's name of a suite, for logs: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256";
+ * "unknown". */
+const char *fk_suite_name(const struct fk_suite *suite);
+
 /* HMAC, as its cipher. */
 EVP_MAC *fk_suite_hmac(void);
 

@@ -227,7 +227,7 @@ static const struct error_row to_wire_rows[] = {
     {FK_ERR_DUPLICATE, FK_KEYERR_FORMAT, FK_KEYERR_FORMAT},
     {FK_ERR_RANGE, FK_KEYERR_FORMAT, FK_KEYERR_FORMAT},
     {FK_ERR_UNSUPPORTED, FK_KEYERR_FORMAT, FK_KEYERR_FORMAT},
-    {FK_ERR_EXPIRED, FK_KEYERR_EXPIRED, FK_KEYERR_EXPIRED},
+    {FK_ERR_EXPIRED, FK_KEYERR_EXPIRED_HANDLE, FK_KEYERR_EXPIRED},
     /* A key that the edge may not use does not exist for it. */
     {FK_ERR_DENIED, FK_KEYERR_DENIED, FK_KEYERR_KEY_NOT_FOUND},
     {FK_ERR_RATE, FK_KEYERR_RATE, FK_KEYERR_INTERNAL},
@@ -307,6 +307,9 @@ static const struct {
     {FK_OP_SIGN13, "sign-1.3"},
     {FK_OP_SIGN12, "sign-1.2"},
     {FK_OP_DECRYPT, "decrypt"},
+    {FK_OP_HS_OPEN, "handshake-open"},
+    {FK_OP_HS_DATA, "handshake-data"},
+    {FK_OP_HS_CLOSE, "handshake-close"},
     {FK_OP_RESPONSE, "response"},
     {FK_OP_PING, "ping"},
     {FK_OP_PONG, "pong"},

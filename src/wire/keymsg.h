@@ -46,10 +46,13 @@ enum fk_key_opcode {
     FK_OP_PSS_SHA256 = 0x35,
     FK_OP_PSS_SHA384 = 0x36,
     FK_OP_PSS_SHA512 = 0x37,
-    FK_OP_INFO = 0x40,    /* farkey/1: capabilities and keys, paged */
-    FK_OP_SIGN13 = 0x41,  /* farkey/1: TLS 1.3 CertificateVerify */
-    FK_OP_SIGN12 = 0x42,  /* farkey/1: TLS 1.2 ServerKeyExchange */
-    FK_OP_DECRYPT = 0x43, /* farkey/1: TLS 1.2 RSA premaster */
+    FK_OP_INFO = 0x40,     /* farkey/1: capabilities and keys, paged */
+    FK_OP_SIGN13 = 0x41,   /* farkey/1: TLS 1.3 CertificateVerify */
+    FK_OP_SIGN12 = 0x42,   /* farkey/1: TLS 1.2 ServerKeyExchange */
+    FK_OP_DECRYPT = 0x43,  /* farkey/1: TLS 1.2 RSA premaster */
+    FK_OP_HS_OPEN = 0x50,  /* farkey/1: begin to shake hands with the edge's client */
+    FK_OP_HS_DATA = 0x51,  /* farkey/1: go on with what the client has sent */
+    FK_OP_HS_CLOSE = 0x52, /* farkey/1: forget it */
     FK_OP_RESPONSE = 0xf0,
     FK_OP_PING = 0xf1,
     FK_OP_PONG = 0xf2,

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import struct
+import subprocess
 import termios
 import threading
 
@@ -256,6 +257,29 @@ def push_then_read(port, ca, size, name="example.com"):
         while data := tls.recv(65536):
             received += data
     return bytes(received)
+
+
+def update_keys(port, ca):
+    """openssl's client with an echo; it renews its keys and asks for new ones (K, at the beginning of a line)."""
+    client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-CAfile", ca,
+                               "-servername", "example.com"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def say(line, answer):
+        client.stdin.write(line + "\n")
+        client.stdin.flush()
+        seen = []
+        while answer not in (text := client.stdout.readline()):
+            seen.append(text)
+            assert text and "error" not in text, "".join(seen)
+    try:
+        for i in range(3):
+            say(f"line {i}", f"line {i}")
+            say("K", "KEYUPDATE")
+        say("last", "last")
+    finally:
+        client.kill()
+        client.wait(PATIENCE)
 
 
 def resident(pid):

@@ -20,6 +20,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT = 0x40, 0x41, 0x42, 0x43
+HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
 # Roles of SIGN13, key exchanges of SIGN12.
@@ -156,6 +157,38 @@ def decrypt(client_version, ciphertext):
 
 def info(cursor=0):
     return struct.pack(">I", cursor)
+
+
+# Options of HS_OPEN, states of its answer.
+ECDHE_KX, DHE_KX, RSA_KX, IDS = 1, 2, 4, 8
+ANY, FLIGHT, DONE, FAILED = 1, 2, 3, 4
+
+
+def hs_open(name, records, versions=3, options=ECDHE_KX, tickets=1, lifetime=3600, groups=b"", alpn=b"", title=""):
+    return (struct.pack(">BBBI", versions, options, tickets, lifetime) + vec8(groups) + vec16(alpn)
+            + vec8(title.encode()) + vec8(name.encode()) + vec16(records))
+
+
+def hs_data(handshake, records):
+    return handshake + vec16(records)
+
+
+class Handshake:
+    """An answer to HS_OPEN or HS_DATA."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.state, = reader.unpack(">B")
+        self.id, self.records = reader.take(16), reader.vec(2)
+        if self.state == DONE:
+            self.resumed, self.rest = reader.unpack(">BH")
+            self.alpn, self.keys = reader.vec(1), reader.vec(2)
+        elif self.state == FAILED:
+            self.cause, self.alert = reader.unpack(">BB")
+            self.reason = reader.vec(1).decode()
+        elif self.state not in (ANY, FLIGHT):
+            raise Malformed(f"state {self.state}")
+        reader.end()
 
 
 class Page:

@@ -96,7 +96,7 @@ control = "run/keyd.sock"
 listen "127.0.0.1:{self.keyd_port}" {{ {self.options.get("listen_options", "")} }}
 channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" {self.options.get("channel_options", "")} }}
 keys "keys" {{}}
-edge "edge1" {{ keys = {{"*"}} allow = {{sign, decrypt}} {self.options.get("edge_policy", "")} }}
+edge "edge1" {{ keys = {{"*"}} allow = {{{self.options.get("edge_allow", "sign, decrypt")}}} {self.options.get("edge_policy", "")} }}
 audit {{ file = "{self.options.get("audit_file", "audit.log")}" key = "audit.key" }}
 """
         (self.folder / "keys1" / "keyd.conf").write_text(text)

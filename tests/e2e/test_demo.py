@@ -155,6 +155,13 @@ def test_mode_local():
     assert next(line for line in shown.splitlines() if "holds the key" in line).split()[0] == "edge"
 
 
+def test_mode_handshake():
+    shown = demo("--mode", "handshake", "--key", "rsa2048").stdout
+    assert "protocol     TLSv1.2\n" in shown and "protocol     TLSv1.3\n" in shown
+    row = next(line for line in shown.splitlines() if " keyd-handshaker" in line)
+    assert "holds the key" not in row and row.split()[5] == "0"
+
+
 def test_without_curl():
     shown = demo(env={"PATH": "/nonexistent"}).stdout
     assert "curl is not installed" in shown
@@ -448,5 +455,5 @@ def test_usage():
             ("rtt", "20", "not a time; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("rtt", "2h", "out of range; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("port", "x", "not a whole number; write one, at least 1, at most 65535"),
-            ("mode", "foo", "unknown; write one of sign|decrypt|local")]:
+            ("mode", "foo", "unknown; write one of sign|decrypt|local|handshake")]:
         assert demo(f"--{option}", value, check=False).stderr == f'farkey demo: --{option} "{value}": {text}\n'

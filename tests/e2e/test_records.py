@@ -1,7 +1,6 @@
 """Who protects the records after the handshake: the edge's record engine, or OpenSSL. Clients see no difference."""
 import re
 import ssl
-import subprocess
 
 import pytest
 
@@ -84,24 +83,7 @@ def test_sessions_by_id(edge_of, folder, ca, records):
 def test_key_updates(edge_of, ca, records):
     """openssl's client renews its keys and asks for new ones of the edge (K, at the beginning of a line)."""
     edge = edge_of(records, edgelib.echo)
-    client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}", "-tls1_3",
-                               "-CAfile", ca, "-servername", "example.com"],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    def say(line, answer):
-        client.stdin.write(line + "\n")
-        client.stdin.flush()
-        seen = []
-        while answer not in (text := client.stdout.readline()):
-            seen.append(text)
-            assert text and "error" not in text, "".join(seen)
-    try:
-        for i in range(3):
-            say(f"line {i}", f"line {i}")
-            say("K", "KEYUPDATE")
-        say("last", "last")
-    finally:
-        client.kill()
-        client.wait(PATIENCE)
+    edgelib.update_keys(edge.port, ca)
 
 
 @BOTH

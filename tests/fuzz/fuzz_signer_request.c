@@ -87,6 +87,7 @@ static void try_request(const uint8_t *data, size_t size)
 
     CHECK(entry->pkey == seen[data[0] % KEYS]);
     memcpy(request.ski, entry->public.ski, sizeof request.ski);
+    (void)fk_ops_serve(ops, FK_PEER_HANDSHAKER, &request, data + 3, ret, &len);
     if (fk_ops_run(ops, &request, data + 3, ret, &len) != FK_OK)
         return;
     CHECK(len <= longest[entry->public.type] || request.op >= FK_SIGNER_PING);

@@ -90,8 +90,8 @@ static void descriptors_are_taken_without_memory(void **state)
         assert_int_equal(failmalloc_live(), 0);
         assert_err(err, fired ? FK_ERR_NOMEM : FK_OK);
     } while (fired);
-    /* front, its table of peers, pool, its slots, listener, two lists of ranges, signer */
-    assert_int_equal(n - 1, 8);
+    /* front, its table of peers, two pools, slots, listener, two lists of ranges, signer */
+    assert_int_equal(n - 1, 9);
     listen_block = usual;
 }
 

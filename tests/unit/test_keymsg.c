@@ -292,7 +292,7 @@ static void errors_have_codes_in_both_dialects(void **state)
                 {FK_ERR_RANGE, 0x07, 0x07},       {FK_ERR_UNSUPPORTED, 0x07, 0x07},
                 {FK_ERR_INTERNAL, 0x08, 0x08},    {FK_ERR_NOMEM, 0x08, 0x08},
                 {FK_ERR_TIMEOUT, 0x08, 0x08},     {FK_ERR_UNAVAILABLE, 0x08, 0x08},
-                {FK_ERR_EXPIRED, 0x0a, 0x0a},     {FK_ERR_DENIED, 0x40, 0x02},
+                {FK_ERR_EXPIRED, 0x44, 0x0a},     {FK_ERR_DENIED, 0x40, 0x02},
                 {FK_ERR_RATE, 0x41, 0x08},        {FK_ERR_LIMIT, 0x41, 0x08},
                 {FK_ERR_DRAINING, 0x42, 0x08},    {FK_ERR_REPLAY, 0x43, 0x08},
                 {-9999, FK_KEYERR_INTERNAL, 0x08}};

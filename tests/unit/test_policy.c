@@ -91,8 +91,8 @@ static void each_permission_alone(void **state)
     const char *why;
 
     (void)state;
-    for (unsigned have = 1; have <= FK_PERM_D1_DECRYPT; have <<= 1) {
-        for (unsigned need = 1; need <= FK_PERM_D1_DECRYPT; need <<= 1) {
+    for (unsigned have = 1; have <= FK_PERM_HANDSHAKE; have <<= 1) {
+        for (unsigned need = 1; need <= FK_PERM_HANDSHAKE; need <<= 1) {
             edge.permissions = (uint16_t)have;
             ask.permission = (uint16_t)need;
             assert_err(fk_policy_decide(&ask, &why), have == need ? FK_OK : FK_ERR_DENIED);

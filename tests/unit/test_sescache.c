@@ -1,5 +1,5 @@
 /* The shared session cache: what comes back, to whom, and what a damaged slot does. */
-#include "edge/sescache.h"
+#include "tls/sescache.h"
 #include "failmalloc.h"
 #include "unit.h"
 

@@ -562,18 +562,18 @@ static void peers_may_ask_what_their_kind_may(void **state)
 {
     static const struct {
         uint16_t op;
-        bool front, worker, audit;
+        bool front, worker, audit, handshaker;
     } cases[] = {
-        {FK_SIGNER_SIGN13, true, true, false},
-        {FK_SIGNER_SIGN12, true, true, false},
-        {FK_SIGNER_DECRYPT, true, true, false},
-        {FK_SIGNER_DIALECT1, true, false, false},
-        {FK_SIGNER_PING, true, true, true},
-        {FK_SIGNER_AUDIT_START, false, false, true},
-        {FK_SIGNER_AUDIT_CHECKPOINT, false, false, true},
-        {FK_SIGNER_SIGNED, true, false, false},
-        {0, false, false, false},
-        {99, false, false, false},
+        {FK_SIGNER_SIGN13, true, true, false, true},
+        {FK_SIGNER_SIGN12, true, true, false, true},
+        {FK_SIGNER_DECRYPT, true, true, false, true},
+        {FK_SIGNER_DIALECT1, true, false, false, false},
+        {FK_SIGNER_PING, true, true, true, true},
+        {FK_SIGNER_AUDIT_START, false, false, true, false},
+        {FK_SIGNER_AUDIT_CHECKPOINT, false, false, true, false},
+        {FK_SIGNER_SIGNED, true, false, false, false},
+        {0, false, false, false, false},
+        {99, false, false, false, false},
     };
 
     (void)state;
@@ -581,7 +581,32 @@ static void peers_may_ask_what_their_kind_may(void **state)
         assert_int_equal(fk_ops_permitted(FK_PEER_FRONT, cases[i].op), cases[i].front);
         assert_int_equal(fk_ops_permitted(FK_PEER_WORKER, cases[i].op), cases[i].worker);
         assert_int_equal(fk_ops_permitted(FK_PEER_AUDIT, cases[i].op), cases[i].audit);
+        assert_int_equal(fk_ops_permitted(FK_PEER_HANDSHAKER, cases[i].op), cases[i].handshaker);
         assert_int_equal(fk_ops_permitted(FK_PEER_SIGNER, cases[i].op), false);
+    }
+}
+
+/* What a handshaker asks for needs one permission of the key, which is of no use to others. */
+static void a_handshaker_has_a_permission_of_its_own(void **state)
+{
+    struct fk_signer_request request = {.op = FK_SIGNER_SIGN13};
+    uint8_t server[256], client[256];
+    struct bench bench;
+
+    (void)state;
+    request.len = (uint32_t)payload13(0x0403, FK_ROLE_SERVER, 32, server);
+    (void)payload13(0x0403, FK_ROLE_CLIENT, 32, client);
+    for (int own = 0; own < 2; own++) {
+        open_bench(&bench, own ? FK_PERM_HANDSHAKE : UNIT_PERM_ALL & ~FK_PERM_HANDSHAKE);
+        memcpy(request.ski, skis[P256], 20);
+        assert_err(run(&bench, P256, request.op, 0, server, request.len), own ? FK_ERR_DENIED : 0);
+        assert_err(
+            fk_ops_serve(bench.ops, FK_PEER_HANDSHAKER, &request, server, bench.ret, &bench.len),
+            own ? FK_OK : FK_ERR_DENIED);
+        assert_err(
+            fk_ops_serve(bench.ops, FK_PEER_HANDSHAKER, &request, client, bench.ret, &bench.len),
+            FK_ERR_DENIED);
+        close_bench(&bench);
     }
 }
 
@@ -961,6 +986,7 @@ UNIT_MAIN(cmocka_unit_test(sign13_with_every_key_and_scheme),
           cmocka_unit_test(raw_decryption_and_old_digests_are_never_served),
           cmocka_unit_test(unknown_operations_and_keys_are_refused),
           cmocka_unit_test(peers_may_ask_what_their_kind_may),
+          cmocka_unit_test(a_handshaker_has_a_permission_of_its_own),
           cmocka_unit_test(dialect1_signs_digests_of_the_opcodes_length),
           cmocka_unit_test(decrypt_gives_the_premaster),
           cmocka_unit_test(version_is_forced_and_tells_nothing),

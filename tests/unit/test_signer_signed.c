@@ -194,6 +194,8 @@ static void no_front_can_ask_by_itself(void **state)
     assert_err(run(&bench), FK_ERR_DENIED);
     memcpy(plain.ski, skis[K_EC], 20);
     assert_err(fk_ops_run(bench.ops, &plain, bench.payload, bench.ret, &len), FK_ERR_DENIED);
+    assert_err(fk_ops_serve(bench.ops, FK_PEER_HANDSHAKER, &plain, bench.payload, bench.ret, &len),
+               FK_ERR_DENIED);
     close_bench(&bench);
 
     open_bench(&bench, may_all, false); /* others need not sign: then it is about the form */

@@ -2,7 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
-#include "edge/tickets.h"
+#include "tls/tickets.h"
 
 #include <openssl/core_names.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The shared session cache: see sescache.h. Trusts nothing in the memory that does not open. */
-#include "edge/sescache.h"
+#include "tls/sescache.h"
 
 #include "base/clock.h"
 #include "base/err.h"

@@ -1,5 +1,5 @@
 /* Reading chains: see cert.h. */
-#include "edge/cert.h"
+#include "tls/cert.h"
 
 #include "base/err.h"
 #include "base/limits.h"

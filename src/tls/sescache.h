@@ -7,10 +7,10 @@
  * is read while somebody writes, or what a worker that died has half written, does not open and
  * counts as absent.
  */
-#ifndef FK_EDGE_SESCACHE_H
-#define FK_EDGE_SESCACHE_H
+#ifndef FK_TLS_SESCACHE_H
+#define FK_TLS_SESCACHE_H
 
-#include "edge/tickets.h"
+#include "tls/tickets.h"
 
 #include <openssl/ssl.h>
 #include <stddef.h>

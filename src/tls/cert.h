@@ -2,8 +2,8 @@
  * Certificate chains of sites: from a PEM file, or from a key server's INFO. Public things only: a
  * PEM file with a private key in it is refused, so that none ever gets into this process.
  */
-#ifndef FK_EDGE_CERT_H
-#define FK_EDGE_CERT_H
+#ifndef FK_TLS_CERT_H
+#define FK_TLS_CERT_H
 
 #include "base/reader.h"
 

@@ -5,8 +5,8 @@
  * (FK_PROC_TICKETS); they never reach a disk. Each site derives its own keys from them
  * (HKDF-SHA256), so that a ticket of one site means nothing to another.
  */
-#ifndef FK_EDGE_TICKETS_H
-#define FK_EDGE_TICKETS_H
+#ifndef FK_TLS_TICKETS_H
+#define FK_TLS_TICKETS_H
 
 #include "base/limits.h"
 

@@ -1,5 +1,5 @@
 /* Ticket keys and the ticket callback's work: see tickets.h. */
-#include "edge/tickets.h"
+#include "tls/tickets.h"
 
 #include "base/err.h"
 #include "base/list.h"

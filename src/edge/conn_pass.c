@@ -1,0 +1,464 @@
+/*
+ * The handshake in mode `handshake`: the key server makes it, this side carries records between it
+ * and the client, whole ones and as many at once as the next step needs. In the end the key server
+ * hands the session's keys over: the record engine goes on with them. Holds no other secret.
+ */
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/secret.h"
+#include "edge/conn_priv.h"
+#include "edge/metrics.h"
+#include "edge/tlsctx.h"
+#include "tls/server_ctx.h"
+#include "tls/session_wire.h"
+#include "wire/keymsg.h"
+#include "wire/keyop_handshake.h"
+#include "wire/records.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Needed until the handshake is done, then given back. */
+struct fk_conn_pass {
+    struct fk_key_route route;
+    struct fk_key_ticket *ticket; /* under way */
+    bool waiting;
+    bool begun; /* the key server has a handshake, `id` */
+    uint8_t id[FK_HANDSHAKE_ID];
+    enum fk_handshake_state state; /* of the last answer */
+    bool secret;                   /* the server's records are protected from now on */
+    size_t sent;                   /* bytes of conn->in that are with the key server */
+    size_t written;                /* of `out` */
+    struct fk_buf out;             /* for the client */
+    int err;                       /* why the key server's last answer is none */
+    unsigned rounds;               /* answers */
+    uint64_t asked_us, waited_us;
+    /* of one that failed */
+    enum fk_handshake_cause cause;
+    char reason[UINT8_MAX + 1];
+};
+
+/* --- asking --- */
+
+static void on_answer(void *arg, int err, const uint8_t *data, size_t len);
+
+/* One that outlives the connection: a route that is known is never written anew. */
+static struct fk_key_route *closing_route(const struct fk_conn_pass *pass)
+{
+    static struct fk_key_route routes[FK_KEYPOOL_SERVERS_MAX + 1];
+    struct fk_key_route *route = &routes[pass->route.server];
+
+    route->server = pass->route.server;
+    return route;
+}
+
+static int ask(struct fk_conn *conn, uint8_t opcode, const struct fk_writer *payload,
+               fk_key_done_cb *done, struct fk_key_ticket **ret)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    struct fk_keyback *back = conn->site->back;
+    struct fk_key_context context;
+    const struct fk_key_request request = {
+        .op = FK_KEY_CALL,
+        .u.call = {opcode, payload->base, payload->len},
+        .route = opcode == FK_OP_HS_CLOSE ? closing_route(pass) : &pass->route,
+        .context = &context,
+    };
+    int err;
+
+    fk_conn_key_context(conn, &context);
+    err = payload->err != FK_OK ? payload->err : back->ops->submit(back, &request, done, conn, ret);
+    if (err == FK_OK && opcode != FK_OP_HS_CLOSE) {
+        pass->waiting = true;
+        pass->asked_us = fk_loop_now_us(conn->env->loop);
+    }
+    return err;
+}
+
+/* The site's groups as numbers. */
+static size_t list_groups(const struct fk_edge_site *site, uint8_t *ret, size_t size)
+{
+    struct fk_writer out;
+
+    fk_writer_init(&out, ret, size);
+    for (size_t i = 0; i < site->groups.count; i++)
+        fk_writer_u16(&out, fk_server_group_id(site->groups.items[i]));
+    return out.len;
+}
+
+static unsigned options_of(const struct fk_conn *conn)
+{
+    unsigned exchanges = fk_tlsctx_exchanges(conn->site->conf);
+
+    return ((exchanges & FK_SERVER_ECDHE) != 0 ? FK_HANDSHAKE_ECDHE : 0) |
+           ((exchanges & FK_SERVER_DHE) != 0 ? FK_HANDSHAKE_DHE : 0) |
+           ((exchanges & FK_SERVER_RSA) != 0 ? FK_HANDSHAKE_RSA : 0) |
+           (conn->gen->resumption->cache > 0 ? FK_HANDSHAKE_IDS : 0);
+}
+
+static unsigned versions_of(const struct fk_edge_site *site)
+{
+    return ((site->tls & FK_EDGE_TLS12) != 0 ? FK_HANDSHAKE_TLS12 : 0) |
+           ((site->tls & FK_EDGE_TLS13) != 0 ? FK_HANDSHAKE_TLS13 : 0);
+}
+
+static struct fk_reader text(const char *value)
+{
+    struct fk_reader reader;
+
+    fk_reader_init(&reader, value, strlen(value));
+    return reader;
+}
+
+/* HS_OPEN with the ClientHello: what was read, up to its end. */
+static int ask_open(struct fk_conn *conn)
+{
+    const struct fk_edge_tickets *resumption = conn->gen->resumption;
+    const struct fk_edge_site *site = conn->site->conf;
+    struct fk_conn_pass *pass = conn->pass;
+    const struct fk_scratch *area = &conn->env->seal;
+    uint8_t groups[UINT8_MAX];
+    uint8_t *alpn = conn->env->scratch.mem;
+    struct fk_handshake_open open = {
+        .versions = (uint8_t)versions_of(site),
+        .options = (uint8_t)options_of(conn),
+        .tickets = resumption->enabled ? (uint8_t)resumption->count : 0,
+        .lifetime = (uint32_t)(resumption->lifetime_us / 1000000),
+        .title = text(site->block.title),
+        .name = text(fk_edge_site_name(site, 0)),
+    };
+    struct fk_writer out;
+
+    pass->sent = conn->hello_needs;
+    open.groups = (struct fk_reader){groups, list_groups(site, groups, sizeof groups)};
+    open.alpn = (struct fk_reader){alpn, fk_tlsctx_alpn(site, alpn)};
+    open.records = (struct fk_reader){fk_buf_data(&conn->in), pass->sent};
+    fk_writer_init(&out, area->mem, area->size);
+    fk_handshake_open_encode(&open, &out);
+    return ask(conn, FK_OP_HS_OPEN, &out, on_answer, &pass->ticket);
+}
+
+static int ask_data(struct fk_conn *conn, size_t len)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    const struct fk_scratch *area = &conn->env->seal;
+    struct fk_handshake_data data = {.records = {fk_buf_data(&conn->in), len}};
+    struct fk_writer out;
+
+    pass->sent = len;
+    memcpy(data.id, pass->id, sizeof data.id);
+    fk_writer_init(&out, area->mem, area->size);
+    fk_handshake_data_encode(&data, &out);
+    return ask(conn, FK_OP_HS_DATA, &out, on_answer, &pass->ticket);
+}
+
+static void nobody_waits(void *arg, int err, const uint8_t *data, size_t len)
+{
+    (void)arg, (void)err, (void)data, (void)len;
+}
+
+/* Have the key server forget it before its time. Nothing depends on that. */
+static void ask_close(struct fk_conn *conn)
+{
+    struct fk_key_ticket *ticket;
+    uint8_t bytes[FK_HANDSHAKE_ID];
+    struct fk_writer out;
+
+    fk_writer_init(&out, bytes, sizeof bytes);
+    fk_handshake_close_encode(conn->pass->id, &out);
+    (void)ask(conn, FK_OP_HS_CLOSE, &out, nobody_waits, &ticket);
+}
+
+/* --- answers --- */
+
+/* The protocol is one of the site's, or none. */
+static int take_alpn(struct fk_conn *conn, struct fk_reader alpn)
+{
+    const struct fk_conf_list *names = &conn->site->conf->alpn;
+
+    if (alpn.left == 0)
+        return FK_OK;
+    for (size_t i = 0; i < names->count; i++)
+        if (strlen(names->items[i]) == alpn.left &&
+            memcmp(names->items[i], alpn.next, alpn.left) == 0) { /* public */
+            conn->alpn = names->items[i];
+            return FK_OK;
+        }
+    return FK_ERR_FORMAT;
+}
+
+/* The session is there, if the keys are of a kind that the site offers. */
+static int take_session(struct fk_conn *conn, const struct fk_handshake_answer *answer)
+{
+    const unsigned tls = conn->site->conf->tls;
+    struct fk_session_keys keys;
+    int err;
+
+    if (answer->rest > conn->pass->sent)
+        return FK_ERR_FORMAT;
+    if ((err = take_alpn(conn, answer->alpn)) != FK_OK ||
+        (err = fk_session_wire_decode(answer->keys, &keys)) != FK_OK)
+        return err;
+    if (keys.suite->protection == FK_PROTECT_CBC ||
+        (tls & (keys.suite->version == FK_TLS13 ? FK_EDGE_TLS13 : FK_EDGE_TLS12)) == 0)
+        err = FK_ERR_UNSUPPORTED;
+    else
+        err = fk_record_new(conn->env->records, &keys, FK_RECORD_SERVER, &conn->record);
+    if (err == FK_OK) {
+        conn->version = keys.suite->version == FK_TLS13 ? "TLSv1.3" : "TLSv1.2";
+        conn->cipher = fk_suite_name(keys.suite);
+        conn->resumed = answer->resumed;
+    }
+    fk_wipe(&keys, sizeof keys);
+    return err;
+}
+
+static void take_failure(struct fk_conn_pass *pass, const struct fk_handshake_answer *answer)
+{
+    pass->cause = answer->cause;
+    memcpy(pass->reason, answer->reason.next, answer->reason.left);
+    pass->reason[answer->reason.left] = '\0';
+}
+
+/* From ServerHello on in TLS 1.3, from ChangeCipherSpec on in TLS 1.2, an alert of ours would not
+ * be understood. */
+static bool is_protected(const struct fk_handshake_answer *answer)
+{
+    struct fk_records records;
+
+    return answer->state == FK_HANDSHAKE_ANY ||
+           fk_records_scan(answer->records, &records) != FK_OK || records.flight ||
+           records.pending_ccs;
+}
+
+static int take_answer(struct fk_conn *conn, struct fk_reader payload)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    struct fk_handshake_answer answer;
+    size_t used = pass->sent;
+    int err;
+
+    if ((err = fk_handshake_answer_decode(payload, &answer)) != FK_OK)
+        return err;
+    if (pass->begun && memcmp(pass->id, answer.id, sizeof pass->id) != 0) /* our own name */
+        return FK_ERR_FORMAT;
+    pass->begun = answer.state == FK_HANDSHAKE_ANY || answer.state == FK_HANDSHAKE_FLIGHT;
+    memcpy(pass->id, answer.id, sizeof pass->id);
+    if (answer.state == FK_HANDSHAKE_DONE) {
+        if ((err = take_session(conn, &answer)) != FK_OK)
+            return err;
+        used -= answer.rest;
+    } else if (answer.state == FK_HANDSHAKE_FAILED) {
+        take_failure(pass, &answer);
+    }
+    pass->secret |= is_protected(&answer);
+    if ((err = fk_buf_append(&pass->out, answer.records.next, answer.records.left)) != FK_OK)
+        return err;
+    pass->state = answer.state;
+    fk_buf_consume(&conn->in, used);
+    return FK_OK;
+}
+
+static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
+{
+    struct fk_conn *conn = arg;
+    struct fk_conn_pass *pass = conn->pass;
+
+    pass->waiting = false;
+    pass->ticket = NULL;
+    pass->rounds++;
+    pass->waited_us += fk_loop_now_us(conn->env->loop) - pass->asked_us;
+    pass->err = err == FK_OK ? take_answer(conn, (struct fk_reader){data, len}) : err;
+    fk_conn_step(conn);
+}
+
+/* --- done --- */
+
+static enum fk_conn_fact succeeded(struct fk_conn *conn)
+{
+    const struct fk_conn_pass *pass = conn->pass;
+    struct fk_metrics *metrics = conn->env->metrics;
+
+    conn->key_us = pass->waited_us;
+    fk_conn_secured(conn, conn->version[sizeof "TLSv1." - 1] == '3');
+    fk_metric_observe(metrics, FK_EDGE_KEY_SECONDS, conn->key_us);
+    fk_metric_add(metrics, FK_EDGE_PASSED, 1);
+    fk_metric_add(metrics, FK_EDGE_PASS_ROUNDS, pass->rounds);
+    return FK_FACT_SECURED;
+}
+
+/* --- failed --- */
+
+/* Note why; the alert that says so, while that is of use. */
+static enum fk_conn_fact give_up(struct fk_conn *conn, const char *reason, int err)
+{
+    if (!conn->pass->secret)
+        return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, reason, err);
+    return fk_conn_lose(conn, reason, err);
+}
+
+/* The key server does not answer, or does so wrongly. */
+static enum fk_conn_fact key_failed(struct fk_conn *conn, int err)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_KEY, 1);
+    conn->failure = FK_CLASS_KEY;
+    return give_up(conn, "key server did not shake hands", err);
+}
+
+/* The key server has ended it; its alert, if any, is out. */
+static enum fk_conn_fact refused(struct fk_conn *conn)
+{
+    const struct fk_conn_pass *pass = conn->pass;
+    bool key = pass->cause == FK_HANDSHAKE_BY_KEY;
+
+    fk_metric_add(conn->env->metrics, key ? FK_EDGE_HS_KEY : FK_EDGE_HS_REFUSED, 1);
+    if (key)
+        conn->failure = FK_CLASS_KEY;
+    conn->reason = pass->reason[0] != '\0' ? pass->reason : "TLS failure";
+    conn->err = key ? FK_ERR_CRYPTO : FK_ERR_TLS;
+    return pass->cause == FK_HANDSHAKE_BY_CLIENT ? FK_FACT_LOST : FK_FACT_REFUSED;
+}
+
+static enum fk_conn_fact lost(struct fk_conn *conn)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_LOST, 1);
+    return fk_conn_lose(conn, "client left during the handshake", FK_ERR_CLOSED);
+}
+
+/* --- steps --- */
+
+static int begin(struct fk_conn *conn)
+{
+    conn->failure = FK_CLASS_TLS; /* unless it turns out otherwise */
+    if ((conn->pass = calloc(1, sizeof *conn->pass)) == NULL)
+        return FK_ERR_NOMEM;
+    fk_buf_init(&conn->pass->out, FK_FRAME_MAX);
+    return ask_open(conn);
+}
+
+/* FK_ERR_AGAIN: the client does not take them all now. */
+static int send_records(struct fk_conn *conn)
+{
+    struct fk_buf *out = &conn->pass->out;
+
+    while (fk_buf_len(out) > 0) {
+        ssize_t n = send(conn->fd, fk_buf_data(out), fk_buf_len(out), MSG_NOSIGNAL);
+
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? FK_ERR_AGAIN : FK_ERR_CLOSED;
+        fk_buf_consume(out, (size_t)n);
+    }
+    return FK_OK;
+}
+
+/*
+ * Bytes of the client's that are worth a round trip: whole records, and in TLS 1.2 its flight to
+ * the Finished. 0: there must be more. FK_ERR_NOT_TLS, FK_ERR_LIMIT.
+ */
+static int worth_asking(const struct fk_conn *conn, size_t *ret)
+{
+    struct fk_records records;
+    int err = fk_records_scan((struct fk_reader){fk_buf_data(&conn->in), fk_buf_len(&conn->in)},
+                              &records);
+    bool enough =
+        !records.pending_ccs && (conn->pass->state != FK_HANDSHAKE_FLIGHT || records.flight);
+
+    if (err == FK_OK)
+        *ret = enough ? records.whole : 0;
+    return err;
+}
+
+/* Read until there is something to ask. */
+static enum fk_conn_fact gather(struct fk_conn *conn)
+{
+    size_t len = 0;
+    int err = FK_OK;
+
+    while ((err = worth_asking(conn, &len)) == FK_OK && len == 0)
+        if ((err = fk_conn_receive(conn)) != FK_OK)
+            break;
+    if (err == FK_ERR_AGAIN) {
+        conn->wants = FK_IO_READ;
+        return FK_FACT_NONE;
+    }
+    if (err == FK_ERR_CLOSED)
+        return lost(conn);
+    if (err != FK_OK) {
+        fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
+        return give_up(conn, "what the client sends is no handshake", err);
+    }
+    err = ask_data(conn, len);
+    return err == FK_OK ? FK_FACT_KEY_ASKED : key_failed(conn, err);
+}
+
+enum fk_conn_fact fk_conn_run_pass(struct fk_conn *conn)
+{
+    struct fk_conn_pass *pass;
+    int err;
+
+    if (conn->pass == NULL) {
+        if ((err = begin(conn)) == FK_OK)
+            return FK_FACT_KEY_ASKED;
+        return conn->pass != NULL
+                   ? key_failed(conn, err)
+                   : fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", err);
+    }
+    pass = conn->pass;
+    if (pass->err != FK_OK)
+        return key_failed(conn, pass->err);
+    if ((err = send_records(conn)) == FK_ERR_AGAIN) {
+        conn->wants = FK_IO_WRITE;
+        return FK_FACT_NONE;
+    }
+    if (pass->state == FK_HANDSHAKE_FAILED)
+        return refused(conn);
+    if (err != FK_OK)
+        return lost(conn);
+    return pass->state == FK_HANDSHAKE_DONE ? succeeded(conn) : gather(conn);
+}
+
+/*
+ * Only the answer moves it. A client that has sent its flight and left may have said why in it: the
+ * key server can read that.
+ */
+enum fk_conn_fact fk_conn_run_pass_key(struct fk_conn *conn)
+{
+    if (!conn->pass->waiting)
+        return FK_FACT_KEY_ANSWERED;
+    if (!conn->pass->begun)
+        return fk_conn_watch(conn);
+    conn->wants = 0;
+    return FK_FACT_NONE;
+}
+
+void fk_conn_late_pass(struct fk_conn *conn)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    bool asked = pass->waiting;
+
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
+    if (asked) {
+        conn->failure = FK_CLASS_KEY;
+        conn->site->back->ops->cancel(conn->site->back, pass->ticket);
+        pass->waiting = false;
+    }
+    (void)give_up(conn, asked ? "key server did not answer in time" : "client too slow",
+                  FK_ERR_TIMEOUT);
+}
+
+void fk_conn_end_pass(struct fk_conn *conn)
+{
+    struct fk_conn_pass *pass = conn->pass;
+
+    if (pass == NULL)
+        return;
+    if (pass->waiting)
+        conn->site->back->ops->cancel(conn->site->back, pass->ticket);
+    if (pass->begun)
+        ask_close(conn);
+    fk_buf_fini(&pass->out);
+    free(pass);
+    conn->pass = NULL;
+}

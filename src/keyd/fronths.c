@@ -1,0 +1,166 @@
+/*
+ * Mode `handshake` at a front: which keys an edge's site stands for, whether it may use them so,
+ * and which handshaker has the handshake. Looks at no byte of the edge's clients.
+ */
+#include "keyd/front_priv.h"
+
+#include "base/err.h"
+#include "wire/keyop_handshake.h"
+
+#include <string.h>
+
+static void answer_malformed(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    fk_front_count_result(conn->front, FK_ERR_FORMAT);
+    fk_log_limited(&conn->front->error_limit, FK_LOG_WARN, "request not taken",
+                   fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
+                   fk_uint("opcode", msg->opcode), fk_error(FK_ERR_FORMAT));
+    fk_front_conn_send_error(conn, msg->id, FK_ERR_FORMAT);
+}
+
+/* Of the key's name or a name of its certificate; of either name of the site, in this order. */
+static const struct fk_index_key *find_key(const struct fk_index *index,
+                                           const struct fk_handshake_open *open, unsigned types)
+{
+    const struct fk_index_key *key =
+        fk_index_find(index, FK_INDEX_NAME, open->title.next, open->title.left, types);
+
+    if (key != NULL || open->name.left == 0)
+        return key;
+    return fk_index_find(index, FK_INDEX_NAME, open->name.next, open->name.left, types);
+}
+
+static bool may_use(const struct fk_front_conn *conn, const struct fk_index_key *key)
+{
+    size_t position = fk_index_position(conn->front->set->index, key);
+
+    return fk_policy_has_key(conn->edge, position) && key->chain_len > 0 &&
+           (key->public.permissions & FK_PERM_HANDSHAKE) != 0;
+}
+
+/*
+ * The keys of the site, one of each type, that the edge may use in this way and that have a
+ * certificate. Returns the first of them; when there is none, the first that there is at all: the
+ * policy then says what is wrong with it.
+ */
+static const struct fk_index_key *find_keys(const struct fk_front_conn *conn,
+                                            const struct fk_handshake_open *open,
+                                            struct fk_hs_head *head)
+{
+    static const enum fk_key_type types[] = {FK_KEY_EC, FK_KEY_RSA, FK_KEY_ED25519};
+    const struct fk_index_key *first = NULL, *other = NULL;
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        const struct fk_index_key *key = find_key(conn->front->set->index, open, 1U << types[i]);
+
+        if (key != NULL && other == NULL)
+            other = key;
+        if (key == NULL || !may_use(conn, key))
+            continue;
+        if (first == NULL)
+            first = key;
+        memcpy(head->skis[head->n_keys++], key->public.ski, sizeof head->skis[0]);
+    }
+    return first != NULL ? first : other;
+}
+
+static struct fk_hs_head make_head(const struct fk_front_conn *conn, uint8_t opcode)
+{
+    const struct fk_front *front = conn->front;
+    struct fk_hs_head head = {
+        .generation = front->set->generation,
+        .edge = (uint16_t)fk_quota_number(front->options.quota, conn->edge->slot),
+        .opcode = opcode,
+    };
+
+    memcpy(head.owner, conn->edge->owner, sizeof head.owner);
+    return head;
+}
+
+static int submit(struct fk_front_request *request, const struct fk_hs_ask *ask)
+{
+    int err = fk_hs_pool_submit(request->front->handshakers, ask, fk_front_request_done, request);
+
+    if (err == FK_OK)
+        fk_front_request_begin(request);
+    return err;
+}
+
+void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    struct fk_hs_ask ask = {
+        .head = make_head(conn, msg->opcode), .index = FK_HS_ANY, .payload = msg->payload};
+    const char *why = "no such key with a certificate";
+    struct fk_front_request *request;
+    const struct fk_index_key *key;
+    struct fk_handshake_open open;
+    int err = FK_ERR_KEY_NOT_FOUND;
+
+    if (fk_handshake_open_decode(msg->payload, &open) != FK_OK) {
+        answer_malformed(conn, msg);
+        return;
+    }
+    key = find_keys(conn, &open, &ask.head);
+    if (key != NULL && fk_front_hold(conn, msg))
+        return;
+    if ((request = fk_front_request_new(conn, msg, key)) == NULL)
+        return;
+    if (key != NULL && (err = fk_front_decide(conn, FK_PERM_HANDSHAKE, key, &why)) == FK_OK) {
+        why = "no handshaker";
+        err = ask.head.n_keys > 0 ? submit(request, &ask) : FK_ERR_KEY_NOT_FOUND;
+    }
+    if (err != FK_OK)
+        fk_front_request_refuse(request, err, why);
+}
+
+/*
+ * A step of a handshake that has been decided on: takes nothing from rate and quota. Only while the
+ * edge has the permission at all; whose handshake it is the handshaker knows.
+ */
+static int permit_step(const struct fk_front_conn *conn, const char **ret_why)
+{
+    const struct fk_audit_sink *sink = conn->front->options.sink;
+
+    if (sink != NULL && !fk_audit_sink_ready(sink)) {
+        *ret_why = "audit log cannot be written";
+        return FK_ERR_UNAVAILABLE;
+    }
+    *ret_why = "edge";
+    return (conn->edge->permissions & FK_PERM_HANDSHAKE) != 0 ? FK_OK : FK_ERR_DENIED;
+}
+
+/* The name of a step's handshake: HS_CLOSE has nothing behind it. */
+static int read_id(const struct fk_keymsg *msg, uint8_t ret[FK_HANDSHAKE_ID])
+{
+    struct fk_handshake_data data;
+    int err;
+
+    if (msg->opcode == FK_OP_HS_CLOSE)
+        return fk_handshake_close_decode(msg->payload, ret);
+    if ((err = fk_handshake_data_decode(msg->payload, &data)) == FK_OK)
+        memcpy(ret, data.id, sizeof data.id);
+    return err;
+}
+
+void fk_front_hs_data(struct fk_front_conn *conn, const struct fk_keymsg *msg)
+{
+    struct fk_hs_ask ask = {.head = make_head(conn, msg->opcode), .payload = msg->payload};
+    struct fk_front_request *request;
+    uint8_t id[FK_HANDSHAKE_ID];
+    const char *why;
+    int err;
+
+    if (read_id(msg, id) != FK_OK) {
+        answer_malformed(conn, msg);
+        return;
+    }
+    if (fk_front_hold(conn, msg) || (request = fk_front_request_new(conn, msg, NULL)) == NULL)
+        return;
+    if ((err = permit_step(conn, &why)) == FK_OK) {
+        why = "handshake gone";
+        ask.index = id[0]; /* hs_table.h */
+        err = submit(request, &ask);
+    }
+    if (err != FK_OK)
+        fk_front_request_refuse(request, err, why);
+}

@@ -1,0 +1,259 @@
+/* Making a server's SSL_CTX: see server_ctx.h. */
+#include "tls/server_ctx.h"
+
+#include "base/err.h"
+#include "tls/rkey.h"
+
+#include <openssl/err.h>
+#include <openssl/sha.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* Kept in the context's ex_data: what the callbacks need, freed with the context. */
+struct extra {
+    struct fk_ticket_site *tickets;
+    struct fk_sescache *cache;
+    size_t alpn_len;
+    uint8_t alpn[]; /* wire form: names<u8> in order of preference */
+};
+
+static int extra_index = -1;
+static pthread_once_t extra_once = PTHREAD_ONCE_INIT;
+
+static void extra_free(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long argl,
+                       void *argp)
+{
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    free(ptr);
+}
+
+static void extra_init(void)
+{
+    extra_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, extra_free);
+}
+
+static const struct extra *extra_of(SSL *ssl)
+{
+    return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), extra_index);
+}
+
+/* --- versions, suites, groups --- */
+
+/* The suites: AEAD only, and forward secrecy where nobody asks for less. */
+static const char suites13[] =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+
+static const struct {
+    unsigned exchange;
+    const char *suites;
+} suites12[] = {
+    {FK_SERVER_ECDHE, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                      "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                      "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"},
+    {FK_SERVER_DHE,
+     "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"},
+    {FK_SERVER_RSA, "AES128-GCM-SHA256:AES256-GCM-SHA384"},
+};
+
+static int set_versions(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    if (SSL_CTX_set_min_proto_version(ctx, conf->tls12 ? TLS1_2_VERSION : TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set_max_proto_version(ctx, conf->tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1)
+        return FK_ERR_CRYPTO;
+    return FK_OK;
+}
+
+static int set_suites(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    char list[512] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < sizeof suites12 / sizeof suites12[0]; i++)
+        if ((conf->exchanges & suites12[i].exchange) != 0)
+            len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", len > 0 ? ":" : "",
+                                    suites12[i].suites);
+    if ((conf->tls12 && SSL_CTX_set_cipher_list(ctx, list) != 1) ||
+        SSL_CTX_set_ciphersuites(ctx, suites13) != 1)
+        return FK_ERR_CRYPTO;
+    if ((conf->exchanges & FK_SERVER_DHE) != 0 && SSL_CTX_set_dh_auto(ctx, 1) != 1)
+        return FK_ERR_CRYPTO;
+    return FK_OK;
+}
+
+/* Names as OpenSSL 3.0 takes them; the first of a number is what we call it. */
+static const struct {
+    uint16_t id; /* RFC 8446 section 4.2.7 */
+    const char *name;
+} groups[] = {
+    {0x001d, "X25519"},    {0x0017, "P-256"},      {0x0018, "P-384"},     {0x0019, "P-521"},
+    {0x001e, "X448"},      {0x0017, "prime256v1"}, {0x0017, "secp256r1"}, {0x0018, "secp384r1"},
+    {0x0019, "secp521r1"}, {0x0100, "ffdhe2048"},  {0x0101, "ffdhe3072"}, {0x0102, "ffdhe4096"},
+};
+
+uint16_t fk_server_group_id(const char *name)
+{
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+        if (strcasecmp(groups[i].name, name) == 0)
+            return groups[i].id;
+    return 0;
+}
+
+const char *fk_server_group_name(uint16_t id)
+{
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
+        if (groups[i].id == id)
+            return groups[i].name;
+    return NULL;
+}
+
+/* --- ALPN --- */
+
+static int choose_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len,
+                       const unsigned char *in, unsigned len, void *arg)
+{
+    const struct extra *extra = arg;
+
+    (void)ssl;
+    /* RFC 7301 section 3.2: no protocol in common is fatal (no_application_protocol). */
+    if (SSL_select_next_proto((unsigned char **)(uintptr_t)ret, ret_len, extra->alpn,
+                              (unsigned)extra->alpn_len, in, len) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    struct extra *extra = calloc(1, sizeof *extra + conf->alpn_len);
+
+    if (extra == NULL)
+        return FK_ERR_NOMEM;
+    extra->tickets = conf->tickets;
+    extra->cache = conf->cache;
+    extra->alpn_len = conf->alpn_len;
+    if (conf->alpn_len > 0)
+        memcpy(extra->alpn, conf->alpn, conf->alpn_len);
+    pthread_once(&extra_once, extra_init);
+    if (extra_index < 0 || SSL_CTX_set_ex_data(ctx, extra_index, extra) != 1) {
+        free(extra);
+        return FK_ERR_NOMEM;
+    }
+    if (extra->alpn_len > 0)
+        SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, extra);
+    return FK_OK;
+}
+
+/* --- resumption --- */
+
+static int handle_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                         EVP_MAC_CTX *mac, int seal)
+{
+    const struct extra *extra = extra_of(ssl);
+
+    return seal ? fk_ticket_site_seal(extra->tickets, name, iv, cipher, mac)
+                : fk_ticket_site_open(extra->tickets, name, iv, cipher, mac);
+}
+
+/* Only sessions of TLS 1.2 without a ticket have an id that means anything. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+    const struct extra *extra = extra_of(ssl);
+
+    if (SSL_SESSION_get_protocol_version(session) == TLS1_2_VERSION)
+        (void)fk_sescache_put(extra->cache, extra->tickets, session);
+    return 0; /* not kept as an object */
+}
+
+static SSL_SESSION *find_session(SSL *ssl, const unsigned char *id, int len, int *ret_copy)
+{
+    const struct extra *extra = extra_of(ssl);
+
+    *ret_copy = 0; /* OpenSSL owns what it gets */
+    return fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
+}
+
+static void set_ids(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    if (!conf->ids || conf->cache == NULL) {
+        SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+        return;
+    }
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ctx, keep_session);
+    SSL_CTX_sess_set_get_cb(ctx, find_session);
+}
+
+static int set_resumption(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    if (SSL_CTX_set_session_id_context(ctx, conf->id, SHA256_DIGEST_LENGTH) != 1)
+        return FK_ERR_CRYPTO;
+    SSL_CTX_set_timeout(ctx, (long)(conf->lifetime_us / 1000000));
+    set_ids(ctx, conf);
+    if (conf->n_tickets == 0)
+        SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    else if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, handle_ticket) != 1)
+        return FK_ERR_CRYPTO;
+    return SSL_CTX_set_num_tickets(ctx, conf->n_tickets) == 1 ? FK_OK : FK_ERR_CRYPTO;
+}
+
+/* --- all --- */
+
+static int add_certificate(SSL_CTX *ctx, const struct fk_server_conf *conf,
+                           const struct fk_cert *cert)
+{
+    EVP_PKEY *key;
+    int err;
+
+    err = fk_rkey_new(conf->libctx, X509_get0_pubkey(cert->leaf), conf->back, &key);
+    if (err != FK_OK)
+        return err;
+    if (SSL_CTX_use_cert_and_key(ctx, cert->leaf, key, cert->chain, 1) != 1)
+        err = FK_ERR_CRYPTO;
+    EVP_PKEY_free(key);
+    return err;
+}
+
+static void set_modes(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                                 SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ASYNC | SSL_MODE_RELEASE_BUFFERS |
+                              SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_quiet_shutdown(ctx, 0);
+    SSL_CTX_set_read_ahead(ctx, conf->read_ahead);
+}
+
+static int fill(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    bool groups_given = conf->groups != NULL && conf->groups[0] != '\0';
+    int err;
+
+    set_modes(ctx, conf);
+    if ((err = set_versions(ctx, conf)) != FK_OK || (err = set_suites(ctx, conf)) != FK_OK)
+        return err;
+    if (groups_given && SSL_CTX_set1_groups_list(ctx, conf->groups) != 1)
+        return FK_ERR_CRYPTO;
+    if ((err = set_extra(ctx, conf)) != FK_OK || (err = set_resumption(ctx, conf)) != FK_OK)
+        return err;
+    for (size_t i = 0; err == FK_OK && i < conf->n_certs; i++)
+        err = add_certificate(ctx, conf, &conf->certs[i]);
+    return err;
+}
+
+int fk_server_ctx_new(const struct fk_server_conf *conf, SSL_CTX **ret)
+{
+    SSL_CTX *ctx = SSL_CTX_new_ex(conf->libctx, NULL, TLS_server_method());
+    int err;
+
+    if (ctx == NULL)
+        return FK_ERR_NOMEM;
+    if ((err = fill(ctx, conf)) != FK_OK) {
+        SSL_CTX_free(ctx);
+        return err;
+    }
+    *ret = ctx;
+    return FK_OK;
+}
