@@ -99,10 +99,12 @@ static void forget(struct fk_hs_set *set, struct fk_hs_site *site)
 
 void fk_hs_set_free(struct fk_hs_set *set)
 {
+    struct fk_list *item;
+
     if (set == NULL)
         return;
-    while (!fk_list_empty(&set->ages))
-        forget(set, fk_container(set->ages.next, struct fk_hs_site, age));
+    while ((item = fk_list_pop(&set->ages)) != NULL)
+        forget(set, fk_container(item, struct fk_hs_site, age));
     fk_index_free(set->index);
     fk_conf_free(set->conf);
     fk_bundle_free(set->bundle);
