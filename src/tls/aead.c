@@ -5,7 +5,7 @@
 
 const struct fk_aead_library *const fk_aead_libraries[] = {
 #ifdef FK_IPSEC_MB
-    &fk_aead_ipsec_mb,
+    &fk_aead_ipsec_mb_gcm, &fk_aead_ipsec_mb_chacha,
 #endif
     &fk_aead_evp, NULL};
 

@@ -3,8 +3,8 @@
  * through in any number of steps, and ends with its tag.
  *
  * Two libraries know them. OpenSSL knows all, but its EVP looks a nonce's length and a tag up by
- * name each time, which costs small records more than their encryption. AES-GCM is therefore done
- * by Intel's library for IPsec where it is there and the processor has what it needs.
+ * name each time, which costs small records more than their encryption. Intel's library for IPsec
+ * is used instead where it is there and the processor has what makes it the faster one.
  */
 #ifndef FK_TLS_AEAD_H
 #define FK_TLS_AEAD_H

@@ -4,6 +4,6 @@
 
 #include "tls/aead.h"
 
-extern const struct fk_aead_library fk_aead_evp, fk_aead_ipsec_mb;
+extern const struct fk_aead_library fk_aead_evp, fk_aead_ipsec_mb_gcm, fk_aead_ipsec_mb_chacha;
 
 #endif
