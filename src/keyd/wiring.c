@@ -595,8 +595,6 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     }
     if (role == FK_KEYD_AUDIT)
         fk_metrics_bury(master->audit_metrics, fk_child_index(child));
-    if (gone)
-        free(place);
     if (role == FK_KEYD_SIGNER && master->pending != NULL &&
         generation == master->pending->generation)
         fk_keyd_pending_failed(master, "a signer died with the new keys");
@@ -609,6 +607,8 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     if (gone && master->draining && role == FK_KEYD_FRONT &&
         !any_left(master, FK_KEYD_FRONT, child))
         fk_super_stop(master->super, 1);
+    if (gone)
+        free(place); /* last: until now the child is found among the others */
 }
 
 static void on_stopped(void *ctx)
