@@ -51,7 +51,10 @@
     X(SHARE_MISSING, 39, "a share of the split key is missing")                  \
     X(SHARE_WRONG, 40, "a share of the split key is wrong")                      \
     X(SHARE_REPEATED, 41, "the same share of the split key twice")               \
-    X(SHARE_FOREIGN, 42, "a share of another key, or of another splitting")
+    X(SHARE_FOREIGN, 42, "a share of another key, or of another splitting")      \
+    X(TOKEN, 50, "the token is not there")                                       \
+    X(PIN, 51, "the token refuses the PIN")                                      \
+    X(BUSY, 52, "too many operations wait for the token")
 
 enum fk_err {
     FK_OK = 0,

@@ -138,7 +138,7 @@
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
 #define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
-/* Tables of metrics of one daemon: its own, its signers', its audit's. */
+/* Tables of metrics of one daemon: its own, its signers', its audit's, its tokens'. */
 #define FK_ADMIN_TABLES_MAX 4
 /* Head of one HTTP request: scrapers send a few hundred bytes; browsers with cookies 4 KiB. */
 #define FK_ADMIN_REQUEST_MAX 8192
@@ -424,6 +424,38 @@
 #define FK_SIGNER_POOL_MAX 256
 /* Requests of a pool that wait for answers, ceiling of the option: ids have 16 bits of slot. */
 #define FK_SIGNER_CALLS_MAX 65536
+
+/* --- tokens --- */
+
+/* HSMs and TPMs of one key server: each has a process of its own. */
+#define FK_TOKENS_MAX 16
+/* Sessions of one token, each with a thread: what network HSMs serve at once to one client. */
+#define FK_TOKEN_SESSIONS_MAX 64
+/* Ceiling of a token's `queue`: seconds of work of the fastest there are. */
+#define FK_TOKEN_QUEUE_MAX 4096
+/* Text of a token's configuration: paths, a TCTI. */
+#define FK_TOKEN_TEXT_MAX 256
+/* A PIN: PKCS#11 knows no bound; TPMs end at the size of a digest. */
+#define FK_TOKEN_PIN_MAX 128
+/* CKA_LABEL and CKA_ID of a key: people write labels; ids are hashes or counters. */
+#define FK_TOKEN_LABEL_MAX 128
+#define FK_TOKEN_ID_MAX    64
+/* A TPM 2 key file (TSS2 PRIVATE KEY): of RSA-2048 it has 1.2 KiB. */
+#define FK_TOKEN_FILE_MAX 2048
+/* Paths that a token's process may use besides the system's: a folder, a device, a socket. */
+#define FK_TOKEN_PATHS_MAX 16
+/* A token's settings in a bundle. */
+#define FK_TOKEN_SETTINGS_MAX 8192
+/* A token that has gone is sought again at once, then after pauses that double. */
+#define FK_TOKEN_PAUSE_MIN_US 500000
+#define FK_TOKEN_PAUSE_MAX_US 15000000
+/* An operation that finds the token gone (commonly a session that timed out) waits so long for the
+ * next one, which takes milliseconds where the token is there: most of the deadline stays. */
+#define FK_TOKEN_WAIT_US 1500000
+/* Between two looks whether an idle token is still there. */
+#define FK_TOKEN_LOOK_US 5000000
+/* One operation that takes longer never ends: smart cards need a second or two for RSA-4096. */
+#define FK_TOKEN_HUNG_US 30000000
 
 /* --- record engine --- */
 

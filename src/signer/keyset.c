@@ -3,9 +3,9 @@
  * keyset.h.
  *
  * Bundle: "FKKEYS03" | count u32 | audit u8 | audit secret 32 | keys, each: kind u8 | permissions
- * u16 | name<u8> | bytes<u16>: PKCS#8 DER, or a share of a split key (share.h) | edges
- * (keyset_edges.c). Big-endian. What else is known about a key the signer works out from the key
- * itself.
+ * u16 | name<u8> | bytes<u16>: PKCS#8 DER, a share of a split key (share.h), or a key in a token
+ * (keyset_token.h) | edges (keyset_edges.c) | token (keyset_token.c). Big-endian. What else is known
+ * about a key the signer works out from the key itself.
  */
 #include "signer/keyset.h"
 
@@ -15,6 +15,7 @@
 #include "base/secret.h"
 #include "base/writer.h"
 #include "signer/keyset_edges.h"
+#include "signer/keyset_token.h"
 #include "wire/keymsg.h"
 
 #include <errno.h>
@@ -39,11 +40,12 @@
 /* An unencrypted PKCS#8 of RSA-4096 has 2,375 bytes. */
 #define DER_MAX    4096
 #define RECORD_MAX (1 + 2 + 1 + 64 + 2 + DER_MAX)
-#define BUNDLE_MAX \
-    ((size_t)HEAD_SIZE + (size_t)FK_KEYS_MAX * RECORD_MAX + FK_SIGNER_EDGES_BYTES_MAX)
+#define BUNDLE_MAX                                                                      \
+    ((size_t)HEAD_SIZE + (size_t)FK_KEYS_MAX * RECORD_MAX + FK_SIGNER_EDGES_BYTES_MAX + \
+     FK_TOKEN_SETTINGS_MAX)
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-enum { KIND_KEY = 1, KIND_SHARE }; /* of a record */
+enum { KIND_KEY = 1, KIND_SHARE, KIND_TOKEN }; /* of a record */
 
 /* --- building --- */
 
@@ -53,6 +55,7 @@ struct fk_keyset_builder {
     bool has_audit;
     uint8_t audit[32];
     struct fk_edges_builder edges;
+    struct fk_secret *token; /* settings, encoded; NULL: none */
 };
 
 int fk_keyset_builder_new(struct fk_keyset_builder **ret)
@@ -73,6 +76,7 @@ void fk_keyset_builder_free(struct fk_keyset_builder *builder)
         return;
     fk_buf_fini(&builder->records);
     fk_edges_builder_fini(&builder->edges);
+    fk_secret_free(builder->token);
     fk_wipe(builder, sizeof *builder);
     free(builder);
 }
@@ -140,6 +144,33 @@ int fk_keyset_builder_add_share(struct fk_keyset_builder *builder,
     return add_record(builder, KIND_SHARE, public, fk_secret_bytes(share), fk_secret_len(share));
 }
 
+int fk_keyset_builder_add_token(struct fk_keyset_builder *builder,
+                                const struct fk_key_public *public, EVP_PKEY *pkey,
+                                const struct fk_token_place *place)
+{
+    uint8_t bytes[DER_MAX];
+    size_t len;
+    int err = fk_token_key_encode(pkey, place, bytes, sizeof bytes, &len);
+
+    if (err == FK_OK)
+        err = add_record(builder, KIND_TOKEN, public, bytes, len);
+    fk_wipe(bytes, sizeof bytes);
+    return err;
+}
+
+int fk_keyset_builder_token(struct fk_keyset_builder *builder,
+                            const struct fk_token_settings *settings)
+{
+    struct fk_secret *token;
+    int err = fk_token_settings_encode(settings, &token);
+
+    if (err != FK_OK)
+        return err;
+    fk_secret_free(builder->token);
+    builder->token = token;
+    return FK_OK;
+}
+
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32])
 {
     memcpy(builder->audit, secret, sizeof builder->audit);
@@ -170,6 +201,16 @@ static int write_all(int fd, const uint8_t *data, size_t len)
     return FK_OK;
 }
 
+static int write_token(int fd, const struct fk_secret *token)
+{
+    const uint8_t present = token != NULL ? 1 : 0;
+    int err = write_all(fd, &present, 1);
+
+    if (err != FK_OK || token == NULL)
+        return err;
+    return write_all(fd, fk_secret_bytes(token), fk_secret_len(token));
+}
+
 int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd)
 {
     uint8_t head[HEAD_SIZE], edges[FK_EDGES_HEAD];
@@ -192,7 +233,8 @@ int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd)
         (err = fk_edges_head(&builder->edges, edges)) != FK_OK ||
         (err = write_all(fd, edges, sizeof edges)) != FK_OK ||
         (err = write_all(fd, fk_buf_data(&builder->edges.records),
-                         fk_buf_len(&builder->edges.records))) != FK_OK)
+                         fk_buf_len(&builder->edges.records))) != FK_OK ||
+        (err = write_token(fd, builder->token)) != FK_OK)
         goto out;
     if (fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
         err = FK_ERR_SYS;
@@ -216,6 +258,7 @@ struct fk_keyset {
     size_t mask;     /* its size - 1, a power of two at least twice the count */
     uint8_t *audit;  /* in the secure heap, NULL: none */
     struct fk_edges edges;
+    struct fk_token_settings *token; /* in the secure heap, NULL: none */
 };
 
 static size_t hash_ski(const uint8_t ski[20])
@@ -275,6 +318,11 @@ bool fk_keyset_signed_only(const struct fk_keyset *set)
     return set->edges.only;
 }
 
+const struct fk_token_settings *fk_keyset_token(const struct fk_keyset *set)
+{
+    return set->token;
+}
+
 const char *fk_keyset_server(const struct fk_keyset *set)
 {
     return set->edges.server;
@@ -288,7 +336,9 @@ void fk_keyset_free(struct fk_keyset *set)
     for (size_t i = 0; set->entries != NULL && i < set->count; i++) {
         EVP_PKEY_free(set->entries[i].pkey);
         OPENSSL_secure_clear_free(set->entries[i].share_bytes, set->entries[i].share_len);
+        OPENSSL_secure_clear_free(set->entries[i].place, sizeof *set->entries[i].place);
     }
+    OPENSSL_secure_clear_free(set->token, sizeof *set->token);
     OPENSSL_secure_clear_free(set->entries, (set->count + 1) * sizeof *set->entries);
     OPENSSL_secure_clear_free(set->audit, 32);
     free(set->index);
@@ -372,6 +422,9 @@ static int load_private(struct fk_keyset_entry *entry, uint8_t kind, struct fk_r
         return fk_key_decode(bytes.next, bytes.left, NULL, &entry->pkey);
     case KIND_SHARE:
         return bytes.left > 0 ? load_share(entry, bytes) : FK_ERR_FORMAT;
+    case KIND_TOKEN:
+        entry->in_token = true;
+        return fk_token_key_decode(bytes, &entry->pkey, &entry->place);
     default:
         return FK_ERR_FORMAT;
     }
@@ -397,7 +450,7 @@ static int load_key(struct fk_keyset *set, struct fk_reader *reader)
         (err = load_name(&name, entry->public.name)) != FK_OK)
         return err;
     entry->public.permissions = permissions;
-    if (entry->public.type == FK_KEY_RSA && !entry->is_split &&
+    if (entry->public.type == FK_KEY_RSA && kind == KIND_KEY &&
         (err = fk_keyset_reject_secret(entry->pkey, entry->reject_secret)) != FK_OK)
         return err;
     cell = find_cell(set, entry->public.ski);
@@ -433,6 +486,18 @@ static int load_audit(struct fk_keyset *set, struct fk_reader *reader)
     return fk_reader_copy(reader, set->audit, 32) == FK_OK ? FK_OK : FK_ERR_FORMAT;
 }
 
+static int load_token(struct fk_keyset *set, struct fk_reader *reader)
+{
+    uint8_t present;
+
+    if (fk_reader_u8(reader, &present) != FK_OK || present > 1)
+        return FK_ERR_FORMAT;
+    if (present == 0)
+        return FK_OK;
+    set->token = OPENSSL_secure_zalloc(sizeof *set->token);
+    return set->token == NULL ? FK_ERR_NOMEM : fk_token_settings_decode(reader, set->token);
+}
+
 static int load_bundle(struct fk_reader *reader, struct fk_keyset *set)
 {
     uint8_t magic[MAGIC_SIZE];
@@ -449,7 +514,8 @@ static int load_bundle(struct fk_reader *reader, struct fk_keyset *set)
     for (uint32_t i = 0; i < count; i++)
         if ((err = load_key(set, reader)) != FK_OK)
             return err;
-    if ((err = fk_edges_load(&set->edges, reader)) != FK_OK)
+    if ((err = fk_edges_load(&set->edges, reader)) != FK_OK ||
+        (err = load_token(set, reader)) != FK_OK)
         return err;
     return fk_reader_end(reader) == FK_OK ? FK_OK : FK_ERR_FORMAT;
 }

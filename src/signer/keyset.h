@@ -54,14 +54,20 @@ int fk_key_describe(EVP_PKEY *key, struct fk_key_public *ret);
 
 struct fk_keyset; /* a signer's keys: parsed, in locked memory, found by SKI */
 
+struct fk_token_place;
+struct fk_token_settings; /* signer/keyset_token.h */
+
 struct fk_keyset_entry {
     struct fk_key_public public;
-    EVP_PKEY *pkey;            /* of a split key the public half only */
-    uint8_t reject_secret[32]; /* PRF key of implicit rejection, derived from the private key */
+    EVP_PKEY *pkey;            /* of a split key or one in a token the public half only */
+    uint8_t reject_secret[32]; /* PRF key of implicit rejection, derived from the private key; see
+                                  ops_reject.c for a key in a token */
     bool is_split;
     struct fk_share share; /* then: what is held here; borrows from the next */
     uint8_t *share_bytes;  /* in the secure heap */
     size_t share_len;
+    bool in_token;
+    struct fk_token_place *place; /* then: where there */
 };
 
 /* The PRF key of an RSA key. FK_ERR_CRYPTO. */
@@ -82,6 +88,8 @@ const struct fk_keyset_entry *fk_keyset_find(const struct fk_keyset *set, const 
 /* Entry `index` below fk_keyset_count(). */
 const struct fk_keyset_entry *fk_keyset_at(const struct fk_keyset *set, size_t index);
 size_t fk_keyset_count(const struct fk_keyset *set);
+/* What the bundle says of the token that its keys are in, borrowed; NULL: they are in none. */
+const struct fk_token_settings *fk_keyset_token(const struct fk_keyset *set);
 /* The 32-byte audit secret, borrowed; NULL when the bundle has none (an edge's signer). */
 const uint8_t *fk_keyset_audit(const struct fk_keyset *set);
 
@@ -122,6 +130,13 @@ int fk_keyset_builder_add(struct fk_keyset_builder *builder, const struct fk_key
 /* A share of a split key (signer/share.h, its bytes) in place of a key. As above. */
 int fk_keyset_builder_add_share(struct fk_keyset_builder *builder,
                                 const struct fk_key_public *public, const struct fk_secret *share);
+/* A key in a token: `pkey` is its public half. As above; FK_ERR_LIMIT: it does not fit a record. */
+int fk_keyset_builder_add_token(struct fk_keyset_builder *builder,
+                                const struct fk_key_public *public, EVP_PKEY *pkey,
+                                const struct fk_token_place *place);
+/* The token of the bundle's keys. FK_ERR_NOMEM, FK_ERR_LIMIT. */
+int fk_keyset_builder_token(struct fk_keyset_builder *builder,
+                            const struct fk_token_settings *settings);
 /* The audit log's secret (32 bytes), from which the signer derives chain keys and its log key. */
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32]);
 /* An edge; its SKIs are copied. FK_ERR_LIMIT, FK_ERR_NOMEM. */

@@ -295,6 +295,11 @@ static int start_groups(struct fk_ops *ops)
 
 int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret)
 {
+    return fk_ops_new_private(set, NULL, ret);
+}
+
+int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, struct fk_ops **ret)
+{
     struct fk_ops *ops = calloc(1, sizeof *ops);
     const uint8_t *secret = fk_keyset_audit(set);
     int err;
@@ -302,6 +307,8 @@ int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret)
     if (ops == NULL)
         return FK_ERR_NOMEM;
     ops->set = set;
+    ops->file.ops = &fk_private_file_ops;
+    ops->private = private != NULL ? private : &ops->file;
     ops->states = calloc(fk_keyset_count(set) + 1, sizeof *ops->states);
     if (ops->states == NULL) {
         err = FK_ERR_NOMEM;

@@ -13,6 +13,7 @@
 
 #include "loop/proc.h"
 #include "signer/keyset.h"
+#include "signer/private.h"
 #include "signer/request.h"
 
 #include <stdbool.h>
@@ -23,6 +24,10 @@ struct fk_ops;
 
 /* Operations on the keys of `set` (borrowed, must outlive it). FK_ERR_NOMEM, FK_ERR_CRYPTO. */
 int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret);
+/* The same, with the private halves of a token in place of those in the set; `private` is
+ * borrowed. All that it signs is verified, if it says so. */
+int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private,
+                       struct fk_ops **ret);
 void fk_ops_free(struct fk_ops *ops);
 
 /* Whether a peer of this kind (enum fk_proc_peer) may ask for this operation at all. */

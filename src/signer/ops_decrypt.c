@@ -59,15 +59,17 @@ static int expand(struct fk_op_call *call, uint8_t label, const struct fk_reader
                   uint8_t *ret, size_t len)
 {
     uint8_t in[2 + RSA_SIZE_MAX] = {label}, block[32];
-    int err = FK_OK;
+    const uint8_t *secret;
+    int err;
 
+    if ((err = fk_ops_reject_secret(call, &secret)) != FK_OK)
+        return err;
     memcpy(in + 2, ciphertext->next, ciphertext->left);
     for (size_t done = 0; done < len && err == FK_OK; done += sizeof block) {
         size_t n = len - done < sizeof block ? len - done : sizeof block;
 
         in[1]++;
-        if (HMAC(EVP_sha256(), call->entry->reject_secret, 32, in, 2 + ciphertext->left, block,
-                 NULL) == NULL)
+        if (HMAC(EVP_sha256(), secret, 32, in, 2 + ciphertext->left, block, NULL) == NULL)
             err = FK_ERR_CRYPTO;
         else
             memcpy(ret + done, block, n);

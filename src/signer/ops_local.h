@@ -8,20 +8,11 @@
 #include "base/limits.h"
 #include "base/reader.h"
 #include "signer/ops.h"
+#include "signer/private.h"
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
-
-enum fk_hash { FK_SHA1, FK_SHA224, FK_SHA256, FK_SHA384, FK_SHA512, FK_HASH_COUNT };
-
-/* How an RSA key is used: a variant of a cached context. */
-enum fk_variant {
-    FK_RSA_PKCS1, /* + enum fk_hash */
-    FK_RSA_PSS = FK_RSA_PKCS1 + FK_HASH_COUNT,
-    FK_RSA_RAW = FK_RSA_PSS + FK_HASH_COUNT, /* decrypt without padding */
-    FK_VARIANT_COUNT
-};
 
 /* Contexts of one key, made at first use and kept: setting one up costs a tenth of a P-256
  * signature. EC uses cell 0 only. */
@@ -30,6 +21,7 @@ struct fk_key_state {
     EVP_PKEY_CTX *verify[FK_VARIANT_COUNT];
     EVP_MD_CTX *message; /* Ed25519 */
     uint8_t *modulus;    /* RSA: big-endian, as long as the key */
+    uint8_t *reject;     /* in the secure heap: a token's key's secret of implicit rejection */
 };
 
 struct fk_chain_state {
@@ -39,6 +31,8 @@ struct fk_chain_state {
 };
 
 struct fk_ops {
+    struct fk_private file;     /* the private halves in `set` */
+    struct fk_private *private; /* those in use: `file`, or a token's (borrowed) */
     const struct fk_keyset *set;
     struct fk_key_state *states; /* one an entry of the set */
     EVP_MD *md[FK_HASH_COUNT];
@@ -68,7 +62,6 @@ struct fk_op_call {
 };
 
 /* ops_key.c: contexts, digests, signatures. */
-size_t fk_hash_size(enum fk_hash hash);
 int fk_ops_digest(struct fk_ops *ops, enum fk_hash hash, const struct fk_reader *parts,
                   size_t n_parts, uint8_t ret[64]);
 int fk_ops_sign_digest(struct fk_op_call *call, enum fk_variant variant, const uint8_t *digest,
@@ -76,11 +69,14 @@ int fk_ops_sign_digest(struct fk_op_call *call, enum fk_variant variant, const u
 int fk_ops_sign_message(struct fk_op_call *call, const uint8_t *message, size_t len);
 int fk_ops_rsa_raw(struct fk_op_call *call, const uint8_t *in, uint8_t *out, size_t size);
 void fk_key_state_fini(struct fk_key_state *state);
+extern const struct fk_private_ops fk_private_file_ops;
 struct fk_key_state *fk_ops_state(struct fk_ops *ops, const struct fk_keyset_entry *entry);
 const uint8_t *fk_ops_modulus(struct fk_ops *ops, const struct fk_keyset_entry *entry);
 
 /* ops.c: whether the key's policy lets this peer do what needs `need` (FK_PERM_*). */
 bool fk_op_allowed(const struct fk_op_call *call, unsigned need);
+/* ops_reject.c: the 32-byte secret of implicit rejection of the call's key, borrowed. */
+int fk_ops_reject_secret(struct fk_op_call *call, const uint8_t **ret);
 
 /* ops_params.c: the ephemeral parameters of TLS 1.2. */
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
