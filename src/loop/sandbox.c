@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <linux/sockios.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,7 +36,8 @@
 #define FRONT        ONE(FK_SANDBOX_FRONT)
 #define WORKER       ONE(FK_SANDBOX_WORKER)
 #define ADMIN        ONE(FK_SANDBOX_ADMIN)
-#define ALL          (SIGNER | AUDIT | FRONT | WORKER | ADMIN)
+#define TOKEN        ONE(FK_SANDBOX_TOKEN)
+#define ALL          (SIGNER | AUDIT | FRONT | WORKER | ADMIN | TOKEN)
 #define NETWORK      (FRONT | WORKER | ADMIN)
 
 /* A call, for some profiles, whatever its arguments (mask 0) or when (arg & mask) == value. */
@@ -110,6 +113,47 @@ static const struct rule allowed[] = {
     ANY(bind, WORKER),                             /* source addresses */
     WHEN(ioctl, WORKER, 1, EXACT32, SIOCGIFINDEX), /* "fe80::1%eth0" in a new configuration */
     ANY(sendto, WORKER),
+
+    /* A token's driver: its host, its daemon's socket, its files, its threads and libraries. */
+    WHEN(socket, TOKEN, 0, EXACT32, AF_INET),
+    WHEN(socket, TOKEN, 0, EXACT32, AF_INET6),
+    WHEN(socket, TOKEN, 0, EXACT32, AF_UNIX),
+    ANY(connect, TOKEN),
+    ANY(sendto, TOKEN),
+    ANY(setsockopt, TOKEN),
+    ANY(open, TOKEN), /* Landlock says which */
+    ANY(openat, TOKEN),
+    ANY(stat, TOKEN),
+    ANY(lstat, TOKEN),
+    ANY(newfstatat, TOKEN),
+    ANY(statx, TOKEN),
+    ANY(access, TOKEN),
+    ANY(faccessat, TOKEN),
+    ANY(faccessat2, TOKEN),
+    ANY(readlink, TOKEN),
+    ANY(readlinkat, TOKEN),
+    ANY(getcwd, TOKEN),
+    ANY(getdents64, TOKEN),
+    ANY(unlink, TOKEN),
+    ANY(unlinkat, TOKEN),
+    ANY(rename, TOKEN),
+    ANY(renameat, TOKEN),
+    ANY(mkdir, TOKEN),
+    ANY(mkdirat, TOKEN),
+    ANY(umask, TOKEN),
+    ANY(ftruncate, TOKEN),
+    ANY(fsync, TOKEN),
+    ANY(fdatasync, TOKEN),
+    ANY(pwrite64, TOKEN),
+    ANY(flock, TOKEN),
+    WHEN(fcntl, TOKEN, 1, EXACT32, F_GETLK),
+    WHEN(fcntl, TOKEN, 1, EXACT32, F_SETLK),
+    WHEN(fcntl, TOKEN, 1, EXACT32, F_SETLKW),
+    WHEN(fcntl, TOKEN, 1, EXACT32, F_OFD_SETLK),
+    WHEN(fcntl, TOKEN, 1, EXACT32, F_OFD_SETLKW),
+    WHEN(clone, TOKEN, 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM),
+    ANY(set_robust_list, TOKEN),
+    WHEN(mmap, TOKEN, 2, PROT_EXEC | PROT_WRITE, PROT_EXEC),
 
     /* The loop. */
     ANY(epoll_create1, ALL), /* libev makes a new one when the old one is confused */
@@ -218,8 +262,9 @@ static const struct rule refused[] = {
     ANY(setpriority, ALL),
     ANY(pipe2, ALL),
     WHEN(ioctl, ALL, 1, EXACT32, TCGETS), /* stdio asks whether it writes to a terminal */
-    WHEN(socket, WORKER, 0, EXACT32, AF_NETLINK),
-    WHEN(mmap, ALL, 2, PROT_EXEC, PROT_EXEC),
+    WHEN(socket, WORKER | TOKEN, 0, EXACT32, AF_NETLINK),
+    WHEN(mmap, ALL & ~TOKEN, 2, PROT_EXEC, PROT_EXEC),
+    WHEN(mmap, TOKEN, 2, PROT_EXEC | PROT_WRITE, PROT_EXEC | PROT_WRITE),
     WHEN(mprotect, ALL, 2, PROT_EXEC, PROT_EXEC),
 };
 
@@ -235,6 +280,12 @@ static const struct rule open_refused[] = {
 /* What a WORKER may read, for DNS; Landlock alone can tell these from other files. */
 static const char *const worker_files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
                                            "/etc/host.conf", "/dev/urandom"};
+
+/* What a TOKEN's libraries read, wherever the token is: themselves, their configuration, names of
+ * hosts and users. */
+static const char *const token_files[] = {
+    "/usr",         "/lib",        "/lib64",    "/etc",          "/opt",
+    "/dev/urandom", "/dev/random", "/dev/null", "/proc/cpuinfo", "/sys/devices/system/cpu"};
 
 /* --- Landlock --- */
 
@@ -252,30 +303,58 @@ static uint64_t known_rights(long abi)
     return (1ULL << bits) - 1;
 }
 
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE /* of headers older than its version 3 */
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#define READING (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+/* In a folder of its own: all but executing and making devices. */
+#define OWNING                                                                                    \
+    (READING | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |                    \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | \
+     LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REFER | LANDLOCK_ACCESS_FS_TRUNCATE)
+/* The rights that a file can have. */
+#define OF_FILES \
+    (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE)
+
+/* What may be opened: by a table, and by `own` as it likes. */
+struct files {
+    const char *const *read;
+    size_t n_read;
+    const char *const *own;
+    size_t n_own;
+    uint64_t known; /* rights that the kernel knows */
+};
+
 /* A file that does not exist needs no right. */
-static bool permit_reading(int ruleset, const char *path)
+static bool permit(int ruleset, const char *path, uint64_t rights)
 {
-    struct landlock_path_beneath_attr attr = {.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE};
+    struct landlock_path_beneath_attr attr = {.allowed_access = rights};
+    struct stat st;
     bool done;
 
     attr.parent_fd = open(path, O_PATH | O_CLOEXEC);
     if (attr.parent_fd < 0)
         return true;
+    if (fstat(attr.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        attr.allowed_access &= OF_FILES;
     done = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0) == 0;
     close(attr.parent_fd);
     return done;
 }
 
-static bool enforce(int ruleset, enum fk_sandbox profile)
+static bool enforce(int ruleset, const struct files *files)
 {
-    for (size_t i = 0; i < COUNT(worker_files); i++)
-        if (profile == FK_SANDBOX_WORKER && !permit_reading(ruleset, worker_files[i]))
+    for (size_t i = 0; i < files->n_read; i++)
+        if (!permit(ruleset, files->read[i], READING & files->known))
+            return false;
+    for (size_t i = 0; i < files->n_own; i++)
+        if (!permit(ruleset, files->own[i], OWNING & files->known))
             return false;
     return syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
 }
 
 /* *ret_enforced is false when this kernel has no Landlock. */
-static int enter_landlock(enum fk_sandbox profile, bool *ret_enforced)
+static int enter_landlock(struct files *files, bool *ret_enforced)
 {
     struct landlock_ruleset_attr attr;
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -285,11 +364,12 @@ static int enter_landlock(enum fk_sandbox profile, bool *ret_enforced)
         *ret_enforced = false;
         return FK_OK;
     }
-    attr = (struct landlock_ruleset_attr){.handled_access_fs = known_rights(abi)};
+    files->known = known_rights(abi);
+    attr = (struct landlock_ruleset_attr){.handled_access_fs = files->known};
     ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
     if (ruleset < 0)
         return FK_ERR_SYS;
-    err = enforce(ruleset, profile) ? FK_OK : FK_ERR_SYS;
+    err = enforce(ruleset, files) ? FK_OK : FK_ERR_SYS;
     close(ruleset);
     if (err == FK_OK)
         *ret_enforced = true;
@@ -367,6 +447,13 @@ static bool add_open(scmp_filter_ctx filter)
     return true;
 }
 
+/* glibc then takes clone(2) for its threads, whose flags a filter can see. */
+static bool add_clone(scmp_filter_ctx filter, unsigned profile)
+{
+    return profile != TOKEN ||
+           seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, NULL) == 0;
+}
+
 /* abort(3) sends its signal to its own process only. */
 static bool add_abort(scmp_filter_ctx filter)
 {
@@ -383,7 +470,7 @@ static bool build_filter(scmp_filter_ctx filter, unsigned profile, bool may_open
     if (may_open && !add_open(filter))
         return false;
     return add_allowed(filter, profile) && add_refused(filter, profile, may_open) &&
-           add_abort(filter);
+           add_clone(filter, profile) && add_abort(filter);
 }
 
 static int enter_seccomp(unsigned profile, bool may_open)
@@ -420,7 +507,7 @@ int fk_sandbox_master(void)
     return FK_OK;
 }
 
-int fk_sandbox_enter(enum fk_sandbox profile)
+static int enter(enum fk_sandbox profile, struct files *files)
 {
     bool landlocked;
     int err;
@@ -429,8 +516,25 @@ int fk_sandbox_enter(enum fk_sandbox profile)
         return err;
     if (!drop_capabilities())
         return FK_ERR_SYS;
-    err = enter_landlock(profile, &landlocked);
+    err = enter_landlock(files, &landlocked);
     if (err != FK_OK)
         return err;
     return enter_seccomp(ONE(profile), landlocked && profile == FK_SANDBOX_WORKER);
+}
+
+int fk_sandbox_enter(enum fk_sandbox profile)
+{
+    struct files files = {.n_read = 0};
+
+    if (profile == FK_SANDBOX_WORKER)
+        files = (struct files){.read = worker_files, .n_read = COUNT(worker_files)};
+    return enter(profile, &files);
+}
+
+int fk_sandbox_enter_token(const char *const *paths, size_t n)
+{
+    struct files files = {
+        .read = token_files, .n_read = COUNT(token_files), .own = paths, .n_own = n};
+
+    return enter(FK_SANDBOX_TOKEN, &files);
 }

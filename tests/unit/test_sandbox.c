@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -41,7 +42,8 @@ static const bool relaxed = false;
 #define F   (1U << FK_SANDBOX_FRONT)
 #define W   (1U << FK_SANDBOX_WORKER)
 #define D   (1U << FK_SANDBOX_ADMIN)
-#define ALL (S | A | F | W | D)
+#define T   (1U << FK_SANDBOX_TOKEN)
+#define ALL (S | A | F | W | D | T)
 
 /* Made by each process before it enters the sandbox. */
 static struct {
@@ -387,15 +389,15 @@ struct probe {
 };
 
 static const struct probe probes[] = {
-    {"socket", try_socket, W, 0},
-    {"UDP socket", try_udp, W, 0},
+    {"socket", try_socket, W | T, 0},
+    {"UDP socket", try_udp, W | T, 0},
     {"netlink socket", try_netlink, 0, 0},
-    {"packet socket", try_packet, 0, W},
+    {"packet socket", try_packet, 0, W | T},
     {"socketpair", try_socketpair, 0, 0},
-    {"connect", try_connect, W, 0},
+    {"connect", try_connect, W | T, 0},
     {"listen", try_listen, 0, 0},
     {"accept", try_accept, F | W | D, 0},
-    {"setsockopt", try_setsockopt, F | W | D, 0},
+    {"setsockopt", try_setsockopt, F | W | D | T, 0},
     {"open /etc/passwd", try_open_passwd, 0, 0},
     {"open /etc/hosts", try_open_hosts, W, 0},
     {"open /etc/hosts for writing", try_open_hosts_for_writing, 0, 0},
@@ -418,14 +420,14 @@ static const struct probe probes[] = {
     {"make memory executable", try_make_executable, 0, 0},
     {"memory", try_memory, ALL, 0},
     {"unnamed memory", try_memfd, F | W | D, 0},
-    {"number of an interface", try_scope, W, 0},
+    {"number of an interface", try_scope, W, T},
     {"stdio", try_stdio, ALL, 0},
     {"cryptography", try_crypto, ALL, 0},
     {"clocks", try_clock, ALL, 0},
     {"loop", try_loop, ALL, 0},
     {"messages with descriptors", try_messages, ALL, 0},
     {"append", try_append, ALL, 0},
-    {"sync", try_sync, A, 0},
+    {"sync", try_sync, A | T, 0},
 };
 
 static bool have_landlock(void)
@@ -489,6 +491,8 @@ static int expected(const struct probe *probe, unsigned profile)
         /* Not every root has the file: a bare debootstrap makes none. */
         return result(access("/etc/hosts", R_OK));
     }
+    if (profile == T && probe->run == try_unlink && have_landlock())
+        return ENOENT; /* the call is allowed; Landlock says what may be unlinked */
     return (probe->killed & profile) != 0 ? KILLED : EACCES;
 }
 
@@ -533,6 +537,79 @@ static void only_a_worker_binds(void **state)
     for (unsigned profile = 0; profile < FK_SANDBOX_COUNT; profile++)
         assert_int_equal(outcome(&probe, (enum fk_sandbox)profile, false),
                          profile == FK_SANDBOX_WORKER ? EINVAL : EACCES);
+}
+
+/* --- a token's process: files by paths, libraries, threads --- */
+
+static char own_path[] = "/tmp/fk-sandbox-XXXXXX";
+
+static int write_there(const char *folder)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/file", folder);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        return errno;
+    return write(fd, "data", 4) == 4 && ftruncate(fd, 2) == 0 && unlink(path) == 0 ? 0 : errno;
+}
+
+static int map_file(int prot)
+{
+    int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    void *map = mmap(NULL, 1, prot, MAP_PRIVATE, fd, 0);
+
+    return map == MAP_FAILED ? errno : 0;
+}
+
+static void *try_in_thread(void *arg)
+{
+    *(int *)arg = try_create() == EACCES && try_listen() == EACCES ? 0 : 1;
+    return NULL;
+}
+
+static int try_thread(void)
+{
+    pthread_t thread;
+    int number = 2;
+
+    if (pthread_create(&thread, NULL, try_in_thread, &number) != 0)
+        return errno;
+    return pthread_join(thread, NULL) == 0 ? number : 3;
+}
+
+static int be_token(void)
+{
+    const char *const paths[] = {own_path, "/nonexistent"};
+
+    if (mkdtemp(own_path) == NULL || !prepare() || fk_sandbox_enter_token(paths, 2) != FK_OK)
+        return 70;
+    if (write_there(own_path) != 0 || try_open_passwd() != 0)
+        return 71;
+    if (write_there("/tmp") != EACCES || write_there("/etc") != EACCES ||
+        try_open_hosts_for_writing() == 0 || try_proc() != EACCES)
+        return 72;
+    if (map_file(PROT_READ | PROT_EXEC) != 0 ||
+        map_file(PROT_READ | PROT_WRITE | PROT_EXEC) != EACCES || try_exec_memory() != EACCES ||
+        try_make_executable() != EACCES)
+        return 73;
+    return try_thread() == 0 ? 0 : 74;
+}
+
+static void token_has_its_paths_and_threads(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    if (!have_landlock())
+        skip();
+    pid = fork();
+    if (pid == 0)
+        _exit(be_token());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static int check_attributes(void)
@@ -600,6 +677,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {cmocka_unit_test(profiles_hold_as_they_are),
                                        cmocka_unit_test(profiles_hold_for_nobody),
+                                       cmocka_unit_test(token_has_its_paths_and_threads),
                                        cmocka_unit_test(only_a_worker_binds),
                                        cmocka_unit_test(no_core_is_left),
                                        cmocka_unit_test(master_is_closed_and_starts_children),
