@@ -256,6 +256,7 @@ static int key_install(int argc, char **argv)
 
 /* --- list --- */
 
+/* `key_file`: NAME.key or NAME.token. */
 static void print_expiry(const char *key_file, EVP_PKEY *key)
 {
     char path[FK_PATH_SIZE], until[32] = "";
@@ -263,7 +264,7 @@ static void print_expiry(const char *key_file, EVP_PKEY *key)
     struct tm tm = {0};
     time_t end;
 
-    snprintf(path, sizeof path, "%.*s.crt", (int)(strlen(key_file) - strlen(".key")), key_file);
+    snprintf(path, sizeof path, "%.*s.crt", (int)(strrchr(key_file, '.') - key_file), key_file);
     if (!fk_file_exists(path)) {
         printf("%-22s ", "no certificate");
         return;
@@ -309,35 +310,69 @@ static void print_key(const char *path, const struct fk_secret *passphrase)
     EVP_PKEY_free(key);
 }
 
+/* A key in a token: what is public of it, and where it is. */
+static void print_token_key(const char *path, const struct fk_secret *none)
+{
+    char ski_text[41] = "-", type[64] = "unreadable", token[FK_NAME_MAX];
+    const char *base = strrchr(path, '/');
+    uint8_t ski[20];
+    EVP_PKEY *key = NULL;
+
+    (void)none;
+    base = base != NULL ? base + 1 : path;
+    if (fk_keydir_read_public(path, &key) == FK_OK && fk_ski_of_key(key, ski) == FK_OK) {
+        fk_text_hex(ski, sizeof ski, ski_text);
+        fk_pki_key_text(key, type, sizeof type);
+    }
+    printf("%-30.*s %-8s %-40s ", (int)(strlen(base) - strlen(".token")), base, type, ski_text);
+    print_expiry(path, key);
+    printf("token %s\n", fk_keydir_token(path, token) == FK_OK ? token : "(unreadable)");
+    EVP_PKEY_free(key);
+}
+
+typedef void print_fn(const char *path, const struct fk_secret *passphrase);
+
+/* Each file of the directory that fits. */
+static int print_files(const char *dir, const char *pattern, print_fn *print,
+                       const struct fk_secret *passphrase)
+{
+    char path[FK_PATH_SIZE];
+    glob_t found = {0};
+    int err, result;
+
+    if ((err = fk_path_join(dir, pattern, path)) != FK_OK)
+        return err;
+    result = glob(path, GLOB_ERR, NULL, &found);
+    for (size_t i = 0; result == 0 && i < found.gl_pathc; i++)
+        print(found.gl_pathv[i], passphrase);
+    globfree(&found);
+    return result == 0 || result == GLOB_NOMATCH ? FK_OK : FK_ERR_SYS;
+}
+
 static int key_list(int argc, char **argv)
 {
     static const struct fk_opt options[] = {OPT_DIR, OPT_PASSPHRASE, OPT_END};
     static const struct fk_opt_command command = {
         "farkey key list",
         "",
-        "List the keys: name, type, subject key identifier, end of the certificate, permissions.",
+        "List the keys: name, type, subject key identifier, end of the certificate, permissions "
+        "of\n"
+        "the file, or the token that has the key.",
         options,
         0,
         0};
     struct key_values values = defaults;
     struct fk_secret *passphrase = NULL;
-    char pattern[FK_PATH_SIZE];
-    glob_t found = {0};
-    int first, result, err = fk_opt_parse(&command, &values, argc, argv, &first);
+    int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
     if (err != FK_OK)
         return fk_opt_status(err);
-    if ((err = fk_path_join(values.dir, "*.key", pattern)) != FK_OK)
-        return fk_command_fail("cannot list", values.dir, err);
-    result = glob(pattern, GLOB_ERR, NULL, &found);
-    if (result != 0 && result != GLOB_NOMATCH)
-        return fk_command_fail("cannot list", values.dir, FK_ERR_SYS);
-    if ((err = fk_keydir_passphrase(values.dir, values.passphrase_file, &passphrase)) == FK_OK)
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            print_key(found.gl_pathv[i], passphrase);
+    if (fk_keydir_passphrase(values.dir, values.passphrase_file, &passphrase) != FK_OK)
+        return 1;
+    if ((err = print_files(values.dir, "*.key", print_key, passphrase)) == FK_OK)
+        err = print_files(values.dir, "*.token", print_token_key, NULL);
     fk_secret_free(passphrase);
-    globfree(&found);
-    return err == FK_OK ? 0 : 1;
+    return err == FK_OK ? 0 : fk_command_fail("cannot list", values.dir, err);
 }
 
 int fk_cmd_key(int argc, char **argv)

@@ -12,8 +12,11 @@
 #include "signer/keyset.h"
 
 #include <libgen.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* --- the key server's configuration --- */
@@ -115,6 +118,61 @@ int fk_keydir_read(const char *path, const struct fk_secret *passphrase, EVP_PKE
     fk_wipe(data, len);
     free(data);
     return err;
+}
+
+/* --- keys in tokens --- */
+
+int fk_keydir_token(const char *path, char ret[FK_NAME_MAX])
+{
+    struct fk_bundle *bundle;
+    struct fk_conf *conf = NULL;
+    int err = fk_bundle_new(&bundle);
+
+    if (err != FK_OK)
+        return err;
+    if ((err = fk_conf_load(&fk_key_token_conf_kind, path, bundle, &conf)) == FK_OK) {
+        const struct fk_key_token_conf *place = fk_conf_root(conf);
+
+        if (snprintf(ret, FK_NAME_MAX, "%s", place->token) >= FK_NAME_MAX)
+            err = FK_ERR_LIMIT;
+    }
+    fk_conf_free(conf);
+    fk_bundle_free(bundle);
+    return err;
+}
+
+/* "DIR/NAME.token" -> "DIR/NAME.ENDING", opened. */
+static FILE *open_other(const char *path, const char *ending)
+{
+    char other[FK_PATH_SIZE];
+
+    if ((size_t)snprintf(other, sizeof other, "%.*s%s", (int)(strrchr(path, '.') - path), path,
+                         ending) >= sizeof other)
+        return NULL;
+    return fopen(other, "re");
+}
+
+int fk_keydir_read_public(const char *path, EVP_PKEY **ret)
+{
+    EVP_PKEY *key = NULL;
+    X509 *cert = NULL;
+    FILE *file;
+
+    if ((file = open_other(path, ".pub")) != NULL) {
+        key = PEM_read_PUBKEY(file, NULL, NULL, NULL);
+    } else if ((file = open_other(path, ".crt")) != NULL) {
+        cert = PEM_read_X509(file, NULL, NULL, NULL);
+        key = cert != NULL ? X509_get_pubkey(cert) : NULL;
+    }
+    if (file == NULL)
+        return FK_ERR_SYS;
+    (void)fclose(file);
+    X509_free(cert);
+    ERR_clear_error();
+    if (key == NULL)
+        return FK_ERR_FORMAT;
+    *ret = key;
+    return FK_OK;
 }
 
 int fk_keydir_pending(const char *dir, const char *name, const struct fk_secret *passphrase,

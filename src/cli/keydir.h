@@ -6,6 +6,7 @@
 #ifndef FK_CLI_KEYDIR_H
 #define FK_CLI_KEYDIR_H
 
+#include "base/limits.h"
 #include "base/secret.h"
 #include "cli/files.h"
 
@@ -26,6 +27,11 @@ int fk_keydir_passphrase(const char *dir, const char *file, struct fk_secret **r
  * FK_ERR_FORMAT, FK_ERR_PASSPHRASE, FK_ERR_UNSUPPORTED.
  */
 int fk_keydir_read(const char *path, const struct fk_secret *passphrase, EVP_PKEY **ret);
+
+/* Of NAME.token: the token that has the key; the key's public half, as the key server takes it from
+ * NAME.pub or NAME.crt. FK_ERR_CONF, FK_ERR_SYS, FK_ERR_FORMAT, FK_ERR_LIMIT. */
+int fk_keydir_token(const char *path, char ret[FK_NAME_MAX]);
+int fk_keydir_read_public(const char *path, EVP_PKEY **ret);
 
 /* The key that the next certificate is for: the one that waits, else the one in service. */
 int fk_keydir_pending(const char *dir, const char *name, const struct fk_secret *passphrase,

@@ -9,6 +9,7 @@
 #include "keyd/keyd.h"
 #include "keyd/metrics.h"
 #include "signer/signer.h"
+#include "token/token.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -19,11 +20,9 @@
 static int admin_main(const char *role, unsigned index)
 {
     static const struct fk_admin_role tables[] = {
-        {"keyd", fk_keyd_metric_table},
-        {"audit", fk_audit_metric_table},
-        {"edge", fk_edge_metrics},
-        {"signer", fk_signer_metric_table},
-        {NULL, NULL},
+        {"keyd", fk_keyd_metric_table},   {"audit", fk_audit_metric_table},
+        {"edge", fk_edge_metrics},        {"signer", fk_signer_metric_table},
+        {"token", fk_token_metric_table}, {NULL, NULL},
     };
 
     (void)role;
@@ -34,6 +33,12 @@ static int signer_main(const char *role, unsigned index)
 {
     (void)role;
     return fk_signer_main(index);
+}
+
+static int token_main(const char *role, unsigned index)
+{
+    (void)role;
+    return fk_token_main(index);
 }
 
 static int origin_main(const char *role, unsigned index)
@@ -62,6 +67,7 @@ static const struct child_row children[] = {
     {"edge-worker", fk_edge_child},
     {"demo-origin", origin_main},
     {"demo-relay", relay_main},
+    {"token", token_main},
 };
 
 static int run_child(int argc, char **argv)

@@ -20,15 +20,25 @@ const char *fk_users_check(const void *value)
     return NULL;
 }
 
+static int set_in(struct fk_conf *conf, struct fk_conf_block *block, const char *option,
+                  const char *written, const char *account)
+{
+    if (written == NULL)
+        return fk_conf_set_default(conf, block, option, fk_proc_default_user(account));
+    if (geteuid() == 0 && !fk_conf_is_bad(block, option) && fk_proc_lacks_user(written))
+        fk_conf_blame(conf, block, option, "%s: this host has no user \"%s\"", option, written);
+    return FK_OK;
+}
+
 static int set(struct fk_conf *conf, const char *option, const char *written, const char *account)
 {
-    struct fk_conf_block *root = fk_conf_root(conf);
+    return set_in(conf, fk_conf_root(conf), option, written, account);
+}
 
-    if (written == NULL)
-        return fk_conf_set_default(conf, root, option, fk_proc_default_user(account));
-    if (geteuid() == 0 && !fk_conf_is_bad(root, option) && fk_proc_lacks_user(written))
-        fk_conf_blame(conf, root, option, "%s: this host has no user \"%s\"", option, written);
-    return FK_OK;
+int fk_users_set_of(struct fk_conf *conf, struct fk_conf_block *block, const char *written,
+                    const char *account)
+{
+    return set_in(conf, block, "user", written, account);
 }
 
 int fk_users_set(struct fk_conf *conf, const char *user, const char *signer_user)

@@ -17,4 +17,8 @@ const char *fk_users_check(const void *value);
  */
 int fk_users_set(struct fk_conf *conf, const char *user, const char *signer_user);
 
+/* The same for the option `user` of another block, whose default is `account`. */
+int fk_users_set_of(struct fk_conf *conf, struct fk_conf_block *block, const char *written,
+                    const char *account);
+
 #endif

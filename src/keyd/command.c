@@ -89,7 +89,19 @@ static json_t *permissions_json(unsigned permissions)
     return list;
 }
 
-static json_t *key_json(const struct fk_index_key *key, int64_t not_after)
+/* The name of the token that has a key; NULL: signers have it. */
+static const char *where_is(const struct fk_store *store, const struct fk_index_key *key)
+{
+    const struct fk_store_token *token;
+
+    for (size_t i = 0; key->token != 0 && (token = fk_store_token_at(store, i)) != NULL; i++)
+        if (token->number == key->token)
+            return token->name;
+    return NULL;
+}
+
+static json_t *key_json(const struct fk_store *store, const struct fk_index_key *key,
+                        int64_t not_after)
 {
     static const char *const types[] = {
         [FK_KEY_RSA] = "rsa", [FK_KEY_EC] = "ec", [FK_KEY_ED25519] = "ed25519"};
@@ -103,6 +115,8 @@ static json_t *key_json(const struct fk_index_key *key, int64_t not_after)
                      types[key->public.type], "bits", (int)key->public.bits, "ski", ski,
                      "permissions", permissions_json(key->public.permissions), "names", names,
                      "retired", (int)key->retired);
+    if (key->token != 0)
+        (void)json_object_set_new(json, "token", json_string(where_is(store, key)));
     if (not_after != 0)
         (void)json_object_set_new(json, "not_after", json_integer(not_after));
     return json;
@@ -115,7 +129,31 @@ static json_t *keys_json(const struct fk_keyd_load *load)
     int64_t not_after;
 
     for (size_t i = 0; (key = fk_store_at(load->store, i, &not_after)) != NULL; i++)
-        (void)json_array_append_new(list, key_json(key, not_after));
+        (void)json_array_append_new(list, key_json(load->store, key, not_after));
+    return list;
+}
+
+static json_t *tokens_json(const struct fk_keyd_master *master)
+{
+    static const char *const types[] = {[FK_TOKEN_PKCS11] = "pkcs11", [FK_TOKEN_TPM2] = "tpm2"};
+    const struct fk_store_token *token;
+    json_t *list = json_array();
+
+    for (size_t i = 0; (token = fk_store_token_at(master->current->store, i)) != NULL; i++) {
+        struct fk_child *child = fk_keyd_find_token(master, token->number);
+        struct fk_token_report report = {.state = FK_TOKEN_OPENING};
+        json_t *json;
+
+        if (child != NULL)
+            report = fk_keyd_place(child)->report;
+        json =
+            json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", token->name, "type", types[token->type],
+                      "state", fk_token_state_name((enum fk_token_state)report.state), "keys",
+                      (int)report.n_keys, "keys_found", (int)report.n_found);
+        if (report.why[0] != '\0')
+            (void)json_object_set_new(json, "why", json_string(report.why));
+        (void)json_array_append_new(list, json);
+    }
     return list;
 }
 
@@ -178,6 +216,8 @@ static void do_status(struct fk_keyd_master *master, uint32_t id)
         (json_int_t)(master->loaded_wall_us / 1000000), "listen", listens_json(master), "processes",
         children_json(master), "keys", keys_json(master->current), "edges", edges_json(master));
 
+    if (json != NULL && master->current->conf->tokens != NULL)
+        (void)json_object_set_new(json, "tokens", tokens_json(master));
     if (json != NULL && master->current->conf->audit != NULL)
         (void)json_object_set_new(json, "audit", audit_json(master));
     if (json != NULL && master->last_error[0] != '\0')

@@ -601,8 +601,8 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &listen_kind, &channel_kind, &keys_kind,   &edge_kind,
-    &audit_kind,  &admin_kind,   &limits_kind, NULL,
+    &listen_kind, &channel_kind, &keys_kind, &fk_keyd_token_kind, &edge_kind, &audit_kind,
+    &admin_kind,  &limits_kind,  NULL,
 };
 
 const struct fk_conf_kind fk_keyd_conf_kind = {

@@ -21,6 +21,15 @@ struct fk_keyd_keys_conf {
     bool watch;
 };
 
+struct fk_keyd_token_conf {
+    struct fk_conf_block block; /* title: the name */
+    int type;                   /* enum fk_token_type */
+    char *module, *label, *serial, *pin_file, *tcti, *user;
+    uint64_t slot; /* if it is set */
+    uint64_t sessions, queue;
+    struct fk_conf_list paths;
+};
+
 struct fk_keyd_edge_conf {
     struct fk_conf_block block; /* title: the edge's name */
     char *identity;             /* NULL: "farkey:edge:TITLE" */
@@ -69,11 +78,12 @@ struct fk_keyd_conf {
     char *control;
     bool signed_requests; /* no others are carried out */
     int log_level;        /* enum fk_log_level */
-    struct fk_conf_block *listens, *channel, *keys, *edges, *audit, *admin;
+    struct fk_conf_block *listens, *channel, *keys, *tokens, *edges, *audit, *admin;
     struct fk_conf_block *limits; /* never absent */
 };
 
 extern const struct fk_conf_kind fk_keyd_conf_kind;
+extern const struct fk_conf_kind fk_keyd_token_kind; /* of its token blocks */
 
 /* NAME.policy beside NAME.key: what may be done with the key, and how else it is called. */
 struct fk_key_policy_conf {
@@ -84,6 +94,16 @@ struct fk_key_policy_conf {
 };
 
 extern const struct fk_conf_kind fk_key_policy_conf_kind;
+
+/* NAME.token in the place of NAME.key: a key in a token. */
+struct fk_key_token_conf {
+    struct fk_conf_block block;
+    char *token; /* title of a token block */
+    char *label, *id;
+    char *file, *handle;
+};
+
+extern const struct fk_conf_kind fk_key_token_conf_kind;
 
 /* The typed first block of a list, or NULL. */
 static inline const struct fk_channel_conf *fk_keyd_conf_channel(const struct fk_keyd_conf *c)

@@ -90,6 +90,7 @@ static void on_tick(struct fk_timer *timer)
         }
     }
     listen_again(front);
+    fk_front_tokens_sweep(front);
     fk_metric_set(options->metrics, FK_KEYD_OUTSTANDING, front->outstanding);
     if (options->sink != NULL) {
         fk_metric_set(options->metrics, FK_KEYD_AUDIT_PENDING,
@@ -162,6 +163,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->outstanding_max = (size_t)set->limits->outstanding;
     fk_list_init(&front->listeners);
     fk_list_init(&front->conns);
+    fk_list_init(&front->tokens);
     fk_list_init(&front->handshakes);
     fk_list_init(&front->free_requests);
     fk_list_init(&front->orphans);
@@ -186,6 +188,7 @@ void fk_front_free(struct fk_front *front)
     fk_peers_free(front->strangers);
     fk_signer_pool_free(front->pool);
     fk_hs_pool_free(front->handshakers);
+    fk_front_tokens_fini(front);
     fk_front_requests_fini(front);
     fk_timer_stop(&front->tick);
     fk_timer_stop(&front->gap);
@@ -216,6 +219,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     front->set = set;
     set_bounds(front, set->limits);
     fk_hs_pool_set(front->handshakers, handshaker_deadline(set));
+    fk_front_tokens_use(front);
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
 

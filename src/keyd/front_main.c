@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Listeners and peers that came with a CONFIG and wait for its GO: listen blocks, signers and
- * handshakers. */
+/* Listeners and peers that came with a CONFIG and wait for its GO: listen blocks, signers, tokens
+ * and handshakers. */
 #define STAGED_MAX 256
 
 struct staged {
@@ -133,6 +133,8 @@ static int apply(struct process *process, const struct staged *item)
         return fk_front_add_signer(process->front, item->fd, item->arg & 0xffff);
     if (item->arg >> 16 == FK_PEER_HANDSHAKER)
         return fk_front_add_handshaker(process->front, item->fd, item->arg & 0xffff);
+    if (item->arg >> 16 == FK_PEER_TOKEN)
+        return fk_front_add_token(process->front, item->fd, (uint16_t)(item->arg & 0xffff));
     return use_audit(process, item->fd);
 }
 
@@ -185,8 +187,9 @@ static int take_descriptor(struct process *process, struct fk_procmsg *msg)
     struct staged item = {msg->type, msg->arg, msg->n_fds == 1 ? msg->fds[0] : -1};
     unsigned kind = msg->arg >> 16;
 
-    if (item.fd < 0 || (msg->type == FK_PROC_PEER && kind != FK_PEER_SIGNER &&
-                        kind != FK_PEER_AUDIT && kind != FK_PEER_HANDSHAKER))
+    if (item.fd < 0 ||
+        (msg->type == FK_PROC_PEER && kind != FK_PEER_SIGNER && kind != FK_PEER_AUDIT &&
+         kind != FK_PEER_HANDSHAKER && kind != FK_PEER_TOKEN))
         return FK_ERR_UNEXPECTED;
     if (process->refusing && msg->type == FK_PROC_LISTEN)
         return FK_OK;

@@ -28,6 +28,7 @@ struct fk_front {
     struct fk_front_set *set;
     struct fk_signer_pool *pool;
     struct fk_hs_pool *handshakers;
+    struct fk_list tokens;    /* struct fk_front_token */
     struct fk_list listeners; /* struct fk_front_listener */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
@@ -183,6 +184,16 @@ void fk_front_request_refuse(struct fk_front_request *request, int err, const ch
 
 void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg);
 void fk_front_hs_data(struct fk_front_conn *conn, const struct fk_keymsg *msg);
+
+/* --- fronttoken.c: keys in tokens --- */
+
+/* Who is asked about a key: the signers, or its token's process. NULL: there is none. */
+struct fk_signer_pool *fk_front_pool_of(struct fk_front *front, const struct fk_index_key *key);
+/* After a change of sets: tokens that the set does not have go, when their last answer has come;
+ * the others get the set's bounds. */
+void fk_front_tokens_use(struct fk_front *front);
+void fk_front_tokens_sweep(struct fk_front *front);
+void fk_front_tokens_fini(struct fk_front *front);
 
 /* --- fronthold.c --- */
 

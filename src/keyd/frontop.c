@@ -483,6 +483,7 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
                                 .ski = key->public.ski,
                                 .payload = msg->payload.next,
                                 .len = msg->payload.left};
+    struct fk_signer_pool *pool = fk_front_pool_of(conn->front, key);
     uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
     int err = FK_OK;
 
@@ -492,8 +493,9 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
         err = add_share(msg, bytes, &ask);
     if (err != FK_OK)
         return err;
-    err = fk_signer_pool_submit(conn->front->pool, &ask, fk_front_request_done, request,
-                                &request->call);
+    if (pool == NULL)
+        return FK_ERR_TOKEN;
+    err = fk_signer_pool_submit(pool, &ask, fk_front_request_done, request, &request->call);
     if (err == FK_OK)
         fk_front_request_begin(request);
     return err;
@@ -532,7 +534,7 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
     request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
     if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
         (err = fk_front_decide(conn, ask->permission, key, &why)) == FK_OK) {
-        why = "no signer";
+        why = key->token != 0 ? "token" : "no signer";
         err = submit(op, ask->msg, key, request);
     }
     if (err != FK_OK)

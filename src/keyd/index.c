@@ -61,6 +61,7 @@ static void encode_key(const struct fk_index_key *key, struct fk_writer *out)
         fk_writer_vec8(out, key->addresses[i].ip, key->addresses[i].len);
     fk_writer_vec16(out, key->chain, key->chain_len);
     fk_writer_u8(out, key->retired);
+    fk_writer_u16(out, key->token);
 }
 
 static size_t encoded_size(const struct fk_index_key *key)
@@ -211,7 +212,8 @@ static int read_key(struct fk_reader *in, struct fk_index_key *key)
         (err = fk_reader_copy(in, key->cert_hash, sizeof key->cert_hash)) != FK_OK ||
         (err = read_names(in, key)) != FK_OK || (err = read_addresses(in, key)) != FK_OK)
         return err;
-    if ((err = read_chain(in, key)) != FK_OK || (err = fk_reader_u8(in, &retired)) != FK_OK)
+    if ((err = read_chain(in, key)) != FK_OK || (err = fk_reader_u8(in, &retired)) != FK_OK ||
+        (err = fk_reader_u16(in, &key->token)) != FK_OK)
         return err;
     key->retired = retired != 0;
     return FK_OK;

@@ -38,7 +38,8 @@ struct fk_index_key {
     size_t n_addresses;
     uint8_t *chain; /* certificates in DER, each with a 2-byte length, leaf first */
     size_t chain_len;
-    bool retired; /* replaced by another of the same name; served on for a while */
+    bool retired;   /* replaced by another of the same name; served on for a while */
+    uint16_t token; /* number of the token that has the key; 0: signers have it */
 };
 
 struct fk_index;

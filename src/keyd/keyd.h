@@ -3,10 +3,10 @@
  *
  * What the master sends to a front ("keyd-front"): FK_PROC_METRICS (fds: metrics, the shared
  * counters of quota.h; arg: its slot), FK_PROC_CONFIG (arg: generation), FK_PROC_LISTEN (arg:
- * number of the listen block), FK_PROC_PEER of kind FK_PEER_SIGNER, FK_PEER_AUDIT and
- * FK_PEER_HANDSHAKER, FK_PROC_GO (data: the user). A reload is CONFIG, LISTEN and PEER again, and
- * FK_PROC_GO, with which the front changes over. FK_PROC_PEER comes alone when another process was
- * started again. What is sent to a handshaker: keyd/hs_main.h.
+ * number of the listen block), FK_PROC_PEER of kind FK_PEER_SIGNER, FK_PEER_AUDIT, FK_PEER_TOKEN
+ * (index: the token's number) and FK_PEER_HANDSHAKER, FK_PROC_GO (data: the user). A reload is
+ * CONFIG, LISTEN and PEER again, and FK_PROC_GO, with which the front changes over. FK_PROC_PEER
+ * comes alone when another process was started again. What is sent to a handshaker: keyd/hs_main.h.
  */
 #ifndef FK_KEYD_KEYD_H
 #define FK_KEYD_KEYD_H

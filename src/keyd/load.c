@@ -14,6 +14,7 @@
 #include "keyd/frontset.h"
 #include "keyd/keyd.h"
 #include "keyd/quota.h"
+#include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
 
@@ -128,6 +129,15 @@ static void check_edges(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
     }
 }
 
+static void check_tokens(struct fk_conf *loaded, const struct fk_keyd_conf *conf)
+{
+    size_t count = 0;
+
+    for (const struct fk_conf_block *b = conf->tokens; b != NULL; b = b->next)
+        if (++count == FK_TOKENS_MAX + 1)
+            fk_conf_complain(loaded, &b->where, "more than %d tokens", FK_TOKENS_MAX);
+}
+
 /*
  * Everything but keys; *ret as with fk_conf_load(). Whatever is wrong, all that can be judged is:
  * complaints are looked at after those of the keys. `frozen`: but for the channel's files the
@@ -144,6 +154,12 @@ static int load_conf(const char *path, struct fk_bundle *bundle, bool frozen, st
     conf = fk_conf_root(*ret);
     if ((err = fk_users_set(*ret, conf->user, conf->signer_user)) != FK_OK)
         return err;
+    for (struct fk_conf_block *b = conf->tokens; err == FK_OK && b != NULL; b = b->next)
+        err = fk_users_set_of(*ret, b, ((struct fk_keyd_token_conf *)(void *)b)->user,
+                              FK_PROC_TOKEN_USER);
+    if (err != FK_OK)
+        return err;
+    check_tokens(*ret, conf);
     check_edges(*ret, conf);
     if (conf->channel == NULL)
         return FK_OK;

@@ -91,7 +91,11 @@ static int make_shared(struct fk_keyd_master *master)
         (err = fk_metrics_open(fk_keyd_metric_table, master->metrics_fd, &master->metrics)) !=
             FK_OK ||
         (err = fk_metrics_create(fk_signer_metric_table, FK_KEYD_CHILDREN_MAX,
-                                 &master->signer_metrics_fd)) != FK_OK)
+                                 &master->signer_metrics_fd)) != FK_OK ||
+        (err = fk_metrics_create(fk_token_metric_table, FK_TOKENS_MAX,
+                                 &master->token_metrics_fd)) != FK_OK ||
+        (err = fk_metrics_open(fk_token_metric_table, master->token_metrics_fd,
+                               &master->token_metrics)) != FK_OK)
         return err;
     if ((err = fk_metrics_create(fk_audit_metric_table, 1, &master->audit_metrics_fd)) != FK_OK)
         return err;
@@ -131,9 +135,11 @@ static void stop(struct fk_keyd_master *master)
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
     fk_metrics_close(master->audit_metrics);
+    fk_metrics_close(master->token_metrics);
     fk_close(&master->quota_fd);
     fk_close(&master->metrics_fd);
     fk_close(&master->signer_metrics_fd);
+    fk_close(&master->token_metrics_fd);
     fk_close(&master->audit_metrics_fd);
     fk_close(&master->audit_fd);
     fk_loop_free(master->loop);
@@ -148,6 +154,7 @@ static int run(const char *path, bool verbose)
         .quota_fd = -1,
         .metrics_fd = -1,
         .signer_metrics_fd = -1,
+        .token_metrics_fd = -1,
         .audit_metrics_fd = -1,
         .sessions_fd = -1,
         .sockets = {.http = {.fd = -1}, .control = {.fd = -1}},

@@ -10,6 +10,7 @@
 #include "loop/loop.h"
 #include "loop/metrics.h"
 #include "loop/super.h"
+#include "token/token.h"
 
 #include <stdbool.h>
 
@@ -19,15 +20,18 @@ enum fk_keyd_role {
     FK_KEYD_AUDIT,
     FK_KEYD_ADMIN,
     FK_KEYD_HANDSHAKER,
+    FK_KEYD_TOKEN,
     FK_KEYD_ROLES
 };
 
 /* What the master remembers of a child; its data in the supervisor. */
 struct fk_keyd_place {
     enum fk_keyd_role role;
-    uint32_t generation; /* signers: whose keys */
-    bool up;             /* has been told to go */
-    bool ready;          /* has said that it serves */
+    uint32_t generation;           /* signers: whose keys; tokens: with which it came */
+    uint16_t token;                /* tokens: number in the store */
+    struct fk_token_report report; /* tokens: what the process has told last */
+    bool up;                       /* has been told to go */
+    bool ready;                    /* has said that it serves */
     uint32_t asked; /* fronts, handshakers: the generation that they were last asked to prepare */
     uint32_t prepared; /* and the one that they could serve at once */
 };
@@ -41,9 +45,9 @@ struct fk_keyd_master {
     struct fk_keyd_sockets sockets, pending_sockets;
     struct fk_watch *watch;
     int audit_fd;
-    int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd;
+    int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd, token_metrics_fd;
     struct fk_quota *quota;
-    struct fk_metrics *metrics, *audit_metrics;
+    struct fk_metrics *metrics, *audit_metrics, *token_metrics;
     struct fk_timer patience; /* for what a reload waits for */
     struct fk_timer retire;   /* until the first retired key ends */
     struct fk_timer watchdog;
@@ -76,6 +80,11 @@ static inline struct fk_keyd_place *fk_keyd_place(const struct fk_child *child)
 /* --- wiring.c: who is told what --- */
 
 extern const struct fk_super_ops fk_keyd_super_ops;
+/* One more child, which wiring.c then tells what it needs. */
+int fk_keyd_add_child(struct fk_keyd_master *master, const struct fk_keyd_place *place,
+                      unsigned index);
+/* Seconds that a child may take to end. */
+unsigned fk_keyd_drain_seconds(const struct fk_keyd_master *master);
 /* Add and retire children so that there are as many as `load` wants. */
 int fk_keyd_add_signers(struct fk_keyd_master *master, const struct fk_keyd_load *load);
 void fk_keyd_adjust_children(struct fk_keyd_master *master);
@@ -109,6 +118,22 @@ void fk_keyd_settled(struct fk_keyd_master *master);
 void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why);
 void fk_keyd_on_patience(struct fk_timer *timer);
 void fk_keyd_on_retire(struct fk_timer *timer);
+
+/* --- tokens.c --- */
+
+/* A process for each token of `load` that has none. */
+int fk_keyd_add_tokens(struct fk_keyd_master *master, const struct fk_keyd_load *load);
+/* The process of a token, NULL: there is none. */
+struct fk_child *fk_keyd_find_token(const struct fk_keyd_master *master, uint16_t number);
+/* The token of a process; NULL: neither the load in service nor the next one has it. */
+const struct fk_store_token *fk_keyd_token_of(const struct fk_keyd_master *master,
+                                              const struct fk_keyd_place *place);
+/* Processes of tokens that the load in service does not have end. */
+void fk_keyd_retire_tokens(struct fk_keyd_master *master);
+/* What a token's process tells of it. */
+void fk_keyd_token_report(struct fk_child *child, const struct fk_procmsg *msg);
+/* Before a load: tokens that refuse their PIN get a new process with it. */
+void fk_keyd_renew_tokens(struct fk_keyd_master *master);
 
 /* --- auditfile.c --- */
 

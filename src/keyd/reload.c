@@ -119,8 +119,12 @@ static int begin(struct fk_keyd_master *master, bool full)
 {
     const struct fk_keyd_load *frozen = full ? NULL : master->current;
     struct fk_keyd_load *load = NULL;
-    int err = fk_keyd_load_new(master->path, master->verbose, master->last_generation + 1, frozen,
-                               master->current, &load);
+    int err;
+
+    if (full)
+        fk_keyd_renew_tokens(master);
+    err = fk_keyd_load_new(master->path, master->verbose, master->last_generation + 1, frozen,
+                           master->current, &load);
 
     if (err == FK_ERR_CONF)
         log_errors(master, load);
@@ -137,7 +141,8 @@ static int begin(struct fk_keyd_master *master, bool full)
                                  FK_KEYD_DESCRIPTORS);
     master->last_generation++;
     master->pending = load;
-    if ((err = fk_keyd_add_signers(master, load)) != FK_OK) {
+    if ((err = fk_keyd_add_signers(master, load)) != FK_OK ||
+        (err = fk_keyd_add_tokens(master, load)) != FK_OK) {
         fk_keyd_pending_failed(master, "signers cannot be started");
         return err;
     }
@@ -215,6 +220,7 @@ void fk_keyd_pending_failed(struct fk_keyd_master *master, const char *why)
         return;
     }
     fk_keyd_retire_signers(master, generation, false);
+    fk_keyd_retire_tokens(master);
     finish(master);
 }
 
@@ -299,6 +305,7 @@ static void commit(struct fk_keyd_master *master)
     if (old == NULL)
         fk_keyd_audit_watch(master);
     fk_keyd_retire_signers(master, master->current->generation, true);
+    fk_keyd_retire_tokens(master);
     fk_keyd_watch_set(master->watch, master->current->conf);
     wait_for_retirement(master);
     fk_keyd_sockets_close(&old_sockets);
@@ -315,7 +322,7 @@ void fk_keyd_pending_ready(struct fk_keyd_master *master)
     while ((child = fk_super_next(master->super, child)) != NULL) {
         const struct fk_keyd_place *place = fk_keyd_place(child);
 
-        if (place->role == FK_KEYD_SIGNER && !place->ready &&
+        if ((place->role == FK_KEYD_SIGNER || place->role == FK_KEYD_TOKEN) && !place->ready &&
             place->generation == master->pending->generation)
             return;
     }

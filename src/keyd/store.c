@@ -29,6 +29,9 @@ struct fk_store {
     int keys_fd;
     uint8_t *index;
     size_t index_len;
+    struct fk_store_token tokens[FK_TOKENS_MAX];
+    size_t n_tokens;
+    uint16_t last_token;   /* number given last */
     struct fk_index *view; /* the index loaded again: the keys borrow from it. NULL: they own */
 };
 
@@ -36,6 +39,7 @@ struct fk_store {
 struct load {
     struct fk_store *store;
     struct fk_keyset_builder *builder;
+    struct fk_store_tokens *tokens;
     struct fk_map names, skis; /* of the store's keys; names without those retired */
     bool no_passphrase; /* that of the present directory is not known, which was complained of */
     struct fk_store_report report;
@@ -179,7 +183,7 @@ static bool is_taken(struct load *load, const char *path, const struct fk_store_
     char what[256];
 
     if (other != NULL)
-        (void)snprintf(what, sizeof what, "the same key as %s.key; remove one",
+        (void)snprintf(what, sizeof what, "the same key as that of %s; remove one",
                        other->index.public.name);
     else if (find_name(load, key->index.public.name) != NULL)
         (void)snprintf(what, sizeof what,
@@ -190,7 +194,7 @@ static bool is_taken(struct load *load, const char *path, const struct fk_store_
     return true;
 }
 
-/* The key's name: its file's name without directory and ".key" or ".share". */
+/* The key's name: its file's name without directory and ending. */
 static bool set_name(struct load *load, const char *path, struct fk_store_key *key)
 {
     const char *base = strrchr(path, '/');
@@ -199,7 +203,8 @@ static bool set_name(struct load *load, const char *path, struct fk_store_key *k
     base = base != NULL ? base + 1 : path;
     len = (size_t)(strrchr(base, '.') - base);
     if (len == 0 || len >= sizeof key->index.public.name) {
-        fk_store_say(&load->report, path, "name too long; use at most 63 characters before .key");
+        fk_store_say(&load->report, path,
+                     "name too long; use at most 63 characters before the dot");
         return false;
     }
     memcpy(key->index.public.name, base, len);
@@ -263,25 +268,34 @@ out:
     return err;
 }
 
-/* All files of one kind in a directory. */
-static int load_files(struct load *load, const char *directory, const char *ending,
-                      const struct fk_secret *passphrase)
+/* A key in a token: as load_key(), but its private half is not here. */
+static int load_token_key(struct load *load, const char *path, const struct fk_secret *none)
 {
-    char pattern[PATH_MAX];
-    glob_t found = {.gl_pathc = 0};
-    int err = FK_OK, got;
+    struct fk_store_place place = {.number = 0};
+    struct fk_store_key *key = append(load->store);
+    struct fk_key_public public;
+    int err;
 
-    if ((size_t)snprintf(pattern, sizeof pattern, "%s/*%s", directory, ending) >= sizeof pattern) {
-        fk_store_say(&load->report, directory, "path too long");
+    (void)none;
+    if (key == NULL)
+        return FK_ERR_NOMEM;
+    if (!set_name(load, path, key))
         return FK_OK;
+    err = fk_store_tokens_read(load->tokens, path, &load->report, &place);
+    if (err == FK_OK && (err = fk_key_describe(place.pkey, &public)) == FK_OK) {
+        memcpy(public.name, key->index.public.name, sizeof public.name);
+        key->index.public = public;
+        key->index.token = (uint16_t)place.number;
     }
-    got = glob(pattern, GLOB_ERR, NULL, &found);
-    if (got != 0 && got != GLOB_NOMATCH)
-        err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
-    for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
-        if (!fk_store_is_share(found.gl_pathv[i]) || fk_store_share_counts(found.gl_pathv[i]))
-            err = load_key(load, found.gl_pathv[i], passphrase);
-    globfree(&found);
+    if (err == FK_ERR_NOMEM ||
+        (err = fk_store_read_beside(path, place.pkey, key, &load->report)) != FK_OK)
+        goto out;
+    if (load->report.count == 0 && !is_taken(load, path, key))
+        err = fk_store_tokens_add(load->tokens, &key->index.public, &place);
+    if (err == FK_OK && (err = note_name(load, key)) == FK_OK && key->index.token != 0)
+        err = note_ski(load, key);
+out:
+    EVP_PKEY_free(place.pkey);
     return err;
 }
 
@@ -319,6 +333,30 @@ static int find_passphrase(struct load *load, const struct fk_keyd_keys_conf *co
     return FK_OK;
 }
 
+typedef int load_fn(struct load *load, const char *path, const struct fk_secret *passphrase);
+
+/* Load each file of a directory with this suffix. */
+static int load_files(struct load *load, const char *directory, const char *suffix, load_fn *one,
+                      const struct fk_secret *passphrase)
+{
+    glob_t found = {.gl_pathc = 0};
+    char pattern[PATH_MAX];
+    int err = FK_OK, got;
+
+    if ((size_t)snprintf(pattern, sizeof pattern, "%s/*%s", directory, suffix) >= sizeof pattern) {
+        fk_store_say(&load->report, directory, "path too long");
+        return FK_OK;
+    }
+    got = glob(pattern, GLOB_ERR, NULL, &found);
+    if (got != 0 && got != GLOB_NOMATCH)
+        err = got == GLOB_NOSPACE ? FK_ERR_NOMEM : FK_ERR_SYS;
+    for (size_t i = 0; err == FK_OK && got == 0 && i < found.gl_pathc; i++)
+        if (!fk_store_is_share(found.gl_pathv[i]) || fk_store_share_counts(found.gl_pathv[i]))
+            err = one(load, found.gl_pathv[i], passphrase);
+    globfree(&found);
+    return err;
+}
+
 static int load_directory(struct load *load, const struct fk_keyd_keys_conf *conf)
 {
     const char *directory = conf->block.title;
@@ -331,11 +369,10 @@ static int load_directory(struct load *load, const struct fk_keyd_keys_conf *con
     }
     if ((err = find_passphrase(load, conf, &passphrase)) != FK_OK)
         return err;
-    if (!is_good_directory(load, directory))
-        goto out;
-    if ((err = load_files(load, directory, ".key", passphrase)) == FK_OK)
-        err = load_files(load, directory, ".share", passphrase);
-out:
+    if (is_good_directory(load, directory) &&
+        (err = load_files(load, directory, ".key", load_key, passphrase)) == FK_OK &&
+        (err = load_files(load, directory, ".share", load_key, passphrase)) == FK_OK)
+        err = load_files(load, directory, ".token", load_token_key, NULL);
     fk_secret_free(passphrase);
     return err;
 }
@@ -431,6 +468,28 @@ static int encode_index(struct fk_store *store)
     return err;
 }
 
+/* From numbers of blocks to numbers of processes, which depend on whether the edges that sign have
+ * changed, too. */
+static int finish_tokens(struct load *load, const struct fk_keyd_conf *conf,
+                         const struct fk_store *previous)
+{
+    struct fk_store *store = load->store;
+    int err;
+
+    for (size_t i = 1; i <= fk_store_tokens_count(load->tokens); i++)
+        if ((err = fk_store_add_edges(conf, store, fk_store_tokens_builder(load->tokens, i),
+                                      &load->report)) != FK_OK)
+            return err;
+    if ((err = fk_store_tokens_seal(load->tokens, previous, store)) != FK_OK)
+        return err;
+    for (size_t i = 0; i < store->n_keys; i++)
+        if (store->keys[i]->index.token != 0)
+            store->keys[i]->index.token = store->tokens[store->keys[i]->index.token - 1].number;
+    free(store->index);
+    store->index = NULL;
+    return encode_index(store);
+}
+
 static int finish(struct load *load, const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
                   const struct fk_store *previous)
 {
@@ -445,7 +504,8 @@ static int finish(struct load *load, const struct fk_keyd_conf *conf, const uint
         (err = fk_keyset_builder_audit(load->builder, audit_secret)) != FK_OK)
         return err;
     if ((err = encode_index(load->store)) != FK_OK ||
-        (err = fk_store_add_edges(conf, load->store, load->builder, &load->report)) != FK_OK)
+        (err = fk_store_add_edges(conf, load->store, load->builder, &load->report)) != FK_OK ||
+        (err = finish_tokens(load, conf, previous)) != FK_OK)
         return err;
     return fk_keyset_builder_seal(load->builder, &load->store->keys_fd);
 }
@@ -460,7 +520,8 @@ int fk_store_read(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
     if ((load.store = calloc(1, sizeof *load.store)) == NULL)
         return FK_ERR_NOMEM;
     load.store->keys_fd = -1;
-    if ((err = fk_keyset_builder_new(&load.builder)) != FK_OK)
+    if ((err = fk_keyset_builder_new(&load.builder)) != FK_OK ||
+        (err = fk_store_tokens_new(conf, &load.report, &load.tokens)) != FK_OK)
         goto out;
     for (const struct fk_conf_block *block = conf->keys; block != NULL; block = block->next)
         if ((err = load_directory(&load, (const void *)block)) != FK_OK)
@@ -477,6 +538,7 @@ out:
     fk_map_fini(&load.names);
     fk_map_fini(&load.skis);
     fk_keyset_builder_free(load.builder);
+    fk_store_tokens_free(load.tokens);
     fk_store_free(load.store);
     return err;
 }
@@ -494,7 +556,36 @@ void fk_store_free(struct fk_store *store)
     free(store->keys);
     free(store->index);
     fk_close(&store->keys_fd);
+    for (size_t i = 0; i < store->n_tokens; i++)
+        fk_close(&store->tokens[i].fd);
     free(store);
+}
+
+const struct fk_store_token *fk_store_token_at(const struct fk_store *store, size_t i)
+{
+    return i < store->n_tokens ? &store->tokens[i] : NULL;
+}
+
+uint16_t fk_store_last_token(const struct fk_store *store)
+{
+    return store->last_token;
+}
+
+void fk_store_set_last_token(struct fk_store *store, uint16_t last)
+{
+    store->last_token = last;
+}
+
+void fk_store_add_token(struct fk_store *store, const struct fk_store_token *token)
+{
+    store->tokens[store->n_tokens++] = *token;
+}
+
+void fk_store_renew_token(struct fk_store *store, uint16_t number)
+{
+    for (size_t i = 0; i < store->n_tokens; i++)
+        if (store->tokens[i].number == number)
+            store->tokens[i].renew = true;
 }
 
 int fk_store_from_index(const uint8_t *index, size_t len, struct fk_store **ret)

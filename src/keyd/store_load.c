@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the errand says: complaints ("path\0what\0"), then the store: fds[0] keys, fds[1] bundle. */
-enum { MSG_COMPLAINT = 1, MSG_STORE };
+/* What the errand says: complaints ("path\0what\0"); tokens (struct fk_store_token, fds[0] its
+ * bundle); then the store: fds[0] keys, fds[1] bundle; arg: the number that a token got last. */
+enum { MSG_COMPLAINT = 1, MSG_TOKEN, MSG_STORE };
 
 #define FACTS_PATH "facts"
 
@@ -32,6 +33,8 @@ struct errand {
     void *arg;
     int sock;
     /* what came back */
+    struct fk_store_token tokens[FK_TOKENS_MAX];
+    size_t n_tokens;
     struct fk_store *store;
     int err;
 };
@@ -75,6 +78,21 @@ out:
     return err;
 }
 
+static int say_tokens(const struct fk_store *store, int sock)
+{
+    const struct fk_store_token *token;
+    int err = FK_OK;
+
+    for (size_t i = 0; err == FK_OK && (token = fk_store_token_at(store, i)) != NULL; i++) {
+        struct fk_procmsg msg = {
+            .type = MSG_TOKEN, .n_fds = 1, .fds = {token->fd}, .len = sizeof *token};
+
+        memcpy(msg.data, token, sizeof *token);
+        err = fk_errand_say(sock, &msg);
+    }
+    return err;
+}
+
 static int work(void *arg, int sock)
 {
     struct errand *errand = arg;
@@ -87,8 +105,9 @@ static int work(void *arg, int sock)
                         &store);
     if (err != FK_OK)
         return err;
+    msg.arg = fk_store_last_token(store);
     msg.fds[0] = fk_store_keys_fd(store);
-    if ((err = seal_facts(store, &msg.fds[1])) != FK_OK)
+    if ((err = say_tokens(store, sock)) != FK_OK || (err = seal_facts(store, &msg.fds[1])) != FK_OK)
         return err;
     return fk_errand_say(sock, &msg);
 }
@@ -129,6 +148,25 @@ out:
     return err;
 }
 
+static void take_token(struct errand *errand, struct fk_procmsg *msg)
+{
+    struct fk_store_token *token = &errand->tokens[errand->n_tokens++];
+
+    memcpy(token, msg->data, sizeof *token);
+    token->fd = msg->fds[0];
+    msg->fds[0] = -1; /* moved */
+}
+
+/* Its tokens came before the store. */
+static void give_tokens(struct errand *errand, uint16_t last)
+{
+    fk_store_set_last_token(errand->store, last);
+    for (size_t i = 0; i < errand->n_tokens; i++) {
+        fk_store_add_token(errand->store, &errand->tokens[i]);
+        errand->tokens[i].fd = -1; /* moved */
+    }
+}
+
 static void hear(void *arg, struct fk_procmsg *msg)
 {
     struct errand *errand = arg;
@@ -138,8 +176,13 @@ static void hear(void *arg, struct fk_procmsg *msg)
         errand->complain(errand->arg, path, path + strlen(path) + 1);
     } else if (msg->type == MSG_STORE && msg->n_fds == 2 && errand->store == NULL) {
         errand->err = restore(msg->fds[0], msg->fds[1], &errand->store);
-        if (errand->err == FK_OK)
+        if (errand->err == FK_OK) {
             msg->fds[0] = -1; /* moved */
+            give_tokens(errand, (uint16_t)msg->arg);
+        }
+    } else if (msg->type == MSG_TOKEN && msg->n_fds == 1 &&
+               msg->len == sizeof(struct fk_store_token) && errand->n_tokens < FK_TOKENS_MAX) {
+        take_token(errand, msg);
     }
 }
 
@@ -154,6 +197,8 @@ int fk_store_load(const struct fk_keyd_conf *conf, const uint8_t *audit_secret,
                             .arg = arg};
     int err = fk_errand_run(work, hear, &errand);
 
+    for (size_t i = 0; i < errand.n_tokens; i++)
+        fk_close(&errand.tokens[i].fd); /* of those that no store has got */
     if (err == FK_OK)
         err = errand.err;
     if (err == FK_OK && errand.store == NULL)

@@ -4,6 +4,7 @@
 
 #include "keyd/store.h"
 #include "signer/keyset.h"
+#include "signer/keyset_token.h"
 
 #include <openssl/evp.h>
 #include <stdbool.h>
@@ -34,6 +35,42 @@ int fk_store_read_beside(const char *key_path, EVP_PKEY *pkey, struct fk_store_k
  * FK_ERR_CONF, FK_ERR_NOMEM, FK_ERR_LIMIT. */
 int fk_store_add_edges(const struct fk_keyd_conf *conf, const struct fk_store *store,
                        struct fk_keyset_builder *builder, struct fk_store_report *report);
+
+/* --- store_token.c --- */
+
+struct fk_store_tokens; /* the tokens of a configuration, while their keys are read */
+
+/* Where a key is, and its public half. */
+struct fk_store_place {
+    unsigned number; /* of the token in the configuration, from 1 */
+    struct fk_token_place place;
+    EVP_PKEY *pkey;
+};
+
+/* What is wrong is said. FK_ERR_NOMEM. */
+int fk_store_tokens_new(const struct fk_keyd_conf *conf, struct fk_store_report *report,
+                        struct fk_store_tokens **ret);
+void fk_store_tokens_free(struct fk_store_tokens *tokens);
+size_t fk_store_tokens_count(const struct fk_store_tokens *tokens);
+/* Of token `number`, from 1; borrowed. */
+struct fk_keyset_builder *fk_store_tokens_builder(const struct fk_store_tokens *tokens,
+                                                  size_t number);
+/* Read NAME.token and what says its public half; what is wrong is said. The caller frees
+ * ret->pkey, which may be there with an error, too. FK_ERR_CONF, FK_ERR_NOMEM. */
+int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
+                         struct fk_store_report *report, struct fk_store_place *ret);
+/* As fk_keyset_builder_add_token(). */
+int fk_store_tokens_add(const struct fk_store_tokens *tokens, const struct fk_key_public *public,
+                        const struct fk_store_place *place);
+/* Give `store` the tokens, with their bundles and numbers. FK_ERR_SYS. */
+int fk_store_tokens_seal(const struct fk_store_tokens *tokens, const struct fk_store *previous,
+                         struct fk_store *store);
+
+/* One more (its descriptor is taken). */
+void fk_store_add_token(struct fk_store *store, const struct fk_store_token *token);
+/* The number that was given last, over all stores. */
+uint16_t fk_store_last_token(const struct fk_store *store);
+void fk_store_set_last_token(struct fk_store *store, uint16_t last);
 
 /*
  * fk_store_load() in this process: the store it gives has keys of its own making, and the private

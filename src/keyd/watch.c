@@ -18,7 +18,8 @@ static size_t count_directories(const struct fk_keyd_conf *conf)
 
 void fk_keyd_watch_set(struct fk_watch *watch, const struct fk_keyd_conf *conf)
 {
-    static const char *const suffixes[] = {".key", ".share", ".crt", ".policy", NULL};
+    static const char *const suffixes[] = {".key", ".share",  ".token", ".pub",
+                                           ".crt", ".policy", NULL};
     const char *files[FK_CHANNEL_PARTS];
     size_t n_files = fk_channel_conf_files(fk_keyd_conf_channel(conf), files), n = 0;
     struct fk_watch_item *items = calloc(count_directories(conf) + FK_CHANNEL_PARTS, sizeof *items);

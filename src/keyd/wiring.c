@@ -29,6 +29,7 @@ static int start_front(struct fk_keyd_master *master, struct fk_child *child);
 static int start_audit(struct fk_keyd_master *master, struct fk_child *child);
 static int start_admin(struct fk_keyd_master *master, struct fk_child *child);
 static int start_handshaker(struct fk_keyd_master *master, struct fk_child *child);
+static int start_token(struct fk_keyd_master *master, struct fk_child *child);
 
 /* What each role is: its name as a process and for people, what others call it, how it is started.
  */
@@ -43,6 +44,7 @@ static const struct {
     [FK_KEYD_AUDIT] = {"keyd-audit", "audit process", FK_PEER_AUDIT, start_audit},
     [FK_KEYD_ADMIN] = {"admin", "admin process", 0, start_admin},
     [FK_KEYD_HANDSHAKER] = {"keyd-handshaker", "handshaker", FK_PEER_HANDSHAKER, start_handshaker},
+    [FK_KEYD_TOKEN] = {"token", "token's process", FK_PEER_TOKEN, start_token},
 };
 
 /* Who may talk to whom. A pair that is not here has no way to. */
@@ -51,7 +53,7 @@ static const struct {
 } wires[] = {
     {FK_KEYD_FRONT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_AUDIT},
     {FK_KEYD_AUDIT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_HANDSHAKER},
-    {FK_KEYD_HANDSHAKER, FK_KEYD_SIGNER},
+    {FK_KEYD_HANDSHAKER, FK_KEYD_SIGNER}, {FK_KEYD_FRONT, FK_KEYD_TOKEN},
 };
 
 static bool may_talk(enum fk_keyd_role a, enum fk_keyd_role b)
@@ -69,15 +71,18 @@ static bool is_available(const struct fk_keyd_master *master, const struct fk_ch
 
     if (!place->up || fk_child_retired(child))
         return false;
+    if (place->role == FK_KEYD_TOKEN)
+        return place->ready;
     return place->role != FK_KEYD_SIGNER || (place->ready && master->current != NULL &&
                                              place->generation == master->current->generation);
 }
 
 static int send_end(struct fk_child *to, const struct fk_child *other, int fd)
 {
-    unsigned peer = roles[fk_keyd_place(other)->role].peer;
+    const struct fk_keyd_place *place = fk_keyd_place(other);
+    unsigned index = place->role == FK_KEYD_TOKEN ? place->token : fk_child_index(other);
 
-    return fk_child_send_fd(to, FK_PROC_PEER, peer << 16 | fk_child_index(other), fd);
+    return fk_child_send_fd(to, FK_PROC_PEER, roles[place->role].peer << 16 | index, fd);
 }
 
 /* One socketpair, an end each. */
@@ -167,6 +172,19 @@ static int start_signer(struct fk_keyd_master *master, struct fk_child *child)
     return send_go(child, load->conf->signer_user);
 }
 
+static int start_token(struct fk_keyd_master *master, struct fk_child *child)
+{
+    const struct fk_store_token *token = fk_keyd_token_of(master, fk_keyd_place(child));
+    int err;
+
+    if (token == NULL)
+        return FK_ERR_NOT_FOUND;
+    if ((err = fk_child_send_fd(child, FK_PROC_KEYS, token->number, token->fd)) != FK_OK ||
+        (err = send_metrics(child, master->token_metrics_fd, -1, NULL)) != FK_OK)
+        return err;
+    return send_go(child, token->user);
+}
+
 /* Configuration and listeners: at the start, and before a change. */
 static int send_set(struct fk_child *child, const struct fk_keyd_load *load,
                     const struct fk_keyd_sockets *sockets)
@@ -248,6 +266,8 @@ static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
     if ((err = send_metrics(child, master->metrics_fd, -1, "keyd")) == FK_OK &&
         (err = send_metrics(child, master->signer_metrics_fd, -1, "signer")) == FK_OK)
         err = send_metrics(child, master->audit_metrics_fd, -1, "audit");
+    if (err == FK_OK)
+        err = send_metrics(child, master->token_metrics_fd, -1, "token");
 
     if (err == FK_OK && master->sockets.http.fd >= 0)
         err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->sockets.http.fd);
@@ -258,22 +278,31 @@ static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
 
 /* --- how many there are --- */
 
-static int add_child(struct fk_keyd_master *master, enum fk_keyd_role role, unsigned index,
-                     uint32_t generation)
+int fk_keyd_add_child(struct fk_keyd_master *master, const struct fk_keyd_place *place,
+                      unsigned index)
 {
-    struct fk_keyd_place *place = calloc(1, sizeof *place);
+    struct fk_keyd_place *copy = malloc(sizeof *copy);
+    const char *name = roles[place->role].name;
     struct fk_child *child;
     int err;
 
-    if (place == NULL)
+    if (copy == NULL)
         return FK_ERR_NOMEM;
-    *place = (struct fk_keyd_place){.role = role, .generation = generation};
-    err = fk_super_add(master->super, roles[role].name, index, place, &child);
+    *copy = *place;
+    err = fk_super_add(master->super, name, index, copy, &child);
     if (err != FK_OK) {
-        free(place);
-        fk_log(FK_LOG_ERROR, "process not added", fk_str("role", roles[role].name), fk_error(err));
+        free(copy);
+        fk_log(FK_LOG_ERROR, "process not added", fk_str("role", name), fk_error(err));
     }
     return err;
+}
+
+static int add_child(struct fk_keyd_master *master, enum fk_keyd_role role, unsigned index,
+                     uint32_t generation)
+{
+    const struct fk_keyd_place place = {.role = role, .generation = generation};
+
+    return fk_keyd_add_child(master, &place, index);
 }
 
 static unsigned processors(void)
@@ -310,6 +339,7 @@ static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role)
         if (conf->handshakers != 0)
             return (unsigned)conf->handshakers;
         return needs_handshakers(conf) ? (processors() + 1) / 2 : 0;
+    case FK_KEYD_TOKEN: /* tokens.c */
     case FK_KEYD_ROLES:
         break;
     }
@@ -338,7 +368,7 @@ static struct fk_child *find_child(const struct fk_keyd_master *master, enum fk_
     return NULL;
 }
 
-static unsigned drain_seconds(const struct fk_keyd_master *master)
+unsigned fk_keyd_drain_seconds(const struct fk_keyd_master *master)
 {
     return (unsigned)((fk_keyd_conf_limits(master->current->conf)->drain + 999999) / 1000000);
 }
@@ -356,7 +386,7 @@ void fk_keyd_adjust_children(struct fk_keyd_master *master)
             if (find_child(master, serving[r], i) == NULL)
                 (void)add_child(master, serving[r], i, 0);
         for (unsigned i = count; (child = find_child(master, serving[r], i)) != NULL; i++)
-            fk_super_retire(child, drain_seconds(master));
+            fk_super_retire(child, fk_keyd_drain_seconds(master));
     }
 }
 
@@ -408,6 +438,22 @@ bool fk_keyd_fronts_prepared(const struct fk_keyd_master *master)
     return n > 0;
 }
 
+/* Those that came with the generation in service: a front has the others already. */
+static int wire_new_tokens(struct fk_keyd_master *master, struct fk_child *front)
+{
+    struct fk_child *child = NULL;
+    int err = FK_OK;
+
+    while (err == FK_OK && (child = fk_super_next(master->super, child)) != NULL) {
+        const struct fk_keyd_place *place = fk_keyd_place(child);
+
+        if (place->role == FK_KEYD_TOKEN && place->generation == master->current->generation &&
+            is_available(master, child))
+            err = wire_pair(front, child);
+    }
+    return err;
+}
+
 void fk_keyd_switch_fronts(struct fk_keyd_master *master)
 {
     struct fk_child *child = NULL;
@@ -426,7 +472,7 @@ void fk_keyd_switch_fronts(struct fk_keyd_master *master)
         if (place->role == FK_KEYD_HANDSHAKER)
             (void)send_go(child, "");
         if (wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK &&
-            place->role == FK_KEYD_FRONT)
+            place->role == FK_KEYD_FRONT && wire_new_tokens(master, child) == FK_OK)
             (void)send_go(child, "");
     }
 }
@@ -440,7 +486,7 @@ void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, 
 
         if (place->role == FK_KEYD_SIGNER && (place->generation == generation) != others &&
             !fk_child_retired(child))
-            fk_super_retire(child, drain_seconds(master));
+            fk_super_retire(child, fk_keyd_drain_seconds(master));
     }
 }
 
@@ -501,7 +547,7 @@ static void on_ready(struct fk_keyd_master *master, struct fk_child *child)
     place->ready = true;
     if (changes_over(place->role))
         fk_keyd_settled(master);
-    if (place->role != FK_KEYD_SIGNER)
+    if (place->role != FK_KEYD_SIGNER && place->role != FK_KEYD_TOKEN)
         return;
     if (master->pending != NULL && place->generation == master->pending->generation)
         fk_keyd_pending_ready(master);
@@ -530,8 +576,8 @@ static void on_failed(struct fk_keyd_master *master, struct fk_child *child,
            fk_uint("index", fk_child_index(child)), fk_strn("reason", msg->data, msg->len));
     (void)snprintf(why, sizeof why, "a %s refused it: %.*s", roles[place->role].word, (int)msg->len,
                    (const char *)msg->data);
-    if (place->role == FK_KEYD_SIGNER && master->pending != NULL &&
-        place->generation == master->pending->generation) {
+    if ((place->role == FK_KEYD_SIGNER || place->role == FK_KEYD_TOKEN) &&
+        master->pending != NULL && place->generation == master->pending->generation) {
         fk_keyd_pending_failed(master, why);
     } else if (changes_over(place->role) && master->preparing &&
                msg->arg == master->pending->generation) {
@@ -556,6 +602,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
         on_failed(master, child, msg);
     else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_AUDIT)
         fk_keyd_audit_head(master, msg);
+    else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_TOKEN)
+        fk_keyd_token_report(child, msg);
     else if (msg->type == FK_PROC_COMMAND && role == FK_KEYD_ADMIN)
         fk_keyd_command(master, msg);
     else
@@ -574,6 +622,44 @@ static bool any_left(const struct fk_keyd_master *master, enum fk_keyd_role role
     return false;
 }
 
+/* Its gauges say nothing any more. */
+static void bury(struct fk_keyd_master *master, enum fk_keyd_role role, unsigned index)
+{
+    switch (role) {
+    case FK_KEYD_FRONT:
+        fk_metrics_bury(master->metrics, index);
+        fk_quota_bury(master->quota, index);
+        break;
+    case FK_KEYD_AUDIT:
+        fk_metrics_bury(master->audit_metrics, index);
+        break;
+    case FK_KEYD_TOKEN:
+        fk_metrics_bury(master->token_metrics, index);
+        break;
+    case FK_KEYD_SIGNER:
+    case FK_KEYD_ADMIN:
+    case FK_KEYD_HANDSHAKER:
+    case FK_KEYD_ROLES:
+        break;
+    }
+}
+
+/* What the generation to come loses by the end of a process that belonged to it. */
+static void judge_end(struct fk_keyd_master *master, enum fk_keyd_role role, uint32_t generation,
+                      bool gone)
+{
+    if (master->pending == NULL || generation != master->pending->generation)
+        return;
+    if (role == FK_KEYD_SIGNER)
+        fk_keyd_pending_failed(master, "a signer died with the new keys");
+    else if (role == FK_KEYD_TOKEN && !gone)
+        fk_keyd_pending_failed(master, "a token's process died");
+    else if (changes_over(role) && !gone && master->preparing)
+        fk_keyd_pending_failed(master, role == FK_KEYD_FRONT
+                                           ? "a front died with the new configuration"
+                                           : "a handshaker died with the new configuration");
+}
+
 static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, bool gone)
 {
     struct fk_keyd_master *master = ctx;
@@ -588,21 +674,10 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
                fk_int("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
     place->up = false;
     place->ready = false;
+    place->report = (struct fk_token_report){.state = FK_TOKEN_OPENING};
     place->asked = place->prepared = 0;
-    if (role == FK_KEYD_FRONT) {
-        fk_metrics_bury(master->metrics, fk_child_index(child));
-        fk_quota_bury(master->quota, fk_child_index(child));
-    }
-    if (role == FK_KEYD_AUDIT)
-        fk_metrics_bury(master->audit_metrics, fk_child_index(child));
-    if (role == FK_KEYD_SIGNER && master->pending != NULL &&
-        generation == master->pending->generation)
-        fk_keyd_pending_failed(master, "a signer died with the new keys");
-    if (changes_over(role) && !gone && master->preparing &&
-        generation == master->pending->generation)
-        fk_keyd_pending_failed(master, role == FK_KEYD_FRONT
-                                           ? "a front died with the new configuration"
-                                           : "a handshaker died with the new configuration");
+    bury(master, role, fk_child_index(child));
+    judge_end(master, role, generation, gone);
     /* Fronts first: what they have under way needs signers and the audit process. */
     if (gone && master->draining && role == FK_KEYD_FRONT &&
         !any_left(master, FK_KEYD_FRONT, child))

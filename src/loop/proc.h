@@ -58,6 +58,7 @@ enum fk_proc_peer {
     FK_PEER_AUDIT,
     FK_PEER_WORKER,
     FK_PEER_HANDSHAKER,
+    FK_PEER_TOKEN,
 };
 
 struct fk_procmsg {
@@ -125,6 +126,7 @@ int fk_proc_drop(const char *user);
 /* The accounts that packaging makes: of processes that peers reach, and of those with keys. */
 #define FK_PROC_USER        "farkey"
 #define FK_PROC_SIGNER_USER "farkey-signer"
+#define FK_PROC_TOKEN_USER  "farkey-token"
 
 /*
  * Whom to become by default: `account` when this host has it, else "nobody". Asks the host's files,

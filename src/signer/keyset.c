@@ -4,8 +4,8 @@
  *
  * Bundle: "FKKEYS03" | count u32 | audit u8 | audit secret 32 | keys, each: kind u8 | permissions
  * u16 | name<u8> | bytes<u16>: PKCS#8 DER, a share of a split key (share.h), or a key in a token
- * (keyset_token.h) | edges (keyset_edges.c) | token (keyset_token.c). Big-endian. What else is known
- * about a key the signer works out from the key itself.
+ * (keyset_token.h) | edges (keyset_edges.c) | token (keyset_token.c). Big-endian. What else is
+ * known about a key the signer works out from the key itself.
  */
 #include "signer/keyset.h"
 

@@ -4,6 +4,7 @@ Real programs only: certificates come from the openssl command, daemons are buil
 are curl, openssl and others. Nothing here sleeps for a guessed time: wait_until() watches for a
 condition and fails with its name when it does not come.
 """
+import base64
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -221,6 +223,16 @@ def limited_memory(pid):
         yield
     finally:
         run("prlimit", "--pid", pid, "--as=unlimited:", **who)
+
+
+def ssl_der(path):
+    """The first certificate of a PEM file, in DER."""
+    return ssl.PEM_cert_to_DER_cert(pathlib.Path(path).read_text())
+
+
+def pem_der(text):
+    """What stands between the lines of dashes of a PEM text."""
+    return base64.b64decode("".join(line for line in text.splitlines() if "-----" not in line))
 
 
 def port_open(port, host="127.0.0.1"):

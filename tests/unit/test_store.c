@@ -337,7 +337,7 @@ static void same_key_twice_is_named(void **state)
     (void)state;
     put_key("one", "P-256", 0);
     put_key("two", "P-256", 0);
-    assert_refused("two.key", "the same key as one.key");
+    assert_refused("two.key", "the same key as that of one");
 }
 
 static void all_bad_files_are_named_at_once(void **state)
