@@ -173,7 +173,7 @@ static const struct fk_conf_option token_options[] = {
      .min = 1,
      .max = FK_TOKEN_SESSIONS_MAX,
      .help = "Operations with the token at one time, each in a session of its own. A TPM does one "
-             "at a time whatever stands here."},
+             "at a time, whatever stands here."},
     {.name = "queue",
      .type = FK_CONF_INT,
      .offset = TOKEN(queue),

@@ -290,6 +290,9 @@ static int load_token_key(struct load *load, const char *path, const struct fk_s
     if (err == FK_ERR_NOMEM ||
         (err = fk_store_read_beside(path, place.pkey, key, &load->report)) != FK_OK)
         goto out;
+    if (!fk_store_tokens_can(load->tokens, &place, key->index.public.permissions))
+        fk_store_say(&load->report, path,
+                     "its policy allows to decrypt, which keys in a TPM cannot; allow = {sign}");
     if (load->report.count == 0 && !is_taken(load, path, key))
         err = fk_store_tokens_add(load->tokens, &key->index.public, &place);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK && key->index.token != 0)

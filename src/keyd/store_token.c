@@ -66,12 +66,14 @@ static int add_token(struct fk_store_tokens *tokens, const struct fk_keyd_token_
                      struct fk_store_report *report)
 {
     struct token *token = &tokens->items[tokens->count++];
-    struct fk_token_settings settings = {.type = (enum fk_token_type)conf->type,
-                                         .sessions = (uint16_t)conf->sessions,
-                                         .queue = (uint16_t)conf->queue,
-                                         .has_slot = fk_conf_is_set(&conf->block, "slot"),
-                                         .slot = conf->slot,
-                                         .n_paths = conf->paths.count};
+    struct fk_token_settings settings = {
+        .type = (enum fk_token_type)conf->type,
+        /* A TPM does one thing at a time. */
+        .sessions = conf->type == FK_TOKEN_TPM2 ? 1 : (uint16_t)conf->sessions,
+        .queue = (uint16_t)conf->queue,
+        .has_slot = fk_conf_is_set(&conf->block, "slot"),
+        .slot = conf->slot,
+        .n_paths = conf->paths.count};
     int err;
 
     token->conf = conf;
@@ -264,6 +266,13 @@ int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
         fk_store_say(report, path, fk_err_text(err));
     ret->pkey = read_public(path, report);
     return report->count > complaints ? FK_ERR_CONF : FK_OK;
+}
+
+bool fk_store_tokens_can(const struct fk_store_tokens *tokens, const struct fk_store_place *place,
+                         uint16_t permissions)
+{
+    return place->number == 0 || (permissions & (FK_PERM_DECRYPT | FK_PERM_D1_DECRYPT)) == 0 ||
+           tokens->items[place->number - 1].conf->type != FK_TOKEN_TPM2;
 }
 
 int fk_store_tokens_add(const struct fk_store_tokens *tokens, const struct fk_key_public *public,

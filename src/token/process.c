@@ -235,7 +235,7 @@ static int make_back(const struct fk_keyset *set, struct fk_token_back **ret)
     case FK_TOKEN_PKCS11:
         return fk_pkcs11_new(set, ret);
     case FK_TOKEN_TPM2:
-        return FK_ERR_UNSUPPORTED;
+        return fk_tpm2_new(set, ret);
     }
     return FK_ERR_UNSUPPORTED;
 }

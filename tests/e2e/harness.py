@@ -45,23 +45,30 @@ PORTS = range(10000, 32768)
 _reserved = []
 
 
-def free_port():
+def free_port(count=1):
     """
-    A TCP port that nobody uses on any address. It stays ours until the end: whoever else asks here,
-    in this process or another, finds the UDP port of the same number taken.
+    A TCP port that nobody uses on any address, or the first of `count` in a row. It stays ours until
+    the end: whoever else asks here, in this process or another, finds the UDP port of the same number
+    taken.
     """
     while True:
         port = random.choice(PORTS)
-        reservation = socket.socket(type=socket.SOCK_DGRAM)
-        try:
-            reservation.bind(("127.0.0.1", port))
-            with socket.socket() as probe:
-                probe.bind(("0.0.0.0", port))
-        except OSError:
-            reservation.close()
-            continue
-        _reserved.append(reservation)
-        return port
+        if all([reserve(port + i) for i in range(count)]):
+            return port
+
+
+def reserve(port):
+    """Whether a port is ours now."""
+    reservation = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        reservation.bind(("127.0.0.1", port))
+        with socket.socket() as probe:
+            probe.bind(("0.0.0.0", port))
+    except OSError:
+        reservation.close()
+        return False
+    _reserved.append(reservation)
+    return True
 
 
 def run(*command, check=True, timeout=PATIENCE, **options):
@@ -239,6 +246,11 @@ def port_open(port, host="127.0.0.1"):
     with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
         return True
     return False
+
+
+def port_listens(port):
+    """Whether somebody listens on a TCP port: asked of the kernel, without a connection."""
+    return re.search(rf":{port}\b", run("ss", "-Hltn", f"sport = :{port}").stdout) is not None
 
 
 def control(path, command="status", **fields):

@@ -93,3 +93,50 @@ def move_keys(pair, hsm, name="hsm"):
 def state_of(status, name="hsm"):
     """What a key server's status says of a token."""
     return next((token for token in status.get("tokens", []) if token["name"] == name), {})
+
+
+class Tpm:
+    """A TPM 2.0 made of software, with its state in a folder; keys are made by OpenSSL's provider tpm2."""
+
+    def __init__(self, folder, daemons):
+        self.folder, self.daemons = pathlib.Path(folder), daemons
+        (self.folder / "state").mkdir(parents=True)
+        self.folder.chmod(0o755)
+        self.port = harness.free_port(2)  # the TSS expects the control port behind it
+        self.tcti = f"swtpm:host=127.0.0.1,port={self.port}"
+        self.daemon = None
+        self.start()
+
+    def start(self):
+        self.daemon = harness.Daemon("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder}/state",
+                                     "--server", f"type=tcp,port={self.port}", "--ctrl", f"type=tcp,port={self.port + 1}",
+                                     "--flags", "not-need-init,startup-clear", log=self.folder / "swtpm.log")
+        self.daemons.append(self.daemon)
+        # The data port serves one connection: a probe there would be it.
+        harness.wait_until(lambda: harness.port_listens(self.port), "swtpm listens")
+
+    def stop(self):
+        self.daemon.process.kill()
+        self.daemon.process.wait()
+
+    def run(self, *command):
+        """A command of OpenSSL or tpm2-tools with this TPM, which serves one connection at a time."""
+        env = {**os.environ, "TPM2OPENSSL_TCTI": self.tcti, "TPM2TOOLS_TCTI": self.tcti, "TSS2_LOG": "all+NONE"}
+        return harness.run(*command, env=env).stdout
+
+    def openssl(self, command, *options):
+        return self.run("openssl", command, "-provider", "tpm2", "-provider", "default", *options)
+
+    def make_key(self, kind, path, auth=None):
+        options = {"rsa2048": ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+                   "p256": ["-algorithm", "EC", "-pkeyopt", "group:P-256"]}[kind]
+        options += ["-pkeyopt", f"user-auth:{auth}"] if auth else []
+        self.openssl("genpkey", *options, "-out", path)
+        path.chmod(0o600)
+
+    def public(self, key_file, path, auth=None):
+        self.openssl("pkey", "-in", key_file, "-pubout", "-out", path, *(["-passin", f"pass:{auth}"] if auth else []))
+
+    def block(self, name="tpm", **options):
+        lines = [f"{key} = {value}" for key, value in options.items()]
+        return "\n".join([f'token "{name}" {{ type = tpm2 tcti = "{self.tcti}"', *lines, "}"])
