@@ -156,6 +156,14 @@ static void warn_of_shared_user(const struct fk_keyd_conf *conf)
     if (geteuid() == 0 && fk_proc_same_user(conf->user, conf->signer_user))
         fk_log(FK_LOG_WARN, "signers share a uid with fronts; give them one of their own",
                fk_str("user", conf->user), fk_str("signer_user", conf->signer_user));
+    for (const struct fk_conf_block *b = conf->tokens; geteuid() == 0 && b != NULL; b = b->next) {
+        const char *user = ((const struct fk_keyd_token_conf *)(const void *)b)->user;
+
+        if (fk_proc_same_user(conf->user, user))
+            fk_log(FK_LOG_WARN,
+                   "a token's process shares a uid with fronts; give it one of its own",
+                   fk_str("token", b->title), fk_str("user", user));
+    }
 }
 
 int fk_keyd_first_load(struct fk_keyd_master *master)

@@ -59,7 +59,8 @@ struct fk_keyset_builder *fk_store_tokens_builder(const struct fk_store_tokens *
  * ret->pkey, which may be there with an error, too. FK_ERR_CONF, FK_ERR_NOMEM. */
 int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
                          struct fk_store_report *report, struct fk_store_place *ret);
-/* Whether a key there can do all that its policy allows: a TPM's decrypt nothing (token/tpm2.c). */
+/* Whether a key there can do all that its policy allows: none makes whole handshakes, and a TPM's
+ * decrypt nothing (token/tpm2.c). */
 bool fk_store_tokens_can(const struct fk_store_tokens *tokens, const struct fk_store_place *place,
                          uint16_t permissions);
 /* As fk_keyset_builder_add_token(). */

@@ -271,8 +271,11 @@ int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
 bool fk_store_tokens_can(const struct fk_store_tokens *tokens, const struct fk_store_place *place,
                          uint16_t permissions)
 {
-    return place->number == 0 || (permissions & (FK_PERM_DECRYPT | FK_PERM_D1_DECRYPT)) == 0 ||
-           tokens->items[place->number - 1].conf->type != FK_TOKEN_TPM2;
+    unsigned never = FK_PERM_HANDSHAKE; /* handshakers ask signers */
+
+    if (place->number != 0 && tokens->items[place->number - 1].conf->type == FK_TOKEN_TPM2)
+        never |= FK_PERM_DECRYPT | FK_PERM_D1_DECRYPT;
+    return (permissions & never) == 0;
 }
 
 int fk_store_tokens_add(const struct fk_store_tokens *tokens, const struct fk_key_public *public,

@@ -139,7 +139,7 @@ static int find_slot(struct fk_pkcs11 *token, CK_TOKEN_INFO *ret)
 {
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG n = SLOTS_MAX;
-    CK_TOKEN_INFO info;
+    CK_TOKEN_INFO info = {.flags = 0};
     unsigned found = 0;
     CK_RV rv = token->calls->C_GetSlotList(CK_TRUE, slots, &n);
 
@@ -201,7 +201,7 @@ static int open_sessions(struct fk_pkcs11 *token)
 static int pkcs11_open(struct fk_token_back *back)
 {
     struct fk_pkcs11 *token = token_of(back);
-    CK_TOKEN_INFO info;
+    CK_TOKEN_INFO info = {.flags = 0};
     int err;
 
     if ((err = load(token)) != FK_OK || (err = initialise(token)) != FK_OK ||

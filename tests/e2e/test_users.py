@@ -12,8 +12,8 @@ import pytest
 from edgelib import site
 from harness import FARKEY, TOP, Daemon, channel_identity, free_port, run, wait_until
 
-NOBODY, USER, SIGNER = 65534, 64901, 64902
-PACKAGED = {"farkey": USER, "farkey-signer": SIGNER}
+NOBODY, USER, SIGNER, TOKEN = 65534, 64901, 64902, 64903
+PACKAGED = {"farkey": USER, "farkey-signer": SIGNER, "farkey-token": TOKEN}
 IN_NAMESPACE = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"']
 
 
