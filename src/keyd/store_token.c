@@ -63,7 +63,7 @@ static int read_pin(const char *path, struct fk_token_settings *settings,
 }
 
 static int add_token(struct fk_store_tokens *tokens, const struct fk_keyd_token_conf *conf,
-                     struct fk_store_report *report)
+                     uint64_t deadline_us, struct fk_store_report *report)
 {
     struct token *token = &tokens->items[tokens->count++];
     struct fk_token_settings settings = {
@@ -71,6 +71,7 @@ static int add_token(struct fk_store_tokens *tokens, const struct fk_keyd_token_
         /* A TPM does one thing at a time. */
         .sessions = conf->type == FK_TOKEN_TPM2 ? 1 : (uint16_t)conf->sessions,
         .queue = (uint16_t)conf->queue,
+        .deadline_us = deadline_us,
         .has_slot = fk_conf_is_set(&conf->block, "slot"),
         .slot = conf->slot,
         .n_paths = conf->paths.count};
@@ -99,7 +100,7 @@ int fk_store_tokens_new(const struct fk_keyd_conf *conf, struct fk_store_report 
     int err = tokens == NULL ? FK_ERR_NOMEM : FK_OK;
 
     for (; err == FK_OK && block != NULL && tokens->count < FK_TOKENS_MAX; block = block->next)
-        err = add_token(tokens, (const void *)block, report);
+        err = add_token(tokens, (const void *)block, fk_keyd_conf_limits(conf)->deadline, report);
     if (err != FK_OK) {
         fk_store_tokens_free(tokens);
         return err;

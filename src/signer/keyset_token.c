@@ -41,6 +41,7 @@ int fk_token_settings_encode(const struct fk_token_settings *settings, struct fk
     fk_writer_u8(&writer, (uint8_t)settings->type);
     fk_writer_u16(&writer, settings->sessions);
     fk_writer_u16(&writer, settings->queue);
+    fk_writer_u64(&writer, settings->deadline_us);
     put_text(&writer, settings->module, sizeof settings->module);
     put_text(&writer, settings->label, sizeof settings->label);
     put_text(&writer, settings->serial, sizeof settings->serial);
@@ -87,7 +88,8 @@ static int get_how(struct fk_reader *reader, struct fk_token_settings *ret)
     if (fk_reader_u8(reader, &type) != FK_OK || type < FK_TOKEN_PKCS11 || type > FK_TOKEN_TPM2 ||
         fk_reader_u16(reader, &ret->sessions) != FK_OK || ret->sessions == 0 ||
         ret->sessions > FK_TOKEN_SESSIONS_MAX || fk_reader_u16(reader, &ret->queue) != FK_OK ||
-        ret->queue == 0 || ret->queue > FK_TOKEN_QUEUE_MAX)
+        ret->queue == 0 || ret->queue > FK_TOKEN_QUEUE_MAX ||
+        fk_reader_u64(reader, &ret->deadline_us) != FK_OK)
         return FK_ERR_FORMAT;
     ret->type = (enum fk_token_type)type;
     return FK_OK;

@@ -24,6 +24,7 @@ struct fk_token_settings {
     enum fk_token_type type;
     uint16_t sessions;              /* operations at one time */
     uint16_t queue;                 /* operations that may wait */
+    uint64_t deadline_us;           /* who has waited for so long is not waited for any more */
     char module[FK_TOKEN_TEXT_MAX]; /* PKCS#11: path */
     char label[33];                 /* of the token; empty: any */
     char serial[17];                /* empty: any */

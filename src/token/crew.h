@@ -18,7 +18,8 @@
 /* One operation, from its request to its result. Its owner wipes it when it is done. */
 struct fk_token_job {
     struct fk_list link;
-    uint64_t owner; /* the caller's */
+    uint64_t owner;    /* the caller's */
+    uint64_t since_us; /* the crew's: when it was submitted */
     enum fk_proc_peer kind;
     struct fk_signer_request request;
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
@@ -44,7 +45,8 @@ void fk_crew_free(struct fk_crew *crew);
 
 /* A descriptor (the crew's) that is readable when jobs are done or the state has changed. */
 int fk_crew_fd(const struct fk_crew *crew);
-/* Have a job done (taken). FK_ERR_BUSY: too many wait; it stays the caller's. */
+/* Have a job done (taken); FK_ERR_TIMEOUT is its result when its turn comes after the settings'
+ * deadline. FK_ERR_BUSY: too many wait; it stays the caller's. */
 int fk_crew_submit(struct fk_crew *crew, struct fk_token_job *job);
 /* All that are done, onto the end of `done`. Clears the descriptor. */
 void fk_crew_collect(struct fk_crew *crew, struct fk_list *done);

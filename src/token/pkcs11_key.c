@@ -95,13 +95,15 @@ static bool says(struct fk_pkcs11 *token, CK_OBJECT_HANDLE object,
 }
 
 /*
- * Whether a private key is the entry's. RSA's tells its modulus; of others the public key with the
- * same id tells the point. One that nothing tells of is taken: what it signs is verified anyway.
+ * Whether a private key is the entry's. RSA's mostly tells its modulus; of others the public key
+ * with the same id tells it, or the point. One that nothing tells of is taken: what it signs is
+ * verified anyway.
  */
 static bool is_key(struct fk_pkcs11 *token, CK_OBJECT_HANDLE object,
                    const struct fk_keyset_entry *entry)
 {
     struct fk_token_place twin = {.id_len = 0};
+    uint8_t modulus[NUMBER_MAX + 8];
     CK_OBJECT_HANDLE publics[CANDIDATES_MAX];
     CK_KEY_TYPE type = 0;
     CK_ULONG n = 0;
@@ -112,7 +114,7 @@ static bool is_key(struct fk_pkcs11 *token, CK_OBJECT_HANDLE object,
     if (attribute(token, object, CKA_KEY_TYPE, (uint8_t *)&type, sizeof type) != sizeof type ||
         type != types[entry->public.type])
         return false;
-    if (entry->public.type == FK_KEY_RSA)
+    if (attribute(token, object, CKA_MODULUS, modulus, sizeof modulus) > 0)
         return says(token, object, entry);
     twin.id_len = attribute(token, object, CKA_ID, twin.id, sizeof twin.id);
     if (twin.id_len == 0 || find_objects(token, CKO_PUBLIC_KEY, &twin, publics, &n) != FK_OK ||

@@ -18,7 +18,7 @@ from keyproto import Channel, Refused
 from tokens import SoftHsm, move_keys, state_of
 
 HASH = hashlib.sha256(b"transcript").digest()
-ECDSA_SHA256, RSA_PSS_SHA256 = 0x0403, 0x0804
+ECDSA_SHA256, ED25519 = 0x0403, 0x0807
 KEY_NOT_FOUND, RATE, INTERNAL = 0x02, 0x41, 0x08
 
 
@@ -198,6 +198,28 @@ def failure(channel, pair, name, scheme=ECDSA_SHA256):
     except Refused as refused:
         return refused.code
     return None
+
+
+def test_ed25519(make_pair, hsm, daemons):
+    """Ed25519, where the token has it: it signs the whole message."""
+    pair = make_pair({"example.com": ["p256"]})
+    store = pair.folder / "keys1/keys"
+    hsm.tool("--keypairgen", "--key-type", "EC:edwards25519", "--id", "81", "--label", "ed")
+    listed = hsm.tool("--list-objects", "--type", "pubkey", login=False)
+    point = re.search(r"EC_POINT:\s+0420([0-9a-f]{64})\n", listed)[1]
+    (pair.folder / "der").write_bytes(bytes.fromhex("302a300506032b6570032100" + point))
+    run("openssl", "pkey", "-pubin", "-inform", "DER", "-in", pair.folder / "der", "-out", store / "ed.example.pub")
+    (store / "ed.example.token").write_text('token = "hsm" id = "81"\n')
+    pair.start_keyd(daemons)
+    assert wait_state(pair, "open")["keys_found"] == 2
+    spki = harness.pem_der((store / "ed.example.pub").read_text())
+    with edge_channel(pair) as channel:
+        signature = channel.call(keyproto.SIGN13, keyproto.sign13(ED25519, keyproto.SERVER, HASH),
+                                 ski=keyproto.ski_of(spki))
+    (pair.folder / "message").write_bytes(keyproto.sign13_message(keyproto.SERVER, HASH))
+    (pair.folder / "signature").write_bytes(signature)
+    run("openssl", "pkeyutl", "-verify", "-pubin", "-inkey", store / "ed.example.pub", "-rawin", "-in",
+        pair.folder / "message", "-sigfile", pair.folder / "signature")
 
 
 def test_token_lost_and_back(make_pair, hsm, daemons):

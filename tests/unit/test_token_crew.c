@@ -12,6 +12,8 @@
 #include <poll.h>
 #include <pthread.h>
 
+#define DEADLINE_US 2000000
+
 /* --- a token that does as it is told --- */
 
 struct soft {
@@ -102,16 +104,21 @@ struct bench {
     struct soft soft;
     struct fk_keyset *set;
     struct fk_crew *crew;
+    struct fk_list done; /* collected */
     uint8_t ski[20];
     uint32_t last_id;
 };
 
 static void open_bench(struct bench *bench, uint16_t sessions, uint16_t queue, int open_err)
 {
-    const struct fk_token_settings settings = {
-        .name = "soft", .type = FK_TOKEN_PKCS11, .sessions = sessions, .queue = queue};
+    const struct fk_token_settings settings = {.name = "soft",
+                                               .type = FK_TOKEN_PKCS11,
+                                               .sessions = sessions,
+                                               .queue = queue,
+                                               .deadline_us = DEADLINE_US};
 
     *bench = (struct bench){.soft = {.open_err = open_err, .session = {&session_ops}}};
+    fk_list_init(&bench->done);
     bench->soft.key = unit_key("P-256");
     pthread_mutex_init(&bench->soft.lock, NULL);
     pthread_cond_init(&bench->soft.change, NULL);
@@ -123,6 +130,7 @@ static void open_bench(struct bench *bench, uint16_t sessions, uint16_t queue, i
 
 static void close_bench(struct bench *bench)
 {
+    assert_true(fk_list_empty(&bench->done));
     fk_crew_free(bench->crew);
     fk_keyset_free(bench->set);
     EVP_PKEY_free(bench->soft.key);
@@ -157,16 +165,13 @@ static void wait_fd(struct bench *bench)
 static struct fk_crew_status wait_state(struct bench *bench, enum fk_token_state state)
 {
     struct fk_crew_status status;
-    struct fk_list none;
 
-    fk_list_init(&none);
     for (;;) {
         fk_crew_status(bench->crew, &status);
         if (status.state == state)
             return status;
         wait_fd(bench);
-        fk_crew_collect(bench->crew, &none);
-        assert_true(fk_list_empty(&none));
+        fk_crew_collect(bench->crew, &bench->done);
     }
 }
 
@@ -192,24 +197,26 @@ static int submit(struct bench *bench)
     return err;
 }
 
-/* The next `n` results; each must be `err`. */
+/* The next result, which must be `err`. */
+static void expect_one(struct bench *bench, int err)
+{
+    struct fk_token_job *job;
+    struct fk_list *item;
+
+    while ((item = fk_list_pop(&bench->done)) == NULL) {
+        wait_fd(bench);
+        fk_crew_collect(bench->crew, &bench->done);
+    }
+    job = fk_container(item, struct fk_token_job, link);
+    assert_int_equal(job->result.err, err);
+    assert_true((job->result.len > 60) == (err == FK_OK));
+    free(job);
+}
+
 static void expect(struct bench *bench, unsigned n, int err)
 {
-    struct fk_list done, *item;
-
-    fk_list_init(&done);
-    while (n > 0) {
-        wait_fd(bench);
-        fk_crew_collect(bench->crew, &done);
-        while ((item = fk_list_pop(&done)) != NULL) {
-            struct fk_token_job *job = fk_container(item, struct fk_token_job, link);
-
-            assert_int_equal(job->result.err, err);
-            assert_true((job->result.len > 60) == (err == FK_OK));
-            assert_true(n-- > 0);
-            free(job);
-        }
-    }
+    while (n-- > 0)
+        expect_one(bench, err);
 }
 
 /* --- cases --- */
@@ -313,6 +320,29 @@ static void slow_calls_are_seen(void **state)
     close_bench(&bench);
 }
 
+/* What has waited for longer than anybody waits for it does not reach the token. */
+static void late_jobs_are_dropped(void **state)
+{
+    struct bench bench;
+    uint64_t start;
+
+    (void)state;
+    open_bench(&bench, 1, 10, FK_OK);
+    wait_state(&bench, FK_TOKEN_OPEN);
+    hold(&bench, true);
+    start = fk_clock_us();
+    assert_ok(submit(&bench));
+    wait_inside(&bench, 1);
+    assert_ok(submit(&bench));
+    while (fk_clock_us() - start <= DEADLINE_US + 100000)
+        (void)poll(NULL, 0, 10);
+    hold(&bench, false);
+    expect_one(&bench, FK_OK);
+    expect_one(&bench, FK_ERR_TIMEOUT);
+    assert_int_equal(bench.soft.signs, 1);
+    close_bench(&bench);
+}
+
 /* What waits at the end is given up, and nothing is left (a sanitizer looks). */
 static void end_with_jobs(void **state)
 {
@@ -329,4 +359,4 @@ static void end_with_jobs(void **state)
 UNIT_MAIN(cmocka_unit_test(jobs_are_done), cmocka_unit_test(sessions_work_at_once_and_few_wait),
           cmocka_unit_test(what_goes_is_opened_again),
           cmocka_unit_test(refused_pin_is_not_tried_again), cmocka_unit_test(slow_calls_are_seen),
-          cmocka_unit_test(end_with_jobs))
+          cmocka_unit_test(late_jobs_are_dropped), cmocka_unit_test(end_with_jobs))
