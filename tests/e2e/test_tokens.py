@@ -72,7 +72,10 @@ def sign(channel, pair, name, scheme):
 def wait_state(pair, state, name="hsm"):
     """The token's row of the status, once it is in that state."""
     def look():
-        row = state_of(pair.status("keyd"), name)
+        try:
+            row = state_of(pair.status("keyd"), name)
+        except ConnectionRefusedError:
+            return None  # the admin process is not there yet
         return row if row.get("state") == state else None
     return wait_until(look, f"token {name} is {state}")
 
