@@ -19,7 +19,7 @@ RSA_MD5SHA1, RSA_SHA1, RSA_SHA224, RSA_SHA256, RSA_SHA384, RSA_SHA512 = range(0x
 ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512 = range(0x12, 0x18)
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
-INFO, SIGN13, SIGN12, DECRYPT = 0x40, 0x41, 0x42, 0x43
+INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -153,6 +153,20 @@ def sign12(scheme, kx, client_random, server_random, params):
 
 def decrypt(client_version, ciphertext):
     return struct.pack(">H", client_version) + vec16(ciphertext)
+
+
+def lend(recipient, once, seconds):
+    return recipient + once + struct.pack(">I", seconds)
+
+
+class Lent:
+    """A LEND answer; what is sealed stays sealed."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.seconds, self.permissions = reader.unpack(">IH")
+        self.spki, self.sealed = reader.vec(2), reader.vec(2)
+        reader.end()
 
 
 def info(cursor=0):

@@ -50,7 +50,8 @@ def test_frame_vectors(data, fields):
                               **items) == data
 
 
-@pytest.mark.parametrize("data, fields", [v for v in vectors("keyop.txt") if "error" not in v.values[1]])
+@pytest.mark.parametrize("data, fields", [v for file in ("keyop.txt", "lend.txt") for v in vectors(file)
+                                          if "error" not in v.values[1]])
 def test_payload_vectors(data, fields):
     def number(name):
         return int(fields[name], 16)
@@ -67,6 +68,12 @@ def test_payload_vectors(data, fields):
                                unhex(fields["server_random"]), params) == data
     elif fields["op"] == "decrypt":
         assert keyproto.decrypt(number("client_version"), unhex(fields["ciphertext"])) == data
+    elif fields["op"] == "lend":
+        assert keyproto.lend(unhex(fields["recipient"]), unhex(fields["once"]), number("seconds")) == data
+    elif fields["op"] == "answer":
+        lent = keyproto.Lent(data)
+        assert (lent.seconds, lent.permissions) == (number("seconds"), number("permissions"))
+        assert (lent.spki, lent.sealed) == (unhex(fields["spki"]), unhex(fields["sealed"]))
     elif fields["op"] == "info_request":
         assert keyproto.info(number("cursor")) == data
     elif fields["op"] == "info":
