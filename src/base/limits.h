@@ -396,7 +396,7 @@
 #define FK_KEY_FILE_MAX 65536
 /* Keys of one signer: a hosting provider's names; the sealed bundle stays below 200 MiB. */
 #define FK_KEYS_MAX 65536
-/* What a bundle says of edges that sign: a million keys named one by one. */
+/* What a bundle says of edges that sign or borrow: a million keys named one by one. */
 #define FK_SIGNER_EDGES_BYTES_MAX 24000000
 /* Channels whose request counters a signer remembers, the least used of them forgotten first: more
  * than the edges have at once. */
@@ -405,6 +405,16 @@
 #define FK_SHARES_MAX 16
 /* One share: as long as the private numbers of an RSA-4096 key (signer/key_numbers.h). */
 #define FK_SHARE_DATA_MAX 1792
+/* A key is lent for so long at most: an edge that is no longer trusted has it until then. */
+#define FK_LEND_SECONDS_MAX 3600U
+/* Keys that are lent to one signer at once, 8 KiB of locked memory each; the one that ends first
+ * makes room. */
+#define FK_SIGNER_LENT_MAX 256
+/* Lendings that a signer has asked for, the oldest forgotten first: those of a second, when each
+ * operation has its own. And how long an answer is waited for: a site's longest deadline, and then
+ * some. */
+#define FK_SIGNER_LEND_ASKS_MAX 1024
+#define FK_SIGNER_LEND_ASK_US   65000000
 /* Processes that may use one signer: fronts or workers, one a core, of two generations, audit. */
 #define FK_SIGNER_PEERS_MAX 256
 /* Bytes of requests read from one peer at once: some fifty requests. */

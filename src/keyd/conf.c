@@ -34,6 +34,7 @@ static const struct fk_conf_name permission_names[] = {
     {"digest", FK_PERM_DIGEST, "sign bare digests (dialect 1); any protocol can be signed with it"},
     {"dialect1_decrypt", FK_PERM_D1_DECRYPT, "decrypt premasters for dialect 1"},
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
+    {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {NULL, 0, NULL},
 };
 
@@ -176,11 +177,27 @@ static void check_signed(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
                           b->title);
 }
 
+/* A key is lent to who has a lend key. */
+static void check_borrowers(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
+{
+    for (const struct fk_conf_block *b = keyd->edges; b != NULL; b = b->next) {
+        const struct fk_keyd_edge_conf *edge = (const void *)b;
+
+        if ((edge->allow & FK_PERM_LEND) != 0 && edge->lend_key == NULL &&
+            !fk_conf_is_bad(b, "lend_key") && !fk_conf_is_bad(b, "allow"))
+            fk_conf_blame(conf, b, "lend_key",
+                          "edge \"%s\": allow has lend, but there is no lend_key; write "
+                          "lend_key = \"%s.lend.pub\"",
+                          b->title, b->title);
+    }
+}
+
 static void check_root(void *block, struct fk_conf *conf)
 {
     struct fk_keyd_conf *keyd = block;
 
     check_identities(keyd, conf);
+    check_borrowers(keyd, conf);
     check_signed(keyd, conf);
     if (keyd->listens == NULL && !fk_conf_is_bad(&keyd->block, "listen"))
         fk_conf_complain(conf, &keyd->block.where,
@@ -279,6 +296,11 @@ static const struct fk_conf_option edge_options[] = {
      .offset = EDGE(request_key),
      .help = "The public half (PEM, Ed25519) of the edge's request_key. Then each of its requests "
              "must be signed with it; signers check that, and that the edge may use the key."},
+    {.name = "lend_key",
+     .type = FK_CONF_PATH,
+     .offset = EDGE(lend_key),
+     .help = "The public half (PEM, X25519) of the edge's lend_key: keys that are lent to the edge "
+             "are sealed to it, and to nothing else. Needed with lend in allow."},
     {.name = "rate",
      .type = FK_CONF_RATE,
      .offset = EDGE(rate),

@@ -35,6 +35,7 @@ struct fk_keyd_edge_conf {
     char *identity;             /* NULL: "farkey:edge:TITLE" */
     struct fk_conf_list keys;
     char *request_key;    /* path; NULL: its requests are not signed */
+    char *lend_key;       /* path; NULL: keys are not lent to it */
     unsigned allow;       /* FK_PERM_* */
     uint64_t rate;        /* thousandths of operations a second, 0: no bound */
     uint64_t burst;       /* operations */

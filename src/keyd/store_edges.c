@@ -1,6 +1,7 @@
 /*
- * What signers are told of edges that sign their requests: their request keys, and what each may do
- * with which key, as the fronts are told by the same configuration (policy.h).
+ * What signers are told of edges that sign their requests or borrow keys: their request and lend
+ * keys, and what each may do with which key, as the fronts are told by the same configuration
+ * (policy.h).
  */
 #include "base/err.h"
 #include "base/limits.h"
@@ -21,10 +22,23 @@ static const struct fk_keyd_edge_conf *edge_of(const struct fk_conf_block *block
     return (const void *)block;
 }
 
+static bool is_told_of(const struct fk_keyd_edge_conf *edge)
+{
+    return edge->request_key != NULL || edge->lend_key != NULL;
+}
+
 static bool anybody_signs(const struct fk_keyd_conf *conf)
 {
     for (const struct fk_conf_block *b = conf->edges; b != NULL; b = b->next)
         if (edge_of(b)->request_key != NULL)
+            return true;
+    return conf->signed_requests;
+}
+
+static bool is_anybody_told_of(const struct fk_keyd_conf *conf)
+{
+    for (const struct fk_conf_block *b = conf->edges; b != NULL; b = b->next)
+        if (is_told_of(edge_of(b)))
             return true;
     return conf->signed_requests;
 }
@@ -49,8 +63,9 @@ static int read_name(const struct fk_keyd_conf *conf, char ret[FK_NAME_MAX],
     return FK_OK;
 }
 
-/* A public Ed25519 key in PEM; what is wrong is said. */
-static void read_request_key(const char *path, uint8_t ret[32], struct fk_store_report *report)
+/* A public key of type `id` in PEM, 32 bytes; what is wrong is said. */
+static void read_public_key(const char *path, int id, uint8_t ret[32],
+                            struct fk_store_report *report)
 {
     FILE *file = fopen(path, "re");
     EVP_PKEY *key = file == NULL ? NULL : PEM_read_PUBKEY(file, NULL, NULL, NULL);
@@ -58,9 +73,11 @@ static void read_request_key(const char *path, uint8_t ret[32], struct fk_store_
 
     if (file == NULL)
         fk_store_say(report, path, strerror(errno));
-    else if (key == NULL || EVP_PKEY_get_id(key) != EVP_PKEY_ED25519 ||
+    else if (key == NULL || EVP_PKEY_get_id(key) != id ||
              EVP_PKEY_get_raw_public_key(key, ret, &len) != 1)
-        fk_store_say(report, path, "not a public Ed25519 key in PEM");
+        fk_store_say(report, path,
+                     id == EVP_PKEY_ED25519 ? "not a public Ed25519 key in PEM"
+                                            : "not a public X25519 key in PEM");
     ERR_clear_error();
     EVP_PKEY_free(key);
     if (file != NULL)
@@ -88,7 +105,12 @@ static int add_edge(const struct fk_keyd_edge_conf *conf, const struct fk_index 
     int err;
 
     (void)snprintf(edge.name, sizeof edge.name, "%s", conf->block.title);
-    read_request_key(conf->request_key, edge.request_key, report);
+    edge.signs = conf->request_key != NULL;
+    if (edge.signs)
+        read_public_key(conf->request_key, EVP_PKEY_ED25519, edge.request_key, report);
+    edge.borrows = conf->lend_key != NULL;
+    if (edge.borrows)
+        read_public_key(conf->lend_key, EVP_PKEY_X25519, edge.lend_key, report);
     if ((err = fk_policy_keys(conf, index, &bits)) != FK_OK)
         return err;
     if ((skis = list_skis(index, bits, &edge.n_skis)) == NULL) {
@@ -113,15 +135,15 @@ int fk_store_add_edges(const struct fk_keyd_conf *conf, const struct fk_store *s
     size_t len;
     int err;
 
-    if (!anybody_signs(conf))
+    if (!is_anybody_told_of(conf))
         return FK_OK;
     encoded = fk_store_index(store, &len);
     if ((err = fk_index_load(encoded, len, &index)) != FK_OK)
         return err;
-    if ((err = read_name(conf, name, report)) == FK_OK)
+    if (!anybody_signs(conf) || (err = read_name(conf, name, report)) == FK_OK)
         err = fk_keyset_builder_signed(builder, name, conf->signed_requests);
     for (const struct fk_conf_block *b = conf->edges; err == FK_OK && b != NULL; b = b->next)
-        if (edge_of(b)->request_key != NULL)
+        if (is_told_of(edge_of(b)))
             err = add_edge(edge_of(b), index, builder, report);
     fk_index_free(index);
     return err == FK_OK && report->count > 0 ? FK_ERR_CONF : err;

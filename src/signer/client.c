@@ -36,7 +36,8 @@ struct fk_signer_call {
     struct fk_signer_request request;
     struct signer *signer; /* NULL: none was left; waits for a new one */
     uint64_t deadline_us;
-    bool sent_again;
+    bool sent_again;               /* or must not be */
+    struct fk_signer_route *route; /* NULL: whoever answers */
     fk_signer_done_cb *done;
     fk_key_done_cb *key_done; /* instead of `done`: asked through the back-end */
     void *arg;
@@ -54,6 +55,7 @@ struct signer {
     struct fk_signer_pool *pool;
     struct fk_io io;
     int fd;
+    uint32_t number; /* of it alone in the pool's life */
     uint32_t generation;
     unsigned index;
     uint32_t busy;        /* requests sent that it has not answered, forgotten ones included */
@@ -71,6 +73,7 @@ struct fk_signer_pool {
     struct fk_list signers; /* alive, in no order */
     struct fk_list dead;    /* closed; freed by `tidy` */
     size_t n_signers;
+    uint32_t last_number;
     struct fk_list calls;
     struct fk_list failed; /* ended by `fail` with FK_ERR_UNAVAILABLE */
     struct slot *slots;    /* never fewer than there were: ids under way stay what they are */
@@ -468,6 +471,8 @@ static void deliver(struct signer *signer, const struct fk_signer_result *result
     signer->in_head += size;
     signer->busy--;
     signer->owes_us = fk_loop_now_us(signer->pool->loop);
+    if (call != NULL && call->signer == signer && call->route != NULL)
+        call->route->signer = signer->number;
     if (call != NULL && call->signer == signer)
         finish_call(signer->pool, call, result->err, data, result->len, result->micros);
     fk_wipe(data, result->len);
@@ -533,6 +538,7 @@ int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation,
     }
     signer->pool = pool;
     signer->fd = fd;
+    signer->number = ++pool->last_number;
     signer->generation = generation;
     signer->index = index;
     fk_buf_init(&signer->out, out_max(pool));
@@ -688,17 +694,33 @@ static bool is_expecting(const struct fk_signer_pool *pool)
     return pool->lost_us != 0 && fk_loop_now_us(pool->loop) < pool->lost_us + FK_SIGNER_GAP_US;
 }
 
-static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
-                  const void *payload, struct fk_signer_call **ret)
+static struct signer *find_signer(struct fk_signer_pool *pool, uint32_t number)
 {
-    struct signer *signer = choose_signer(pool);
+    struct fk_list *item;
+
+    fk_list_each (item, &pool->signers) {
+        struct signer *signer = fk_container(item, struct signer, link);
+
+        if (signer->number == number)
+            return signer;
+    }
+    return NULL;
+}
+
+static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
+                  const void *payload, struct fk_signer_route *route, struct fk_signer_call **ret)
+{
+    bool bound = route != NULL && route->signer != 0;
+    struct signer *signer = bound ? find_signer(pool, route->signer) : choose_signer(pool);
     struct fk_signer_call *call;
     int err;
 
-    if (signer == NULL && !is_expecting(pool))
+    if (signer == NULL && (bound || !is_expecting(pool)))
         return FK_ERR_UNAVAILABLE;
     if ((err = new_call(pool, request, payload, &call)) != FK_OK)
         return err;
+    call->route = route;
+    call->sent_again = bound;
     if (signer != NULL && (err = send_call(signer, call)) != FK_OK) {
         detach_call(pool, call);
         free_call(call);
@@ -722,7 +744,7 @@ int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_as
     request.len = (uint32_t)ask->len;
     if (ask->ski != NULL)
         memcpy(request.ski, ask->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, ask->payload, &call)) != FK_OK)
+    if ((err = submit(pool, &request, ask->payload, ask->route, &call)) != FK_OK)
         return err;
     call->done = done;
     call->arg = arg;
@@ -766,7 +788,7 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
     request.op = ops[key_request->op];
     request.len = (uint32_t)len;
     memcpy(request.ski, key_request->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, payload, &call)) != FK_OK)
+    if ((err = submit(pool, &request, payload, NULL, &call)) != FK_OK)
         return err;
     call->key_done = done;
     call->arg = arg;

@@ -38,13 +38,24 @@ typedef void fk_signer_done_cb(void *arg, int err, const uint8_t *data, size_t l
 
 struct fk_signer_call; /* one request under way */
 
-/* What to ask a signer for. Copied before submit returns. */
+/* Where something lives at one of several signers that is asked for again. */
+struct fk_signer_route {
+    uint32_t signer; /* its number in the pool, from 1 on; 0: not known yet */
+};
+
+/* What to ask a signer for. Copied before submit returns, but for the route. */
 struct fk_signer_ask {
     enum fk_signer_op op;
     uint16_t detail;     /* as in struct fk_signer_request */
     const uint8_t *ski;  /* FK_SKI_SIZE bytes; NULL for operations without a key */
     const void *payload; /* `len` bytes, FK_SIGNER_PAYLOAD_MAX at most */
     size_t len;
+    /*
+     * Borrowed until done or cancelled; NULL: any signer will do. Signer 0: any, and that which
+     * answers is written here. Else that one alone is asked: FK_ERR_UNAVAILABLE when it is gone.
+     * What one signer is asked for by one pool, it does in that order.
+     */
+    struct fk_signer_route *route;
 };
 
 /*

@@ -2,10 +2,10 @@
  * The key bundle, written by a master and read by signers, and the signer's table of keys: see
  * keyset.h.
  *
- * Bundle: "FKKEYS03" | count u32 | audit u8 | audit secret 32 | keys, each: kind u8 | permissions
- * u16 | name<u8> | bytes<u16>: PKCS#8 DER, a share of a split key (share.h), or a key in a token
- * (keyset_token.h) | edges (keyset_edges.c) | token (keyset_token.c). Big-endian. What else is
- * known about a key the signer works out from the key itself.
+ * Bundle: "FKKEYS04" | count u32 | lend u8 | lend key 32 | audit u8 | audit secret 32 | keys, each:
+ * kind u8 | permissions u16 | name<u8> | bytes<u16>: PKCS#8 DER, a share of a split key (share.h),
+ * or a key in a token (keyset_token.h) | edges (keyset_edges.c) | token (keyset_token.c).
+ * Big-endian. What else is known about a key the signer works out from the key itself.
  */
 #include "signer/keyset.h"
 
@@ -34,9 +34,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUNDLE_MAGIC "FKKEYS03"
+#define BUNDLE_MAGIC "FKKEYS04"
 #define MAGIC_SIZE   8
-#define HEAD_SIZE    (MAGIC_SIZE + 4 + 1 + 32)
+#define HEAD_SIZE    (MAGIC_SIZE + 4 + 1 + 32 + 1 + 32)
 /* An unencrypted PKCS#8 of RSA-4096 has 2,375 bytes. */
 #define DER_MAX    4096
 #define RECORD_MAX (1 + 2 + 1 + 64 + 2 + DER_MAX)
@@ -52,8 +52,8 @@ enum { KIND_KEY = 1, KIND_SHARE, KIND_TOKEN }; /* of a record */
 struct fk_keyset_builder {
     struct fk_buf records;
     uint32_t count;
-    bool has_audit;
-    uint8_t audit[32];
+    bool has_audit, has_lend_key;
+    uint8_t audit[32], lend_key[32];
     struct fk_edges_builder edges;
     struct fk_secret *token; /* settings, encoded; NULL: none */
 };
@@ -178,6 +178,12 @@ int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t sec
     return FK_OK;
 }
 
+void fk_keyset_builder_lend_key(struct fk_keyset_builder *builder, const uint8_t key[32])
+{
+    memcpy(builder->lend_key, key, sizeof builder->lend_key);
+    builder->has_lend_key = true;
+}
+
 int fk_keyset_builder_edge(struct fk_keyset_builder *builder, const struct fk_keyset_edge *edge)
 {
     return fk_edges_builder_add(&builder->edges, edge);
@@ -220,6 +226,8 @@ int fk_keyset_builder_seal(const struct fk_keyset_builder *builder, int *ret_fd)
     fk_writer_init(&writer, head, sizeof head);
     fk_writer_bytes(&writer, BUNDLE_MAGIC, MAGIC_SIZE);
     fk_writer_u32(&writer, builder->count);
+    fk_writer_u8(&writer, builder->has_lend_key ? 1 : 0);
+    fk_writer_bytes(&writer, builder->lend_key, sizeof builder->lend_key);
     fk_writer_u8(&writer, builder->has_audit ? 1 : 0);
     fk_writer_bytes(&writer, builder->audit, sizeof builder->audit);
     fd = memfd_create("farkey-keys", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -254,9 +262,9 @@ out:
 struct fk_keyset {
     struct fk_keyset_entry *entries; /* in the secure heap: they hold the reject secrets */
     size_t count;
-    uint32_t *index; /* hash by SKI, open addressing: entry + 1, 0 empty */
-    size_t mask;     /* its size - 1, a power of two at least twice the count */
-    uint8_t *audit;  /* in the secure heap, NULL: none */
+    uint32_t *index;           /* hash by SKI, open addressing: entry + 1, 0 empty */
+    size_t mask;               /* its size - 1, a power of two at least twice the count */
+    uint8_t *audit, *lend_key; /* in the secure heap, NULL: none */
     struct fk_edges edges;
     struct fk_token_settings *token; /* in the secure heap, NULL: none */
 };
@@ -308,9 +316,20 @@ const struct fk_keyset_edge *fk_keyset_edge(const struct fk_keyset *set, const c
     return fk_edges_find(&set->edges, name, len);
 }
 
-bool fk_keyset_has_edges(const struct fk_keyset *set)
+const uint8_t *fk_keyset_lend_key(const struct fk_keyset *set)
 {
-    return set->edges.count > 0;
+    return set->lend_key;
+}
+
+const struct fk_keyset_edge *fk_keyset_borrower(const struct fk_keyset *set,
+                                                const uint8_t lend_key[32])
+{
+    return fk_edges_borrower(&set->edges, lend_key);
+}
+
+bool fk_keyset_has_signing(const struct fk_keyset *set)
+{
+    return set->edges.signing > 0;
 }
 
 bool fk_keyset_signed_only(const struct fk_keyset *set)
@@ -341,6 +360,7 @@ void fk_keyset_free(struct fk_keyset *set)
     OPENSSL_secure_clear_free(set->token, sizeof *set->token);
     OPENSSL_secure_clear_free(set->entries, (set->count + 1) * sizeof *set->entries);
     OPENSSL_secure_clear_free(set->audit, 32);
+    OPENSSL_secure_clear_free(set->lend_key, 32);
     free(set->index);
     free(set);
 }
@@ -472,18 +492,40 @@ static int allocate_table(struct fk_keyset *set, size_t count)
     return set->index == NULL || set->entries == NULL ? FK_ERR_NOMEM : FK_OK;
 }
 
-static int load_audit(struct fk_keyset *set, struct fk_reader *reader)
+/* One of the head's, which may be absent. */
+static int load_secret(struct fk_reader *reader, bool present, uint8_t **ret)
 {
-    uint8_t present;
-
-    if (fk_reader_u8(reader, &present) != FK_OK || present > 1)
-        return FK_ERR_FORMAT;
-    if (present == 0)
+    if (!present)
         return fk_reader_skip(reader, 32) == FK_OK ? FK_OK : FK_ERR_FORMAT;
-    set->audit = OPENSSL_secure_malloc(32);
-    if (set->audit == NULL)
+    *ret = OPENSSL_secure_malloc(32);
+    if (*ret == NULL)
         return FK_ERR_NOMEM;
-    return fk_reader_copy(reader, set->audit, 32) == FK_OK ? FK_OK : FK_ERR_FORMAT;
+    return fk_reader_copy(reader, *ret, 32) == FK_OK ? FK_OK : FK_ERR_FORMAT;
+}
+
+static int load_flag(struct fk_reader *reader, bool *ret)
+{
+    uint8_t flag;
+
+    if (fk_reader_u8(reader, &flag) != FK_OK || flag > 1)
+        return FK_ERR_FORMAT;
+    *ret = flag != 0;
+    return FK_OK;
+}
+
+/* The head's secrets, and memory for all: a signer that borrows will have more keys than these. */
+static int load_head(struct fk_keyset *set, struct fk_reader *reader, uint32_t count)
+{
+    bool present;
+    int err;
+
+    if ((err = load_flag(reader, &present)) != FK_OK ||
+        (err = start_secure_heap(count + (present ? FK_SIGNER_LENT_MAX : 0))) != FK_OK ||
+        (err = load_secret(reader, present, &set->lend_key)) != FK_OK ||
+        (err = load_flag(reader, &present)) != FK_OK ||
+        (err = load_secret(reader, present, &set->audit)) != FK_OK)
+        return err;
+    return allocate_table(set, count);
 }
 
 static int load_token(struct fk_keyset *set, struct fk_reader *reader)
@@ -508,8 +550,7 @@ static int load_bundle(struct fk_reader *reader, struct fk_keyset *set)
         memcmp(magic, BUNDLE_MAGIC, sizeof magic) != 0 || fk_reader_u32(reader, &count) != FK_OK ||
         count > FK_KEYS_MAX)
         return FK_ERR_FORMAT;
-    if ((err = start_secure_heap(count)) != FK_OK || (err = allocate_table(set, count)) != FK_OK ||
-        (err = load_audit(set, reader)) != FK_OK)
+    if ((err = load_head(set, reader, count)) != FK_OK)
         return err;
     for (uint32_t i = 0; i < count; i++)
         if ((err = load_key(set, reader)) != FK_OK)

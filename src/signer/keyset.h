@@ -93,27 +93,37 @@ const struct fk_token_settings *fk_keyset_token(const struct fk_keyset *set);
 /* The 32-byte audit secret, borrowed; NULL when the bundle has none (an edge's signer). */
 const uint8_t *fk_keyset_audit(const struct fk_keyset *set);
 
+/* The 32 bytes of this host's lend key (signer/lend.h), borrowed; NULL: keys are not lent to it. */
+const uint8_t *fk_keyset_lend_key(const struct fk_keyset *set);
+
 /*
- * Edges whose requests are signed: a signer knows each by its request key, and what it may do with
- * which key, so that a front that is captured can ask for nothing that no edge has asked for.
+ * Edges that a signer knows itself: those whose requests are signed by their request key, so that a
+ * front that is captured can ask for nothing that no edge has asked for; and those that keys may be
+ * lent to, by their lend key, so that it can have a key sealed to nobody else.
  */
 struct fk_keyset_edge {
     char name[64];
+    bool signs, borrows;       /* has the one, the other key */
     uint8_t request_key[32];   /* Ed25519, public */
+    uint8_t lend_key[32];      /* X25519, public */
     uint16_t permissions;      /* FK_PERM_* */
     bool all;                  /* may use every key; else: */
     const uint8_t (*skis)[20]; /* loaded: in order */
     size_t n_skis;
 };
 
-bool fk_keyset_has_edges(const struct fk_keyset *set);
+/* Whether any edge signs. */
+bool fk_keyset_has_signing(const struct fk_keyset *set);
 /* Whether the edge may use the key of this SKI. */
 bool fk_keyset_edge_may(const struct fk_keyset_edge *edge, const uint8_t ski[20]);
 
 /* Borrowed; NULL: there is none of this name. */
 const struct fk_keyset_edge *fk_keyset_edge(const struct fk_keyset *set, const char *name,
                                             size_t len);
-/* Whether fronts may ask for key operations in the name of such edges only. */
+/* That which borrows by this lend key. Borrowed; NULL: none. */
+const struct fk_keyset_edge *fk_keyset_borrower(const struct fk_keyset *set,
+                                                const uint8_t lend_key[32]);
+/* Whether fronts may ask for key operations in the name of edges that sign only. */
 bool fk_keyset_signed_only(const struct fk_keyset *set);
 /* The name that edges know this key server by: it is part of what they sign. Borrowed, may be "".
  */
@@ -139,6 +149,8 @@ int fk_keyset_builder_token(struct fk_keyset_builder *builder,
                             const struct fk_token_settings *settings);
 /* The audit log's secret (32 bytes), from which the signer derives chain keys and its log key. */
 int fk_keyset_builder_audit(struct fk_keyset_builder *builder, const uint8_t secret[32]);
+/* This host's private lend key. */
+void fk_keyset_builder_lend_key(struct fk_keyset_builder *builder, const uint8_t key[32]);
 /* An edge; its SKIs are copied. FK_ERR_LIMIT, FK_ERR_NOMEM. */
 int fk_keyset_builder_edge(struct fk_keyset_builder *builder, const struct fk_keyset_edge *edge);
 /* See fk_keyset_signed_only() and fk_keyset_server(). FK_ERR_LIMIT: the name is too long. */

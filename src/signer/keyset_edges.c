@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_HEAD (1 + FK_EDGES_NAME + 32 + 2 + 1 + 4)
+#define RECORD_HEAD (1 + FK_EDGES_NAME + 1 + 32 + 32 + 2 + 1 + 4)
+
+enum { SIGNS = 1, BORROWS = 2 }; /* flags of a record */
 
 /* --- building --- */
 
@@ -38,7 +40,9 @@ int fk_edges_builder_add(struct fk_edges_builder *builder, const struct fk_keyse
         return err;
     fk_writer_init(&writer, at, RECORD_HEAD + n * FK_SKI_SIZE);
     fk_writer_vec8(&writer, edge->name, name_len);
+    fk_writer_u8(&writer, (uint8_t)((edge->signs ? SIGNS : 0) | (edge->borrows ? BORROWS : 0)));
     fk_writer_bytes(&writer, edge->request_key, sizeof edge->request_key);
+    fk_writer_bytes(&writer, edge->lend_key, sizeof edge->lend_key);
     fk_writer_u16(&writer, edge->permissions);
     fk_writer_u8(&writer, edge->all ? 1 : 0);
     fk_writer_u32(&writer, (uint32_t)n);
@@ -111,15 +115,20 @@ static int load_edge(struct fk_edges *edges, struct fk_reader *reader)
 {
     struct fk_keyset_edge *edge = &edges->items[edges->count];
     struct fk_reader name;
-    uint8_t all;
+    uint8_t flags, all;
     int err;
 
     if (fk_reader_vec8(reader, &name) != FK_OK || name.left >= sizeof edge->name ||
         fk_reader_copy(&name, edge->name, name.left) != FK_OK ||
+        fk_reader_u8(reader, &flags) != FK_OK || (flags & ~(SIGNS | BORROWS)) != 0 ||
         fk_reader_copy(reader, edge->request_key, sizeof edge->request_key) != FK_OK ||
+        fk_reader_copy(reader, edge->lend_key, sizeof edge->lend_key) != FK_OK ||
         fk_reader_u16(reader, &edge->permissions) != FK_OK || fk_reader_u8(reader, &all) != FK_OK)
         return FK_ERR_FORMAT;
+    edge->signs = (flags & SIGNS) != 0;
+    edge->borrows = (flags & BORROWS) != 0;
     edge->all = all != 0;
+    edges->signing += edge->signs ? 1 : 0;
     edges->count++; /* from here on fk_edges_fini() frees it */
     if ((err = load_skis(edge, reader)) != FK_OK)
         return err;
@@ -159,4 +168,15 @@ const struct fk_keyset_edge *fk_edges_find(const struct fk_edges *edges, const c
                                            size_t len)
 {
     return fk_map_find(&edges->names, name, len);
+}
+
+/* All are looked at: a lending costs a thousand times as much. */
+const struct fk_keyset_edge *fk_edges_borrower(const struct fk_edges *edges,
+                                               const uint8_t lend_key[32])
+{
+    for (size_t i = 0; i < edges->count; i++)
+        if (edges->items[i].borrows &&
+            memcmp(edges->items[i].lend_key, lend_key, sizeof edges->items[i].lend_key) == 0)
+            return &edges->items[i]; /* public */
+    return NULL;
 }

@@ -1,9 +1,10 @@
 /*
- * The edges of a key bundle, which sign their requests: written by a master, read by signers.
- * Private to src/signer/keyset*.c; what others see of it is in keyset.h.
+ * The edges of a key bundle, which sign their requests or borrow keys: written by a master, read by
+ * signers. Private to src/signer/keyset*.c; what others see of it is in keyset.h.
  *
- * Edges: server name 64 (padded with zeros) | only u8 | count u32 | edges, each: name<u8> | request
- * key 32 | permissions u16 | all u8 | n u32 | n SKIs of 20 bytes.
+ * Edges: server name 64 (padded with zeros) | only u8 | count u32 | edges, each: name<u8> |
+ * flags u8 (1 signs, 2 borrows) | request key 32 | lend key 32 | permissions u16 | all u8 | n u32 |
+ * n SKIs of 20 bytes.
  */
 #ifndef FK_SIGNER_KEYSET_EDGES_H
 #define FK_SIGNER_KEYSET_EDGES_H
@@ -34,7 +35,7 @@ struct fk_edges {
     char server[FK_EDGES_NAME];
     bool only;
     struct fk_keyset_edge *items;
-    size_t count;
+    size_t count, signing;
     struct fk_map names; /* of the items */
 };
 
@@ -42,6 +43,8 @@ struct fk_edges {
  */
 int fk_edges_load(struct fk_edges *edges, struct fk_reader *reader);
 void fk_edges_fini(struct fk_edges *edges);
+const struct fk_keyset_edge *fk_edges_borrower(const struct fk_edges *edges,
+                                               const uint8_t lend_key[32]);
 const struct fk_keyset_edge *fk_edges_find(const struct fk_edges *edges, const char *name,
                                            size_t len);
 

@@ -175,6 +175,10 @@ static const struct row rows[] = {
     [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, false, fk_op_signed},
     [FK_SIGNER_SPLIT] = {PEER(FK_PEER_FRONT), true, false, fk_op_split},
     [FK_SIGNER_SHARE] = {PEER(FK_PEER_WORKER), true, false, fk_op_share},
+    [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
+    [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
+    [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
+    [FK_SIGNER_LENT] = {PEER(FK_PEER_WORKER), false, false, fk_op_lent},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -195,7 +199,8 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
         uint16_t opcode, op;
     } operations[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
                       {FK_OP_SIGN12, FK_SIGNER_SIGN12},
-                      {FK_OP_DECRYPT, FK_SIGNER_DECRYPT}};
+                      {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},
+                      {FK_OP_LEND, FK_SIGNER_LEND}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (operations[i].opcode == opcode)
@@ -210,6 +215,23 @@ int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
     if (row == NULL || !row->keyed)
         return FK_ERR_OPCODE;
     return row->whole && call->entry->is_split ? FK_ERR_SHARE_MISSING : row->run(call);
+}
+
+int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry,
+                    struct fk_key_state *state, uint16_t op)
+{
+    const struct fk_keyset_entry *before = call->entry;
+    struct fk_ops *ops = call->ops;
+    int err;
+
+    ops->guest = entry;
+    ops->guest_state = state;
+    call->entry = entry;
+    err = fk_ops_key_operation(call, op);
+    call->entry = before;
+    ops->guest = NULL;
+    ops->guest_state = NULL;
+    return err;
 }
 
 static int run(struct fk_op_call *call, const struct fk_signer_request *request,
@@ -228,6 +250,7 @@ static int run(struct fk_op_call *call, const struct fk_signer_request *request,
             return FK_ERR_KEY_NOT_FOUND;
         call->permissions = call->entry->public.permissions;
     }
+    call->ski = request->ski;
     fk_reader_init(&call->payload, payload, request->len);
     return row->keyed ? fk_ops_key_operation(call, request->op) : row->run(call);
 }
@@ -316,7 +339,10 @@ int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, 
     }
     if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK)
         goto out;
-    if (fk_keyset_has_edges(set) && (err = fk_windows_new(&ops->windows)) != FK_OK)
+    if (fk_keyset_has_signing(set) && (err = fk_windows_new(&ops->windows)) != FK_OK)
+        goto out;
+    if (fk_keyset_lend_key(set) != NULL &&
+        (err = fk_loans_new(fk_keyset_lend_key(set), &ops->loans)) != FK_OK)
         goto out;
     if (secret != NULL && (err = fk_audit_sign_key(secret, &ops->audit_key)) != FK_OK)
         goto out;
@@ -345,5 +371,6 @@ void fk_ops_free(struct fk_ops *ops)
     BN_CTX_free(ops->bn_ctx);
     EVP_PKEY_free(ops->audit_key);
     fk_windows_free(ops->windows);
+    fk_loans_free(ops->loans);
     free(ops);
 }

@@ -53,4 +53,11 @@ int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
                  const struct fk_signer_request *request, const uint8_t *payload,
                  uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);
 
+/*
+ * When something that is lent to this host ends next, by fk_clock_us(); UINT64_MAX: nothing is.
+ * fk_ops_expire() wipes all that has ended.
+ */
+uint64_t fk_ops_end_us(const struct fk_ops *ops);
+void fk_ops_expire(struct fk_ops *ops, uint64_t now_us);
+
 #endif

@@ -35,8 +35,8 @@ int fk_ops_digest(struct fk_ops *ops, enum fk_hash hash, const struct fk_reader 
 
 struct fk_key_state *fk_ops_state(struct fk_ops *ops, const struct fk_keyset_entry *entry)
 {
-    if (entry == ops->whole)
-        return &ops->whole_state;
+    if (entry == ops->guest)
+        return ops->guest_state;
     return &ops->states[entry - fk_keyset_at(ops->set, 0)];
 }
 

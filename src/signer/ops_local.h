@@ -43,16 +43,20 @@ struct fk_ops {
     EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
     struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
     size_t n_chains;
-    uint64_t forgotten_ms;         /* the youngest chain that had to leave the table */
-    struct fk_windows *windows;    /* of signed requests; NULL: no edge signs */
-    struct fk_keyset_entry *whole; /* a split key while it is whole: of one operation; else NULL */
-    struct fk_key_state whole_state;
+    uint64_t forgotten_ms;      /* the youngest chain that had to leave the table */
+    struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
+    struct fk_loans *loans;     /* keys that are lent to this host; NULL: none can be */
+    /* A key that is in no set, while an operation uses it, and its state; else NULL. */
+    const struct fk_keyset_entry *guest;
+    struct fk_key_state *guest_state;
 };
 
 /* A call of an operation: what it works on and where its result goes. */
 struct fk_op_call {
     struct fk_ops *ops;
     const struct fk_keyset_entry *entry; /* NULL for operations without a key */
+    const uint8_t *ski;                  /* of the request: which key it names, if any */
+    const struct fk_keyset_edge *edge;   /* who has signed the request; NULL: nobody */
     uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
     bool handshaker; /* for a process that makes whole handshakes */
@@ -98,7 +102,19 @@ uint16_t fk_ops_of_opcode(uint16_t opcode);
  */
 int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item);
 
+/* ops.c: the same with a key that is in no set: `state` is empty at first, and the caller's. */
+int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry,
+                    struct fk_key_state *state, uint16_t op);
+
+/* ops_lent.c: what this host borrows, by its private lend key. FK_ERR_NOMEM, FK_ERR_CRYPTO. */
+int fk_loans_new(const uint8_t lend_key[32], struct fk_loans **ret);
+void fk_loans_free(struct fk_loans *loans);
+
 /* Rows of the table. */
+int fk_op_lend(struct fk_op_call *call);
+int fk_op_lend_ask(struct fk_op_call *call);
+int fk_op_borrow(struct fk_op_call *call);
+int fk_op_lent(struct fk_op_call *call);
 int fk_op_split(struct fk_op_call *call);
 int fk_op_share(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);

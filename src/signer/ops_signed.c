@@ -87,7 +87,8 @@ static int read_request(const struct fk_keyset *set, struct fk_reader payload, s
         (err = fk_reader_copy(&payload, ret->place.exporter, sizeof ret->place.exporter)) != FK_OK)
         return err;
     ret->place.server = fk_keyset_server(set);
-    if ((ret->edge = fk_keyset_edge(set, (const char *)name.next, name.left)) == NULL)
+    ret->edge = fk_keyset_edge(set, (const char *)name.next, name.left);
+    if (ret->edge == NULL || !ret->edge->signs)
         return FK_ERR_DENIED;
     frame.body = payload;
     if ((err = fk_keymsg_decode(&frame, &ret->msg)) != FK_OK)
@@ -132,6 +133,7 @@ static int find_key(struct fk_op_call *call, const struct asked *asked)
     if ((call->entry = fk_keyset_find(call->ops->set, asked->msg.ski.next)) == NULL)
         return FK_ERR_KEY_NOT_FOUND;
     call->permissions = call->entry->public.permissions & edge->permissions;
+    call->edge = edge;
     return FK_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "signer/ops_local.h"
 #include "signer/share.h"
+#include "wire/keymsg.h"
 
 #include <string.h>
 
@@ -30,20 +31,14 @@ static int rebuild(const struct fk_op_call *call, uint16_t opcode, struct fk_rea
 
 static int run_whole(struct fk_op_call *call, uint16_t opcode, struct fk_keyset_entry *whole)
 {
-    struct fk_ops *ops = call->ops;
-    const struct fk_keyset_entry *entry = call->entry;
+    struct fk_key_state state = {.message = NULL};
     int err = FK_OK;
 
     if (whole->public.type == FK_KEY_RSA)
         err = fk_keyset_reject_secret(whole->pkey, whole->reject_secret);
-    ops->whole = whole;
-    call->entry = whole;
     if (err == FK_OK)
-        err = fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
-    call->entry = entry;
-    ops->whole = NULL;
-    fk_key_state_fini(&ops->whole_state);
-    memset(&ops->whole_state, 0, sizeof ops->whole_state);
+        err = fk_ops_with_key(call, whole, &state, fk_ops_of_opcode(opcode));
+    fk_key_state_fini(&state);
     return err;
 }
 
@@ -54,6 +49,8 @@ int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader
 
     if (!call->entry->is_split)
         return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
+    if (opcode == FK_OP_LEND) /* who splits a key wants it whole nowhere */
+        return FK_ERR_DENIED;
     if ((err = rebuild(call, opcode, item, &whole.pkey)) != FK_OK)
         return err;
     err = run_whole(call, opcode, &whole);

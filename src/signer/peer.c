@@ -28,6 +28,8 @@ const struct fk_metric fk_signer_metric_table[] = {
                                   FK_METRIC_COUNTER, "Operations carried out by signers."},
     [FK_SIGNER_METRIC_DIALECT1] = {"farkey_signer_operations_total", "op=\"dialect1\"",
                                    FK_METRIC_COUNTER, "Operations carried out by signers."},
+    [FK_SIGNER_METRIC_LEND] = {"farkey_signer_operations_total", "op=\"lend\"", FK_METRIC_COUNTER,
+                               "Operations carried out by signers."},
     [FK_SIGNER_METRIC_OTHER] = {"farkey_signer_operations_total", "op=\"other\"", FK_METRIC_COUNTER,
                                 "Operations carried out by signers."},
     [FK_SIGNER_METRIC_ERRORS] = {"farkey_signer_errors_total", NULL, FK_METRIC_COUNTER,
@@ -132,6 +134,13 @@ static void count(struct fk_metrics *metrics, uint16_t op, int err, uint64_t us)
         [FK_SIGNER_SIGN12] = FK_SIGNER_METRIC_SIGN12,
         [FK_SIGNER_DECRYPT] = FK_SIGNER_METRIC_DECRYPT,
         [FK_SIGNER_DIALECT1] = FK_SIGNER_METRIC_DIALECT1,
+        [FK_SIGNER_PING] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_AUDIT_START] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_AUDIT_CHECKPOINT] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_SIGNED] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_SPLIT] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_SHARE] = FK_SIGNER_METRIC_OTHER,
+        [FK_SIGNER_LEND] = FK_SIGNER_METRIC_LEND,
     };
     bool known = op >= FK_SIGNER_SIGN13 && op < sizeof ids;
 

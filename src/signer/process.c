@@ -18,6 +18,7 @@
 #include "signer/peer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -191,18 +192,29 @@ static void drop_peer(struct signer *signer, size_t i, int err)
     fk_metric_set(signer->metrics, FK_SIGNER_METRIC_PEERS, signer->n_peers);
 }
 
+/* What comes next without anybody's asking. */
+static uint64_t next_us(const struct signer *signer)
+{
+    uint64_t end = signer->serving ? fk_ops_end_us(signer->ops) : UINT64_MAX;
+
+    return signer->draining && signer->deadline_us < end ? signer->deadline_us : end;
+}
+
 /* How long poll(2) may wait, in milliseconds: -1 for ever. */
 static int wait_time(const struct signer *signer)
 {
-    uint64_t now;
+    uint64_t next = next_us(signer), now, ms;
 
     for (size_t i = 0; signer->serving && i < signer->n_peers; i++)
         if (fk_signer_peer_busy(signer->peers[i]))
             return 0;
-    if (!signer->draining)
+    if (next == UINT64_MAX)
         return -1;
     now = fk_clock_us();
-    return now >= signer->deadline_us ? 0 : (int)((signer->deadline_us - now) / 1000 + 1);
+    if (now >= next)
+        return 0;
+    ms = (next - now) / 1000 + 1;
+    return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 /* Each peer that can do something gets one turn. Backwards: a dropped peer's place is taken by the
@@ -236,6 +248,8 @@ static void wait_and_serve(struct signer *signer)
             signer->status = 1;
         return;
     }
+    if (signer->serving)
+        fk_ops_expire(signer->ops, fk_clock_us());
     if (count > 1)
         serve_peers(signer, fds);
     if (fds[0].revents != 0)

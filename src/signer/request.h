@@ -12,8 +12,8 @@
 /* An operation's payload: farkey/1's payload (wire/keyop.h), or a digest or message (dialect 1), of
  * 2 KiB at most, and a sealed share as long. */
 #define FK_SIGNER_PAYLOAD_MAX 4096
-/* A result: a share of an RSA-4096 key, sealed. */
-#define FK_SIGNER_RESULT_MAX 2048
+/* A result: an RSA-4096 key that is lent, sealed, with its public half. */
+#define FK_SIGNER_RESULT_MAX 2560
 
 enum fk_signer_op {
     FK_SIGNER_SIGN13 = 1,
@@ -35,6 +35,17 @@ enum fk_signer_op {
     /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
      * that the payload names: 32 bytes, fk_share_binding(). */
     FK_SIGNER_SHARE,
+    /* Key servers: seal a key to an edge's signer; the payload is LEND's (wire/keyop_lend.h). */
+    FK_SIGNER_LEND,
+    /*
+     * Edges: a key that is lent. LEND_ASK: seconds u32; the result is the payload of a LEND to ask
+     * a key server for. BORROW: its `once` 32 | the key server's answer<u16> | the payload of key
+     * operation `detail` (an opcode of farkey/1), which is carried out with the key. LENT: that
+     * payload, for a key that is here already; FK_ERR_KEY_NOT_FOUND: it is not, or no more.
+     */
+    FK_SIGNER_LEND_ASK,
+    FK_SIGNER_BORROW,
+    FK_SIGNER_LENT,
 };
 
 struct fk_signer_request {

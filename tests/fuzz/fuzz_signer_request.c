@@ -47,7 +47,12 @@ static void start(void)
     EVP_PKEY *keys[KEYS] = {EVP_RSA_gen(2048), EVP_EC_gen("P-256"),
                             EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), EVP_EC_gen("P-256")};
     static const uint8_t secret[32] = {1};
-    static const struct fk_keyset_edge edge = {.name = "e", .permissions = 0xffff, .all = true};
+    static const struct fk_keyset_edge edge = {.name = "e",
+                                               .signs = true,
+                                               .borrows = true,
+                                               .lend_key = {9},
+                                               .permissions = 0xffff,
+                                               .all = true};
     struct fk_keyset_builder *builder;
     uint8_t random[1];
     int fd;
@@ -66,6 +71,7 @@ static void start(void)
     for (int i = 0; i < KEYS; i++)
         EVP_PKEY_free(keys[i]);
     CHECK(fk_keyset_builder_audit(builder, secret) == FK_OK);
+    fk_keyset_builder_lend_key(builder, secret);
     CHECK(fk_keyset_builder_edge(builder, &edge) == FK_OK); /* no signature is right: its form */
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
     CHECK(fk_keyset_open(fd, &set) == FK_OK);

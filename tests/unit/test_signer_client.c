@@ -296,6 +296,79 @@ static void work_goes_to_the_least_busy(void **state)
     close(b);
 }
 
+static int submit_to(int i, struct fk_signer_route *route)
+{
+    char payload[24];
+    struct fk_signer_ask ask = {.op = FK_SIGNER_DIALECT1,
+                                .detail = (uint16_t)i,
+                                .ski = ski,
+                                .payload = payload,
+                                .route = route};
+
+    snprintf(payload, sizeof payload, "payload %d", i);
+    ask.len = strlen(payload);
+    return fk_signer_pool_submit(pool, &ask, done, &calls[i], &calls[i].call);
+}
+
+/* Who has answered is written down; who is written down is asked, in order, and nobody else. */
+static void a_route_leads_to_one_signer(void **state)
+{
+    int a = add_signer(1), b = add_signer(1);
+    struct fk_signer_route route = {0}, nowhere = {77};
+    struct inbox inbox;
+
+    (void)state;
+    submit(0); /* to the one */
+    assert_ok(submit_to(1, &route));
+    turn();
+    inbox = read_inbox(a);
+    assert_int_equal(inbox.count, 1);
+    inbox = read_inbox(b);
+    assert_int_equal(inbox.count, 1);
+    answer(b, inbox.requests[0].id, FK_OK, "here");
+    wait_for(1);
+    assert_int_equal(calls[1].done, 1);
+    assert_int_equal(route.signer, 2);
+    for (int i = 2; i < 6; i++)
+        assert_ok(submit_to(i, &route)); /* however busy it is */
+    turn();
+    inbox = read_inbox(b);
+    assert_int_equal(inbox.count, 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(inbox.requests[i].detail, i + 2);
+    assert_err(submit_to(6, &nowhere), FK_ERR_UNAVAILABLE);
+    close(b);
+    wait_for(4);
+    for (int i = 2; i < 6; i++)
+        assert_err(calls[i].err, FK_ERR_UNAVAILABLE);
+    turn();
+    assert_int_equal(read_inbox(a).count, 0);
+    assert_err(submit_to(7, &route), FK_ERR_UNAVAILABLE);
+    assert_int_equal(calls[0].done, 0);
+    close(a);
+}
+
+/* A signer that is late keeps what only it can do. */
+static void a_late_signer_keeps_what_is_routed_to_it(void **state)
+{
+    int a = add_signer(1), b;
+    struct fk_signer_route route = {1};
+
+    (void)state;
+    assert_ok(fk_signer_pool_set(pool, 40000, CALLS));
+    assert_ok(submit_to(0, &route));
+    submit(1);
+    turn();
+    assert_int_equal(read_inbox(a).count, 2);
+    b = add_signer(1);
+    wait_for(2);                              /* for the deadline */
+    assert_int_equal(read_inbox(b).count, 1); /* the one that anybody can do */
+    assert_err(calls[0].err, FK_ERR_TIMEOUT);
+    assert_int_equal(route.signer, 1);
+    close(a);
+    close(b);
+}
+
 static void cancelled_call_is_never_called_back(void **state)
 {
     int fd = add_signer(1);
@@ -702,6 +775,7 @@ static void every_failed_allocation_is_survived(void **state)
 UNIT_MAIN(CASE(answers_find_their_calls_in_any_order), CASE(no_signer_is_an_error_at_once),
           CASE(outstanding_calls_are_bounded), CASE(bounds_may_change),
           CASE(a_shorter_deadline_holds_for_calls_under_way), CASE(work_goes_to_the_least_busy),
+          CASE(a_route_leads_to_one_signer), CASE(a_late_signer_keeps_what_is_routed_to_it),
           CASE(cancelled_call_is_never_called_back), CASE(deadline_ends_a_call),
           CASE(dead_signers_calls_go_to_another_once), CASE(calls_wait_for_a_new_signer),
           CASE(without_a_new_signer_they_fail_at_their_deadline), CASE(newer_generation_takes_over),

@@ -8,6 +8,7 @@
 #include "signer/ops.h"
 #include "tls/seal.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_lend.h"
 
 #include <openssl/err.h>
 #include <unistd.h>
@@ -29,8 +30,11 @@ struct bench {
     size_t len;
 };
 
-/* edge1 signs and may sign with the EC key and decrypt with the RSA key, by what `edge` says. */
-static void open_bench(struct bench *bench, struct fk_keyset_edge edge, bool only)
+static bool no_signatures; /* edge1's requests are not signed */
+
+/* edge1 signs and may do what `edge` says; `other`, if any, is known as well. */
+static void open_bench_with(struct bench *bench, struct fk_keyset_edge edge,
+                            const struct fk_keyset_edge *other, bool only)
 {
     struct fk_keyset_builder *builder;
     size_t len = sizeof edge.request_key;
@@ -45,8 +49,11 @@ static void open_bench(struct bench *bench, struct fk_keyset_edge edge, bool onl
         unit_bundle_add(builder, kinds[k], keys[k], UNIT_PERM_ALL, skis[k]);
     }
     (void)snprintf(edge.name, sizeof edge.name, "edge1");
+    edge.signs = !no_signatures;
     assert_int_equal(EVP_PKEY_get_raw_public_key(request_key, edge.request_key, &len), 1);
     assert_ok(fk_keyset_builder_edge(builder, &edge));
+    if (other != NULL)
+        assert_ok(fk_keyset_builder_edge(builder, other));
     assert_ok(fk_keyset_builder_signed(builder, "keys1", only));
     assert_ok(fk_keyset_builder_seal(builder, &fd));
     fk_keyset_builder_free(builder);
@@ -56,6 +63,11 @@ static void open_bench(struct bench *bench, struct fk_keyset_edge edge, bool onl
     assert_ok(fk_ops_new(bench->set, &bench->ops));
     assert_ok(fk_seal_key_new(&bench->proof.reply, bench->proof.reply_key));
     memset(bench->proof.place.exporter, 0x77, 32);
+}
+
+static void open_bench(struct bench *bench, struct fk_keyset_edge edge, bool only)
+{
+    open_bench_with(bench, edge, NULL, only);
 }
 
 static void close_bench(struct bench *bench)
@@ -272,6 +284,54 @@ static void secrets_are_sealed(void **state)
     close_bench(&bench);
 }
 
+/* Keys are lent to the edge that signs, by its own lend key; another edge's is not enough. */
+static void keys_are_lent_to_who_asks(void **state)
+{
+    static const struct fk_keyset_edge other = {.name = "edge2",
+                                                .borrows = true,
+                                                .lend_key = {8},
+                                                .permissions = UNIT_PERM_ALL,
+                                                .all = true};
+    struct fk_lend op = {.recipient = {9}, .once = {9}, .seconds = 60};
+    struct fk_keyset_edge edge = may_all;
+    uint8_t payload[FK_LEND_SIZE];
+    struct fk_writer writer;
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    edge.borrows = true;
+    edge.lend_key[0] = 9;
+    open_bench_with(&bench, edge, &other, true);
+    for (op.recipient[0] = 7; op.recipient[0] <= 9; op.recipient[0]++) {
+        fk_writer_init(&writer, payload, sizeof payload);
+        fk_lend_encode(&op, &writer);
+        assert_ok(fk_writer_end(&writer, &len));
+        make_request(&bench, FK_OP_LEND, K_EC, payload, len);
+        assert_err(run(&bench), op.recipient[0] == 9 ? FK_OK : FK_ERR_DENIED);
+    }
+    close_bench(&bench);
+}
+
+/* An edge whose requests are not signed has no request key that somebody could sign with. */
+static void who_does_not_sign_is_refused(void **state)
+{
+    struct fk_keyset_edge edge = may_all;
+    struct bench bench;
+
+    (void)state;
+    open_bench_with(&bench, edge, &(struct fk_keyset_edge){.name = "edge2", .signs = true}, true);
+    make_sign13(&bench, K_EC);
+    assert_ok(run(&bench));
+    close_bench(&bench);
+    no_signatures = true;
+    open_bench_with(&bench, edge, &(struct fk_keyset_edge){.name = "edge2", .signs = true}, true);
+    no_signatures = false;
+    make_sign13(&bench, K_EC);
+    assert_err(run(&bench), FK_ERR_DENIED);
+    close_bench(&bench);
+}
+
 static void many_channels_are_remembered(void **state)
 {
     struct bench bench;
@@ -300,5 +360,6 @@ static int teardown(void **state)
 
 UNIT_MAIN(cmocka_unit_test(what_the_edge_asks_is_done), cmocka_unit_test(no_front_can_change_it),
           cmocka_unit_test(no_front_can_ask_by_itself), cmocka_unit_test(again_is_refused),
-          cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(secrets_are_sealed),
+          cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(keys_are_lent_to_who_asks),
+          cmocka_unit_test(who_does_not_sign_is_refused), cmocka_unit_test(secrets_are_sealed),
           cmocka_unit_test_teardown(many_channels_are_remembered, teardown))
