@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/writer.h"
+#include "wire/keyop_lend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,19 @@ static int parse_decrypt(struct ask *ask)
     struct fk_decrypt op;
 
     return fk_decrypt_decode(ask->msg->payload, &op);
+}
+
+/* The key of a lending names it. */
+static int parse_lend(struct ask *ask)
+{
+    struct fk_lend op;
+    int err;
+
+    if ((err = fk_lend_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    memcpy(ask->bytes, op.once, sizeof op.once);
+    ask->hash = fk_item(ask->bytes, sizeof op.once);
+    return FK_OK;
 }
 
 static int parse_digest(struct ask *ask)
@@ -183,6 +197,12 @@ static const struct op ops[256] = {
                        .permission = FK_PERM_DECRYPT,
                        .types = RSA,
                        .parse = parse_decrypt},
+    [FK_OP_LEND] = {.dialects = D2,
+                    .metric = FK_KEYD_OP_LEND,
+                    .signer = FK_SIGNER_LEND,
+                    .permission = FK_PERM_LEND,
+                    .types = RSA | EC | ED,
+                    .parse = parse_lend},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,

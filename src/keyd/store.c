@@ -258,6 +258,9 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
     key->index.public = public;
     if ((err = fk_store_read_beside(path, pkey, key, &load->report)) != FK_OK)
         goto out;
+    if (share != NULL && (key->index.public.permissions & FK_PERM_LEND) != 0)
+        fk_store_say(&load->report, path,
+                     "the key is split, so it is lent to nobody; remove lend from its policy");
     if (load->report.count == complaints && !is_taken(load, path, key))
         err = build_key(load, key, pkey, share);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK)
@@ -292,8 +295,8 @@ static int load_token_key(struct load *load, const char *path, const struct fk_s
         goto out;
     if (!fk_store_tokens_can(load->tokens, &place, key->index.public.permissions))
         fk_store_say(&load->report, path,
-                     "its policy allows what keys in such a token cannot do: handshake in any, "
-                     "decrypt in a TPM; write allow = {sign}");
+                     "its policy allows what keys in such a token cannot do: handshake and lend in "
+                     "any, decrypt in a TPM; write allow = {sign}");
     if (load->report.count == 0 && !is_taken(load, path, key))
         err = fk_store_tokens_add(load->tokens, &key->index.public, &place);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK && key->index.token != 0)

@@ -272,7 +272,7 @@ int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
 bool fk_store_tokens_can(const struct fk_store_tokens *tokens, const struct fk_store_place *place,
                          uint16_t permissions)
 {
-    unsigned never = FK_PERM_HANDSHAKE; /* handshakers ask signers */
+    unsigned never = FK_PERM_HANDSHAKE | FK_PERM_LEND; /* handshakers ask signers */
 
     if (place->number != 0 && tokens->items[place->number - 1].conf->type == FK_TOKEN_TPM2)
         never |= FK_PERM_DECRYPT | FK_PERM_D1_DECRYPT;
