@@ -430,3 +430,16 @@ int fk_ca_publish(const struct fk_ca *ca, const char *dir)
     }
     return err;
 }
+
+/* --- what is not certified --- */
+
+int fk_ca_key_pair(const char *algorithm, const char *key_path, const char *public_path)
+{
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, algorithm);
+    int err = key == NULL ? FK_ERR_CRYPTO : fk_pem_write_key(key_path, key, false);
+
+    if (err == FK_OK)
+        err = fk_pem_write_public(public_path, key);
+    EVP_PKEY_free(key);
+    return err;
+}

@@ -78,4 +78,10 @@ const struct fk_ca_entry *fk_ca_at(const struct fk_ca *ca, size_t i);
 /* Copy ca.crt and ca.crl into another directory. */
 int fk_ca_publish(const struct fk_ca *ca, const char *dir);
 
+/*
+ * A key pair that is an edge's own and needs no certificate ("ED25519", "X25519"), into two files.
+ * A key is not overwritten. FK_ERR_CRYPTO, FK_ERR_SYS, FK_ERR_DUPLICATE.
+ */
+int fk_ca_key_pair(const char *algorithm, const char *key_path, const char *public_path);
+
 #endif

@@ -172,21 +172,26 @@ static int ca_request(int argc, char **argv)
     return 0;
 }
 
-/* --- request-key --- */
+/* --- request-key and lend-key --- */
 
-static int write_request_key(const char *dir)
+static int make_key_pair(const struct fk_opt_command *command, const char *algorithm,
+                         const char *name, int argc, char **argv)
 {
-    char path[FK_PATH_SIZE];
-    EVP_PKEY *key = NULL;
-    int err;
+    char file[64], key[FK_PATH_SIZE], public[FK_PATH_SIZE];
+    struct ca_values values = defaults;
+    int first, err = fk_opt_parse(command, &values, argc, argv, &first);
 
-    if ((err = fk_pki_key_new(FK_PKI_ED25519, &key)) == FK_OK &&
-        (err = fk_path_join(dir, "request.key", path)) == FK_OK &&
-        (err = fk_pem_write_key(path, key, false)) == FK_OK &&
-        (err = fk_path_join(dir, "request.pub", path)) == FK_OK)
-        err = fk_pem_write_public(path, key);
-    EVP_PKEY_free(key);
-    return err;
+    if (err != FK_OK)
+        return fk_opt_status(err);
+    snprintf(file, sizeof file, "%s.key", name);
+    if ((err = fk_path_join(values.out, file, key)) == FK_OK) {
+        snprintf(file, sizeof file, "%s.pub", name);
+        err = fk_path_join(values.out, file, public);
+    }
+    if (err != FK_OK || (err = fk_ca_key_pair(algorithm, key, public)) != FK_OK)
+        return fk_command_fail("cannot make a key in", values.out, err);
+    printf("wrote %s and %s\n", key, public);
+    return 0;
 }
 
 static int ca_request_key(int argc, char **argv)
@@ -200,15 +205,23 @@ static int ca_request_key(int argc, char **argv)
         options,
         0,
         0};
-    struct ca_values values = defaults;
-    int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
-    if (err != FK_OK)
-        return fk_opt_status(err);
-    if ((err = write_request_key(values.out)) != FK_OK)
-        return fk_command_fail("cannot make a request key in", values.out, err);
-    printf("wrote %s/request.key and %s/request.pub\n", values.out, values.out);
-    return 0;
+    return make_key_pair(&command, "ED25519", "request", argc, argv);
+}
+
+static int ca_lend_key(int argc, char **argv)
+{
+    static const struct fk_opt options[] = {OPT_OUT, OPT_END};
+    static const struct fk_opt_command command = {
+        "farkey ca lend-key",
+        "",
+        "Make lend.key, with which an edge opens keys that are lent to it, on the edge itself, and "
+        "lend.pub for the key server.",
+        options,
+        0,
+        0};
+
+    return make_key_pair(&command, "X25519", "lend", argc, argv);
 }
 
 /* --- issue and renew --- */
@@ -479,6 +492,7 @@ int fk_cmd_ca(int argc, char **argv)
         {"init", ca_init, "make a new authority"},
         {"request", ca_request, "make a channel key and a request on the host itself"},
         {"request-key", ca_request_key, "make a key for signing requests on an edge itself"},
+        {"lend-key", ca_lend_key, "make a key for borrowing site keys on an edge itself"},
         {"issue", ca_issue, "issue a certificate to an edge, a key server or a site"},
         {"renew", ca_renew, "issue anew for a name"},
         {"revoke", ca_revoke, "revoke by name or serial"},

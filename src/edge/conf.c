@@ -248,8 +248,12 @@ static const struct fk_conf_option root_options[] = {
      .help = "Whom workers and the admin process become when the edge was started as root. "
              "Default: farkey, or nobody on a host without that account."},
     {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user), .check = fk_users_check,
-     .help = "Whom the signers of mode local become. Default: farkey-signer, or nobody on a host "
+     .help = "Whom signers (modes local and lend, shares) become. Default: farkey-signer, or "
+             "nobody on a host "
              "without that account."},
+    {"lend_key", FK_CONF_PATH, OPT(fk_edge_conf, lend_key),
+     .help = "Mode lend: this edge's private key (PEM, X25519, by farkey ca lend-key), with which "
+             "its signers open the keys that they borrow. The key server has its public half."},
     {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
      .help = "Where this edge is, for strategy nearest."},
     {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/edge.sock",
@@ -312,6 +316,20 @@ static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *co
         check_servers(root, (const void *)b, conf);
 }
 
+/* Who borrows must be able to open what it gets. */
+static void check_lend_key(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    if (root->lend_key != NULL || fk_conf_is_bad(&root->block, "lend_key"))
+        return;
+    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next)
+        if (((const struct fk_edge_site *)(const void *)b)->mode == FK_MODE_LEND &&
+            !fk_conf_is_bad(b, "mode"))
+            fk_conf_blame(conf, b, "mode",
+                          "site \"%s\": mode = lend needs a key of this edge's; write "
+                          "lend_key = \"lend.key\" outside of the blocks (farkey ca lend-key)",
+                          b->title);
+}
+
 static void check_addresses(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     for (struct fk_conf_block *b = root->listens; b != NULL; b = b->next) {
@@ -347,6 +365,7 @@ static void check_root(void *block, struct fk_conf *conf)
     fk_edge_check_names(root, conf);
     check_default(root, conf);
     check_keyservers(root, conf);
+    check_lend_key(root, conf);
     check_addresses(root, conf);
 }
 

@@ -8,7 +8,13 @@
 #include "conf/conf.h"
 
 enum fk_edge_records { FK_RECORDS_ENGINE, FK_RECORDS_OPENSSL };
-enum fk_edge_mode { FK_MODE_SIGN, FK_MODE_DECRYPT, FK_MODE_LOCAL, FK_MODE_HANDSHAKE };
+enum fk_edge_mode {
+    FK_MODE_SIGN,
+    FK_MODE_DECRYPT,
+    FK_MODE_LOCAL,
+    FK_MODE_HANDSHAKE,
+    FK_MODE_LEND,
+};
 
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U
@@ -50,6 +56,7 @@ struct fk_edge_site {
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;
     bool hedge;
+    uint64_t lend_us;                     /* how long a key is borrowed; 0: for one operation */
     struct fk_conf_list certificate, key; /* paths, absolute */
     struct fk_conf_list share;            /* likewise: of split keys */
     /* TLS */
@@ -101,6 +108,7 @@ struct fk_edge_conf {
     uint64_t workers;         /* 0: auto */
     char *user, *signer_user; /* NULL when not written, but in the master: see edge/load.h */
     char *zone, *control;
+    char *lend_key; /* path; NULL: no key is borrowed */
     int log_level;
     bool access_log;
     struct fk_conf_block *listens;    /* struct fk_edge_listen */

@@ -104,6 +104,8 @@ static const struct fk_conf_name modes[] = {
     {"handshake", FK_MODE_HANDSHAKE,
      "the key server makes the whole handshake and hands the session's keys over; no certificate "
      "is needed here"},
+    {"lend", FK_MODE_LEND,
+     "the key server lends the key itself to a signer process of this host, for a limited time"},
     {NULL, 0, NULL},
 };
 
@@ -168,6 +170,9 @@ static const struct fk_conf_option site_options[] = {
     {"hedge", FK_CONF_BOOL, OPT(fk_edge_site, hedge), "off",
      .help = "Ask a second key server as well when an answer is later than 95 of 100 answers of "
              "that one are; the first good answer counts. Costs one operation in twenty."},
+    {"lend_time", FK_CONF_DURATION, OPT(fk_edge_site, lend_us), "1m", 0, 3600000000,
+     .help = "Mode lend: how long a key is kept, in whole seconds, before it is wiped and borrowed "
+             "anew when it is needed; 0: for one operation."},
     {"certificate", FK_CONF_PATHS, OPT(fk_edge_site, certificate),
      .help = "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. "
              "Absent: those that the key server has for the site's name, renewed when it renews "
@@ -295,6 +300,18 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
                              block->title, site->groups.items[i]);
 }
 
+/* Mode lend: the key is whole or it is not there; signers count in seconds. */
+static void check_lent(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    if (site->share.count > 0)
+        fk_conf_blame(conf, &site->block, "share",
+                      "site \"%s\": split keys are not lent; remove share, or write mode = sign",
+                      site->block.title);
+    if (site->lend_us % 1000000 != 0)
+        fk_conf_blame(conf, &site->block, "lend_time",
+                      "site \"%s\": lend_time is not in whole seconds", site->block.title);
+}
+
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
@@ -302,6 +319,8 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
 
     if (site->mode == FK_MODE_HANDSHAKE)
         check_passed(site, conf);
+    if (site->mode == FK_MODE_LEND)
+        check_lent(site, conf);
     if (site->key.count > 0)
         fk_conf_blame(conf, block, "key",
                       "site \"%s\": the key is at the key server; remove key, or write "

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
 
 #include <stdlib.h>
@@ -28,6 +29,24 @@ static int make_pool(struct fk_gen *gen, struct fk_site *site, size_t index)
                          &gen->pools[index]);
     if (err == FK_OK)
         site->back = fk_keypool_back(gen->pools[index]);
+    return err;
+}
+
+/* Mode lend: signers of this host use the keys, key servers lend them. */
+static int make_lent(struct fk_gen *gen, struct fk_site *site)
+{
+    const struct fk_lendkeys_config config = {
+        .loop = gen->base->loop,
+        .servers = site->back,
+        .signers = fk_localpool_signers(gen->local),
+        .seconds = (uint32_t)(site->conf->lend_us / 1000000),
+        .site = site->conf->block.title,
+        .metrics = gen->base->metrics,
+    };
+    int err = fk_lendkeys_new(&config, &site->lent);
+
+    if (err == FK_OK)
+        site->back = fk_lendkeys_back(site->lent);
     return err;
 }
 
@@ -152,6 +171,8 @@ static int make_site(struct fk_gen *gen, size_t index)
     if (site->conf->mode == FK_MODE_LOCAL)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
+        return err;
+    if (site->conf->mode == FK_MODE_LEND && (err = make_lent(gen, site)) != FK_OK)
         return err;
     if (site->conf->share.count > 0) {
         if ((err = fk_sharekeys_new(site->back, fk_localpool_signers(gen->local), &site->shares)) !=

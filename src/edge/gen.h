@@ -11,6 +11,7 @@
 #include "edge/localkeys.h"
 #include "edge/renew.h"
 #include "edge/sites.h"
+#include "loop/metrics.h"
 #include "tls/tickets.h"
 #include "loop/dns.h"
 
@@ -29,6 +30,7 @@ struct fk_gen_base {
     struct fk_tickets *tickets;
     struct fk_sescache *cache; /* NULL: none */
     struct fk_localkeys *local;
+    struct fk_metrics *metrics; /* NULL: none */
     /* A site of this generation has got (other) certificates from its key server. */
     void (*on_certificate)(void *arg, struct fk_gen *gen, struct fk_site *site);
     void *arg;
@@ -46,7 +48,7 @@ struct fk_gen {
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;
     uint32_t keys_number;       /* generation of this host's keys */
-    struct fk_localpool *local; /* signers of this host, for mode local */
+    struct fk_localpool *local; /* signers of this host */
     struct fk_keys *keys;       /* key servers; NULL: none */
     struct fk_keypool **pools;  /* one a site, NULL for mode local */
     struct fk_renew *renew;     /* NULL: no key servers */

@@ -7,6 +7,7 @@
 #include "loop/errand.h"
 #include "loop/sock.h"
 #include "signer/keyset.h"
+#include "signer/lend.h"
 #include "signer/share.h"
 
 #include <openssl/evp.h>
@@ -29,6 +30,8 @@ struct key {
 struct keys {
     struct key *last;
     struct fk_map skis;
+    bool has_lend_key;
+    uint8_t lend_key[FK_LEND_KEY];
 };
 
 size_t fk_keyread_count(const struct fk_edge_site *site)
@@ -150,6 +153,19 @@ static int read_share(struct fk_bundle *bundle, const struct fk_edge_site *site,
     return keep(keys, site, &public, NULL, share);
 }
 
+static int read_lend_key(struct fk_bundle *bundle, const char *path, struct keys *keys)
+{
+    const uint8_t *data;
+    size_t len;
+    int err;
+
+    if ((err = fk_bundle_read_secret(bundle, path, &data, &len)) != FK_OK)
+        return err;
+    err = fk_lend_key_parse(data, len, keys->lend_key);
+    keys->has_lend_key = err == FK_OK;
+    return err;
+}
+
 /* Tell what one file holds. */
 static int tell(int sock, struct fk_keyread_key key)
 {
@@ -167,8 +183,9 @@ static int add_share(struct fk_keyset_builder *builder, EVP_MD_CTX *md, const st
 }
 
 /* The bundle, with a fingerprint of what is in it. */
-static int make_bundle(const struct key *keys, EVP_MD_CTX *md, struct fk_procmsg *msg)
+static int make_bundle(const struct keys *all, EVP_MD_CTX *md, struct fk_procmsg *msg)
 {
+    const struct key *keys = all->last;
     struct fk_keyset_builder *builder;
     int err = fk_keyset_builder_new(&builder);
 
@@ -182,6 +199,10 @@ static int make_bundle(const struct key *keys, EVP_MD_CTX *md, struct fk_procmsg
         err = keys->share != NULL ? add_share(builder, md, keys)
                                   : fk_keyset_builder_add(builder, &keys->public, keys->pkey);
     }
+    if (err == FK_OK && all->has_lend_key) {
+        EVP_DigestUpdate(md, all->lend_key, sizeof all->lend_key);
+        fk_keyset_builder_lend_key(builder, all->lend_key);
+    }
     if (err == FK_OK && EVP_DigestFinal_ex(md, msg->data, NULL) != 1)
         err = FK_ERR_CRYPTO;
     msg->len = FINGERPRINT_SIZE;
@@ -191,7 +212,7 @@ static int make_bundle(const struct key *keys, EVP_MD_CTX *md, struct fk_procmsg
     return err;
 }
 
-static int send_bundle(int sock, const struct key *keys)
+static int send_bundle(int sock, const struct keys *keys)
 {
     struct fk_procmsg msg = {.type = MSG_BUNDLE};
     EVP_MD_CTX *md = EVP_MD_CTX_new();
@@ -227,9 +248,15 @@ static int read_all(const struct fk_edge_conf *conf, int sock)
             err = tell(sock, key);
         }
     }
+    if (err == FK_OK && conf->lend_key != NULL) {
+        struct fk_keyread_key key = {.err = read_lend_key(bundle, conf->lend_key, &keys)};
+
+        ok = ok && key.err == FK_OK;
+        err = tell(sock, key);
+    }
     if (err != FK_OK || !ok)
         return err;
-    return send_bundle(sock, keys.last);
+    return send_bundle(sock, &keys);
 }
 
 /* --- the master --- */
@@ -269,7 +296,7 @@ static size_t count_keys(const struct fk_edge_conf *conf)
 
     for (const struct fk_conf_block *b = conf->sites; b != NULL; b = b->next)
         count += fk_keyread_count((const void *)b);
-    return count;
+    return count + (conf->lend_key != NULL ? 1 : 0);
 }
 
 static int run(const struct fk_edge_conf *conf, struct fk_keyread *keyread)

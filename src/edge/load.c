@@ -199,6 +199,24 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
         fk_cert_fini(&certs[--count]);
 }
 
+/* --- the lend key --- */
+
+/* It is the last that was read. */
+static void check_lend_key(struct loading *loading)
+{
+    const struct fk_edge_conf *root = loading->root;
+    int err;
+
+    if (root->lend_key == NULL)
+        return;
+    err = loading->keys->keys[loading->next_key].err;
+    if (err != FK_OK)
+        fk_conf_blame(loading->conf, &root->block, "lend_key", "lend_key %s: %s", root->lend_key,
+                      err == FK_ERR_FORMAT
+                          ? "not a private X25519 key in PEM; make one with farkey ca lend-key"
+                          : fk_err_text(err));
+}
+
 /* --- channel --- */
 
 static void check_channel(struct loading *loading)
@@ -231,6 +249,7 @@ static int load(struct loading *loading, const char *path)
     check_channel(loading);
     for (const struct fk_conf_block *b = loading->root->sites; b != NULL; b = b->next)
         check_site(loading, (const void *)b);
+    check_lend_key(loading);
     return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
 }
 

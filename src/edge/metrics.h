@@ -26,6 +26,9 @@
       "Handshakes that a key server made (mode handshake).")                                       \
     X(PASS_ROUNDS, "handshake_rounds_total", NULL, COUNTER,                                        \
       "Round trips to key servers in these handshakes.")                                           \
+    X(LENT, "lendings_total", "result=\"ok\"", COUNTER,                                            \
+      "Keys that key servers have lent to signers of this host (mode lend).")                      \
+    X(LEND_FAILED, "lendings_total", "result=\"failed\"", COUNTER, "")                             \
     X(AWAKE, "awake", NULL, GAUGE,                                                                 \
       "Of the sessions of the record engine, those that hold cipher contexts, for traffic a "      \
       "second ago or less.")                                                                       \

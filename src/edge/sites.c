@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/map.h"
+#include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
 #include "edge/tlsctx.h"
 
@@ -162,6 +163,7 @@ void fk_sites_free(struct fk_sites *sites)
     for (size_t i = 0; i < sites->count; i++) {
         SSL_CTX_free(sites->items[i].ctx);
         fk_sharekeys_free(sites->items[i].shares);
+        fk_lendkeys_free(sites->items[i].lent);
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }

@@ -24,6 +24,7 @@ struct fk_site {
     struct fk_list wanted;       /* edge/renew.h */
     struct fk_keyback *back;     /* who uses its private keys */
     struct fk_sharekeys *shares; /* adds this host's shares of split keys; NULL: there are none */
+    struct fk_lendkeys *lent;    /* mode lend: borrows them; else NULL */
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache; /* the process's; NULL: none */
     struct fk_origins *origins;

@@ -2,6 +2,7 @@
 #include "edge/status.h"
 
 #include "base/err.h"
+#include "edge/lendkeys.h"
 #include "loop/proc.h"
 
 #include <jansson.h>
@@ -25,22 +26,37 @@ static json_t *server_json(const struct fk_keys *keys, size_t i)
                      "average_us", (json_int_t)stats.average_us);
 }
 
+/* What was borrowed for it. */
+static json_t *lent_json(const struct fk_site *site)
+{
+    struct fk_lendkeys_stats stats;
+
+    fk_lendkeys_stats(site->lent, &stats);
+    return json_pack("{s:I, s:I, s:I}", "seconds", (json_int_t)(site->conf->lend_us / 1000000),
+                     "lendings", (json_int_t)stats.lendings, "failures",
+                     (json_int_t)stats.failures);
+}
+
 static json_t *site_json(struct fk_site *site)
 {
-    static const char *const modes[] = {"sign", "decrypt", "local", "handshake"};
+    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
+    json_t *json;
 
     for (size_t i = 0; fk_origins_stats(site->origins, i, &stats) == FK_OK; i++)
         json_array_append_new(
             origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
-    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                     modes[site->conf->mode], "certificate",
-                     site->ctx != NULL || fk_site_passes(site), "connections",
-                     (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
-                     origins);
+    json =
+        json_pack("{s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
+                  modes[site->conf->mode], "certificate", site->ctx != NULL || fk_site_passes(site),
+                  "connections", (json_int_t)site->connections, "active", (json_int_t)site->active,
+                  "origins", origins);
+    if (json != NULL && site->lent != NULL)
+        json_object_set_new(json, "lent", lent_json(site));
+    return json;
 }
 
 static json_t *worker_json(const struct fk_gen *gen)

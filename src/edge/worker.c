@@ -307,6 +307,7 @@ static int take_metrics(struct worker *worker, const struct fk_procmsg *msg)
 
     if (err == FK_OK)
         fk_metrics_own(worker->env.metrics, msg->arg);
+    worker->base.metrics = worker->env.metrics;
     return err;
 }
 

@@ -12,6 +12,7 @@ import pytest
 
 import harness
 import pair as pairs
+from test_lend import give_lend_key
 
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
 EXCHANGES = ("ecdhe", "dhe", "rsa")
@@ -90,10 +91,15 @@ def origin(tmp_path_factory):
 def start(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode; `naming`: how sessions are named."""
     def start_pair(mode, kind, naming):
+        more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
+                "policy": "allow = {sign, decrypt}\n"}
+        if mode == "lend":
+            give_lend_key(folder)
+            more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
+                    "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
+                    "edge_policy": 'lend_key = "edge1.lend.pub"'}
         pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]},
-                          policy="allow = {sign, decrypt}\n",
-                          site_options=f"mode = {mode} rsa_key_exchange = on dhe = on",
-                          edge_options=f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}")
+                          site_options=f"mode = {mode} rsa_key_exchange = on dhe = on", **more)
         if mode == "local":
             conf = pair.folder / "edge1/edge.conf"
             key = pair.folder / "keys1/keys/example.com.key"
@@ -155,7 +161,7 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "decrypt": ["rsa2048"]}
+MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"]}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -166,7 +172,8 @@ def test_every_cell(start, mode, kind, naming):
 
 
 @pytest.mark.parametrize("mode,kind,naming", [("sign", "rsa2048", "full"), ("sign", "p256", "ticket"),
-                                              ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket")])
+                                              ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
+                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),
