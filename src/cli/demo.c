@@ -247,7 +247,7 @@ static int check_values(struct fk_demo *demo)
 int fk_cmd_demo(int argc, char **argv)
 {
     static const char *const keys[] = {"rsa2048", "p256", "ed25519", NULL};
-    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", NULL};
+    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend", NULL};
     static const struct fk_opt options[] = {
         {"stay", 0, FK_OPT_FLAG, offsetof(struct fk_demo, stay), NULL,
          "keep the pair running until SIGINT or SIGTERM", 0, 0, NULL},

@@ -50,7 +50,13 @@ struct fk_demo_proc {
 
 enum { FK_DEMO_KEYD, FK_DEMO_EDGE, FK_DEMO_ORIGIN, FK_DEMO_RELAY, FK_DEMO_PROCS };
 
-enum fk_demo_mode { FK_DEMO_SIGN, FK_DEMO_DECRYPT, FK_DEMO_LOCAL, FK_DEMO_HANDSHAKE };
+enum fk_demo_mode {
+    FK_DEMO_SIGN,
+    FK_DEMO_DECRYPT,
+    FK_DEMO_LOCAL,
+    FK_DEMO_HANDSHAKE,
+    FK_DEMO_LEND,
+};
 
 /* A TCP port of 127.0.0.1 that is kept for one process until that listens on it. */
 struct fk_demo_port {

@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EDGE_NAME "edge1"
-#define KEYD_NAME "hq"
+#define EDGE_NAME   "edge1"
+#define KEYD_NAME   "hq"
+#define LEND_PUBLIC EDGE_NAME ".lend.pub"
 
 /* Nobody keeps a demonstration for longer. */
 #define SITE_DAYS 30
@@ -39,10 +40,9 @@ static int site_paths(struct fk_demo *demo, char keys[FK_PATH_SIZE], char cert[F
 
 /* What the key's policy and the edge's block allow; of both, and no more than the mode needs. */
 static const char *const allowed[] = {
-    [FK_DEMO_SIGN] = "sign",
-    [FK_DEMO_DECRYPT] = "sign, decrypt",
-    [FK_DEMO_LOCAL] = "sign",
-    [FK_DEMO_HANDSHAKE] = "handshake",
+    [FK_DEMO_SIGN] = "sign",       [FK_DEMO_DECRYPT] = "sign, decrypt",
+    [FK_DEMO_LOCAL] = "sign",      [FK_DEMO_HANDSHAKE] = "handshake",
+    [FK_DEMO_LEND] = "sign, lend",
 };
 
 static int make_policy(const struct fk_demo *demo, const char *keys)
@@ -121,6 +121,7 @@ static int write_keyd(const struct fk_demo *demo)
                       "edge \"" EDGE_NAME "\" {\n"
                       "    keys = {\"" FK_DEMO_NAME "\"}\n"
                       "    allow = {%s}\n"
+                      "%s"
                       "}\n"
                       "audit {\n"
                       "    file = \"audit.log\"\n"
@@ -129,7 +130,8 @@ static int write_keyd(const struct fk_demo *demo)
                       "limits {\n"
                       "    drain = 1s\n"
                       "}\n",
-                      demo->keyd_port.number, allowed[demo->mode]);
+                      demo->keyd_port.number, allowed[demo->mode],
+                      demo->mode == FK_DEMO_LEND ? "    lend_key = \"" LEND_PUBLIC "\"\n" : "");
 }
 
 /* What stands in the site block instead of a key. */
@@ -144,6 +146,8 @@ static const char *const site_lines[] = {
                       "    key = {\"" FK_DEMO_NAME ".key\"}\n",
     [FK_DEMO_HANDSHAKE] = "    keyservers = {\"" KEYD_NAME "\"}\n"
                           "    mode = handshake\n",
+    [FK_DEMO_LEND] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                     "    mode = lend\n",
 };
 
 static int write_edge(const struct fk_demo *demo)
@@ -153,6 +157,7 @@ static int write_edge(const struct fk_demo *demo)
     return write_conf(demo->edge_conf,
                       "workers = 1\n"
                       "control = \"run/edge.sock\"\n"
+                      "%s"
                       "listen \"127.0.0.1:%u\" { }\n"
                       "channel {\n"
                       "    certificate = \"channel.crt\"\n"
@@ -172,7 +177,22 @@ static int write_edge(const struct fk_demo *demo)
                       "    drain_timeout = 1s\n"
                       "    connections_per_address = 0\n"
                       "}\n",
+                      demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "",
                       demo->edge_port.number, keyd, site_lines[demo->mode], demo->origin_address);
+}
+
+/* What the edge opens keys with that are lent to it, and its public half for the key server. */
+static int make_lend_key(const struct fk_demo *demo)
+{
+    char key[FK_PATH_SIZE], public[FK_PATH_SIZE];
+    int err;
+
+    if (demo->mode != FK_DEMO_LEND)
+        return FK_OK;
+    if ((err = fk_path_join(demo->pair.edge, "lend.key", key)) != FK_OK ||
+        (err = fk_path_join(demo->pair.keyserver, LEND_PUBLIC, public)) != FK_OK)
+        return err;
+    return fk_ca_key_pair("X25519", key, public);
 }
 
 static int take_ports(struct fk_demo *demo)
@@ -216,8 +236,8 @@ int fk_demo_setup(struct fk_demo *demo)
         return err;
     }
     if ((err = fk_pair_make(demo->dir, EDGE_NAME, KEYD_NAME, &demo->pair)) != FK_OK ||
-        (err = make_site(demo)) != FK_OK || (err = name_files(demo)) != FK_OK ||
-        (err = write_keyd(demo)) != FK_OK)
+        (err = make_site(demo)) != FK_OK || (err = make_lend_key(demo)) != FK_OK ||
+        (err = name_files(demo)) != FK_OK || (err = write_keyd(demo)) != FK_OK)
         return err;
     return write_edge(demo);
 }

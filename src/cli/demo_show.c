@@ -24,6 +24,7 @@ static const char *const mode_texts[] = {
     [FK_DEMO_SIGN] = "sign: the key server signs each full handshake",
     [FK_DEMO_DECRYPT] = "decrypt: the key server decrypts the premaster secret (TLS 1.2 RSA)",
     [FK_DEMO_HANDSHAKE] = "handshake: the key server makes the whole handshake",
+    [FK_DEMO_LEND] = "lend: the key server lends the key to a signer process of the edge's",
     [FK_DEMO_LOCAL] = "local: the key is in a signer process of the edge's own",
 };
 
@@ -214,14 +215,14 @@ static void user_of(pid_t pid, char *dst, size_t size)
 /* What one daemon's rows are printed with. */
 struct listing {
     const char *daemon;
-    bool has_key; /* its signers do */
+    const char *note; /* on its signers; NULL: nothing to say */
     const struct inodes *inodes;
     FILE *out;
 };
 
 static void show_row(const struct row *row, const struct listing *listing)
 {
-    bool holds = listing->has_key && strncmp(row->name, "signer", 6) == 0;
+    bool noted = listing->note != NULL && strncmp(row->name, "signer", 6) == 0;
     char user[64], sockets[32];
     int n = count_sockets(row->pid, listing->inodes);
 
@@ -230,8 +231,8 @@ static void show_row(const struct row *row, const struct listing *listing)
     else
         snprintf(sockets, sizeof sockets, "closed to look");
     user_of(row->pid, user, sizeof user);
-    fprintf(listing->out, "  %-11s %-14s %7d  %-8s  %s%s\n", listing->daemon, row->name,
-            (int)row->pid, user, sockets, holds ? "  <- holds the key" : "");
+    fprintf(listing->out, "  %-11s %-14s %7d  %-8s  %s%s%s\n", listing->daemon, row->name,
+            (int)row->pid, user, sockets, noted ? "  <- " : "", noted ? listing->note : "");
 }
 
 static void show_daemon(pid_t master, const struct listing *listing)
@@ -250,17 +251,23 @@ void fk_demo_show_processes(const struct fk_demo *demo, FILE *out)
     static const char *const tables[] = {"/proc/net/tcp",  "/proc/net/tcp6", "/proc/net/udp",
                                          "/proc/net/udp6", "/proc/net/raw",  "/proc/net/raw6"};
     struct inodes *inodes = calloc(1, sizeof *inodes);
-    bool local = demo->mode == FK_DEMO_LOCAL;
+    static const char holds[] = "holds the key";
+    const char *edge = NULL, *keyd = holds;
 
     if (inodes == NULL)
         return;
+    if (demo->mode == FK_DEMO_LOCAL) {
+        edge = holds;
+        keyd = NULL;
+    } else if (demo->mode == FK_DEMO_LEND) {
+        edge = "was lent the key, for a minute";
+    }
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         read_inodes(tables[i], inodes);
     fprintf(out, "\nWhere the site's private key is\n"
                  "  daemon      process            pid  user      network sockets\n");
-    show_daemon(demo->procs[FK_DEMO_EDGE].pid, &(struct listing){"edge", local, inodes, out});
-    show_daemon(demo->procs[FK_DEMO_KEYD].pid,
-                &(struct listing){"key server", !local, inodes, out});
+    show_daemon(demo->procs[FK_DEMO_EDGE].pid, &(struct listing){"edge", edge, inodes, out});
+    show_daemon(demo->procs[FK_DEMO_KEYD].pid, &(struct listing){"key server", keyd, inodes, out});
     free(inodes);
     if (geteuid() != 0)
         fputs("  (\"closed to look\": the process lets not even its own user look into it;\n"

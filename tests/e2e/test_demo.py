@@ -162,6 +162,14 @@ def test_mode_handshake():
     assert "holds the key" not in row and row.split()[5] == "0"
 
 
+def test_mode_lend():
+    shown = demo("--mode", "lend").stdout
+    assert "protocol     TLSv1.2\n" in shown and "protocol     TLSv1.3\n" in shown
+    rows = [line for line in shown.splitlines() if " signer-0 " in line]
+    assert [row.split()[0] for row in rows] == ["edge", "key"]
+    assert "was lent the key" in rows[0] and "holds the key" in rows[1]
+
+
 def test_without_curl():
     shown = demo(env={"PATH": "/nonexistent"}).stdout
     assert "curl is not installed" in shown
@@ -455,5 +463,5 @@ def test_usage():
             ("rtt", "20", "not a time; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("rtt", "2h", "out of range; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("port", "x", "not a whole number; write one, at least 1, at most 65535"),
-            ("mode", "foo", "unknown; write one of sign|decrypt|local|handshake")]:
+            ("mode", "foo", "unknown; write one of sign|decrypt|local|handshake|lend")]:
         assert demo(f"--{option}", value, check=False).stderr == f'farkey demo: --{option} "{value}": {text}\n'
