@@ -89,7 +89,7 @@ static int wait_ready(struct fk_demo *demo, uint64_t deadline_us)
 
 static enum fk_demo_tls first_version(const struct fk_demo *demo)
 {
-    return demo->mode == FK_DEMO_DECRYPT ? FK_DEMO_TLS12 : FK_DEMO_TLS13;
+    return demo->mode == FK_DEMO_DECRYPT || demo->kx >= 0 ? FK_DEMO_TLS12 : FK_DEMO_TLS13;
 }
 
 /* A first handshake succeeds: the channel is open and the certificate is there. */
@@ -149,7 +149,9 @@ static int show(struct fk_demo *demo, FILE *out)
         fputs("\ncurl is not installed; the client is one of our own.\n", out);
     if ((err = show_request(demo, FK_DEMO_TLS12, curl, out)) != FK_OK)
         return err;
-    if (demo->mode == FK_DEMO_DECRYPT)
+    if (demo->kx >= 0)
+        fputs("\nThis key exchange is TLS 1.2's: TLS 1.3 is not offered.\n", out);
+    else if (demo->mode == FK_DEMO_DECRYPT)
         fputs("\nTLS 1.3 has no RSA key exchange: mode decrypt is TLS 1.2 only.\n", out);
     else if ((err = show_request(demo, FK_DEMO_TLS13, curl, out)) != FK_OK)
         return err;
@@ -225,6 +227,27 @@ static int run(struct fk_demo *demo)
 
 /* --- the command --- */
 
+/* What mode, key exchange and key are to each other; the key, if none is named. */
+static int check_exchange(struct fk_demo *demo)
+{
+    bool rsa = demo->mode == FK_DEMO_DECRYPT || demo->kx > FK_DEMO_ECDHE;
+    const char *why = NULL;
+
+    if (demo->mode == FK_DEMO_DECRYPT && demo->kx >= 0 && demo->kx != FK_DEMO_RSA)
+        why = "--mode decrypt is RSA key exchange: use --kx rsa, or another mode";
+    else if (demo->mode == FK_DEMO_DECRYPT && demo->key > 0)
+        why = "--mode decrypt is RSA key exchange: use --key rsa2048";
+    else if (rsa && demo->key > 0)
+        why = "--kx dhe and --kx rsa are for RSA keys: use --key rsa2048";
+    if (why != NULL) {
+        fprintf(stderr, "farkey demo: %s\n", why);
+        return FK_ERR_INVAL;
+    }
+    if (demo->key < 0)
+        demo->key = rsa ? 0 : 1;
+    return FK_OK;
+}
+
 static int check_values(struct fk_demo *demo)
 {
     char host[FK_PATH_SIZE];
@@ -235,18 +258,13 @@ static int check_values(struct fk_demo *demo)
         fprintf(stderr, "farkey demo: --origin \"%s\": write HOST:PORT\n", demo->origin);
         return FK_ERR_INVAL;
     }
-    if (demo->mode == FK_DEMO_DECRYPT && demo->key > 0) {
-        fputs("farkey demo: --mode decrypt is RSA key exchange: use --key rsa2048\n", stderr);
-        return FK_ERR_INVAL;
-    }
-    if (demo->key < 0)
-        demo->key = demo->mode == FK_DEMO_DECRYPT ? 0 : 1;
-    return FK_OK;
+    return check_exchange(demo);
 }
 
 int fk_cmd_demo(int argc, char **argv)
 {
     static const char *const keys[] = {"rsa2048", "p256", "ed25519", NULL};
+    static const char *const exchanges[] = {"ecdhe", "dhe", "rsa", NULL};
     static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend", NULL};
     static const struct fk_opt options[] = {
         {"stay", 0, FK_OPT_FLAG, offsetof(struct fk_demo, stay), NULL,
@@ -254,7 +272,9 @@ int fk_cmd_demo(int argc, char **argv)
         {"json", 0, FK_OPT_FLAG, offsetof(struct fk_demo, json), NULL,
          "after a first handshake print one JSON object on one line, and nothing else", 0, 0, NULL},
         {"key", 'k', FK_OPT_ENUM, offsetof(struct fk_demo, key), NULL,
-         "type of the site's key (default: p256; rsa2048 with --mode decrypt)", 0, 0, keys},
+         "type of the site's key (default: p256; rsa2048 where it must be RSA)", 0, 0, keys},
+        {"kx", 0, FK_OPT_ENUM, offsetof(struct fk_demo, kx), NULL,
+         "key exchange, of TLS 1.2 alone (default: what client and edge choose)", 0, 0, exchanges},
         {"origin", 0, FK_OPT_STRING, offsetof(struct fk_demo, origin), "HOST:PORT",
          "forward there instead of to the built-in origin", 0, 0, NULL},
         {"rtt", 0, FK_OPT_DURATION, offsetof(struct fk_demo, rtt_us), "TIME",
@@ -275,6 +295,7 @@ int fk_cmd_demo(int argc, char **argv)
         0,
         0};
     struct fk_demo demo = {.key = -1,
+                           .kx = -1,
                            .signals = -1,
                            .lock = -1,
                            .edge_port.hold = -1,

@@ -58,6 +58,9 @@ enum fk_demo_mode {
     FK_DEMO_LEND,
 };
 
+/* Key exchanges of TLS 1.2, by the values of --kx. */
+enum fk_demo_kx { FK_DEMO_ECDHE, FK_DEMO_DHE, FK_DEMO_RSA };
+
 /* A TCP port of 127.0.0.1 that is kept for one process until that listens on it. */
 struct fk_demo_port {
     int hold;
@@ -69,6 +72,7 @@ struct fk_demo {
     bool stay, json;
     int key;  /* enum of the option: index into the demo's key names */
     int mode; /* enum fk_demo_mode */
+    int kx;   /* enum fk_demo_kx, TLS 1.2 alone then; -1: as it comes */
     const char *origin;
     uint64_t rtt_us;
     uint64_t port;
@@ -140,6 +144,9 @@ struct fk_demo_view {
 };
 
 enum fk_demo_tls { FK_DEMO_TLS12, FK_DEMO_TLS13 };
+
+/* What a client's TLS 1.2 offers for --kx, as OpenSSL writes it; NULL: everything. */
+const char *fk_demo_ciphers(const struct fk_demo *demo);
 
 /* Whether curl is installed. */
 bool fk_demo_has_curl(void);

@@ -42,20 +42,40 @@ static const struct version_row versions[] = {
     [FK_DEMO_TLS13] = {"TLSv1.3", "--tlsv1.3", "1.3", TLS1_3_VERSION},
 };
 
+/* Of --kx: what a client offers, and how the suites that can come of it begin. */
+static const struct {
+    const char *offer, *prefix;
+} exchanges[] = {
+    [FK_DEMO_ECDHE] = {"ECDHE+AESGCM", "ECDHE-"},
+    [FK_DEMO_DHE] = {"DHE+AESGCM", "DHE-"},
+    [FK_DEMO_RSA] = {"kRSA+AESGCM", "AES"},
+};
+
+const char *fk_demo_ciphers(const struct fk_demo *demo)
+{
+    return demo->kx < 0 ? NULL : exchanges[demo->kx].offer;
+}
+
 /* An origin of the user's may answer with any status. */
 static bool status_ok(const struct fk_demo *demo, int status)
 {
     return demo->origin != NULL ? status > 0 : status == 200;
 }
 
-/* Protocol and certificate must be as they should. */
-static int judge(struct fk_demo_view *view, const struct version_row *version)
+/* Protocol, key exchange and certificate must be as they should. */
+static int judge(const struct fk_demo *demo, struct fk_demo_view *view,
+                 const struct version_row *version)
 {
+    const char *prefix = demo->kx < 0 ? "" : exchanges[demo->kx].prefix;
+
     if (view->failure[0] != '\0')
         return FK_ERR_TLS;
     if (strcmp(view->protocol, version->name) != 0)
         snprintf(view->failure, sizeof view->failure, "the protocol is \"%s\", not %s",
                  view->protocol, version->name);
+    else if (strncmp(view->cipher, prefix, strlen(prefix)) != 0)
+        snprintf(view->failure, sizeof view->failure, "the suite is \"%s\", not %s...",
+                 view->cipher, prefix);
     else if (strcmp(view->verified, "ok") != 0)
         snprintf(view->failure, sizeof view->failure, "the certificate is not verified: %s",
                  view->verified);
@@ -66,7 +86,7 @@ static int judge(struct fk_demo_view *view, const struct version_row *version)
 static int judge_answer(const struct fk_demo *demo, struct fk_demo_view *view,
                         const struct version_row *version)
 {
-    int err = judge(view, version);
+    int err = judge(demo, view, version);
 
     if (err != FK_OK || status_ok(demo, view->status))
         return err;
@@ -76,10 +96,13 @@ static int judge_answer(const struct fk_demo *demo, struct fk_demo_view *view,
 
 void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size)
 {
+    const char *ciphers = fk_demo_ciphers(demo);
+
     snprintf(dst, size,
              "curl --noproxy " FK_DEMO_NAME " --cacert %s --resolve " FK_DEMO_NAME
-             ":%u:127.0.0.1 https://" FK_DEMO_NAME ":%u/",
-             demo->site_ca, demo->edge_port.number, demo->edge_port.number);
+             ":%u:127.0.0.1 %s%s%shttps://" FK_DEMO_NAME ":%u/",
+             demo->site_ca, demo->edge_port.number, ciphers != NULL ? "--ciphers " : "",
+             ciphers != NULL ? ciphers : "", ciphers != NULL ? " " : "", demo->edge_port.number);
 }
 
 /* --- curl --- */
@@ -105,16 +128,19 @@ static int spawn_curl(const struct fk_demo *demo, const struct version_row *vers
                       const char *body_file, pid_t *ret_pid, int *ret_fd)
 {
     char resolve[64], url[64], ca[FK_PATH_SIZE], body[FK_PATH_SIZE], timeout[16];
-    const char *argv[] = {
-        "curl",       "-q",        "-sSv",          "--http1.1", "--noproxy",  "*",
-        "--max-time", timeout,     version->option, "--tls-max", version->max, "--cacert",
-        ca,           "--resolve", resolve,         "--output",  body,         url,
-        NULL};
+    const char *ciphers = fk_demo_ciphers(demo);
+    const char *argv[] = {"curl",       "-q",         "-sSv",  "--http1.1",     "--noproxy",
+                          "*",          "--max-time", timeout, version->option, "--tls-max",
+                          version->max, "--cacert",   ca,      "--resolve",     resolve,
+                          "--output",   body,         url,     "--ciphers",     ciphers,
+                          NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none;
     int pipe_fds[2], number;
 
+    if (ciphers == NULL)
+        argv[sizeof argv / sizeof argv[0] - 3] = NULL; /* no --ciphers */
     snprintf(timeout, sizeof timeout, "%d", TIMEOUT_S);
     snprintf(resolve, sizeof resolve, FK_DEMO_NAME ":%u:127.0.0.1", demo->edge_port.number);
     snprintf(url, sizeof url, "https://" FK_DEMO_NAME ":%u/", demo->edge_port.number);
@@ -375,12 +401,14 @@ static void talk(SSL *ssl, struct fk_demo_view *view)
 
 static SSL_CTX *client_context(const struct fk_demo *demo, int version)
 {
+    const char *ciphers = fk_demo_ciphers(demo);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
     if (ctx == NULL)
         return NULL;
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    if (SSL_CTX_load_verify_file(ctx, demo->site_ca) == 1 &&
+    if ((ciphers == NULL || SSL_CTX_set_cipher_list(ctx, ciphers) == 1) &&
+        SSL_CTX_load_verify_file(ctx, demo->site_ca) == 1 &&
         SSL_CTX_set_min_proto_version(ctx, version) == 1 &&
         SSL_CTX_set_max_proto_version(ctx, version) == 1)
         return ctx;
@@ -431,5 +459,5 @@ int fk_demo_openssl(struct fk_demo *demo, enum fk_demo_tls version, struct fk_de
 int fk_demo_handshake(struct fk_demo *demo, enum fk_demo_tls version, struct fk_demo_view *ret)
 {
     connect_openssl(demo, &versions[version], false, ret);
-    return judge(ret, &versions[version]);
+    return judge(demo, ret, &versions[version]);
 }

@@ -38,23 +38,32 @@ static int site_paths(struct fk_demo *demo, char keys[FK_PATH_SIZE], char cert[F
     return fk_path_join(keys, FK_DEMO_NAME ".crt", cert);
 }
 
-/* What the key's policy and the edge's block allow; of both, and no more than the mode needs. */
-static const char *const allowed[] = {
-    [FK_DEMO_SIGN] = "sign",       [FK_DEMO_DECRYPT] = "sign, decrypt",
-    [FK_DEMO_LOCAL] = "sign",      [FK_DEMO_HANDSHAKE] = "handshake",
-    [FK_DEMO_LEND] = "sign, lend",
-};
+/* What the key's policy and the edge's block allow; of both, and no more than is needed. */
+static const char *allowed(const struct fk_demo *demo)
+{
+    static const struct {
+        const char *usual, *rsa; /* with --kx rsa */
+    } rows[] = {
+        [FK_DEMO_SIGN] = {"sign", "sign, decrypt"},
+        [FK_DEMO_DECRYPT] = {"sign, decrypt", "sign, decrypt"},
+        [FK_DEMO_LOCAL] = {"sign", "sign"},
+        [FK_DEMO_HANDSHAKE] = {"handshake", "handshake"},
+        [FK_DEMO_LEND] = {"sign, lend", "sign, decrypt, lend"},
+    };
+
+    return demo->kx == FK_DEMO_RSA ? rows[demo->mode].rsa : rows[demo->mode].usual;
+}
 
 static int make_policy(const struct fk_demo *demo, const char *keys)
 {
     char path[FK_PATH_SIZE], text[64];
     int err;
 
-    if (demo->mode == FK_DEMO_SIGN || demo->mode == FK_DEMO_LOCAL)
-        return FK_OK; /* without one a key may sign */
+    if (strcmp(allowed(demo), "sign") == 0)
+        return FK_OK; /* without one a key may do that */
     if ((err = fk_path_join(keys, FK_DEMO_NAME ".policy", path)) != FK_OK)
         return err;
-    snprintf(text, sizeof text, "allow = {%s}\n", allowed[demo->mode]);
+    snprintf(text, sizeof text, "allow = {%s}\n", allowed(demo));
     return fk_file_write(path, text, strlen(text), 0644);
 }
 
@@ -130,7 +139,7 @@ static int write_keyd(const struct fk_demo *demo)
                       "limits {\n"
                       "    drain = 1s\n"
                       "}\n",
-                      demo->keyd_port.number, allowed[demo->mode],
+                      demo->keyd_port.number, allowed(demo),
                       demo->mode == FK_DEMO_LEND ? "    lend_key = \"" LEND_PUBLIC "\"\n" : "");
 }
 
@@ -149,6 +158,18 @@ static const char *const site_lines[] = {
     [FK_DEMO_LEND] = "    keyservers = {\"" KEYD_NAME "\"}\n"
                      "    mode = lend\n",
 };
+
+/* What --kx adds: the edge offers TLS 1.2, and what is off by default. */
+static const char *exchange_lines(const struct fk_demo *demo)
+{
+    static const char *const lines[] = {
+        [FK_DEMO_ECDHE] = "    tls = {\"1.2\"}\n",
+        [FK_DEMO_DHE] = "    tls = {\"1.2\"}\n    dhe = on\n",
+        [FK_DEMO_RSA] = "    tls = {\"1.2\"}\n    rsa_key_exchange = on\n",
+    };
+
+    return demo->kx < 0 || demo->mode == FK_DEMO_DECRYPT ? "" : lines[demo->kx];
+}
 
 static int write_edge(const struct fk_demo *demo)
 {
@@ -170,7 +191,7 @@ static int write_edge(const struct fk_demo *demo)
                       "}\n"
                       "site \"" FK_DEMO_NAME "\" {\n"
                       "    default = on\n"
-                      "%s"
+                      "%s%s"
                       "    origin = {\"%s\"}\n"
                       "}\n"
                       "limits {\n"
@@ -178,7 +199,8 @@ static int write_edge(const struct fk_demo *demo)
                       "    connections_per_address = 0\n"
                       "}\n",
                       demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "",
-                      demo->edge_port.number, keyd, site_lines[demo->mode], demo->origin_address);
+                      demo->edge_port.number, keyd, site_lines[demo->mode], exchange_lines(demo),
+                      demo->origin_address);
 }
 
 /* What the edge opens keys with that are lent to it, and its public half for the key server. */

@@ -170,6 +170,26 @@ def test_mode_lend():
     assert "was lent the key" in rows[0] and "holds the key" in rows[1]
 
 
+@pytest.mark.parametrize("mode", ["sign", "local", "handshake", "lend"])
+@pytest.mark.parametrize("exchange,suite", [("ecdhe", "ECDHE-ECDSA-AES"), ("dhe", "DHE-RSA-AES"), ("rsa", "AES")])
+def test_key_exchange(mode, exchange, suite):
+    shown = demo("--mode", mode, "--kx", exchange).stdout
+    assert f"cipher       {suite}" in shown and "protocol     TLSv1.2\n" in shown
+    assert "protocol     TLSv1.3" not in shown and "TLS 1.3 is not offered" in shown
+
+
+def test_key_exchange_of_mode_decrypt():
+    assert "cipher       AES" in demo("--mode", "decrypt", "--kx", "rsa").stdout
+
+
+def test_key_exchange_with_each_client(pairs):
+    """The command that is shown, and a client of our own."""
+    pair = pairs("--kx", "dhe")
+    assert "--ciphers DHE+AESGCM" in pair.facts["command"]
+    assert "Hello from the origin" in pair.curl()
+    assert "cipher       DHE-RSA-AES" in demo("--kx", "dhe", env={"PATH": "/nonexistent"}).stdout
+
+
 def test_without_curl():
     shown = demo(env={"PATH": "/nonexistent"}).stdout
     assert "curl is not installed" in shown
@@ -456,7 +476,9 @@ def test_audit_log_verifies(pairs):
 
 def test_usage():
     for words in [("--key", "rsa512"), ("--origin", "nowhere"), ("--rtt", "20"), ("--port", "70000"),
-                  ("--mode", "decrypt", "--key", "p256"), ("extra",)]:
+                  ("--mode", "decrypt", "--key", "p256"), ("--mode", "decrypt", "--kx", "dhe"),
+                  ("--mode", "decrypt", "--kx", "ecdhe"), ("--kx", "rsa", "--key", "ed25519"),
+                  ("--kx", "dhe", "--key", "p256"), ("--kx", "psk"), ("extra",)]:
         done = demo(*words, check=False)
         assert done.returncode == 2 and done.stderr
     for option, value, text in [
