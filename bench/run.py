@@ -22,6 +22,7 @@ import hedge
 import keyserver
 import measure
 import memory
+import modes
 import padding
 import record
 import roundtrip
@@ -32,6 +33,7 @@ BENCHES = {
     "resumed": handshake.resumed,
     "keyserver": keyserver.run,
     "roundtrip": roundtrip.run,
+    "modes": modes.run,
     "memory": memory.run,
     "padding": padding.run,
     "bulk": bulk.run,
