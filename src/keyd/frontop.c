@@ -41,6 +41,7 @@ struct op {
     uint16_t permission; /* FK_PERM_*, unless `parse` finds another */
     unsigned types;      /* of key that will do */
     size_t length;       /* of the payload; 0: `parse` checks */
+    bool named;          /* the signer is told which edge asks */
     int (*parse)(struct ask *ask);
 };
 
@@ -202,6 +203,7 @@ static const struct op ops[256] = {
                     .signer = FK_SIGNER_LEND,
                     .permission = FK_PERM_LEND,
                     .types = RSA | EC | ED,
+                    .named = true,
                     .parse = parse_lend},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
@@ -483,6 +485,19 @@ static int add_share(const struct fk_keymsg *msg, uint8_t bytes[FK_SIGNER_PAYLOA
     return FK_OK;
 }
 
+/* Who asks stands before what is asked. */
+static int add_name(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
+                    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
+{
+    struct fk_writer writer;
+
+    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
+    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
+    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
+    ret->payload = bytes;
+    return fk_writer_end(&writer, &ret->len);
+}
+
 void fk_front_request_begin(struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
@@ -509,6 +524,8 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
 
     if (conn->edge->signs)
         err = ask_signed(conn, msg, bytes, &ask);
+    else if (op->named)
+        err = add_name(conn, msg, bytes, &ask);
     else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
         err = add_share(msg, bytes, &ask);
     if (err != FK_OK)

@@ -321,12 +321,6 @@ const uint8_t *fk_keyset_lend_key(const struct fk_keyset *set)
     return set->lend_key;
 }
 
-const struct fk_keyset_edge *fk_keyset_borrower(const struct fk_keyset *set,
-                                                const uint8_t lend_key[32])
-{
-    return fk_edges_borrower(&set->edges, lend_key);
-}
-
 bool fk_keyset_has_signing(const struct fk_keyset *set)
 {
     return set->edges.signing > 0;

@@ -120,9 +120,6 @@ bool fk_keyset_edge_may(const struct fk_keyset_edge *edge, const uint8_t ski[20]
 /* Borrowed; NULL: there is none of this name. */
 const struct fk_keyset_edge *fk_keyset_edge(const struct fk_keyset *set, const char *name,
                                             size_t len);
-/* That which borrows by this lend key. Borrowed; NULL: none. */
-const struct fk_keyset_edge *fk_keyset_borrower(const struct fk_keyset *set,
-                                                const uint8_t lend_key[32]);
 /* Whether fronts may ask for key operations in the name of edges that sign only. */
 bool fk_keyset_signed_only(const struct fk_keyset *set);
 /* The name that edges know this key server by: it is part of what they sign. Borrowed, may be "".

@@ -169,14 +169,3 @@ const struct fk_keyset_edge *fk_edges_find(const struct fk_edges *edges, const c
 {
     return fk_map_find(&edges->names, name, len);
 }
-
-/* All are looked at: a lending costs a thousand times as much. */
-const struct fk_keyset_edge *fk_edges_borrower(const struct fk_edges *edges,
-                                               const uint8_t lend_key[32])
-{
-    for (size_t i = 0; i < edges->count; i++)
-        if (edges->items[i].borrows &&
-            memcmp(edges->items[i].lend_key, lend_key, sizeof edges->items[i].lend_key) == 0)
-            return &edges->items[i]; /* public */
-    return NULL;
-}

@@ -43,8 +43,6 @@ struct fk_edges {
  */
 int fk_edges_load(struct fk_edges *edges, struct fk_reader *reader);
 void fk_edges_fini(struct fk_edges *edges);
-const struct fk_keyset_edge *fk_edges_borrower(const struct fk_edges *edges,
-                                               const uint8_t lend_key[32]);
 const struct fk_keyset_edge *fk_edges_find(const struct fk_edges *edges, const char *name,
                                            size_t len);
 

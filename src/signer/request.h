@@ -35,7 +35,8 @@ enum fk_signer_op {
     /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
      * that the payload names: 32 bytes, fk_share_binding(). */
     FK_SIGNER_SHARE,
-    /* Key servers: seal a key to an edge's signer; the payload is LEND's (wire/keyop_lend.h). */
+    /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
+     * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */
     FK_SIGNER_LEND,
     /*
      * Edges: a key that is lent. LEND_ASK: seconds u32; the result is the payload of a LEND to ask

@@ -339,6 +339,24 @@ def test_on_the_wire(build, daemons, authority):
         assert [key["permissions"] for key in channel.keys()[0]] == [0x0407]
 
 
+def test_an_edge_asks_for_itself_alone(build, daemons):
+    """Two edges may borrow the key; one of them has it sealed to its own lend key, not to the other's."""
+    pair = build()
+    give_lend_key(pair.folder, edge="edge2")
+    conf = pair.folder / "keys1/keyd.conf"
+    conf.write_text(conf.read_text() + 'edge "edge2" { keys = {"*"} allow = {sign, lend} lend_key = "edge2.lend.pub" }\n')
+    pair.start_keyd(daemons)
+    edge = pair.folder / "edge1"
+    ski = keyproto.ski_of(keyproto.spki_of(ssl.PEM_cert_to_DER_cert((edge / "example.com.crt").read_text())))
+    own, other = (raw_public(pair.folder / f"keys1/{name}.lend.pub") for name in ("edge1", "edge2"))
+    with keyproto.Channel(("127.0.0.1", pair.keyd_port), edge / "channel.crt", edge / "channel.key",
+                          edge / "ca.crt") as channel:
+        with pytest.raises(keyproto.Refused) as refusal:
+            channel.call(keyproto.LEND, keyproto.lend(other, own, 60), ski=ski)
+        assert refusal.value.code == 0x40
+        assert keyproto.Lent(channel.call(keyproto.LEND, keyproto.lend(own, own, 60), ski=ski)).seconds == 60
+
+
 def test_split_keys_are_not_lent(folder, authority, site_authority, origin, daemons):
     give_lend_key(folder)
     pair = pairs.Pair(folder, authority, site_authority, origin.port, policy=POLICY,

@@ -47,12 +47,10 @@ static void start(void)
     EVP_PKEY *keys[KEYS] = {EVP_RSA_gen(2048), EVP_EC_gen("P-256"),
                             EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), EVP_EC_gen("P-256")};
     static const uint8_t secret[32] = {1};
-    static const struct fk_keyset_edge edge = {.name = "e",
-                                               .signs = true,
-                                               .borrows = true,
-                                               .lend_key = {9},
-                                               .permissions = 0xffff,
-                                               .all = true};
+    static const struct fk_keyset_edge edge = {
+        .name = "e", .signs = true, .permissions = 0xffff, .all = true};
+    static const struct fk_keyset_edge borrower = {
+        .name = "b", .borrows = true, .lend_key = {9}, .permissions = 0xffff, .all = true};
     struct fk_keyset_builder *builder;
     uint8_t random[1];
     int fd;
@@ -73,6 +71,7 @@ static void start(void)
     CHECK(fk_keyset_builder_audit(builder, secret) == FK_OK);
     fk_keyset_builder_lend_key(builder, secret);
     CHECK(fk_keyset_builder_edge(builder, &edge) == FK_OK); /* no signature is right: its form */
+    CHECK(fk_keyset_builder_edge(builder, &borrower) == FK_OK);
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
     CHECK(fk_keyset_open(fd, &set) == FK_OK);
     CHECK(fk_ops_new(set, &ops) == FK_OK);

@@ -68,6 +68,11 @@ static void init_server(struct world *world, const struct rule *rule)
                                   .permissions = rule->edge,
                                   .all = !rule->other_keys};
     struct fk_keyset_builder *builder;
+    const struct fk_keyset_edge other = {.name = "edge2",
+                                         .borrows = true,
+                                         .lend_key = {9},
+                                         .permissions = UNIT_PERM_ALL,
+                                         .all = true};
     size_t len = sizeof edge.lend_key;
 
     assert_int_equal(EVP_PKEY_get_raw_public_key(world->lend_key, edge.lend_key, &len), 1);
@@ -78,6 +83,7 @@ static void init_server(struct world *world, const struct rule *rule)
     assert_ok(fk_keyset_builder_new(&builder));
     unit_bundle_add(builder, "site", world->key, rule->key, world->ski);
     assert_ok(fk_keyset_builder_edge(builder, &edge));
+    assert_ok(fk_keyset_builder_edge(builder, &other));
     side_open(&world->server, builder);
 }
 
@@ -135,16 +141,30 @@ static void ask(struct world *world, uint32_t seconds)
     memcpy(world->request, world->edge.ret, FK_LEND_SIZE);
 }
 
-static int lend(struct world *world)
+/* By the front, which says that the edge of this name asks. */
+static int lend_as(struct world *world, const char *name)
 {
-    int err = run(world, &world->server, FK_SIGNER_LEND, FK_OP_LEND, world->request, FK_LEND_SIZE);
+    uint8_t payload[64 + FK_LEND_SIZE];
+    struct fk_writer writer;
+    size_t len;
+    int err;
 
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_writer_vec8(&writer, name, strlen(name));
+    fk_writer_bytes(&writer, world->request, FK_LEND_SIZE);
+    assert_ok(fk_writer_end(&writer, &len));
+    err = run(world, &world->server, FK_SIGNER_LEND, FK_OP_LEND, payload, len);
     if (err != FK_OK)
         return err;
     assert_true(world->server.len <= sizeof world->answer);
     memcpy(world->answer, world->server.ret, world->server.len);
     world->answer_len = world->server.len;
     return FK_OK;
+}
+
+static int lend(struct world *world)
+{
+    return lend_as(world, "edge1");
 }
 
 static int borrow(struct world *world, uint16_t opcode, const void *payload, size_t len)
@@ -405,6 +425,30 @@ static void answers_are_for_one_ask_of_one_edge(void **state)
     world_fini(&world);
 }
 
+/* An edge's channel and another's lend key get nothing, nor does a front that asks for itself. */
+static void an_edge_borrows_by_its_own_lend_key(void **state)
+{
+    static const char *const others[] = {"edge2", "edge3", "edge", ""};
+    struct world world;
+
+    (void)state;
+    world_init(&world, "P-256", &open_rule);
+    ask(&world, 60);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_err(lend_as(&world, others[i]), FK_ERR_DENIED);
+    for (size_t i = 0; i < FK_LEND_SIZE; i++) /* without a name, or cut short behind it */
+        assert_int_not_equal(
+            run(&world, &world.server, FK_SIGNER_LEND, FK_OP_LEND, world.request, i), FK_OK);
+    assert_ok(lend(&world));
+    memset(world.request, 0, FK_LEND_KEY); /* a front's own */
+    world.request[0] = 8;
+    assert_err(lend(&world), FK_ERR_DENIED);
+    world.request[0] = 9; /* and that of another edge, which may have the key, too */
+    assert_err(lend(&world), FK_ERR_DENIED);
+    assert_ok(lend_as(&world, "edge2"));
+    world_fini(&world);
+}
+
 static void rules_are_the_key_servers(void **state)
 {
     static const struct rule refused[] = {
@@ -577,6 +621,7 @@ UNIT_MAIN(cmocka_unit_test(every_key_type_is_lent_and_used), cmocka_unit_test(th
           cmocka_unit_test(a_key_that_comes_again_is_kept_once),
           cmocka_unit_test(what_is_changed_on_the_way_is_refused),
           cmocka_unit_test(answers_are_for_one_ask_of_one_edge),
+          cmocka_unit_test(an_edge_borrows_by_its_own_lend_key),
           cmocka_unit_test(rules_are_the_key_servers),
           cmocka_unit_test(a_key_is_lent_for_what_is_permitted),
           cmocka_unit_test(requests_are_believed_nothing), cmocka_unit_test(tables_are_bounded),

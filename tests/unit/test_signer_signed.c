@@ -313,6 +313,37 @@ static void keys_are_lent_to_who_asks(void **state)
     close_bench(&bench);
 }
 
+/* For who signs, a front that is captured can have nothing lent by itself, stolen lend key or not.
+ */
+static void who_signs_is_lent_nothing_unsigned(void **state)
+{
+    const struct fk_lend op = {.recipient = {9}, .once = {9}, .seconds = 60};
+    struct fk_signer_request request = {.op = FK_SIGNER_LEND, .detail = FK_OP_LEND};
+    struct fk_keyset_edge edge = may_all;
+    uint8_t payload[6 + FK_LEND_SIZE];
+    struct fk_writer writer;
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    edge.borrows = true;
+    edge.lend_key[0] = 9;
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_writer_vec8(&writer, "edge1", 5);
+    fk_lend_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    request.len = (uint32_t)len;
+    for (int i = 0; i < 2; i++) {
+        no_signatures = i == 1;
+        open_bench(&bench, edge, false);
+        no_signatures = false;
+        memcpy(request.ski, skis[K_EC], sizeof request.ski);
+        assert_err(fk_ops_run(bench.ops, &request, payload, bench.ret, &bench.len),
+                   i == 0 ? FK_ERR_DENIED : FK_OK);
+        close_bench(&bench);
+    }
+}
+
 /* An edge whose requests are not signed has no request key that somebody could sign with. */
 static void who_does_not_sign_is_refused(void **state)
 {
@@ -361,5 +392,6 @@ static int teardown(void **state)
 UNIT_MAIN(cmocka_unit_test(what_the_edge_asks_is_done), cmocka_unit_test(no_front_can_change_it),
           cmocka_unit_test(no_front_can_ask_by_itself), cmocka_unit_test(again_is_refused),
           cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(keys_are_lent_to_who_asks),
+          cmocka_unit_test(who_signs_is_lent_nothing_unsigned),
           cmocka_unit_test(who_does_not_sign_is_refused), cmocka_unit_test(secrets_are_sealed),
           cmocka_unit_test_teardown(many_channels_are_remembered, teardown))
