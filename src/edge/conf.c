@@ -249,8 +249,7 @@ static const struct fk_conf_option root_options[] = {
              "Default: farkey, or nobody on a host without that account."},
     {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user), .check = fk_users_check,
      .help = "Whom signers (modes local and lend, shares) become. Default: farkey-signer, or "
-             "nobody on a host "
-             "without that account."},
+             "nobody on a host without that account."},
     {"lend_key", FK_CONF_PATH, OPT(fk_edge_conf, lend_key),
      .help = "Mode lend: this edge's private key (PEM, X25519, by farkey ca lend-key), with which "
              "its signers open the keys that they borrow. The key server has its public half."},
