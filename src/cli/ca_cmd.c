@@ -188,7 +188,14 @@ static int make_key_pair(const struct fk_opt_command *command, const char *algor
         snprintf(file, sizeof file, "%s.pub", name);
         err = fk_path_join(values.out, file, public);
     }
-    if (err != FK_OK || (err = fk_ca_key_pair(algorithm, key, public)) != FK_OK)
+    if (err == FK_OK)
+        err = fk_ca_key_pair(algorithm, key, public);
+    if (err == FK_ERR_DUPLICATE) {
+        fprintf(stderr, "farkey: %s is there already; nothing was changed. Remove it for another\n",
+                key);
+        return 1;
+    }
+    if (err != FK_OK)
         return fk_command_fail("cannot make a key in", values.out, err);
     printf("wrote %s and %s\n", key, public);
     return 0;

@@ -399,6 +399,14 @@ def test_mistakes_at_the_key_server(build, old, new, said):
     assert done.returncode == 1 and said in done.stdout + done.stderr, done.stdout + done.stderr
 
 
+def test_a_lend_key_is_not_overwritten(folder):
+    give_lend_key(folder)
+    before = (folder / "edge1/lend.key").read_bytes()
+    done = harness.run(harness.FARKEY, "ca", "lend-key", "-o", folder / "edge1", check=False)
+    assert done.returncode == 1 and "lend.key is there already; nothing was changed" in done.stderr
+    assert (folder / "edge1/lend.key").read_bytes() == before
+
+
 def test_a_new_lend_key_by_reload(build, daemons):
     """Both ends get it; what was lent before goes with the signers of before."""
     pair = build(time="0").start(daemons)
