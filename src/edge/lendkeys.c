@@ -5,7 +5,8 @@
  * for a loan, which begins with it unless there is one already for this key and signer: the signer
  * says what to ask for (LEND_ASK), a key server answers (LEND), and the operation that has waited
  * longest takes the answer to the signer (BORROW). The others follow it in the same queue, so the
- * signer has the key when it comes to them.
+ * signer has the key when it comes to them. A signer's word that it has not got the key may cross
+ * with the key: when something was lent since the signer was asked, it is asked once more.
  *
  * Tickets end in callbacks of the signers' pool and of the key servers, and, many at once, in
  * fail_tickets(); a callback may free all this, so that looks at `alive` after each one.
@@ -57,8 +58,9 @@ struct ticket {
     struct loan *loan;           /* it waits for, or NULL */
     struct fk_signer_call *call; /* or that has it */
     struct fk_signer_route route;
-    bool borrowed; /* a lending was waited for: there is not another one */
-    int err;       /* once it has failed */
+    uint64_t lendings; /* that had come when the signer was asked */
+    bool borrowed;     /* a lending was waited for: there is not another one */
+    int err;           /* once it has failed */
     fk_key_done_cb *done;
     void *arg;
     uint8_t ski[20];
@@ -149,6 +151,7 @@ static void fail_tickets(struct fk_defer *defer)
 /* --- at the signer --- */
 
 static int begin_loan(struct ticket *ticket);
+static int ask_again(struct ticket *ticket);
 
 static void on_result(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
 {
@@ -157,7 +160,8 @@ static void on_result(void *arg, int err, const uint8_t *data, size_t len, uint3
     (void)micros;
     ticket->call = NULL;
     if (err == FK_ERR_KEY_NOT_FOUND && !ticket->borrowed)
-        err = begin_loan(ticket);
+        err = ticket->lendings == ticket->keys->stats.lendings ? begin_loan(ticket)
+                                                               : ask_again(ticket);
     else if (err == FK_ERR_KEY_NOT_FOUND)
         err = FK_ERR_EXPIRED; /* it was there, and has gone before we came */
     else if (err == FK_OK) {
@@ -181,9 +185,16 @@ static int ask_signer(struct ticket *ticket, enum fk_signer_op op, const void *p
 
     if (err != FK_OK)
         return err;
+    ticket->lendings = keys->stats.lendings;
     fk_list_del(&ticket->link);
     fk_list_append(&keys->asked, &ticket->link);
     return FK_OK;
+}
+
+/* The same signer: what was lent since may have been this key. */
+static int ask_again(struct ticket *ticket)
+{
+    return ask_signer(ticket, FK_SIGNER_LENT, ticket->payload, ticket->len);
 }
 
 /* The operation along with the key. */

@@ -334,6 +334,61 @@ static void those_who_want_it_meanwhile_wait_for_one_lending(void **state)
     assert_int_equal(server.asked, 1);
 }
 
+/* The signer has said that the key is not here, and before that is read the key has come. */
+static void answers_that_cross_with_the_key_begin_no_lending(void **state)
+{
+    struct asked asked, late;
+
+    (void)state;
+    submit(0);
+    asked = read_asked(FK_SIGNER_LENT);
+    answer(&asked, FK_ERR_KEY_NOT_FOUND, NULL);
+    asked = read_asked(FK_SIGNER_LEND_ASK);
+    answer_ask(signer, &asked, 'o');
+    submit(1);
+    late = read_asked(FK_SIGNER_LENT);
+    lend("sealed");
+    asked = read_asked(FK_SIGNER_BORROW);
+    answer(&late, FK_ERR_KEY_NOT_FOUND, NULL);
+    late = read_asked(FK_SIGNER_LENT); /* once more, behind the key */
+    assert_operation(&late, 0, 1);
+    answer(&asked, FK_OK, "zero");
+    answer(&late, FK_OK, "one");
+    assert_result(0, FK_OK, "zero");
+    assert_result(1, FK_OK, "one");
+    assert_int_equal(server.asked, 1);
+}
+
+/* And if what came was no good, it is borrowed after all. */
+static void it_is_asked_once_more_for_each_lending(void **state)
+{
+    struct asked asked, late;
+
+    (void)state;
+    submit(0);
+    asked = read_asked(FK_SIGNER_LENT);
+    answer(&asked, FK_ERR_KEY_NOT_FOUND, NULL);
+    asked = read_asked(FK_SIGNER_LEND_ASK);
+    answer_ask(signer, &asked, 'o');
+    submit(1);
+    late = read_asked(FK_SIGNER_LENT);
+    lend("sealed");
+    asked = read_asked(FK_SIGNER_BORROW);
+    answer(&late, FK_ERR_KEY_NOT_FOUND, NULL);
+    late = read_asked(FK_SIGNER_LENT);
+    answer(&asked, FK_ERR_VERIFY, NULL);
+    assert_result(0, FK_ERR_VERIFY, NULL);
+    answer(&late, FK_ERR_KEY_NOT_FOUND, NULL);
+    asked = read_asked(FK_SIGNER_LEND_ASK);
+    answer_ask(signer, &asked, 'p');
+    assert_int_equal(server.asked, 2);
+    lend("again");
+    asked = read_asked(FK_SIGNER_BORROW);
+    assert_borrow(&asked, 'p', "again", 1);
+    answer(&asked, FK_OK, "one");
+    assert_result(1, FK_OK, "one");
+}
+
 static void for_one_operation_each_has_a_lending(void **state)
 {
     struct asked first, second;
@@ -612,9 +667,10 @@ static void memory_may_end(void **state)
 
 UNIT_MAIN(CASE(a_key_that_is_here_is_used), CASE(a_key_that_is_not_here_is_borrowed),
           CASE(those_who_want_it_meanwhile_wait_for_one_lending),
-          CASE(for_one_operation_each_has_a_lending), CASE(each_signer_is_lent_to),
-          CASE(a_refusal_is_everybodys), CASE(a_signer_that_cannot_is_the_end),
-          CASE(a_key_that_goes_as_it_comes_is_not_chased),
+          CASE(answers_that_cross_with_the_key_begin_no_lending),
+          CASE(it_is_asked_once_more_for_each_lending), CASE(for_one_operation_each_has_a_lending),
+          CASE(each_signer_is_lent_to), CASE(a_refusal_is_everybodys),
+          CASE(a_signer_that_cannot_is_the_end), CASE(a_key_that_goes_as_it_comes_is_not_chased),
           CASE(cancelled_operations_leave_the_lending_to_others),
           CASE(a_lending_for_nobody_is_given_up), CASE(the_end_forgets_what_is_under_way),
           CASE(a_callback_may_end_it), CASE(calls_are_not_for_signers), CASE(memory_may_end))
