@@ -98,6 +98,12 @@
 /* Pause before the next try to reach a key server: doubled each time, half of it random. */
 #define FK_KEYSERVER_BACKOFF_MIN_US 50000
 #define FK_KEYSERVER_BACKOFF_MAX_US 5000000
+/* Connections of key servers that dial in, or of strangers, whose handshake one worker does at a
+ * time: the next one takes the place of the oldest. A key server's handshake lasts one round trip.
+ */
+#define FK_DIALLED_CANDIDATES_MAX 64
+/* Connections taken before others get their turn. */
+#define FK_DIALLED_ACCEPT_BATCH 16
 /* A channel that lasts so long is no sign of a server that comes and goes. */
 #define FK_KEYSERVER_STABLE_US 10000000
 /* Least time that a server gets before another is asked as well: above a slow disk or a swap. */
@@ -304,6 +310,12 @@
 #define FK_KEYD_CHAIN_BYTES (48 * 1024)
 /* Certificates in one chain. */
 #define FK_KEYD_CHAIN_MAX 16
+/* Longest pause before an edge is dialled again: an edge that was restarted should not be without
+ * its keys for longer. */
+#define FK_KEYD_DIAL_PAUSE_MAX_US 2000000
+/* A connection that waits for the edge's use is probed after so many idle seconds: a host that was
+ * cut off and comes back knows nothing of it. */
+#define FK_KEYD_DIAL_KEEPALIVE_S 10
 /* Connections accepted, and frames of one channel handled, before others get their turn. */
 #define FK_KEYD_ACCEPT_BATCH 64
 #define FK_KEYD_FRAME_BATCH  256

@@ -80,6 +80,18 @@ static const char *check_server_address(const void *value)
     return NULL;
 }
 
+static const char *check_accept(const void *value)
+{
+    struct fk_addr addr;
+    uint8_t ip[16];
+
+    if (fk_addr_parse(*(char *const *)value, &addr) != FK_OK || fk_addr_ip(&addr, ip) == 0 ||
+        fk_addr_port(&addr) == 0)
+        return "not an address of this host with a port; write \"10.0.0.1:2408\", "
+               "\"[2001:db8::1]:2408\" or \"*:2408\"";
+    return NULL;
+}
+
 static const char *check_bind(const void *value)
 {
     struct fk_addr addr;
@@ -90,9 +102,17 @@ static const char *check_bind(const void *value)
 }
 
 static const struct fk_conf_option keyserver_options[] = {
-    {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address), .required = true,
-     .check = check_server_address,
-     .help = "\"host:port\" of the key server; the port is usually 2407."},
+    {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address), .check = check_server_address,
+     .help = "\"host:port\" of the key server; the port is usually 2407. Either this or accept."},
+    {"accept", FK_CONF_STRING, OPT(fk_edge_keyserver, accept), .check = check_accept,
+     .help =
+         "Address and port of this host on which the key server dials in (its block dial). Each "
+         "key server needs its own."},
+    {"allow", FK_CONF_RANGES, OPT(fk_edge_keyserver, allow),
+     .help = "With accept: address ranges that may dial in. Empty: all; who dials in must prove to "
+             "be the key server in any case."},
+    {"deny", FK_CONF_RANGES, OPT(fk_edge_keyserver, deny),
+     .help = "With accept: address ranges that may not dial in; goes before allow."},
     {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity), .check = check_identity,
      .help = "URI SAN that its certificate must have. Default: \"farkey:keyserver:\" and the "
              "block's title."},
@@ -103,7 +123,7 @@ static const struct fk_conf_option keyserver_options[] = {
     {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind), .check = check_bind,
      .help = "Local address to connect from."},
     {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device), .check = fk_edge_check_device,
-     .help = "Network interface to connect through, such as a VPN's."},
+     .help = "Network interface to connect (or accept) through, such as a VPN's."},
     {"connect_timeout", FK_CONF_DURATION, OPT(fk_edge_keyserver, connect_timeout_us), "2s", 1000,
      60000000, .help = "Longest time to connect and to authenticate."},
     {"ping_interval", FK_CONF_DURATION, OPT(fk_edge_keyserver, ping_interval_us), "2s", 10000,
@@ -119,12 +139,40 @@ static const struct fk_conf_option keyserver_options[] = {
     {NULL},
 };
 
+/* Who opens the channel, and what only the one or the other has a use for. */
+static void check_keyserver(void *block, struct fk_conf *conf)
+{
+    const struct fk_edge_keyserver *server = block;
+    const char *title = server->block.title;
+
+    if (fk_conf_is_bad(&server->block, "address") || fk_conf_is_bad(&server->block, "accept"))
+        return;
+    if (server->address == NULL && server->accept == NULL)
+        fk_conf_complain(conf, &server->block.where,
+                         "keyserver \"%s\": neither address nor accept; write address = "
+                         "\"HOST:2407\", or accept = \"ADDRESS:2408\" if it dials in",
+                         title);
+    if (server->address != NULL && server->accept != NULL)
+        fk_conf_blame(conf, &server->block, "accept",
+                      "keyserver \"%s\": address and accept; the channel is opened by one side, "
+                      "choose one",
+                      title);
+    if (server->accept != NULL && server->bind != NULL)
+        fk_conf_blame(conf, &server->block, "bind",
+                      "keyserver \"%s\": bind is for connecting; accept names the local address",
+                      title);
+    if (server->accept == NULL && (server->allow.count > 0 || server->deny.count > 0))
+        fk_conf_blame(conf, &server->block, server->allow.count > 0 ? "allow" : "deny",
+                      "keyserver \"%s\": allow and deny are for accept", title);
+}
+
 static const struct fk_conf_kind keyserver_kind = {
     .name = "keyserver",
     .size = sizeof(struct fk_edge_keyserver),
     .titled = true,
     .list_offset = OPT(fk_edge_conf, keyservers),
     .options = keyserver_options,
+    .check = check_keyserver,
     .help = "A key server that sites may name in keyservers.",
 };
 
@@ -303,6 +351,29 @@ static void check_servers(const struct fk_edge_conf *root, const struct fk_edge_
                              site->block.title, site->keyservers.items[i]);
 }
 
+/* Each key server that dials in has an address of its own: nobody else may be waited for there. */
+static void check_accepts(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    for (struct fk_conf_block *b = root->keyservers; b != NULL; b = b->next) {
+        const struct fk_edge_keyserver *server = (const void *)b;
+
+        for (struct fk_conf_block *c = root->keyservers; server->accept != NULL && c != b;
+             c = c->next) {
+            const struct fk_edge_keyserver *other = (const void *)c;
+
+            if (other->accept != NULL && strcmp(other->accept, server->accept) == 0)
+                fk_conf_blame(conf, b, "accept",
+                              "keyserver \"%s\": accept is that of keyserver \"%s\" too; give "
+                              "each its own port",
+                              b->title, c->title);
+        }
+        if (server->accept != NULL && fk_edge_find(root->listens, server->accept) != NULL)
+            fk_conf_blame(conf, b, "accept",
+                          "keyserver \"%s\": there is a listen block for \"%s\" too", b->title,
+                          server->accept);
+    }
+}
+
 static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     if (root->keyservers != NULL && root->channel == NULL &&
@@ -311,6 +382,7 @@ static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *co
                          "keyserver \"%s\": there is no channel block; write "
                          "channel { certificate = ... key = ... ca = ... }",
                          root->keyservers->title);
+    check_accepts(root, conf);
     for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next)
         check_servers(root, (const void *)b, conf);
 }

@@ -37,7 +37,9 @@ struct fk_edge_listen {
 
 struct fk_edge_keyserver {
     struct fk_conf_block block; /* title: its name */
-    char *address, *identity, *bind, *device, *zone;
+    char *address, *accept;     /* one of them: where it is, or where it dials in */
+    struct fk_conf_list allow, deny;
+    char *identity, *bind, *device, *zone;
     uint64_t weight;
     uint64_t connect_timeout_us;
     uint64_t ping_interval_us, ping_timeout_us;

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "edge/gen.h"
+#include "loop/sock.h"
 #include "tls/channel_conf.h"
 
 #include <openssl/evp.h>
@@ -41,6 +42,13 @@ static void add_text(EVP_MD_CTX *md, const char *text)
     EVP_DigestUpdate(md, text == NULL ? "" : text, text == NULL ? 1 : strlen(text) + 1);
 }
 
+static void add_list(EVP_MD_CTX *md, const struct fk_conf_list *list)
+{
+    EVP_DigestUpdate(md, &list->count, sizeof list->count);
+    for (size_t i = 0; i < list->count; i++)
+        add_text(md, list->items[i]);
+}
+
 static int add_file(EVP_MD_CTX *md, struct fk_bundle *bundle, const char *path)
 {
     const uint8_t *data;
@@ -63,6 +71,9 @@ static void add_server(EVP_MD_CTX *md, const struct fk_edge_keyserver *server)
 
     add_text(md, server->block.title);
     add_text(md, server->address);
+    add_text(md, server->accept);
+    add_list(md, &server->allow);
+    add_list(md, &server->deny);
     add_text(md, fk_edge_keyserver_name(server));
     add_text(md, server->bind);
     add_text(md, server->device);
@@ -126,9 +137,10 @@ static int make_server(struct channels *channels, const struct fk_keys_source *s
                        const struct fk_edge_keyserver *block, SSL_CTX *ctx)
 {
     struct fk_listing_source listed = {.number = listing_number, .key = listed_key};
-    const struct fk_keyserver_config config = {
+    struct fk_keyserver_config config = {
         .name = fk_edge_keyserver_name(block),
         .address = block->address,
+        .accept = block->accept,
         .bind = block->bind,
         .device = block->device,
         .zone = block->zone,
@@ -144,7 +156,12 @@ static int make_server(struct channels *channels, const struct fk_keys_source *s
 
     if ((server->title = strdup(block->block.title)) == NULL)
         return FK_ERR_NOMEM;
-    if ((err = fk_keyclient_add_server(channels->client, &config, ctx, &server->server)) != FK_OK)
+    if ((err = fk_ranges_parse(block->allow.items, block->allow.count, &config.allow)) == FK_OK &&
+        (err = fk_ranges_parse(block->deny.items, block->deny.count, &config.deny)) == FK_OK)
+        err = fk_keyclient_add_server(channels->client, &config, ctx, &server->server);
+    free(config.allow.items);
+    free(config.deny.items);
+    if (err != FK_OK)
         return err;
     listed.arg = server->server;
     if ((err = fk_listing_new(source->libctx, &listed, &server->listing)) != FK_OK)
@@ -300,5 +317,15 @@ int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,
         return FK_ERR_NOT_FOUND;
     *ret_title = keys->channels->items[i].title;
     *ret = keys->channels->items[i].server;
+    return FK_OK;
+}
+
+int fk_keys_listen(struct fk_keys *keys, size_t i, int fd)
+{
+    if (i >= keys->channels->count) {
+        fk_close(&fd);
+        return FK_ERR_NOT_FOUND;
+    }
+    fk_keyserver_listen(keys->channels->items[i].server, fd);
     return FK_OK;
 }

@@ -57,4 +57,10 @@ struct fk_listing *fk_keys_listing(struct fk_keys *keys, const char *title);
 int fk_keys_at(const struct fk_keys *keys, size_t i, const char **ret_title,
                struct fk_keyserver **ret);
 
+/*
+ * The socket (taken) on which server `i` dials in; of the same configuration, or of a later one
+ * that has the same channels. FK_ERR_NOT_FOUND: there is no such server (fd closed).
+ */
+int fk_keys_listen(struct fk_keys *keys, size_t i, int fd);
+
 #endif

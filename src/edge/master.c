@@ -139,6 +139,25 @@ static int send_tickets(const struct fk_master *master, struct fk_child *child)
     return err;
 }
 
+/* The sockets on which key servers dial in. */
+static int send_dialled(const struct fk_master *master, struct fk_child *child,
+                        const struct fk_edge_conf *conf)
+{
+    uint32_t index = 0;
+    int err = FK_OK;
+
+    for (const struct fk_conf_block *b = conf->keyservers; err == FK_OK && b != NULL;
+         b = b->next, index++) {
+        const struct fk_edge_keyserver *server = (const void *)b;
+
+        if (server->accept != NULL)
+            err = fk_child_send_fd(
+                child, FK_PROC_DIALLED, index,
+                fk_sockets_get_dialled(master->sockets, server, fk_child_index(child)));
+    }
+    return err;
+}
+
 int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
                        const struct fk_master_set *set)
 {
@@ -157,7 +176,7 @@ int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
             fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
-    return err;
+    return err == FK_OK ? send_dialled(master, child, set->loaded->root) : err;
 }
 
 /* The present configuration with its sockets, and GO. */

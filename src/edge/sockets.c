@@ -11,13 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What makes two listen blocks mean the same sockets, and the sockets. */
+/* What a block asks for. */
+struct wanted {
+    const char *address, *device; /* device NULL: any */
+    bool shared;                  /* by all workers: a key server dials in, for whoever needs it */
+    uint64_t backlog, defer_accept_us;
+};
+
+/* What makes two blocks mean the same sockets, and the sockets. */
 struct group {
     struct fk_list link;
     char *address;
     char *device; /* NULL: any */
-    bool fresh;   /* opened by the present fk_sockets_open() */
-    int fds[];    /* one a worker */
+    bool shared;
+    bool fresh; /* opened by the present fk_sockets_open() */
+    int fds[];  /* one a worker */
 };
 
 struct fk_sockets {
@@ -63,29 +71,29 @@ void fk_sockets_free(struct fk_sockets *sockets)
     free(sockets);
 }
 
-static bool is_for(const struct group *group, const struct fk_edge_listen *listen)
+static bool is_for(const struct group *group, const struct wanted *want)
 {
-    if (strcmp(group->address, listen->block.title) != 0)
+    if (strcmp(group->address, want->address) != 0 || group->shared != want->shared)
         return false;
-    if (group->device == NULL || listen->device == NULL)
-        return group->device == listen->device;
-    return strcmp(group->device, listen->device) == 0;
+    if (group->device == NULL || want->device == NULL)
+        return group->device == want->device;
+    return strcmp(group->device, want->device) == 0;
 }
 
-static struct group *find(const struct fk_sockets *sockets, const struct fk_edge_listen *listen)
+static struct group *find(const struct fk_sockets *sockets, const struct wanted *want)
 {
     struct fk_list *item;
 
     fk_list_each (item, &sockets->groups) {
         struct group *group = fk_container(item, struct group, link);
 
-        if (is_for(group, listen))
+        if (is_for(group, want))
             return group;
     }
     return NULL;
 }
 
-static struct group *make_group(struct fk_sockets *sockets, const struct fk_edge_listen *listen)
+static struct group *make_group(struct fk_sockets *sockets, const struct wanted *want)
 {
     struct group *group = calloc(1, sizeof *group + sockets->n_workers * sizeof group->fds[0]);
 
@@ -95,9 +103,10 @@ static struct group *make_group(struct fk_sockets *sockets, const struct fk_edge
         group->fds[i] = -1;
     fk_list_init(&group->link);
     group->fresh = true;
-    group->address = strdup(listen->block.title);
-    group->device = listen->device == NULL ? NULL : strdup(listen->device);
-    if (group->address == NULL || (listen->device != NULL && group->device == NULL)) {
+    group->shared = want->shared;
+    group->address = strdup(want->address);
+    group->device = want->device == NULL ? NULL : strdup(want->device);
+    if (group->address == NULL || (want->device != NULL && group->device == NULL)) {
         close_group(sockets, group);
         return NULL;
     }
@@ -130,17 +139,17 @@ static bool is_ours(const struct fk_sockets *sockets, const struct fk_addr *addr
     return false;
 }
 
-/* One socket for each worker. UNIX sockets share one: a path can be bound once. */
+/* One socket for each worker, or one for all. UNIX sockets are shared: a path can be bound once. */
 static int open_sockets(const struct fk_sockets *sockets, struct fk_addr *addr,
-                        const struct fk_listen_options *options, int fds[])
+                        const struct fk_listen_options *options, bool shared, int fds[])
 {
     bool local = addr->storage.ss_family == AF_UNIX;
     int err = FK_OK;
 
-    if (!local && !is_ours(sockets, addr))
+    if (!local && !shared && !is_ours(sockets, addr))
         err = fk_sock_probe(addr, options);
     for (unsigned i = 0; err == FK_OK && i < sockets->n_workers; i++) {
-        if (i > 0 && local)
+        if (i > 0 && (local || shared))
             err = duplicate(fds[0], &fds[i]);
         else
             err = fk_sock_listen(addr, options, &fds[i]);
@@ -151,29 +160,28 @@ static int open_sockets(const struct fk_sockets *sockets, struct fk_addr *addr,
     return err;
 }
 
-static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *listen,
-                      struct fk_why *why)
+static int open_group(struct fk_sockets *sockets, const struct wanted *want, struct fk_why *why)
 {
-    struct group *group = make_group(sockets, listen);
+    struct group *group = make_group(sockets, want);
     struct fk_listen_options options = {
-        .reuse_port = true,
-        .backlog = (int)listen->backlog,
-        .defer_accept = (int)((listen->defer_accept_us + 999999) / 1000000),
-        .device = listen->device,
+        .reuse_port = !want->shared,
+        .backlog = (int)want->backlog,
+        .defer_accept = (int)((want->defer_accept_us + 999999) / 1000000),
+        .device = want->device,
     };
     struct fk_addr addr;
     int err;
 
     if (group == NULL)
         return FK_ERR_NOMEM;
-    if ((err = fk_addr_parse(listen->block.title, &addr)) == FK_OK)
-        err = open_sockets(sockets, &addr, &options, group->fds);
+    if ((err = fk_addr_parse(want->address, &addr)) == FK_OK)
+        err = open_sockets(sockets, &addr, &options, want->shared, group->fds);
     if (err != FK_OK) {
         int number = errno;
 
-        fk_log(FK_LOG_ERROR, "cannot listen", fk_str("address", listen->block.title),
+        fk_log(FK_LOG_ERROR, "cannot listen", fk_str("address", want->address),
                err == FK_ERR_SYS ? fk_errno(number) : fk_error(err));
-        fk_why_set(why, err, "cannot listen on %s: %s", listen->block.title,
+        fk_why_set(why, err, "cannot listen on %s: %s", want->address,
                    err == FK_ERR_SYS ? strerror(number) : fk_err_text(err));
         close_group(sockets, group);
         return err;
@@ -182,18 +190,52 @@ static int open_group(struct fk_sockets *sockets, const struct fk_edge_listen *l
     return FK_OK;
 }
 
+static struct wanted want_listen(const struct fk_edge_listen *listen)
+{
+    return (struct wanted){.address = listen->block.title,
+                           .device = listen->device,
+                           .backlog = listen->backlog,
+                           .defer_accept_us = listen->defer_accept_us};
+}
+
+static struct wanted want_keyserver(const struct fk_edge_keyserver *server)
+{
+    return (struct wanted){.address = server->accept, .device = server->device, .shared = true};
+}
+
+/* What the next block wants, of the listen blocks and then of the key servers that dial in; both
+ * lists are moved past it. False: there is none. */
+static bool next_wanted(const struct fk_conf_block **listens, const struct fk_conf_block **servers,
+                        struct wanted *ret)
+{
+    if (*listens != NULL) {
+        *ret = want_listen((const void *)*listens);
+        *listens = (*listens)->next;
+        return true;
+    }
+    while (*servers != NULL) {
+        *ret = want_keyserver((const void *)*servers);
+        *servers = (*servers)->next;
+        if (ret->address != NULL)
+            return true;
+    }
+    return false;
+}
+
 int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf, struct fk_why *why)
 {
+    const struct fk_conf_block *listens = conf->listens, *servers = conf->keyservers;
     struct fk_list *item, *temp;
+    struct wanted want;
     struct fk_why later;
     int err = FK_OK, failed;
 
     fk_list_each (item, &sockets->groups)
         fk_container(item, struct group, link)->fresh = false;
-    for (const struct fk_conf_block *b = conf->listens; b != NULL; b = b->next) {
-        if (find(sockets, (const void *)b) != NULL)
+    while (next_wanted(&listens, &servers, &want)) {
+        if (find(sockets, &want) != NULL)
             continue;
-        failed = open_group(sockets, (const void *)b, err == FK_OK ? why : &later);
+        failed = open_group(sockets, &want, err == FK_OK ? why : &later);
         if (err == FK_OK)
             err = failed;
     }
@@ -208,10 +250,13 @@ int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf,
     return err;
 }
 
-static bool wanted(const struct group *group, const struct fk_edge_conf *conf)
+static bool is_wanted(const struct group *group, const struct fk_edge_conf *conf)
 {
-    for (const struct fk_conf_block *b = conf->listens; b != NULL; b = b->next)
-        if (is_for(group, (const void *)b))
+    const struct fk_conf_block *listens = conf->listens, *servers = conf->keyservers;
+    struct wanted want;
+
+    while (next_wanted(&listens, &servers, &want))
+        if (is_for(group, &want))
             return true;
     return false;
 }
@@ -223,15 +268,30 @@ void fk_sockets_prune(struct fk_sockets *sockets, const struct fk_edge_conf *con
     fk_list_each_safe (item, temp, &sockets->groups) {
         struct group *group = fk_container(item, struct group, link);
 
-        if (!wanted(group, conf))
+        if (!is_wanted(group, conf))
             close_group(sockets, group);
     }
+}
+
+static int get(const struct fk_sockets *sockets, const struct wanted *want, unsigned worker)
+{
+    const struct group *group = find(sockets, want);
+
+    return group == NULL ? -1 : group->fds[worker];
 }
 
 int fk_sockets_get(const struct fk_sockets *sockets, const struct fk_edge_listen *listen,
                    unsigned worker)
 {
-    const struct group *group = find(sockets, listen);
+    const struct wanted want = want_listen(listen);
 
-    return group == NULL ? -1 : group->fds[worker];
+    return get(sockets, &want, worker);
+}
+
+int fk_sockets_get_dialled(const struct fk_sockets *sockets, const struct fk_edge_keyserver *server,
+                           unsigned worker)
+{
+    const struct wanted want = want_keyserver(server);
+
+    return get(sockets, &want, worker);
 }

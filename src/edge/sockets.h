@@ -1,7 +1,7 @@
 /*
  * The master's listening sockets: one for each worker and listen block (SO_REUSEPORT). The master
- * keeps them, so that clients that wait in one are served by the worker's successor, and a reload
- * opens and closes only what has changed.
+ * keeps them, and those on which key servers dial in, so that clients that wait in one are served
+ * by the worker's successor, and a reload opens and closes only what has changed.
  */
 #ifndef FK_EDGE_SOCKETS_H
 #define FK_EDGE_SOCKETS_H
@@ -31,5 +31,9 @@ void fk_sockets_close(struct fk_sockets *sockets);
 /* The socket of a block for a worker, -1 when there is none. */
 int fk_sockets_get(const struct fk_sockets *sockets, const struct fk_edge_listen *listen,
                    unsigned worker);
+
+/* The same for a key server that dials in (`accept`): one socket, which all workers share. */
+int fk_sockets_get_dialled(const struct fk_sockets *sockets, const struct fk_edge_keyserver *server,
+                           unsigned worker);
 
 #endif

@@ -265,6 +265,21 @@ static int take_peer(struct worker *worker, struct fk_procmsg *msg)
     return FK_OK;
 }
 
+/* Where a key server dials in: one of the coming configuration, or of the present one's channels.
+ */
+static int take_dialled(struct worker *worker, struct fk_procmsg *msg)
+{
+    int fd;
+
+    if (worker->next == NULL)
+        return FK_OK; /* refused */
+    if (worker->next->keys == NULL)
+        return FK_ERR_UNEXPECTED;
+    fd = msg->fds[0];
+    msg->fds[0] = -1; /* moved */
+    return fk_keys_listen(worker->next->keys, msg->arg, fd);
+}
+
 static int take_listener(struct worker *worker, struct fk_procmsg *msg)
 {
     struct fk_why why = {""};
@@ -276,6 +291,11 @@ static int take_listener(struct worker *worker, struct fk_procmsg *msg)
     if ((err = fk_listeners_add(worker->next_listeners, msg->arg, fd)) != FK_OK)
         refuse(worker, worker->next->number, err, &why);
     return FK_OK;
+}
+
+static int take_socket(struct worker *worker, struct fk_procmsg *msg)
+{
+    return msg->type == FK_PROC_LISTEN ? take_listener(worker, msg) : take_dialled(worker, msg);
 }
 
 /* All of a configuration is here; answered when it is built. One that was refused has been. */
@@ -327,7 +347,8 @@ static int take_message(struct worker *worker, struct fk_procmsg *msg)
         take_config(worker, msg);
         return FK_OK;
     case FK_PROC_LISTEN:
-        return has_fd ? take_listener(worker, msg) : FK_ERR_FORMAT;
+    case FK_PROC_DIALLED:
+        return has_fd ? take_socket(worker, msg) : FK_ERR_FORMAT;
     case FK_PROC_PEER:
         return has_fd ? take_peer(worker, msg) : FK_ERR_FORMAT;
     case FK_PROC_METRICS:

@@ -77,11 +77,22 @@ int fk_keyserver_address_check(const char *text)
     return port == 0 || strcmp(host, "*") == 0 || strcmp(host, "unix") == 0 ? FK_ERR_FORMAT : FK_OK;
 }
 
+static bool copy_ranges(const struct fk_ranges *ranges, struct fk_ranges *ret)
+{
+    if (ranges->count == 0)
+        return true;
+    if ((ret->items = calloc(ranges->count, sizeof *ret->items)) == NULL)
+        return false;
+    memcpy(ret->items, ranges->items, ranges->count * sizeof *ret->items);
+    ret->count = ranges->count;
+    return true;
+}
+
 static int check_config(const struct fk_keyserver_config *config)
 {
-    if (config->name == NULL || config->address == NULL || config->weight == 0 ||
-        config->max_outstanding == 0 || config->max_outstanding > FK_KEYSERVER_OUTSTANDING_MAX ||
-        config->connect_timeout_us == 0 ||
+    if (config->name == NULL || (config->address == NULL) == (config->accept == NULL) ||
+        config->weight == 0 || config->max_outstanding == 0 ||
+        config->max_outstanding > FK_KEYSERVER_OUTSTANDING_MAX || config->connect_timeout_us == 0 ||
         (config->ping_interval_us > 0 && config->ping_timeout_us == 0))
         return FK_ERR_INVAL;
     return FK_OK;
@@ -105,6 +116,9 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
     err = FK_ERR_NOMEM;
     if (!copy_text(config->name, &server->texts.name) ||
         !copy_text(config->address, &server->texts.address) ||
+        !copy_text(config->accept, &server->texts.accept) ||
+        !copy_ranges(&config->allow, &server->allow) ||
+        !copy_ranges(&config->deny, &server->deny) ||
         !copy_text(config->device, &server->texts.device) ||
         !copy_text(config->zone, &server->texts.zone) ||
         (err = fk_table_init(&server->table, config->max_outstanding)) != FK_OK ||

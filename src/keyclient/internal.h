@@ -93,6 +93,7 @@ enum fk_server_state {
     FK_SERVER_IDLE,    /* no channel, and none needed now */
     FK_SERVER_RESOLVE, /* its name is being looked up */
     FK_SERVER_CONNECT, /* TCP */
+    FK_SERVER_AWAIT,   /* it has to dial in: see dialled.c */
     FK_SERVER_TLS,
     FK_SERVER_OPEN, /* for us: the server has not answered yet, and may not take us */
     FK_SERVER_UP,
@@ -147,7 +148,7 @@ bool fk_keylist_has(const struct fk_keylist *list, const uint8_t ski[FK_SKI_SIZE
 
 /* Texts of a configuration, owned. */
 struct fk_server_texts {
-    char *name, *address, *device, *zone;
+    char *name, *address, *accept, *device, *zone; /* an address, or where it dials in */
 };
 
 struct fk_keyserver {
@@ -168,6 +169,11 @@ struct fk_keyserver {
     size_t n_addrs, next_addr;
     int fd; /* while connecting */
     struct fk_io connect_io;
+    int listen_fd; /* where it dials in; -1: not (yet) */
+    struct fk_io listen_io;
+    struct fk_list candidates; /* who dialled in and has not proved who he is, oldest first */
+    size_t n_candidates;
+    struct fk_ranges allow, deny; /* owned */
     struct fk_channel_io *io;
     unsigned failures; /* since it was last up */
     unsigned losses;   /* in a row, of channels that did not last */
@@ -201,7 +207,7 @@ struct fk_keyserver {
     struct fk_defer tell_watch;
 
     struct fk_keyserver_stats stats;
-    struct fk_log_limit strange_limit, signature_limit;
+    struct fk_log_limit strange_limit, signature_limit, dial_limit;
 };
 
 /* How usable a server is for a new request, best first. */
@@ -232,6 +238,19 @@ void fk_server_retire_check(struct fk_keyserver *server);
 /* See fk_keyclient_use() and fk_keyclient_step_back(). */
 void fk_server_use(struct fk_keyserver *server, SSL_CTX *ctx);
 void fk_server_step_back(struct fk_keyserver *server);
+
+/* What is wrong with the peer of a channel whose handshake is done; NULL: it is this server. */
+const char *fk_server_check_peer(const struct fk_keyserver *server, const SSL *ssl);
+/* Serve over a channel (taken) whose peer was checked. */
+void fk_server_adopt(struct fk_keyserver *server, struct fk_channel_io *io);
+/* It could not be had for so long that nobody should wait for it. */
+void fk_server_missing(struct fk_keyserver *server);
+
+/* dialled.c: servers that dial in. */
+/* Take connections until one of them is the server's, which is then adopted. */
+void fk_dialled_begin(struct fk_keyserver *server);
+/* Take no more, and drop those that have not proved who they are. */
+void fk_dialled_stop(struct fk_keyserver *server);
 
 /* exchange.c: frames of an open channel. */
 int fk_server_opened(struct fk_keyserver *server); /* FK_ERR_CRYPTO */

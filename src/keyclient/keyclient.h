@@ -22,8 +22,10 @@ enum fk_keypool_strategy {
 struct fk_keyserver_config {
     const char *name;    /* as in the configuration; also the name its certificate must have */
     const char *address; /* "host:port" or an address; resolved without blocking */
-    const char *bind;    /* local address, NULL */
-    const char *device;  /* SO_BINDTODEVICE, NULL */
+    const char *accept;  /* instead of it: where the server dials in, for log lines */
+    struct fk_ranges allow, deny; /* from where it may dial in; copied */
+    const char *bind;             /* local address, NULL */
+    const char *device;           /* SO_BINDTODEVICE, NULL */
     const char *zone;
     unsigned weight; /* 1 at least */
     uint64_t connect_timeout_us;
@@ -71,6 +73,13 @@ struct fk_keyserver; /* one server: its channel, health and figures */
 
 int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserver_config *config,
                             SSL_CTX *ctx, struct fk_keyserver **ret);
+
+/*
+ * The socket on which a server with `accept` dials in (taken): non-blocking, listening, shared by
+ * all who want a channel of this server. A connection is taken only while a channel is wanted; so
+ * one that waits in the socket's queue is there for whoever needs it next.
+ */
+void fk_keyserver_listen(struct fk_keyserver *server, int fd);
 
 /* Close its channel when its last request is answered, then free it. For reloads. */
 void fk_keyclient_retire_server(struct fk_keyserver *server);

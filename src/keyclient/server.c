@@ -68,6 +68,7 @@ static void disconnect(struct fk_keyserver *server)
     if (server->fd >= 0)
         fk_io_want(&server->connect_io, 0);
     fk_close(&server->fd);
+    fk_dialled_stop(server);
     fk_channel_io_free(server->io);
     server->io = NULL;
     fk_proof_stop(&server->proof);
@@ -102,6 +103,7 @@ static const struct {
     [FK_SERVER_IDLE] = {"idle", "key server cannot be reached", NULL},
     [FK_SERVER_RESOLVE] = {"resolve", "key server cannot be reached", connect_timed_out},
     [FK_SERVER_CONNECT] = {"connect", "key server cannot be reached", connect_timed_out},
+    [FK_SERVER_AWAIT] = {"await", "key server has not dialled in", fk_server_missing},
     [FK_SERVER_TLS] = {"tls", "key server cannot be reached", connect_timed_out},
     [FK_SERVER_OPEN] = {"open", "key server does not accept the channel", first_answer_timed_out},
     [FK_SERVER_UP] = {"up", "key server is lost", check_idle},
@@ -131,13 +133,18 @@ static uint64_t backoff_us(unsigned failures)
     return base / 2 + base * noise / UINT32_MAX / 2;
 }
 
+static const char *address_of(const struct fk_keyserver *server)
+{
+    return server->texts.accept != NULL ? server->texts.accept : server->texts.address;
+}
+
 static void log_down(struct fk_keyserver *server, int err, const char *reason)
 {
     if (server->complained)
         return;
     server->complained = true;
     fk_log(FK_LOG_WARN, states[server->state].ends, fk_str("server", server->texts.name),
-           fk_str("address", server->texts.address), fk_str("stage", states[server->state].name),
+           fk_str("address", address_of(server)), fk_str("stage", states[server->state].name),
            fk_str("detail", reason), fk_error(err));
 }
 
@@ -192,6 +199,15 @@ static void back_off(struct fk_keyserver *server)
     enter(server, FK_SERVER_BACKOFF);
     server->damped = server->losses > server->failures && is_spared(server);
     fk_timer_start(&server->timer, backoff_us(server->damped ? server->losses : server->failures));
+    return_tickets(server);
+    fk_server_retire_check(server);
+}
+
+void fk_server_missing(struct fk_keyserver *server)
+{
+    log_down(server, FK_ERR_TIMEOUT, "nobody has dialled in who is this server");
+    if (server->failures++ == 0)
+        server->down_since_us = fk_clock_us();
     return_tickets(server);
     fk_server_retire_check(server);
 }
@@ -312,9 +328,15 @@ static void begin(struct fk_keyserver *server)
 {
     int err;
 
+    server->next_addr = server->n_addrs = 0;
+    if (server->texts.accept != NULL) {
+        enter(server, FK_SERVER_AWAIT);
+        fk_timer_start(&server->timer, server->config.connect_timeout_us);
+        fk_dialled_begin(server);
+        return;
+    }
     enter(server, FK_SERVER_RESOLVE);
     fk_timer_start(&server->timer, server->config.connect_timeout_us);
-    server->next_addr = server->n_addrs = 0;
     err = fk_addr_parse(server->texts.address, &server->addrs[0]);
     if (err == FK_ERR_NOT_FOUND) {
         err = resolve(server);
@@ -331,10 +353,8 @@ static void begin(struct fk_keyserver *server)
 
 /* --- the channel --- */
 
-/* The peer is who it should be and speaks what it should. NULL, or what is wrong. */
-static const char *check_peer(const struct fk_keyserver *server)
+const char *fk_server_check_peer(const struct fk_keyserver *server, const SSL *ssl)
 {
-    const SSL *ssl = fk_channel_io_ssl(server->io);
     const unsigned char *alpn = NULL;
     const char *why;
     unsigned alpn_len = 0;
@@ -355,19 +375,31 @@ static const char *check_peer(const struct fk_keyserver *server)
     return NULL;
 }
 
-static void channel_open(struct fk_keyserver *server)
+static void serve_over_channel(struct fk_keyserver *server)
 {
-    const char *wrong = check_peer(server);
-
-    if (wrong != NULL) {
-        fk_server_lost(server, FK_ERR_DENIED, wrong);
-        return;
-    }
     enter(server, FK_SERVER_OPEN);
     fk_timer_start(&server->timer, server->config.connect_timeout_us);
     fk_timer_start(&server->judge_timer, fk_channel_peer_judge_us(fk_channel_io_ssl(server->io)));
     if (fk_server_opened(server) != FK_OK)
         fk_server_lost(server, FK_ERR_CRYPTO, "cannot sign requests");
+}
+
+static void channel_open(struct fk_keyserver *server)
+{
+    const char *wrong = fk_server_check_peer(server, fk_channel_io_ssl(server->io));
+
+    if (wrong != NULL)
+        fk_server_lost(server, FK_ERR_DENIED, wrong);
+    else
+        serve_over_channel(server);
+}
+
+void fk_server_adopt(struct fk_keyserver *server, struct fk_channel_io *io)
+{
+    fk_dialled_stop(server);
+    fk_channel_io_give(io, on_channel, server);
+    server->io = io;
+    serve_over_channel(server);
 }
 
 void fk_server_heard(struct fk_keyserver *server)
@@ -383,7 +415,7 @@ void fk_server_heard(struct fk_keyserver *server)
         fk_timer_start(&server->timer, server->config.idle_us);
     fk_log(server->config.idle_us > 0 && server->stats.connects > 1 ? FK_LOG_DEBUG : FK_LOG_INFO,
            "key server is up", fk_str("server", server->texts.name),
-           fk_str("address", server->texts.address));
+           fk_str("address", address_of(server)));
     unpark_pools(server);
 }
 
@@ -467,6 +499,7 @@ enum fk_usable fk_server_usable(const struct fk_keyserver *server)
         return FK_USABLE_NOW;
     case FK_SERVER_RESOLVE:
     case FK_SERVER_CONNECT:
+    case FK_SERVER_AWAIT:
     case FK_SERVER_TLS:
     case FK_SERVER_OPEN:
         /* After a failure it is not believed before it is up. */
@@ -524,8 +557,12 @@ void fk_server_free(struct fk_keyserver *server)
     fk_keylist_clear(&server->next_list);
     fk_table_fini(&server->table);
     SSL_CTX_free(server->ctx);
+    fk_close(&server->listen_fd);
+    free(server->allow.items);
+    free(server->deny.items);
     free(server->texts.name);
     free(server->texts.address);
+    free(server->texts.accept);
     free(server->texts.device);
     free(server->texts.zone);
     free(server);
@@ -551,8 +588,9 @@ static void on_tell_watch(struct fk_defer *defer)
 
 void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop)
 {
-    server->fd = -1;
+    server->fd = server->listen_fd = -1;
     server->state = FK_SERVER_IDLE;
+    fk_list_init(&server->candidates);
     server->down_since_us = fk_clock_us();
     fk_list_init(&server->link);
     fk_list_init(&server->members);

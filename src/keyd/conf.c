@@ -19,6 +19,7 @@
 
 #define ROOT(member)   offsetof(struct fk_keyd_conf, member)
 #define LISTEN(member) offsetof(struct fk_keyd_listen_conf, member)
+#define DIAL(member)   offsetof(struct fk_keyd_dial_conf, member)
 #define CHAN(member)   offsetof(struct fk_channel_conf, member)
 #define KEYS(member)   offsetof(struct fk_keyd_keys_conf, member)
 #define EDGE(member)   offsetof(struct fk_keyd_edge_conf, member)
@@ -104,6 +105,56 @@ static void check_listen(void *block, struct fk_conf *conf)
                       "listen \"%s\": not an address; write \"127.0.0.1:2407\", "
                       "\"[::1]:2407\" or \"*:2407\"",
                       listen->block.title);
+}
+
+int fk_keyd_dial_bind(const char *text, struct fk_addr *ret)
+{
+    char with_port[FK_ADDR_TEXT_SIZE];
+    struct fk_addr addr;
+    uint8_t ip[16];
+    int len =
+        snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0", text);
+
+    if (len < 0 || (size_t)len >= sizeof with_port || fk_addr_parse(with_port, &addr) != FK_OK ||
+        fk_addr_ip(&addr, ip) == 0)
+        return FK_ERR_FORMAT;
+    *ret = addr;
+    return FK_OK;
+}
+
+static const char *check_bind(const void *value)
+{
+    struct fk_addr addr;
+
+    if (fk_keyd_dial_bind(*(char *const *)value, &addr) != FK_OK)
+        return "not an address; write one of this host's, \"10.0.0.1\" or \"2001:db8::1\"";
+    return NULL;
+}
+
+static void check_dial(void *block, struct fk_conf *conf)
+{
+    struct fk_keyd_dial_conf *dial = block;
+    const char *title = dial->listen.block.title;
+    struct fk_addr addr;
+    uint8_t ip[16];
+
+    if (fk_conf_is_bad(&dial->listen.block, NULL))
+        return;
+    if (title[0] == '*' || fk_addr_parse(title, &addr) != FK_OK || fk_addr_ip(&addr, ip) == 0 ||
+        fk_addr_port(&addr) == 0)
+        fk_conf_blame(conf, &dial->listen.block, NULL,
+                      "dial \"%s\": not the address and port of an edge; write "
+                      "\"192.0.2.1:2408\" or \"[2001:db8::1]:2408\"",
+                      title);
+}
+
+const struct fk_keyd_dial_conf *fk_keyd_conf_dial(const struct fk_keyd_conf *conf, size_t i)
+{
+    const struct fk_conf_block *block = conf->dials;
+
+    while (block != NULL && i-- > 0)
+        block = block->next;
+    return (const void *)block;
 }
 
 static void check_edge(void *block, struct fk_conf *conf)
@@ -199,7 +250,8 @@ static void check_root(void *block, struct fk_conf *conf)
     check_identities(keyd, conf);
     check_borrowers(keyd, conf);
     check_signed(keyd, conf);
-    if (keyd->listens == NULL && !fk_conf_is_bad(&keyd->block, "listen"))
+    if (keyd->listens == NULL && keyd->dials == NULL && !fk_conf_is_bad(&keyd->block, "listen") &&
+        !fk_conf_is_bad(&keyd->block, "dial"))
         fk_conf_complain(conf, &keyd->block.where,
                          "no listen block; write listen \"127.0.0.1:2407\" { }");
     if (keyd->channel == NULL && !fk_conf_is_bad(&keyd->block, "channel"))
@@ -501,6 +553,39 @@ static const struct fk_conf_kind listen_kind = {
     .check = check_listen,
 };
 
+static const struct fk_conf_option dial_options[] = {
+    {.name = "bind",
+     .type = FK_CONF_STRING,
+     .offset = DIAL(bind),
+     .check = check_bind,
+     .help = "Local address to connect from."},
+    {.name = "device",
+     .type = FK_CONF_STRING,
+     .offset = DIAL(listen.device),
+     .check = check_device,
+     .help = "Connect only through this network interface (SO_BINDTODEVICE), such as a VPN's."},
+    {.name = "connect_timeout",
+     .type = FK_CONF_DURATION,
+     .offset = DIAL(connect_timeout),
+     .fallback = "2s",
+     .min = 1000,
+     .max = 60000000,
+     .help = "Longest time to connect."},
+    {.name = NULL},
+};
+
+static const struct fk_conf_kind dial_kind = {
+    .name = "dial",
+    .size = sizeof(struct fk_keyd_dial_conf),
+    .titled = true,
+    .list_offset = ROOT(dials),
+    .options = dial_options,
+    .help = "An edge that this key server connects to, for networks in which edges cannot connect "
+            "to it; its title is the address and port of accept in the edge's keyserver block. One "
+            "connection more than the edge uses is kept ready.",
+    .check = check_dial,
+};
+
 static const struct fk_conf_kind channel_kind = {
     .name = "channel",
     .size = sizeof(struct fk_channel_conf),
@@ -623,8 +708,8 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &listen_kind, &channel_kind, &keys_kind, &fk_keyd_token_kind, &edge_kind, &audit_kind,
-    &admin_kind,  &limits_kind,  NULL,
+    &listen_kind, &dial_kind,  &channel_kind, &keys_kind,   &fk_keyd_token_kind,
+    &edge_kind,   &audit_kind, &admin_kind,   &limits_kind, NULL,
 };
 
 const struct fk_conf_kind fk_keyd_conf_kind = {
@@ -671,18 +756,5 @@ void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size
 
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret)
 {
-    struct fk_range *items = NULL;
-    int err;
-
-    if (list->count > 0 && (items = calloc(list->count, sizeof *items)) == NULL)
-        return FK_ERR_NOMEM;
-    for (size_t i = 0; i < list->count; i++) {
-        if ((err = fk_range_parse(list->items[i], &items[i])) != FK_OK) {
-            free(items);
-            return err;
-        }
-    }
-    ret->items = items;
-    ret->count = list->count;
-    return FK_OK;
+    return fk_ranges_parse(list->items, list->count, ret);
 }

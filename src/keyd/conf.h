@@ -15,6 +15,13 @@ struct fk_keyd_listen_conf {
     char *device;
 };
 
+/* An edge that this key server connects to. Its channels are like those of a listen block. */
+struct fk_keyd_dial_conf {
+    struct fk_keyd_listen_conf listen; /* title: the edge's address; no dialect 1, no ranges */
+    char *bind;                        /* local address, NULL */
+    uint64_t connect_timeout;          /* us */
+};
+
 struct fk_keyd_keys_conf {
     struct fk_conf_block block; /* title: the directory, as written */
     char *passphrase_file;
@@ -77,8 +84,9 @@ struct fk_keyd_conf {
     uint64_t fronts, signers, handshakers; /* 0: by the number of processors */
     char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
-    bool signed_requests; /* no others are carried out */
-    int log_level;        /* enum fk_log_level */
+    bool signed_requests;        /* no others are carried out */
+    int log_level;               /* enum fk_log_level */
+    struct fk_conf_block *dials; /* struct fk_keyd_dial_conf */
     struct fk_conf_block *listens, *channel, *keys, *tokens, *edges, *audit, *admin;
     struct fk_conf_block *limits; /* never absent */
 };
@@ -133,6 +141,12 @@ void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size
 
 /* Whether that is known: of a configuration with mistakes it may not be. */
 bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);
+
+/* Dial block number `i`, NULL past the end. */
+const struct fk_keyd_dial_conf *fk_keyd_conf_dial(const struct fk_keyd_conf *conf, size_t i);
+
+/* The local address to dial from: an IP address without a port. FK_ERR_FORMAT. */
+int fk_keyd_dial_bind(const char *text, struct fk_addr *ret);
 
 /* Binary ranges of a checked list; the caller frees ret->items. FK_ERR_NOMEM, FK_ERR_FORMAT. */
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret);

@@ -139,6 +139,14 @@ static uint64_t handshaker_deadline(const struct fk_front_set *set)
     return set->limits->deadline + FK_HANDSHAKE_GRACE_US;
 }
 
+static void start_dials(struct fk_front *front)
+{
+    int err = fk_front_dials_start(front);
+
+    if (err != FK_OK)
+        fk_log(FK_LOG_ERROR, "edges are not dialled", fk_error(err));
+}
+
 int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
                  struct fk_front_set *set, struct fk_front **ret)
 {
@@ -162,6 +170,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->set = set;
     front->outstanding_max = (size_t)set->limits->outstanding;
     fk_list_init(&front->listeners);
+    fk_list_init(&front->dials);
     fk_list_init(&front->conns);
     fk_list_init(&front->tokens);
     fk_list_init(&front->handshakes);
@@ -173,6 +182,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->day = fk_clock_wall_us() / DAY_US;
     fk_timer_start(&front->tick, tick_length(set->limits));
     publish_set(front);
+    start_dials(front);
     *ret = front;
     return FK_OK;
 }
@@ -183,6 +193,7 @@ void fk_front_free(struct fk_front *front)
         return;
     front->draining = false;
     close_listeners(front);
+    fk_front_dials_stop(front);
     while (!fk_list_empty(&front->conns))
         fk_front_conn_close(fk_container(front->conns.next, struct fk_front_conn, link));
     fk_peers_free(front->strangers);
@@ -216,6 +227,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     struct fk_list *at, *next;
 
     close_listeners(front);
+    fk_front_dials_stop(front); /* they belong to the old set */
     front->set = set;
     set_bounds(front, set->limits);
     fk_hs_pool_set(front->handshakers, handshaker_deadline(set));
@@ -230,6 +242,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     fk_defer_start(&front->resume); /* limits may have grown */
     publish_set(front);
     fk_front_set_free(old);
+    start_dials(front);
 }
 
 int fk_front_listen(struct fk_front *front, int fd, unsigned block)
@@ -286,6 +299,7 @@ void fk_front_drain(struct fk_front *front)
 
     front->draining = true;
     close_listeners(front);
+    fk_front_dials_stop(front);
     fk_list_each_safe (at, next, &front->conns) {
         fk_front_conn_settle(fk_container(at, struct fk_front_conn, link));
     }

@@ -28,6 +28,9 @@ struct fk_front_options {
     struct fk_audit_sink *sink; /* borrowed, NULL: no audit log */
     /* After fk_front_drain(): no channel is left. Not called from within it. */
     void (*drained)(void *arg);
+    /* Ask for a connection to the edge of dial block `number`: fk_front_dialled() answers. May be
+     * NULL: none is asked for. Not called from within that. */
+    void (*dial)(void *arg, unsigned number, uint32_t generation);
     void *arg;
 };
 
@@ -47,6 +50,12 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set);
 /* Accept on `fd` (taken) by the listen block number `block`. FK_ERR_NOT_FOUND: there is none (fd
  * closed), FK_ERR_NOMEM. */
 int fk_front_listen(struct fk_front *front, int fd, unsigned block);
+
+/*
+ * The answer to `dial`: a connection to the edge (taken), or -1: there is none. One that was asked
+ * for by another set is closed.
+ */
+void fk_front_dialled(struct fk_front *front, unsigned number, uint32_t generation, int fd);
 
 /* A signer's socket (taken) of the set that is served. Errors as fk_signer_pool_add(). */
 int fk_front_add_signer(struct fk_front *front, int fd, unsigned index);

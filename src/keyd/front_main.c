@@ -76,6 +76,35 @@ static void on_drained(void *arg)
     end_when_logged(process);
 }
 
+static void ask_for_connection(void *arg, unsigned number, uint32_t generation)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_DIAL, .arg = number, .len = sizeof generation};
+    struct process *process = arg;
+    int err;
+
+    memcpy(msg.data, &generation, sizeof generation);
+    if ((err = fk_proc_send(FK_PROC_CONTROL_FD, &msg)) == FK_OK)
+        return;
+    fk_log(FK_LOG_ERROR, "cannot ask for a connection", fk_error(err));
+    fk_front_dialled(process->front, number, generation, -1);
+}
+
+static int take_dialled(struct process *process, struct fk_procmsg *msg)
+{
+    uint32_t generation;
+    int fd = -1;
+
+    if (process->front == NULL || msg->n_fds > 1 || msg->len != sizeof generation)
+        return FK_ERR_UNEXPECTED;
+    memcpy(&generation, msg->data, sizeof generation);
+    if (msg->n_fds == 1) {
+        fd = msg->fds[0];
+        msg->fds[0] = -1; /* moved */
+    }
+    fk_front_dialled(process->front, msg->arg, generation, fd);
+    return FK_OK;
+}
+
 static void on_deadline(struct fk_timer *timer)
 {
     struct process *process = fk_container(timer, struct process, deadline);
@@ -272,6 +301,8 @@ static int take_message(struct process *process, struct fk_procmsg *msg)
     case FK_PROC_LISTEN:
     case FK_PROC_PEER:
         return take_descriptor(process, msg);
+    case FK_PROC_DIALLED:
+        return take_dialled(process, msg);
     case FK_PROC_PREPARE:
         return take_prepare(process, msg->arg);
     case FK_PROC_FORGET:
@@ -318,8 +349,8 @@ int fk_front_main(unsigned index)
     process = calloc(1, sizeof *process);
     if (process == NULL || fk_loop_new(&process->loop) != FK_OK)
         return 1;
-    process->options =
-        (struct fk_front_options){.index = index, .drained = on_drained, .arg = process};
+    process->options = (struct fk_front_options){
+        .index = index, .drained = on_drained, .dial = ask_for_connection, .arg = process};
     fk_timer_init(&process->deadline, process->loop, on_deadline);
     fk_timer_init(&process->logged, process->loop, on_logged);
     fk_io_init(&process->control, process->loop, FK_PROC_CONTROL_FD, on_control);

@@ -30,6 +30,7 @@ struct fk_front {
     struct fk_hs_pool *handshakers;
     struct fk_list tokens;    /* struct fk_front_token */
     struct fk_list listeners; /* struct fk_front_listener */
+    struct fk_list dials;     /* struct fk_front_dial, one a dial block of the set */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
     size_t n_handshaking;       /* of them: peer not known yet */
@@ -61,6 +62,22 @@ struct fk_front_listener {
     struct fk_ranges allow, deny;
 };
 
+/*
+ * An edge that this front dials: one connection to it is kept ready, and the next one is made when
+ * the edge has made a channel of that.
+ */
+struct fk_front_dial {
+    struct fk_list link;
+    struct fk_front *front;
+    const struct fk_keyd_dial_conf *conf; /* of front->set */
+    unsigned number;
+    bool asked;                  /* the master is connecting */
+    bool ended;                  /* no more tries */
+    unsigned failures;           /* in a row */
+    struct fk_timer timer;       /* until the next try */
+    struct fk_front_conn *ready; /* NULL: none */
+};
+
 /* A connection from its acceptance on. */
 struct fk_front_conn {
     struct fk_list link;
@@ -68,6 +85,8 @@ struct fk_front_conn {
     struct fk_peer *stranger; /* and counted here; NULL: nowhere */
     struct fk_front *front;
     struct fk_channel_io *io;
+    struct fk_front_dial *dial; /* it is the one that is kept ready, NULL: no (more) */
+    bool dialled;               /* `listen` is in a dial block */
     uint64_t id;
     uint32_t generation; /* of the set that its TLS was made from */
     struct fk_addr peer;
@@ -130,6 +149,18 @@ void fk_front_conn_send(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 void fk_front_conn_send_error(struct fk_front_conn *conn, uint32_t id, int err);
 /* Close it if it is doomed, or idle while the front drains. */
 void fk_front_conn_settle(struct fk_front_conn *conn);
+
+/* A dialled connection. FK_ERR_LIMIT, or as fk_channel_io_new(); fd is taken in any case. */
+int fk_front_conn_dialled(struct fk_front_dial *dial, int fd, const struct fk_addr *peer);
+
+/* --- frontdial.c --- */
+
+/* Begin with the set's dial blocks; FK_ERR_NOMEM. And end with them, ready connections included. */
+int fk_front_dials_start(struct fk_front *front);
+void fk_front_dials_stop(struct fk_front *front);
+/* The edge has made a channel of the connection that was ready; or it is lost. */
+void fk_front_dial_used(struct fk_front_conn *conn);
+void fk_front_dial_lost(struct fk_front_conn *conn);
 
 /* --- frontdoor.c --- */
 

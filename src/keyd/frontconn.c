@@ -90,7 +90,10 @@ static void on_open(struct fk_front_conn *conn)
         conn->doomed = true;
         return;
     }
-    fk_front_acquainted(conn);
+    if (conn->dial != NULL)
+        fk_front_dial_used(conn);
+    else
+        fk_front_acquainted(conn);
     conn->since_us = fk_loop_now_us(front->loop);
     conn->judge_us = conn->since_us + fk_channel_peer_judge_us(fk_channel_io_ssl(conn->io));
     fk_front_count(front, FK_KEYD_CONNECTIONS);
@@ -240,12 +243,12 @@ static void on_channel(void *owner, enum fk_channel_event event, int err)
     fk_front_conn_settle(conn);
 }
 
-static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer,
-                 struct fk_peer *stranger)
+/* A connection of a listener's or a dial block's, in no list but that of all. */
+static int make(struct fk_front *front, const struct fk_keyd_listen_conf *listen, int fd,
+                const struct fk_addr *peer, struct fk_front_conn **ret)
 {
-    struct fk_front *front = listener->front;
-    bool dialect1 = listener->conf->dialect1;
-    struct fk_channel_setup setup = {.ctx = dialect1 ? front->set->tls12 : front->set->tls13,
+    struct fk_channel_setup setup = {.ctx =
+                                         listen->dialect1 ? front->set->tls12 : front->set->tls13,
                                      .fd = fd,
                                      .accept = true,
                                      .cb = on_channel};
@@ -260,7 +263,7 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     conn->peer = *peer;
     conn->id = front->last_conn + 1;
     conn->generation = front->set->generation;
-    conn->listen = listener->conf;
+    conn->listen = listen;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
     fk_list_init(&conn->handshake);
@@ -274,9 +277,38 @@ static int start(const struct fk_front_listener *listener, int fd, const struct 
     }
     front->last_conn++;
     front->n_conns++;
-    fk_front_stranger(conn, stranger);
     fk_list_append(&front->conns, &conn->link);
     fk_metric_set(front->options.metrics, FK_KEYD_CONNECTED, front->n_conns);
+    *ret = conn;
+    return FK_OK;
+}
+
+static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer,
+                 struct fk_peer *stranger)
+{
+    struct fk_front_conn *conn;
+    int err = make(listener->front, listener->conf, fd, peer, &conn);
+
+    if (err == FK_OK)
+        fk_front_stranger(conn, stranger);
+    return err;
+}
+
+int fk_front_conn_dialled(struct fk_front_dial *dial, int fd, const struct fk_addr *peer)
+{
+    struct fk_front *front = dial->front;
+    struct fk_front_conn *conn;
+    int err;
+
+    if (front->n_conns >= front->set->limits->connections) {
+        fk_close(&fd);
+        return FK_ERR_LIMIT;
+    }
+    if ((err = make(front, &dial->conf->listen, fd, peer, &conn)) != FK_OK)
+        return err;
+    conn->dial = dial;
+    conn->dialled = true;
+    dial->ready = conn;
     return FK_OK;
 }
 
@@ -317,7 +349,9 @@ void fk_front_conn_close(struct fk_front_conn *conn)
     fk_front_unhold(conn);
     if (conn->slot != NULL)
         fk_quota_channel_close(conn->slot, front->options.index);
-    else
+    if (conn->dial != NULL)
+        fk_front_dial_lost(conn);
+    else if (conn->slot == NULL)
         fk_front_acquainted(conn);
     fk_defer_stop(&conn->more);
     fk_channel_io_free(conn->io);
@@ -353,6 +387,11 @@ static const char *expiry(struct fk_front_conn *conn, uint64_t now)
     const struct fk_keyd_limits_conf *limits = conn->front->set->limits;
     uint64_t waiting = fk_buf_len(fk_channel_io_out(conn->io));
 
+    /* One that is kept ready waits for as long as the edge likes. */
+    if (conn->dial != NULL && !has_said_hello(conn)) {
+        conn->since_us = now;
+        return NULL;
+    }
     if (conn->edge == NULL && now - conn->since_us > limits->handshake_timeout)
         return "handshake";
     if (conn->edge == NULL)

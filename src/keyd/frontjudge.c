@@ -23,12 +23,12 @@ const char *fk_front_judge(struct fk_front_conn *conn)
 }
 
 /* The block of the present set that stands for one of the old: same address, same device. */
-static const struct fk_keyd_listen_conf *find_listen(const struct fk_front_set *set,
+static const struct fk_keyd_listen_conf *find_listen(const struct fk_conf_block *blocks,
                                                      const struct fk_keyd_listen_conf *old)
 {
     const char *device = old->device != NULL ? old->device : "";
 
-    for (const struct fk_conf_block *at = set->conf->listens; at != NULL; at = at->next) {
+    for (const struct fk_conf_block *at = blocks; at != NULL; at = at->next) {
         const struct fk_keyd_listen_conf *listen = (const void *)at;
 
         if (strcmp(at->title, old->block.title) == 0 &&
@@ -54,7 +54,9 @@ static bool listen_permits(const struct fk_keyd_listen_conf *listen, const struc
 /* Whether the listener that took it would take it now. */
 static bool listener_would(struct fk_front_conn *conn)
 {
-    conn->listen = find_listen(conn->front->set, conn->listen);
+    const struct fk_keyd_conf *conf = conn->front->set->conf;
+
+    conn->listen = find_listen(conn->dialled ? conf->dials : conf->listens, conn->listen);
     return conn->listen != NULL && listen_permits(conn->listen, &conn->peer);
 }
 
@@ -85,8 +87,9 @@ static void log_objection(struct fk_front_conn *conn, const char *why)
 
 bool fk_front_conn_recheck(struct fk_front_conn *conn)
 {
-    const char *why = listener_would(conn) ? objection_to_edge(conn)
-                                           : "its listener is gone, or permits its address no more";
+    const char *why = listener_would(conn)
+                          ? objection_to_edge(conn)
+                          : "its listen or dial block is gone, or permits its address no more";
 
     if (why != NULL)
         log_objection(conn, why);

@@ -5,8 +5,10 @@
  * counters of quota.h; arg: its slot), FK_PROC_CONFIG (arg: generation), FK_PROC_LISTEN (arg:
  * number of the listen block), FK_PROC_PEER of kind FK_PEER_SIGNER, FK_PEER_AUDIT, FK_PEER_TOKEN
  * (index: the token's number) and FK_PEER_HANDSHAKER, FK_PROC_GO (data: the user). A reload is
- * CONFIG, LISTEN and PEER again, and FK_PROC_GO, with which the front changes over. FK_PROC_PEER
- * comes alone when another process was started again. What is sent to a handshaker: keyd/hs_main.h.
+ * CONFIG, LISTEN and PEER again, and FK_PROC_GO, with which the front changes over. A front has no
+ * right to connect: it asks for each connection to an edge with FK_PROC_DIAL, which names a dial
+ * block and no address. FK_PROC_PEER comes alone when another process was started again. What is
+ * sent to a handshaker: keyd/hs_main.h.
  */
 #ifndef FK_KEYD_KEYD_H
 #define FK_KEYD_KEYD_H

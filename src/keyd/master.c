@@ -106,6 +106,7 @@ static int start(struct fk_keyd_master *master)
 {
     int err;
 
+    fk_list_init(&master->dials);
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_super_new(master->loop, &fk_keyd_super_ops, master, &master->super)) != FK_OK ||
         (err = make_shared(master)) != FK_OK || (err = fk_keyd_tickets_init(master)) != FK_OK ||
@@ -122,6 +123,8 @@ static int start(struct fk_keyd_master *master)
 
 static void stop(struct fk_keyd_master *master)
 {
+    if (master->loop != NULL)
+        fk_keyd_dials_drop(master, NULL);
     if (master->super != NULL)
         fk_super_free(master->super);
     if (master->current != NULL && master->sockets.control.fd >= 0)

@@ -43,6 +43,7 @@ struct fk_keyd_master {
     bool verbose;     /* -v: whatever log_level says */
     struct fk_keyd_load *current, *pending;
     struct fk_keyd_sockets sockets, pending_sockets;
+    struct fk_list dials; /* connections to edges that are being made */
     struct fk_watch *watch;
     int audit_fd;
     int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd, token_metrics_fd;
@@ -159,6 +160,14 @@ void fk_keyd_tickets_fini(struct fk_keyd_master *master);
 /* For a new handshaker. */
 int fk_keyd_tickets_send(struct fk_keyd_master *master, struct fk_child *child);
 int fk_keyd_sessions_send(struct fk_keyd_master *master, struct fk_child *child);
+
+/* --- dial.c --- */
+
+/* FK_PROC_DIAL of a front: connect to the edge of a dial block; FK_PROC_DIALLED answers. */
+void fk_keyd_dial(struct fk_keyd_master *master, struct fk_child *child,
+                  const struct fk_procmsg *msg);
+/* Drop what is being made for a front; NULL: for all. */
+void fk_keyd_dials_drop(struct fk_keyd_master *master, const struct fk_child *child);
 
 /* --- command.c --- */
 

@@ -598,6 +598,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
         on_ready(master, child);
     else if (msg->type == FK_PROC_PREPARED && changes_over(role))
         on_prepared(master, child, msg->arg);
+    else if (msg->type == FK_PROC_DIAL && role == FK_KEYD_FRONT)
+        fk_keyd_dial(master, child, msg);
     else if (msg->type == FK_PROC_FAILED)
         on_failed(master, child, msg);
     else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_AUDIT)
@@ -623,10 +625,14 @@ static bool any_left(const struct fk_keyd_master *master, enum fk_keyd_role role
 }
 
 /* Its gauges say nothing any more. */
-static void bury(struct fk_keyd_master *master, enum fk_keyd_role role, unsigned index)
+static void bury(struct fk_keyd_master *master, enum fk_keyd_role role,
+                 const struct fk_child *child)
 {
+    unsigned index = fk_child_index(child);
+
     switch (role) {
     case FK_KEYD_FRONT:
+        fk_keyd_dials_drop(master, child);
         fk_metrics_bury(master->metrics, index);
         fk_quota_bury(master->quota, index);
         break;
@@ -676,7 +682,7 @@ static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, b
     place->ready = false;
     place->report = (struct fk_token_report){.state = FK_TOKEN_OPENING};
     place->asked = place->prepared = 0;
-    bury(master, role, fk_child_index(child));
+    bury(master, role, child);
     judge_end(master, role, generation, gone);
     /* Fronts first: what they have under way needs signers and the audit process. */
     if (gone && master->draining && role == FK_KEYD_FRONT &&

@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -338,4 +339,21 @@ bool fk_addr_permitted(const struct fk_addr *addr, const struct fk_ranges *allow
     if (in_ranges(deny, addr))
         return false;
     return allow->count == 0 || in_ranges(allow, addr);
+}
+
+int fk_ranges_parse(char *const *texts, size_t count, struct fk_ranges *ret)
+{
+    struct fk_range *items = NULL;
+    int err;
+
+    if (count > 0 && (items = calloc(count, sizeof *items)) == NULL)
+        return FK_ERR_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        if ((err = fk_range_parse(texts[i], &items[i])) != FK_OK) {
+            free(items);
+            return err;
+        }
+    }
+    *ret = (struct fk_ranges){items, count};
+    return FK_OK;
 }

@@ -61,6 +61,10 @@ struct fk_ranges {
     size_t count;
 };
 
+/* Of texts as fk_range_parse() takes them; the caller frees ret->items. FK_ERR_NOMEM,
+ * FK_ERR_FORMAT. */
+int fk_ranges_parse(char *const *texts, size_t count, struct fk_ranges *ret);
+
 bool fk_addr_permitted(const struct fk_addr *addr, const struct fk_ranges *allow,
                        const struct fk_ranges *deny);
 

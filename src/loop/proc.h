@@ -49,6 +49,10 @@ enum fk_proc_type {
                         have answered PREPARED (or FAILED); arg: generation */
     FK_PROC_PREPARED, /* c->m: generation arg would be served with GO */
     FK_PROC_FORGET,   /* m->c: there will be no GO for what was prepared */
+    FK_PROC_DIALLED,  /* m->worker: fds[0] the socket on which a key server dials in; arg: index of
+                         its block. m->front: fds[0] a connection to an edge, none: there is none;
+                         arg: index of the dial block; data: as in DIAL */
+    FK_PROC_DIAL,     /* front->m: one connection for the dial block arg; data: generation, u32 */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */

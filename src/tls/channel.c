@@ -316,6 +316,12 @@ static void say_goodbye(struct fk_channel_io *io)
     ERR_clear_error();
 }
 
+void fk_channel_io_give(struct fk_channel_io *io, fk_channel_cb *cb, void *owner)
+{
+    io->cb = cb;
+    io->owner = owner;
+}
+
 void fk_channel_io_free(struct fk_channel_io *io)
 {
     if (io == NULL)

@@ -120,6 +120,10 @@ struct fk_channel_setup {
 int fk_channel_io_new(struct fk_loop *loop, const struct fk_channel_setup *setup,
                       struct fk_channel_io **ret);
 
+/* Another owner from now on: its callback is told of all that follows. May be called within an
+ * event. */
+void fk_channel_io_give(struct fk_channel_io *io, fk_channel_cb *cb, void *owner);
+
 /* Close and free at once; no event follows. Sends close_notify when it can. */
 void fk_channel_io_free(struct fk_channel_io *io);
 

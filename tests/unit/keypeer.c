@@ -249,6 +249,26 @@ static void on_peer_channel(void *owner, enum fk_channel_event event, int err)
     }
 }
 
+/* A channel over a connection, whoever opened it: the peer is the server in any case. */
+static void serve(struct keypeer *peer, int fd)
+{
+    fk_channel_io_free(peer->io);
+    peer->n_held = 0;
+    assert_ok(fk_channel_io_new(
+        peer->loop,
+        &(struct fk_channel_setup){
+            .ctx = peer->ctx, .fd = fd, .accept = true, .cb = on_peer_channel, .owner = peer},
+        &peer->io));
+}
+
+void keypeer_dial(struct keypeer *peer, const struct fk_addr *addr)
+{
+    int fd;
+
+    assert_ok(fk_sock_connect(addr, NULL, NULL, &fd));
+    serve(peer, fd);
+}
+
 static void on_accept(struct fk_io *io, unsigned events)
 {
     struct keypeer *peer = fk_container(io, struct keypeer, accept_io);
@@ -259,13 +279,7 @@ static void on_accept(struct fk_io *io, unsigned events)
     if (fk_sock_accept(peer->listener, &fd, &from) != FK_OK)
         return;
     peer->accepted++;
-    fk_channel_io_free(peer->io);
-    peer->n_held = 0;
-    assert_ok(fk_channel_io_new(
-        peer->loop,
-        &(struct fk_channel_setup){
-            .ctx = peer->ctx, .fd = fd, .accept = true, .cb = on_peer_channel, .owner = peer},
-        &peer->io));
+    serve(peer, fd);
     fk_loop_stop(peer->loop);
 }
 

@@ -70,6 +70,8 @@ EVP_PKEY *keypeer_site_key(void);
 
 /* Listen at peer->addr (which then tells the port); again after keypeer_down(), at the same. */
 void keypeer_listen(struct keypeer *peer);
+/* Connect to an edge that waits for it there; peer->ctx is set. */
+void keypeer_dial(struct keypeer *peer, const struct fk_addr *addr);
 /* Close the listener and the channel, as a process that is killed. */
 void keypeer_down(struct keypeer *peer);
 /* Answer what HOLD and LATE have kept, the last first. */
