@@ -99,11 +99,21 @@
 #define FK_KEYSERVER_BACKOFF_MIN_US 50000
 #define FK_KEYSERVER_BACKOFF_MAX_US 5000000
 /* Connections of key servers that dial in, or of strangers, whose handshake one worker does at a
- * time: the next one takes the place of the oldest. A key server's handshake lasts one round trip.
- */
-#define FK_DIALLED_CANDIDATES_MAX 64
+ * time: the next one takes the place of an old one. A key server's handshake lasts one round trip.
+ * One costs some 50 KiB. */
+#define FK_DIALLED_CANDIDATES_MAX 256
+/* Those of one address: the fronts of one key server, and others behind the same translator. */
+#define FK_DIALLED_ADDRESS_MAX 32
+/* Until it has answered our ClientHello, a round trip and one lost packet: strangers do not. */
+#define FK_DIALLED_HELLO_US 1000000
 /* Connections taken before others get their turn. */
 #define FK_DIALLED_ACCEPT_BATCH 16
+/* Connections that wait in the kernel until a worker wants one: the fronts of one key server have
+ * one each there, and what others sent on theirs is memory. */
+#define FK_DIALLED_BACKLOG 256
+/* How often a worker that wants none looks whether that queue fills: a key server that finds it
+ * full tries again after so long at least. */
+#define FK_DIALLED_LOOK_US 500000
 /* A channel that lasts so long is no sign of a server that comes and goes. */
 #define FK_KEYSERVER_STABLE_US 10000000
 /* Least time that a server gets before another is asked as well: above a slow disk or a swap. */
@@ -313,6 +323,10 @@
 /* Longest pause before an edge is dialled again: an edge that was restarted should not be without
  * its keys for longer. */
 #define FK_KEYD_DIAL_PAUSE_MAX_US 2000000
+/* Connections to edges that one front is given in so many microseconds: those for all workers of
+ * many edges at once, but fewer than this host has ports for (each is taken for a minute). */
+#define FK_KEYD_DIALS_MAX     1024
+#define FK_KEYD_DIALS_TIME_US 10000000
 /* A connection that waits for the edge's use is probed after so many idle seconds: a host that was
  * cut off and comes back knows nothing of it. */
 #define FK_KEYD_DIAL_KEEPALIVE_S 10

@@ -2,6 +2,7 @@
 #include "edge/sockets.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "loop/sock.h"
@@ -200,7 +201,10 @@ static struct wanted want_listen(const struct fk_edge_listen *listen)
 
 static struct wanted want_keyserver(const struct fk_edge_keyserver *server)
 {
-    return (struct wanted){.address = server->accept, .device = server->device, .shared = true};
+    return (struct wanted){.address = server->accept,
+                           .device = server->device,
+                           .shared = true,
+                           .backlog = FK_DIALLED_BACKLOG};
 }
 
 /* What the next block wants, of the listen blocks and then of the key servers that dial in; both

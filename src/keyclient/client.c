@@ -121,6 +121,7 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
         !copy_ranges(&config->deny, &server->deny) ||
         !copy_text(config->device, &server->texts.device) ||
         !copy_text(config->zone, &server->texts.zone) ||
+        (config->accept != NULL && (err = fk_dialled_init(server)) != FK_OK) ||
         (err = fk_table_init(&server->table, config->max_outstanding)) != FK_OK ||
         (config->bind != NULL &&
          (err = fk_keyserver_bind_parse(config->bind, &server->bind)) != FK_OK)) {

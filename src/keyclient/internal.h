@@ -15,6 +15,7 @@
 #include "keyclient/proof.h"
 #include "keyclient/spread.h"
 #include "loop/dns.h"
+#include "loop/door.h"
 #include "loop/sock.h"
 #include "wire/keymsg.h"
 
@@ -171,8 +172,8 @@ struct fk_keyserver {
     struct fk_io connect_io;
     int listen_fd; /* where it dials in; -1: not (yet) */
     struct fk_io listen_io;
-    struct fk_list candidates; /* who dialled in and has not proved who he is, oldest first */
-    size_t n_candidates;
+    struct fk_timer queue_timer; /* the next look at how many wait there */
+    struct fk_door *door;        /* who dialled in and has not proved who he is; NULL: we connect */
     struct fk_ranges allow, deny; /* owned */
     struct fk_channel_io *io;
     unsigned failures; /* since it was last up */
@@ -247,6 +248,10 @@ void fk_server_adopt(struct fk_keyserver *server, struct fk_channel_io *io);
 void fk_server_missing(struct fk_keyserver *server);
 
 /* dialled.c: servers that dial in. */
+/* For any server; what one that dials in needs as well (FK_ERR_NOMEM, FK_ERR_SYS); the end. */
+void fk_dialled_prepare(struct fk_keyserver *server, struct fk_loop *loop);
+int fk_dialled_init(struct fk_keyserver *server);
+void fk_dialled_fini(struct fk_keyserver *server);
 /* Take connections until one of them is the server's, which is then adopted. */
 void fk_dialled_begin(struct fk_keyserver *server);
 /* Take no more, and drop those that have not proved who they are. */

@@ -557,7 +557,7 @@ void fk_server_free(struct fk_keyserver *server)
     fk_keylist_clear(&server->next_list);
     fk_table_fini(&server->table);
     SSL_CTX_free(server->ctx);
-    fk_close(&server->listen_fd);
+    fk_dialled_fini(server);
     free(server->allow.items);
     free(server->deny.items);
     free(server->texts.name);
@@ -588,9 +588,8 @@ static void on_tell_watch(struct fk_defer *defer)
 
 void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop)
 {
-    server->fd = server->listen_fd = -1;
+    server->fd = -1;
     server->state = FK_SERVER_IDLE;
-    fk_list_init(&server->candidates);
     server->down_since_us = fk_clock_us();
     fk_list_init(&server->link);
     fk_list_init(&server->members);
@@ -598,6 +597,7 @@ void fk_server_init(struct fk_keyserver *server, struct fk_loop *loop)
     fk_timer_init(&server->timer, loop, on_timer);
     fk_timer_init(&server->ping_timer, loop, on_ping_timer);
     fk_timer_init(&server->judge_timer, loop, on_judge_timer);
+    fk_dialled_prepare(server, loop);
     fk_defer_init(&server->kick, loop, on_kick);
     fk_defer_init(&server->tell_watch, loop, on_tell_watch);
     fk_dns_query_init(&server->query);

@@ -2,10 +2,12 @@
  * Connections to edges, made for fronts: a front has no right to connect to anybody. It names a
  * dial block, so that one who has taken it over reaches nobody but the edges of the configuration.
  *
- * One connection a front and dial block is being made at most. What is made is the front's.
+ * One connection a front and dial block is being made at most, and not too many in all: they take
+ * ports that others need. What is made is the front's.
  */
 #include "keyd/master_priv.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "loop/sock.h"
@@ -91,6 +93,20 @@ static int begin(const struct fk_keyd_dial_conf *conf, int *ret_fd)
                                           conf->listen.device, ret_fd);
 }
 
+static bool may_dial(struct fk_keyd_place *place)
+{
+    uint64_t now = fk_clock_us();
+
+    if (now - place->dials_since_us > FK_KEYD_DIALS_TIME_US) {
+        place->dials_since_us = now;
+        place->dials = 0;
+    }
+    if (place->dials >= FK_KEYD_DIALS_MAX)
+        return false;
+    place->dials++;
+    return true;
+}
+
 static int start(struct fk_keyd_master *master, struct fk_child *child,
                  const struct fk_procmsg *msg, uint32_t generation)
 {
@@ -102,6 +118,8 @@ static int start(struct fk_keyd_master *master, struct fk_child *child,
         return FK_ERR_UNAVAILABLE;
     if ((conf = fk_keyd_conf_dial(master->current->conf, msg->arg)) == NULL)
         return FK_ERR_NOT_FOUND;
+    if (!may_dial(fk_child_data(child)))
+        return FK_ERR_LIMIT;
     if ((dial = calloc(1, sizeof *dial)) == NULL)
         return FK_ERR_NOMEM;
     if ((err = begin(conf, &dial->fd)) != FK_OK) {

@@ -139,26 +139,18 @@ static uint64_t handshaker_deadline(const struct fk_front_set *set)
     return set->limits->deadline + FK_HANDSHAKE_GRACE_US;
 }
 
-static void start_dials(struct fk_front *front)
-{
-    int err = fk_front_dials_start(front);
-
-    if (err != FK_OK)
-        fk_log(FK_LOG_ERROR, "edges are not dialled", fk_error(err));
-}
-
 int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
                  struct fk_front_set *set, struct fk_front **ret)
 {
     struct fk_front *front = calloc(1, sizeof *front);
     int err = FK_ERR_NOMEM;
 
-    if (front == NULL || (err = fk_peers_new(&front->strangers)) != FK_OK ||
+    if (front == NULL || (err = fk_door_new(&front->door)) != FK_OK ||
         (err = fk_hs_pool_new(loop, handshaker_deadline(set), &front->handshakers)) != FK_OK ||
         (err = fk_signer_pool_new(loop, set->limits->deadline, (uint32_t)set->limits->outstanding,
                                   &front->pool)) != FK_OK) {
         if (front != NULL) {
-            fk_peers_free(front->strangers);
+            fk_door_free(front->door);
             fk_hs_pool_free(front->handshakers);
         }
         free(front);
@@ -170,10 +162,8 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->set = set;
     front->outstanding_max = (size_t)set->limits->outstanding;
     fk_list_init(&front->listeners);
-    fk_list_init(&front->dials);
     fk_list_init(&front->conns);
     fk_list_init(&front->tokens);
-    fk_list_init(&front->handshakes);
     fk_list_init(&front->free_requests);
     fk_list_init(&front->orphans);
     fk_timer_init(&front->tick, loop, on_tick);
@@ -182,7 +172,7 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
     front->day = fk_clock_wall_us() / DAY_US;
     fk_timer_start(&front->tick, tick_length(set->limits));
     publish_set(front);
-    start_dials(front);
+    fk_front_dials_start(front);
     *ret = front;
     return FK_OK;
 }
@@ -196,7 +186,7 @@ void fk_front_free(struct fk_front *front)
     fk_front_dials_stop(front);
     while (!fk_list_empty(&front->conns))
         fk_front_conn_close(fk_container(front->conns.next, struct fk_front_conn, link));
-    fk_peers_free(front->strangers);
+    fk_door_free(front->door);
     fk_signer_pool_free(front->pool);
     fk_hs_pool_free(front->handshakers);
     fk_front_tokens_fini(front);
@@ -242,7 +232,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     fk_defer_start(&front->resume); /* limits may have grown */
     publish_set(front);
     fk_front_set_free(old);
-    start_dials(front);
+    fk_front_dials_start(front);
 }
 
 int fk_front_listen(struct fk_front *front, int fd, unsigned block)

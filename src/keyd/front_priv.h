@@ -8,7 +8,7 @@
 #include "keyd/front.h"
 #include "keyd/hs_pool.h"
 #include "keyd/metrics.h"
-#include "loop/peers.h"
+#include "loop/door.h"
 #include "signer/client.h"
 #include "tls/channel.h"
 #include "wire/keymsg.h"
@@ -30,13 +30,10 @@ struct fk_front {
     struct fk_hs_pool *handshakers;
     struct fk_list tokens;    /* struct fk_front_token */
     struct fk_list listeners; /* struct fk_front_listener */
-    struct fk_list dials;     /* struct fk_front_dial, one a dial block of the set */
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
-    size_t n_handshaking;       /* of them: peer not known yet */
-    struct fk_list handshakes;  /* these, by fk_front_conn.handshake, oldest first */
-    struct fk_peers *strangers; /* these, counted by address */
-    uint64_t last_conn;         /* id given last */
+    struct fk_door *door; /* of them: peer not known yet */
+    uint64_t last_conn;   /* id given last */
     struct fk_list free_requests;
     size_t outstanding;     /* requests with the signers */
     size_t outstanding_max; /* of the set's limits, or what there is memory for */
@@ -67,12 +64,10 @@ struct fk_front_listener {
  * the edge has made a channel of that.
  */
 struct fk_front_dial {
-    struct fk_list link;
-    struct fk_front *front;
-    const struct fk_keyd_dial_conf *conf; /* of front->set */
+    struct fk_front *front;               /* NULL: it does not dial (any more) */
+    const struct fk_keyd_dial_conf *conf; /* of the same set */
     unsigned number;
     bool asked;                  /* the master is connecting */
-    bool ended;                  /* no more tries */
     unsigned failures;           /* in a row */
     struct fk_timer timer;       /* until the next try */
     struct fk_front_conn *ready; /* NULL: none */
@@ -81,8 +76,7 @@ struct fk_front_dial {
 /* A connection from its acceptance on. */
 struct fk_front_conn {
     struct fk_list link;
-    struct fk_list handshake; /* in front->handshakes until the peer is known */
-    struct fk_peer *stranger; /* and counted here; NULL: nowhere */
+    struct fk_door_place place; /* until the peer is known */
     struct fk_front *front;
     struct fk_channel_io *io;
     struct fk_front_dial *dial; /* it is the one that is kept ready, NULL: no (more) */
@@ -155,8 +149,10 @@ int fk_front_conn_dialled(struct fk_front_dial *dial, int fd, const struct fk_ad
 
 /* --- frontdial.c --- */
 
-/* Begin with the set's dial blocks; FK_ERR_NOMEM. And end with them, ready connections included. */
-int fk_front_dials_start(struct fk_front *front);
+/* For a set, to be freed by free(). FK_ERR_NOMEM. */
+int fk_front_dials_new(const struct fk_keyd_conf *conf, struct fk_front_dial **ret, size_t *ret_n);
+/* Begin with the set's dial blocks, and end with them, ready connections included. */
+void fk_front_dials_start(struct fk_front *front);
 void fk_front_dials_stop(struct fk_front *front);
 /* The edge has made a channel of the connection that was ready; or it is lost. */
 void fk_front_dial_used(struct fk_front_conn *conn);
@@ -166,13 +162,10 @@ void fk_front_dial_lost(struct fk_front_conn *conn);
 
 /*
  * Why a connection from `addr` cannot be taken; FK_OK: it can, others may have been closed for it.
- * ret_stranger is what it is counted under (or NULL), owned by the caller; ret_metric counts why.
+ * ret_metric counts why.
  */
 int fk_front_admit(const struct fk_front_listener *listener, const struct fk_addr *addr,
-                   struct fk_peer **ret_stranger, enum fk_keyd_metric *ret_metric);
-/* Count it among those that have to prove who they are (`stranger` is taken); and no longer. */
-void fk_front_stranger(struct fk_front_conn *conn, struct fk_peer *stranger);
-void fk_front_acquainted(struct fk_front_conn *conn);
+                   enum fk_keyd_metric *ret_metric);
 
 /* --- frontjudge.c --- */
 

@@ -90,10 +90,9 @@ static void on_open(struct fk_front_conn *conn)
         conn->doomed = true;
         return;
     }
+    fk_door_leave(&conn->place);
     if (conn->dial != NULL)
         fk_front_dial_used(conn);
-    else
-        fk_front_acquainted(conn);
     conn->since_us = fk_loop_now_us(front->loop);
     conn->judge_us = conn->since_us + fk_channel_peer_judge_us(fk_channel_io_ssl(conn->io));
     fk_front_count(front, FK_KEYD_CONNECTIONS);
@@ -266,7 +265,6 @@ static int make(struct fk_front *front, const struct fk_keyd_listen_conf *listen
     conn->listen = listen;
     conn->since_us = fk_loop_now_us(front->loop);
     fk_list_init(&conn->requests);
-    fk_list_init(&conn->handshake);
     fk_buf_init(&conn->held, FK_KEYD_HELD_MAX);
     fk_defer_init(&conn->more, front->loop, on_more);
     setup.owner = conn;
@@ -283,14 +281,13 @@ static int make(struct fk_front *front, const struct fk_keyd_listen_conf *listen
     return FK_OK;
 }
 
-static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer,
-                 struct fk_peer *stranger)
+static int start(const struct fk_front_listener *listener, int fd, const struct fk_addr *peer)
 {
     struct fk_front_conn *conn;
     int err = make(listener->front, listener->conf, fd, peer, &conn);
 
-    if (err == FK_OK)
-        fk_front_stranger(conn, stranger);
+    if (err == FK_OK && (err = fk_door_enter(listener->front->door, peer, &conn->place)) != FK_OK)
+        fk_front_conn_close(conn);
     return err;
 }
 
@@ -317,14 +314,12 @@ void fk_front_conn_accept(const struct fk_front_listener *listener, int fd,
 {
     struct fk_front *front = listener->front;
     enum fk_keyd_metric metric;
-    struct fk_peer *stranger;
     char text[FK_ADDR_TEXT_SIZE];
     int err;
 
-    if ((err = fk_front_admit(listener, peer, &stranger, &metric)) == FK_OK) {
+    if ((err = fk_front_admit(listener, peer, &metric)) == FK_OK) {
         metric = FK_KEYD_REFUSED_TLS;
-        if ((err = start(listener, fd, peer, stranger)) != FK_OK)
-            fk_peers_leave(front->strangers, &stranger);
+        err = start(listener, fd, peer);
     } else {
         fk_close(&fd);
     }
@@ -351,8 +346,7 @@ void fk_front_conn_close(struct fk_front_conn *conn)
         fk_quota_channel_close(conn->slot, front->options.index);
     if (conn->dial != NULL)
         fk_front_dial_lost(conn);
-    else if (conn->slot == NULL)
-        fk_front_acquainted(conn);
+    fk_door_leave(&conn->place);
     fk_defer_stop(&conn->more);
     fk_channel_io_free(conn->io);
     fk_list_del(&conn->link);
@@ -374,13 +368,6 @@ void fk_front_conn_settle(struct fk_front_conn *conn)
         fk_defer_start(&front->resume); /* which tells the owner */
 }
 
-static bool has_said_hello(const struct fk_front_conn *conn)
-{
-    OSSL_HANDSHAKE_STATE state = SSL_get_state(fk_channel_io_ssl(conn->io));
-
-    return state != TLS_ST_BEFORE && state != TLS_ST_SR_CLNT_HELLO;
-}
-
 /* The reason why its time is over, or NULL. */
 static const char *expiry(struct fk_front_conn *conn, uint64_t now)
 {
@@ -388,14 +375,14 @@ static const char *expiry(struct fk_front_conn *conn, uint64_t now)
     uint64_t waiting = fk_buf_len(fk_channel_io_out(conn->io));
 
     /* One that is kept ready waits for as long as the edge likes. */
-    if (conn->dial != NULL && !has_said_hello(conn)) {
+    if (conn->dial != NULL && fk_channel_io_silent(conn->io)) {
         conn->since_us = now;
         return NULL;
     }
     if (conn->edge == NULL && now - conn->since_us > limits->handshake_timeout)
         return "handshake";
     if (conn->edge == NULL)
-        return now - conn->since_us > limits->hello_timeout && !has_said_hello(conn)
+        return now - conn->since_us > limits->hello_timeout && !fk_channel_io_greeted(conn->io)
                    ? "no ClientHello"
                    : NULL;
     if (waiting == 0 || conn->taken - waiting != conn->written_mark) {

@@ -45,65 +45,63 @@ static void ask(struct fk_timer *timer)
     front->options.dial(front->options.arg, dial->number, front->set->generation);
 }
 
-int fk_front_dials_start(struct fk_front *front)
+int fk_front_dials_new(const struct fk_keyd_conf *conf, struct fk_front_dial **ret, size_t *ret_n)
 {
-    const struct fk_keyd_dial_conf *conf;
+    struct fk_front_dial *dials;
+    unsigned n = 0;
 
+    while (fk_keyd_conf_dial(conf, n) != NULL)
+        n++;
+    if ((dials = calloc(n + 1, sizeof *dials)) == NULL) /* one at least: 0 may give NULL */
+        return FK_ERR_NOMEM;
+    for (unsigned i = 0; i < n; i++) {
+        dials[i].conf = fk_keyd_conf_dial(conf, i);
+        dials[i].number = i;
+    }
+    *ret = dials;
+    *ret_n = n;
+    return FK_OK;
+}
+
+void fk_front_dials_start(struct fk_front *front)
+{
     if (front->options.dial == NULL || front->draining)
-        return FK_OK;
-    for (unsigned i = 0; (conf = fk_keyd_conf_dial(front->set->conf, i)) != NULL; i++) {
-        struct fk_front_dial *dial = calloc(1, sizeof *dial);
+        return;
+    for (size_t i = 0; i < front->set->n_dials; i++) {
+        struct fk_front_dial *dial = &front->set->dials[i];
 
-        if (dial == NULL)
-            return FK_ERR_NOMEM;
         dial->front = front;
-        dial->conf = conf;
-        dial->number = i;
         fk_timer_init(&dial->timer, front->loop, ask);
         fk_timer_start(&dial->timer, 0);
-        fk_list_append(&front->dials, &dial->link);
     }
-    return FK_OK;
 }
 
 void fk_front_dials_stop(struct fk_front *front)
 {
-    struct fk_list *item;
+    for (size_t i = 0; i < front->set->n_dials; i++) {
+        struct fk_front_dial *dial = &front->set->dials[i];
 
-    while ((item = fk_list_pop(&front->dials)) != NULL) {
-        struct fk_front_dial *dial = fk_container(item, struct fk_front_dial, link);
-
-        dial->ended = true;
+        if (dial->front == NULL)
+            continue;
+        dial->front = NULL;
         if (dial->ready != NULL)
             fk_front_conn_close(dial->ready);
         fk_timer_stop(&dial->timer);
-        free(dial);
     }
-}
-
-static struct fk_front_dial *find(const struct fk_front *front, unsigned number)
-{
-    struct fk_list *at;
-
-    fk_list_each (at, &front->dials) {
-        struct fk_front_dial *dial = fk_container(at, struct fk_front_dial, link);
-
-        if (dial->number == number)
-            return dial;
-    }
-    return NULL;
 }
 
 void fk_front_dialled(struct fk_front *front, unsigned number, uint32_t generation, int fd)
 {
-    struct fk_front_dial *dial = find(front, number);
+    struct fk_front_dial *dial;
     struct fk_addr peer;
     int err;
 
-    if (dial == NULL || !dial->asked || generation != front->set->generation) {
+    if (generation != front->set->generation || number >= front->set->n_dials ||
+        !front->set->dials[number].asked || front->set->dials[number].front == NULL) {
         fk_close(&fd);
         return;
     }
+    dial = &front->set->dials[number];
     dial->asked = false;
     if (fd < 0)
         err = FK_ERR_UNAVAILABLE;
@@ -134,6 +132,6 @@ void fk_front_dial_lost(struct fk_front_conn *conn)
 
     dial->ready = NULL;
     conn->dial = NULL;
-    if (!dial->ended)
+    if (dial->front != NULL)
         failed(dial, FK_ERR_CLOSED);
 }

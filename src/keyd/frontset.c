@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "keyd/front_priv.h"
 #include "tls/channel_conf.h"
 
 #include <openssl/evp.h>
@@ -93,7 +94,8 @@ int fk_front_set_open(int fd, uint32_t generation, struct fk_quota *quota,
     if ((err = fk_bundle_open(fd, &set->bundle)) != FK_OK || (err = load_conf(set)) != FK_OK ||
         (err = load_index(set)) != FK_OK ||
         (err = fk_policy_new(set->conf, set->index, quota, &set->policy)) != FK_OK ||
-        (err = take_fingerprint(set)) != FK_OK || (err = make_contexts(set)) != FK_OK) {
+        (err = take_fingerprint(set)) != FK_OK || (err = make_contexts(set)) != FK_OK ||
+        (err = fk_front_dials_new(set->conf, &set->dials, &set->n_dials)) != FK_OK) {
         fk_front_set_free(set);
         return err;
     }
@@ -105,6 +107,7 @@ void fk_front_set_free(struct fk_front_set *set)
 {
     if (set == NULL)
         return;
+    free(set->dials);
     SSL_CTX_free(set->tls13);
     SSL_CTX_free(set->tls12);
     fk_policy_free(set->policy);

@@ -16,6 +16,8 @@
 /* Under this one, not empty with -v: log everything, whatever log_level says. */
 #define FK_KEYD_VERBOSE_PATH ":verbose"
 
+struct fk_front_dial;
+
 struct fk_front_set {
     struct fk_bundle *bundle;
     struct fk_conf *loaded;
@@ -23,8 +25,10 @@ struct fk_front_set {
     const struct fk_keyd_limits_conf *limits;
     struct fk_index *index;
     struct fk_policy *policy;
-    SSL_CTX *tls13;       /* listeners with farkey/1 only */
-    SSL_CTX *tls12;       /* listeners with dialect 1 */
+    SSL_CTX *tls13;              /* listeners with farkey/1 only */
+    SSL_CTX *tls12;              /* listeners with dialect 1 */
+    struct fk_front_dial *dials; /* one a dial block, see front_priv.h */
+    size_t n_dials;
     int log_level;        /* enum fk_log_level */
     uint32_t generation;  /* the master's count of sets */
     uint64_t fingerprint; /* of all contents: what PONG and INFO call the generation */

@@ -33,6 +33,8 @@ struct fk_keyd_place {
     bool up;                       /* has been told to go */
     bool ready;                    /* has said that it serves */
     uint32_t asked; /* fronts, handshakers: the generation that they were last asked to prepare */
+    uint32_t dials; /* connections to edges that a front was given since then */
+    uint64_t dials_since_us;
     uint32_t prepared; /* and the one that they could serve at once */
 };
 

@@ -123,6 +123,11 @@ int fk_peers_join(struct fk_peers *peers, const struct fk_addr *addr, uint64_t m
     return FK_OK;
 }
 
+uint32_t fk_peer_connections(const struct fk_peer *peer)
+{
+    return peer == NULL ? 0 : peer->connections;
+}
+
 void fk_peers_leave(struct fk_peers *peers, struct fk_peer **peer)
 {
     struct fk_peer *left = *peer;

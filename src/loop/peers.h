@@ -26,6 +26,9 @@ int fk_peers_join(struct fk_peers *peers, const struct fk_addr *addr, uint64_t m
 /* What connections of `addr` are counted under; NULL: there are none. */
 struct fk_peer *fk_peers_find(struct fk_peers *peers, const struct fk_addr *addr);
 
+/* How many there are; NULL: none. */
+uint32_t fk_peer_connections(const struct fk_peer *peer);
+
 /* One connection less; NULL is fine. *peer becomes NULL. */
 void fk_peers_leave(struct fk_peers *peers, struct fk_peer **peer);
 

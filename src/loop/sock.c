@@ -137,6 +137,21 @@ int fk_sock_probe(const struct fk_addr *addr, const struct fk_listen_options *op
     return err;
 }
 
+int fk_sock_queue(int listener, unsigned *ret_waiting, unsigned *ret_places)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return FK_ERR_SYS;
+    if (info.tcpi_state != TCP_LISTEN)
+        return FK_ERR_INVAL;
+    /* Linux tells a listener's queue and its bound in these two (tcp_get_info()). */
+    *ret_waiting = info.tcpi_unacked;
+    *ret_places = info.tcpi_sacked;
+    return FK_OK;
+}
+
 /* Failures of the connection that was waiting, not of the listener: see accept(2). */
 static bool connection_is_gone(int number)
 {

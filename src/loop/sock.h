@@ -29,6 +29,9 @@ int fk_sock_probe(const struct fk_addr *addr, const struct fk_listen_options *op
 /* FK_ERR_AGAIN when nobody waits; other failures are FK_ERR_SYS (EMFILE included). */
 int fk_sock_accept(int listener, int *ret_fd, struct fk_addr *ret_peer);
 
+/* How many wait to be accepted on a TCP listener, and how many may. FK_ERR_SYS, FK_ERR_INVAL. */
+int fk_sock_queue(int listener, unsigned *ret_waiting, unsigned *ret_places);
+
 /* Begin to connect; writable when done, then ask fk_sock_error(). `bind` may be NULL. */
 int fk_sock_connect(const struct fk_addr *addr, const struct fk_addr *bind, const char *device,
                     int *ret_fd);

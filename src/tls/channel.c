@@ -316,6 +316,19 @@ static void say_goodbye(struct fk_channel_io *io)
     ERR_clear_error();
 }
 
+bool fk_channel_io_greeted(const struct fk_channel_io *io)
+{
+    OSSL_HANDSHAKE_STATE state = SSL_get_state(io->ssl);
+
+    return state != TLS_ST_BEFORE && state != TLS_ST_SR_CLNT_HELLO &&
+           state != TLS_ST_CW_CLNT_HELLO && state != TLS_ST_CR_SRVR_HELLO;
+}
+
+bool fk_channel_io_silent(const struct fk_channel_io *io)
+{
+    return BIO_number_read(SSL_get_rbio(io->ssl)) == 0;
+}
+
 void fk_channel_io_give(struct fk_channel_io *io, fk_channel_cb *cb, void *owner)
 {
     io->cb = cb;

@@ -120,6 +120,12 @@ struct fk_channel_setup {
 int fk_channel_io_new(struct fk_loop *loop, const struct fk_channel_setup *setup,
                       struct fk_channel_io **ret);
 
+/* Whether the peer's hello has come: the whole ClientHello or ServerHello. */
+bool fk_channel_io_greeted(const struct fk_channel_io *io);
+
+/* Whether no byte of the peer's has come yet. */
+bool fk_channel_io_silent(const struct fk_channel_io *io);
+
 /* Another owner from now on: its callback is told of all that follows. May be called within an
  * event. */
 void fk_channel_io_give(struct fk_channel_io *io, fk_channel_cb *cb, void *owner);

@@ -328,19 +328,24 @@ void stop_front(void)
     fk_close(&signer_fd);
 }
 
+void edge_over(struct edge *edge, int fd, SSL_CTX *ctx)
+{
+    *edge = (struct edge){.open = false};
+    assert_ok(fk_channel_io_new(
+        loop, &(struct fk_channel_setup){.ctx = ctx, .fd = fd, .cb = on_edge, .owner = edge},
+        &edge->io));
+}
+
 void connect_edge(struct edge *edge, SSL_CTX *ctx)
 {
     struct fk_addr addr;
     char text[32];
     int fd;
 
-    *edge = (struct edge){.open = false};
     (void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
     assert_ok(fk_addr_parse(text, &addr));
     assert_ok(fk_sock_connect(&addr, NULL, NULL, &fd));
-    assert_ok(fk_channel_io_new(
-        loop, &(struct fk_channel_setup){.ctx = ctx, .fd = fd, .cb = on_edge, .owner = edge},
-        &edge->io));
+    edge_over(edge, fd, ctx);
     UNTIL(edge->open || edge->closed);
 }
 

@@ -87,6 +87,9 @@ void stop_front(void);
 void listen_on(void);
 void add_signer(unsigned index);
 
+/* A channel over a connection (taken), not waited for. */
+void edge_over(struct edge *edge, int fd, SSL_CTX *ctx);
+
 /* A channel to it, waited for until it is open or closed. */
 void connect_edge(struct edge *edge, SSL_CTX *ctx);
 void hang_up(struct edge *edge);

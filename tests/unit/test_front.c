@@ -326,7 +326,7 @@ static void silent_peers_do_not_keep_edges_out(void **state)
     start_front("connections = 4");
     for (size_t i = 0; i < SILENT; i++) {
         fds[i] = connect_silently();
-        UNTIL(front->n_handshaking == i + 1);
+        UNTIL(fk_door_count(front->door) == i + 1);
     }
     connect_edge(&one, client_ctx);
     assert_true(one.open);
@@ -334,7 +334,7 @@ static void silent_peers_do_not_keep_edges_out(void **state)
     assert_false(is_closed(fds[1]));
     connect_edge(&two, client_ctx); /* the fourth place is free, the third handshake's not */
     assert_true(two.open);
-    UNTIL(front->n_handshaking < SILENT);
+    UNTIL(fk_door_count(front->door) < SILENT);
     ask(&two, 1, 0, FK_ROLE_SERVER);
     UNTIL(n_asked == 1);
     assert_false(one.closed);
@@ -359,15 +359,15 @@ static void one_address_does_not_take_all_places(void **state)
         UNTIL(front->last_conn == i + 1);
     }
     UNTIL(is_closed(fds[0]));
-    assert_int_equal(front->n_handshaking, 2);
+    assert_int_equal(fk_door_count(front->door), 2);
     assert_false(is_closed(fds[1]));
     connect_edge(&one, client_ctx);
     assert_true(one.open);
     assert_true(is_closed(fds[1]));
-    UNTIL(front->n_handshaking == 1); /* an edge counts no longer */
+    UNTIL(fk_door_count(front->door) == 1); /* an edge counts no longer */
     for (size_t i = 0; i < SILENT; i++)
         fk_close(&fds[i]);
-    UNTIL(front->n_handshaking == 0);
+    UNTIL(fk_door_count(front->door) == 0);
     hang_up(&one);
     stop_front();
 }
@@ -382,10 +382,10 @@ static void a_hello_has_its_time(void **state)
     start_front("hello_timeout = 40ms handshake_timeout = 600s");
     silent = connect_silently();
     slow = connect_silently();
-    UNTIL(front->n_handshaking == 2);
+    UNTIL(fk_door_count(front->door) == 2);
     assert_int_equal(send(slow, part, sizeof part, 0), sizeof part);
     UNTIL(is_closed(silent) && is_closed(slow));
-    assert_int_equal(front->n_handshaking, 0);
+    assert_int_equal(fk_door_count(front->door), 0);
     fk_close(&silent);
     fk_close(&slow);
     stop_front();

@@ -90,8 +90,9 @@ static void descriptors_are_taken_without_memory(void **state)
         assert_int_equal(failmalloc_live(), 0);
         assert_err(err, fired ? FK_ERR_NOMEM : FK_OK);
     } while (fired);
-    /* front, its table of peers, two pools, slots, listener, two lists of ranges, signer */
-    assert_int_equal(n - 1, 9);
+    /* front, its door and that one's table, two pools, slots, listener, two lists of ranges, signer
+     */
+    assert_int_equal(n - 1, 10);
     listen_block = usual;
 }
 
@@ -112,7 +113,7 @@ static void serve_one(uint32_t id)
     UNTIL(edge.n_answers == 1);
     assert_int_equal(edge.answers[0].opcode, FK_OP_RESPONSE);
     assert_int_equal(front->outstanding, 0);
-    assert_int_equal(front->n_handshaking, 0);
+    assert_int_equal(fk_door_count(front->door), 0);
     hang_up(&edge);
 }
 
@@ -159,7 +160,7 @@ static bool operate(size_t n)
 
     start_front("");
     connect_edge(&edge, client_ctx);
-    UNTIL(front->n_handshaking == 0);
+    UNTIL(fk_door_count(front->door) == 0);
     ask(&edge, 1, 0, FK_ROLE_SERVER);
     failmalloc_arm(n);
     fk_timer_start(&watchdog, PATIENCE_US);
@@ -207,7 +208,7 @@ static void a_channel_that_cannot_be_judged_is_closed(void **state)
     for (size_t n = 0; n < 3; n++) {
         start_front("");
         connect_edge(&edge, client_ctx);
-        UNTIL(front->n_handshaking == 0);
+        UNTIL(fk_door_count(front->door) == 0);
         set = make_set(2, EDGES, "");
         failmalloc_arm(n);
         fk_front_use(front, set);
