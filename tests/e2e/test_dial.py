@@ -1,4 +1,5 @@
 """Key servers that dial in (design: the channel opened by the key server), on real daemons."""
+import contextlib
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 import edgelib
 import harness
-import pair as pairs
+from dialled import Dialled, channels
 
 
 @pytest.fixture
@@ -19,69 +20,6 @@ def build(folder, authority, site_authority):
     origin = edgelib.Origin(edgelib.http(b"hello from the origin"))
     yield lambda **options: Dialled(folder, authority, site_authority, origin.port, **options)
     origin.close()
-
-
-class Dialled(pairs.Pair):
-    """A key server without a listener, and an edge on which it dials in.
-
-    `second`: another key server, keys2, with the same keys. `dial_options`, `accept_options`: of
-    the dial and keyserver blocks.
-    """
-
-    def write_edge(self):
-        self.accept_ports = {"keys1": harness.free_port()}
-        if self.options.get("second"):
-            self.accept_ports["keys2"] = harness.free_port()
-        self.servers = self.accept_ports
-        super().write_edge()
-        conf = self.folder / "edge1" / "edge.conf"
-        text = conf.read_text()
-        for name, port in self.accept_ports.items():
-            text = text.replace(f'address = "127.0.0.1:{port}" identity = "farkey:keyserver:keys1"',
-                                f'accept = "127.0.0.1:{port}" {self.options.get("accept_options", "")}')
-        conf.write_text(text)
-        self.write_dials()
-
-    def write_dials(self):
-        conf = self.folder / "keys1" / "keyd.conf"
-        listen = re.compile(r'listen "127.0.0.1:\d+" \{[^}]*\}')
-        text = conf.read_text()
-        assert listen.search(text)
-        conf.write_text(listen.sub(self.dial("keys1"), text))
-        if "keys2" not in self.accept_ports:
-            return
-        second = self.folder / "keys2"
-        subprocess.run(["cp", "-r", self.folder / "keys1", second], check=True)
-        harness.channel_identity(self.authority, second, "keyserver", "keys2")
-        (second / "keyd.conf").write_text(listen.sub(self.dial("keys2"), text))
-
-    def dial(self, name):
-        return f'dial "127.0.0.1:{self.accept_ports[name]}" {{ {self.options.get("dial_options", "")} }}'
-
-    def start_keyd(self, daemons, name="keys1"):
-        daemon = harness.Daemon(harness.FARKEY, "keyd", "-c", self.folder / name / "keyd.conf",
-                                log=self.folder / f"{name}.log")
-        daemons.append(daemon)
-        if name == "keys1":
-            self.keyd = daemon
-        harness.wait_until(lambda: self.keyd_status(name) is not None, "the key server serves")
-        return daemon
-
-    def keyd_status(self, name="keys1"):
-        try:
-            return harness.control(self.folder / name / "run/keyd.sock")
-        except OSError:
-            return None
-
-    def works(self):
-        status, body, _ = self.get(check=False)
-        return status == 0 and "hello from the origin" in body
-
-
-def channels(pair, name="keys1"):
-    """Channels that the key server has with edges that proved who they are."""
-    log = (pair.folder / f"{name}.log").read_text()
-    return log.count("channel open") - log.count("channel closed")
 
 
 def test_one_key_server_serves_all_workers(build, daemons):
@@ -140,6 +78,69 @@ def test_two_key_servers(build, daemons):
     pair.start_keyd(daemons, "keys2")
     pair.keyd.stop()
     harness.wait_until(pair.works, "the other one serves")
+
+
+# --- all that goes over a channel goes over this one ---
+
+RSA = {"example.com": ["rsa2048"]}
+MODES = {
+    "sign": {},
+    "decrypt": {"keys": RSA, "policy": "allow = {sign, decrypt}\n", "site_options": "mode = decrypt rsa_key_exchange = on"},
+    "handshake": {"fetch_certificates": True, "policy": "allow = {handshake}\n", "edge_allow": "handshake",
+                  "site_options": "mode = handshake"},
+    "split": {"split": True, "site_options": 'share = {"example.com.share.2"}'},
+    "signed": {"signed": True, "keyd_options": "fronts = 1 signers = 1 signed_requests = on",
+               "edge_policy": 'request_key = "request.pub"', "edge_channel_options": 'request_key = "request.key"'},
+    "signed split": {"signed": True, "split": True, "site_options": 'share = {"example.com.share.2"}',
+                     "keyd_options": "fronts = 1 signers = 1 signed_requests = on", "keys": RSA,
+                     "edge_policy": 'request_key = "request.pub"', "edge_channel_options": 'request_key = "request.key"'},
+}
+VERSIONS = {"decrypt": [["-tls1_2", "-cipher", "AES128-GCM-SHA256"]]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes(build, daemons, mode):
+    """Full handshakes, with two key servers that take turns, and resumed ones, with the one that is left."""
+    pair = build(second=True, edge_options="workers = 1", **{
+        **MODES[mode], "site_options": "strategy = round_robin " + MODES[mode].get("site_options", "")})
+    pair.start_keyd(daemons)
+    second = pair.start_keyd(daemons, "keys2")
+    pair.start_edge(daemons, ready=False)
+    for name in ("keys1", "keys2"):
+        harness.wait_until(lambda name=name: channels(pair, name) == 1, f"a channel of {name}")
+    harness.wait_until(lambda: pair.edge.log().count("key server is up") == 2, "both are up")
+    for version in VERSIONS.get(mode, [["-tls1_2"], ["-tls1_3"]]):
+        for _ in range(4):
+            assert "hello from the origin" in pair.s_client(*version)
+    for name in ("keys1", "keys2"):
+        audit = (pair.folder / name / "audit.log").read_text()
+        assert audit.count(" result=OK") >= 2, audit
+    second.stop()
+    pair.edge.wait_log('key server is lost server="keys2"')
+    for version in VERSIONS.get(mode, [["-tls1_2"], ["-tls1_3"]]):
+        session = pair.folder / "session"
+        pair.s_client(*version, "-sess_out", session)
+        text = pair.s_client(*version, "-sess_in", session)
+        assert "Reused, " in text and "hello from the origin" in text
+
+
+@pytest.mark.parametrize("mode", ["handshake", "split"])
+def test_modes_when_a_key_server_goes_and_comes(build, daemons, mode):
+    """The other one serves meanwhile; the one that comes back serves alone."""
+    pair = build(second=True, edge_options="workers = 2", **{
+        **MODES[mode], "site_options": "strategy = round_robin " + MODES[mode]["site_options"]})
+    pair.start_keyd(daemons)
+    second = pair.start_keyd(daemons, "keys2")
+    pair.start_edge(daemons)
+    second.stop()
+    for _ in range(4):
+        assert pair.works()
+    pair.start_keyd(daemons, "keys2")
+    harness.wait_until(lambda: channels(pair, "keys2") == 2, "it is back")
+    pair.keyd.stop()
+    harness.wait_until(pair.works, "it serves alone")
+    for _ in range(4):
+        assert pair.works()
 
 
 def test_reload_at_both_ends(build, daemons):
@@ -254,6 +255,26 @@ def test_flood_of_strangers(build, daemons):
         harness.wait_until(pair.works, "handshakes work again")
     finally:
         flood.end()
+
+
+def test_queue_full_of_strangers(build, daemons):
+    """They came while nobody wanted a channel, and stay: the key server that comes back gets in all the same."""
+    pair = build(edge_options="workers = 2", dial_options='bind = "127.0.0.5"')
+    pair.start(daemons)
+    harness.wait_until(lambda: channels(pair) == 2, "channels")
+    with contextlib.ExitStack() as held:
+        for _ in range(300):  # more than have a place there
+            stranger = held.enter_context(socket.socket())
+            stranger.setblocking(False)
+            stranger.connect_ex(("127.0.0.1", pair.accept_ports["keys1"]))
+        pair.edge.wait_log("too many wait while no channel is wanted")
+        assert channels(pair) == 2 and pair.works()
+        pair.keyd.signal(signal.SIGKILL)
+        pair.keyd.process.wait()
+        (pair.folder / "keys1.log").unlink()
+        pair.start_keyd(daemons)
+        harness.wait_until(lambda: channels(pair) == 2, "both workers have their channels again")
+        assert pair.works()
 
 
 class Revoking(Dialled):
