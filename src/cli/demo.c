@@ -271,6 +271,8 @@ int fk_cmd_demo(int argc, char **argv)
          "keep the pair running until SIGINT or SIGTERM", 0, 0, NULL},
         {"json", 0, FK_OPT_FLAG, offsetof(struct fk_demo, json), NULL,
          "after a first handshake print one JSON object on one line, and nothing else", 0, 0, NULL},
+        {"dial", 0, FK_OPT_FLAG, offsetof(struct fk_demo, dial), NULL,
+         "have the key server open the channel, not the edge", 0, 0, NULL},
         {"key", 'k', FK_OPT_ENUM, offsetof(struct fk_demo, key), NULL,
          "type of the site's key (default: p256; rsa2048 where it must be RSA)", 0, 0, keys},
         {"kx", 0, FK_OPT_ENUM, offsetof(struct fk_demo, kx), NULL,

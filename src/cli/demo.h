@@ -70,9 +70,10 @@ struct fk_demo_port {
 struct fk_demo {
     /* options */
     bool stay, json;
-    int key;  /* enum of the option: index into the demo's key names */
-    int mode; /* enum fk_demo_mode */
-    int kx;   /* enum fk_demo_kx, TLS 1.2 alone then; -1: as it comes */
+    bool dial; /* the key server opens the channel */
+    int key;   /* enum of the option: index into the demo's key names */
+    int mode;  /* enum fk_demo_mode */
+    int kx;    /* enum fk_demo_kx, TLS 1.2 alone then; -1: as it comes */
     const char *origin;
     uint64_t rtt_us;
     uint64_t port;

@@ -113,13 +113,19 @@ __attribute__((format(printf, 2, 3))) static int write_conf(const char *path, co
     return err;
 }
 
+/* Where whoever opens the channel connects: the relay may stand there. */
+static unsigned way_port(const struct fk_demo *demo)
+{
+    return demo->rtt_us > 0 ? demo->relay_port.number : demo->keyd_port.number;
+}
+
 static int write_keyd(const struct fk_demo *demo)
 {
     return write_conf(demo->keyd_conf,
                       "fronts = 1\n"
                       "signers = 1\n"
                       "control = \"run/keyd.sock\"\n"
-                      "listen \"127.0.0.1:%u\" { }\n"
+                      "%s \"127.0.0.1:%u\" { }\n"
                       "channel {\n"
                       "    certificate = \"channel.crt\"\n"
                       "    key = \"channel.key\"\n"
@@ -139,7 +145,8 @@ static int write_keyd(const struct fk_demo *demo)
                       "limits {\n"
                       "    drain = 1s\n"
                       "}\n",
-                      demo->keyd_port.number, allowed(demo),
+                      demo->dial ? "dial" : "listen",
+                      demo->dial ? way_port(demo) : demo->keyd_port.number, allowed(demo),
                       demo->mode == FK_DEMO_LEND ? "    lend_key = \"" LEND_PUBLIC "\"\n" : "");
 }
 
@@ -173,8 +180,6 @@ static const char *exchange_lines(const struct fk_demo *demo)
 
 static int write_edge(const struct fk_demo *demo)
 {
-    unsigned keyd = demo->rtt_us > 0 ? demo->relay_port.number : demo->keyd_port.number;
-
     return write_conf(demo->edge_conf,
                       "workers = 1\n"
                       "control = \"run/edge.sock\"\n"
@@ -187,7 +192,7 @@ static int write_edge(const struct fk_demo *demo)
                       "    crl = \"ca.crl\"\n"
                       "}\n"
                       "keyserver \"" KEYD_NAME "\" {\n"
-                      "    address = \"127.0.0.1:%u\"\n"
+                      "    %s = \"127.0.0.1:%u\"\n"
                       "}\n"
                       "site \"" FK_DEMO_NAME "\" {\n"
                       "    default = on\n"
@@ -199,8 +204,9 @@ static int write_edge(const struct fk_demo *demo)
                       "    connections_per_address = 0\n"
                       "}\n",
                       demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "",
-                      demo->edge_port.number, keyd, site_lines[demo->mode], exchange_lines(demo),
-                      demo->origin_address);
+                      demo->edge_port.number, demo->dial ? "accept" : "address",
+                      demo->dial ? demo->keyd_port.number : way_port(demo), site_lines[demo->mode],
+                      exchange_lines(demo), demo->origin_address);
 }
 
 /* What the edge opens keys with that are lent to it, and its public half for the key server. */

@@ -33,8 +33,9 @@ void fk_demo_show_pair(const struct fk_demo *demo, FILE *out)
     fprintf(out, "While it runs, everything is in %s\n", demo->dir);
     fprintf(out, "  edge        127.0.0.1:%-5u  pid %d\n", demo->edge_port.number,
             (int)demo->procs[FK_DEMO_EDGE].pid);
-    fprintf(out, "  key server  127.0.0.1:%-5u  pid %d\n", demo->keyd_port.number,
-            (int)demo->procs[FK_DEMO_KEYD].pid);
+    fprintf(out, "  key server  127.0.0.1:%-5u  pid %d%s\n", demo->keyd_port.number,
+            (int)demo->procs[FK_DEMO_KEYD].pid,
+            demo->dial ? ", which dials: there the edge waits for it" : "");
     if (demo->rtt_us > 0)
         fprintf(out, "  between     127.0.0.1:%-5u  pid %d, %.1f ms there and back\n",
                 demo->relay_port.number, (int)demo->procs[FK_DEMO_RELAY].pid,
@@ -79,10 +80,10 @@ void fk_demo_show_json(const struct fk_demo *demo, FILE *out)
     snprintf(keyd, sizeof keyd, "127.0.0.1:%u", demo->keyd_port.number);
     fk_demo_command(demo, command, sizeof command);
     object = json_pack("{s:{s:s,s:i},s:{s:s,s:i},s:{s:s,s:o},s:s,s:s,s:s,s:s}", "edge", "address",
-                       edge, "pid", (int)procs[FK_DEMO_EDGE].pid, "keyd", "address", keyd, "pid",
-                       (int)procs[FK_DEMO_KEYD].pid, "origin", "address", demo->origin_address,
-                       "pid", origin_pid, "name", FK_DEMO_NAME, "dir", demo->dir, "ca",
-                       demo->site_ca, "command", command);
+                       edge, "pid", (int)procs[FK_DEMO_EDGE].pid, "keyd",
+                       demo->dial ? "dials" : "address", keyd, "pid", (int)procs[FK_DEMO_KEYD].pid,
+                       "origin", "address", demo->origin_address, "pid", origin_pid, "name",
+                       FK_DEMO_NAME, "dir", demo->dir, "ca", demo->site_ca, "command", command);
     json_dumpf(object, out, JSON_COMPACT | JSON_PRESERVE_ORDER);
     fputc('\n', out);
     fflush(out);

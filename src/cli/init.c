@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/pem.h"
+#include "loop/addr.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -153,7 +154,7 @@ out:
 
 /* --- sample configurations --- */
 
-/* Each is a format with the two names: EDGE, KEYSERVER. */
+/* Each is a format with the two names, EDGE and KEYSERVER, and lines on who opens the channel. */
 static const char edge_sample[] =
     "# Configuration of farkey edge for \"%1$s\". Check it with: farkey check -c edge.conf\n"
     "# All options and their defaults: farkey check --print -c edge.conf, and "
@@ -178,7 +179,7 @@ static const char edge_sample[] =
     "\n"
     "# Where the sites' keys are.\n"
     "keyserver \"%2$s\" {\n"
-    "    address = \"127.0.0.1:2407\"\n"
+    "%3$s"
     "}\n"
     "\n"
     "# A service. Its certificate is fetched from the key server; no key is ever on this host.\n"
@@ -207,10 +208,7 @@ static const char keyd_sample[] =
     "# Where farkey status and farkey key install ask.\n"
     "control = \"run/keyd.sock\"\n"
     "\n"
-    "# Where edges connect. Best an address of a private network; write the edges into allow.\n"
-    "listen \"127.0.0.1:2407\" {\n"
-    "    # allow = {10.0.0.0/24}\n"
-    "}\n"
+    "%3$s"
     "\n"
     "# Who this key server is for its edges, and the only CA that it believes.\n"
     "channel {\n"
@@ -241,6 +239,27 @@ static const char keyd_sample[] =
     "    listen = \"127.0.0.1:9465\"\n"
     "}\n";
 
+/* Usually the edge opens the channel. */
+static const char edge_connects[] = "    address = \"127.0.0.1:2407\"\n";
+static const char keyd_listens[] =
+    "# Where edges connect. Best an address of a private network; write the edges into allow.\n"
+    "listen \"127.0.0.1:2407\" {\n"
+    "    # allow = {10.0.0.0/24}\n"
+    "}\n";
+
+/* Or the key server does: formats with the edge's address. */
+static const char edge_accepts[] = "    # It dials in here; write its address into allow.\n"
+                                   "    accept = \"%s\"\n"
+                                   "    # allow = {10.0.0.0/24}\n"
+                                   "    # Through one network interface only, such as a VPN's.\n"
+                                   "    # device = \"wg0\"\n";
+static const char keyd_dials[] =
+    "# The edge: this host opens the channel, and nobody needs to connect to it.\n"
+    "dial \"%s\" {\n"
+    "    # Through one network interface only, such as a VPN's.\n"
+    "    # device = \"wg0\"\n"
+    "}\n";
+
 __attribute__((format(printf, 3, 4))) static int write_text(const char *dir, const char *name,
                                                             const char *format, ...)
 {
@@ -261,26 +280,57 @@ __attribute__((format(printf, 3, 4))) static int write_text(const char *dir, con
     return err;
 }
 
-static int write_samples(const struct fk_pair *pair, const char *edge, const char *keyserver)
+struct init_values {
+    const char *dir;
+    const char *dial; /* the edge's address when the key server opens the channel; NULL */
+};
+
+static int write_samples(const struct fk_pair *pair, const struct init_values *values,
+                         const char *edge, const char *keyserver)
 {
+    char accepts[sizeof edge_accepts + FK_ADDR_TEXT_SIZE];
+    char dials[sizeof keyd_dials + FK_ADDR_TEXT_SIZE];
+    const char *edge_lines = edge_connects, *keyd_lines = keyd_listens;
     int err;
 
-    if ((err = write_text(pair->edge, "edge.conf", edge_sample, edge, keyserver)) != FK_OK)
+    if (values->dial != NULL) {
+        snprintf(accepts, sizeof accepts, edge_accepts, values->dial);
+        snprintf(dials, sizeof dials, keyd_dials, values->dial);
+        edge_lines = accepts;
+        keyd_lines = dials;
+    }
+    if ((err = write_text(pair->edge, "edge.conf", edge_sample, edge, keyserver, edge_lines)) !=
+        FK_OK)
         return err;
-    return write_text(pair->keyserver, "keyd.conf", keyd_sample, edge, keyserver);
+    return write_text(pair->keyserver, "keyd.conf", keyd_sample, edge, keyserver, keyd_lines);
 }
 
 /* --- the command --- */
 
-struct init_values {
-    const char *dir;
-};
+static int check_dial(const char *text)
+{
+    struct fk_addr addr;
+    uint8_t ip[16];
+
+    if (text == NULL || (strlen(text) < FK_ADDR_TEXT_SIZE && text[0] != '*' &&
+                         fk_addr_parse(text, &addr) == FK_OK && fk_addr_ip(&addr, ip) != 0 &&
+                         fk_addr_port(&addr) != 0))
+        return FK_OK;
+    fprintf(stderr,
+            "farkey init: --dial \"%s\": write the address and port on which the edge waits, such "
+            "as 192.0.2.1:2408 or [2001:db8::1]:2408\n",
+            text);
+    return FK_ERR_INVAL;
+}
 
 int fk_cmd_init(int argc, char **argv)
 {
     static const struct fk_opt options[] = {
         {"dir", 'd', FK_OPT_STRING, offsetof(struct init_values, dir), "DIR",
          "where to make ca, EDGE and KEYSERVER (default: the present directory)", 0, 0, NULL},
+        {"dial", 0, FK_OPT_STRING, offsetof(struct init_values, dial), "ADDRESS:PORT",
+         "the key server opens the channel: it dials the edge there (default: the edge connects)",
+         0, 0, NULL},
         {NULL, 0, FK_OPT_FLAG, 0, NULL, NULL, 0, 0, NULL},
     };
     static const struct fk_opt_command command = {
@@ -292,15 +342,17 @@ int fk_cmd_init(int argc, char **argv)
         options,
         2,
         2};
-    struct init_values values = {"."};
+    struct init_values values = {.dir = "."};
     struct fk_pair pair;
     int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
     if (err != FK_OK)
         return fk_opt_status(err);
+    if (check_dial(values.dial) != FK_OK)
+        return 2;
     if (fk_pair_make(values.dir, argv[first], argv[first + 1], &pair) != FK_OK)
         return 1;
-    if ((err = write_samples(&pair, argv[first], argv[first + 1])) != FK_OK)
+    if ((err = write_samples(&pair, &values, argv[first], argv[first + 1])) != FK_OK)
         return fk_command_fail("cannot write the configurations below", values.dir, err);
     printf("made %s\n     %s/edge.conf\n     %s/keyd.conf\n", pair.ca, pair.edge, pair.keyserver);
     printf("next: farkey key generate --dir %s/keys example.com\n", pair.keyserver);

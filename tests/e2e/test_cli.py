@@ -68,6 +68,23 @@ def test_init_refuses_names(tmp_path, names):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("address", ["192.0.2.1:2408", "[2001:db8::1]:2408"])
+def test_init_for_a_key_server_that_dials(tmp_path, address):
+    farkey("init", "--dir", tmp_path, "--dial", address, "edge1", "hq")
+    edge, keyd = tmp_path / "edge1/edge.conf", tmp_path / "hq/keyd.conf"
+    assert f'accept = "{address}"' in edge.read_text() and "address =" not in edge.read_text()
+    assert f'dial "{address}" {{' in keyd.read_text() and "\nlisten " not in keyd.read_text()
+    for conf in edge, keyd:
+        farkey("check", "-c", conf)
+
+
+@pytest.mark.parametrize("address", ["", "192.0.2.1", "*:2408", "edge.example.com:2408", "192.0.2.1:0", "unix:/run/x",
+                                     "[2001:db8::1%" + 300 * "x" + "]:2408"])
+def test_init_refuses_addresses_that_cannot_be_dialled(tmp_path, address):
+    assert "--dial" in refused("init", "--dir", tmp_path, "--dial", address, "edge1", "hq", status=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_samples_pass_check(pair):
     assert "farkey edge" in farkey("check", "-c", pair / "edge1/edge.conf").stdout
     assert "farkey keyd" in farkey("check", pair / "hq/keyd.conf").stdout

@@ -190,6 +190,23 @@ def test_key_exchange_with_each_client(pairs):
     assert "cipher       DHE-RSA-AES" in demo("--kx", "dhe", env={"PATH": "/nonexistent"}).stdout
 
 
+def test_key_server_that_dials():
+    shown = demo("--dial").stdout
+    assert re.search(r"key server  127\.0\.0\.1:\d+ +pid \d+, which dials", shown)
+    assert shown.count("verified     ok") == 2
+
+
+def test_key_server_that_dials_through_the_relay(pairs):
+    pair = pairs("--dial", "--rtt", "20ms")
+    folder = pathlib.Path(pair.facts["dir"])
+    assert list(pair.facts["keyd"]) == ["dials", "pid"]
+    assert f'accept = "{pair.facts["keyd"]["dials"]}"' in (folder / "edge1/edge.conf").read_text()
+    dialled = re.search(r'^dial "([^"]+)"', (folder / "hq/keyd.conf").read_text(), re.M)[1]
+    assert dialled != pair.facts["keyd"]["dials"]  # the relay's
+    assert "listen " not in (folder / "hq/keyd.conf").read_text()
+    assert "Hello from the origin" in pair.curl()
+
+
 def test_without_curl():
     shown = demo(env={"PATH": "/nonexistent"}).stdout
     assert "curl is not installed" in shown
