@@ -324,9 +324,18 @@
  * its keys for longer. */
 #define FK_KEYD_DIAL_PAUSE_MAX_US 2000000
 /* Connections to edges that one front is given in so many microseconds: those for all workers of
- * many edges at once, but fewer than this host has ports for (each is taken for a minute). */
+ * many edges at once, but fewer than this host has ports for (each is taken for a minute); and for
+ * each dial block those with which an edge that is away is looked for. */
 #define FK_KEYD_DIALS_MAX     1024
+#define FK_KEYD_DIALS_EACH    16
 #define FK_KEYD_DIALS_TIME_US 10000000
+/* Of these an edge may use so many, and when the edges together have, each its part of as many
+ * again: one that uses up channels takes none away from the others. Half of what a front is given:
+ * it and its master count from different moments. */
+#define FK_KEYD_DIALS_FREE (FK_KEYD_DIALS_MAX / 4)
+/* A master answers when connect_timeout is over at the latest; so long after that the front takes
+ * the answer for lost and asks again. */
+#define FK_KEYD_DIAL_ANSWER_US 5000000
 /* A connection that waits for the edge's use is probed after so many idle seconds: a host that was
  * cut off and comes back knows nothing of it. */
 #define FK_KEYD_DIAL_KEEPALIVE_S 10

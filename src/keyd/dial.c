@@ -93,15 +93,19 @@ static int begin(const struct fk_keyd_dial_conf *conf, int *ret_fd)
                                           conf->listen.device, ret_fd);
 }
 
-static bool may_dial(struct fk_keyd_place *place)
+static bool may_dial(const struct fk_keyd_conf *conf, struct fk_keyd_place *place)
 {
+    uint32_t max = FK_KEYD_DIALS_MAX;
     uint64_t now = fk_clock_us();
+
+    for (const struct fk_conf_block *at = conf->dials; at != NULL; at = at->next)
+        max += FK_KEYD_DIALS_EACH;
 
     if (now - place->dials_since_us > FK_KEYD_DIALS_TIME_US) {
         place->dials_since_us = now;
         place->dials = 0;
     }
-    if (place->dials >= FK_KEYD_DIALS_MAX)
+    if (place->dials >= max)
         return false;
     place->dials++;
     return true;
@@ -118,7 +122,7 @@ static int start(struct fk_keyd_master *master, struct fk_child *child,
         return FK_ERR_UNAVAILABLE;
     if ((conf = fk_keyd_conf_dial(master->current->conf, msg->arg)) == NULL)
         return FK_ERR_NOT_FOUND;
-    if (!may_dial(fk_child_data(child)))
+    if (!may_dial(master->current->conf, fk_child_data(child)))
         return FK_ERR_LIMIT;
     if ((dial = calloc(1, sizeof *dial)) == NULL)
         return FK_ERR_NOMEM;

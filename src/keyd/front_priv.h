@@ -33,7 +33,9 @@ struct fk_front {
     struct fk_list conns;     /* struct fk_front_conn */
     size_t n_conns;
     struct fk_door *door; /* of them: peer not known yet */
-    uint64_t last_conn;   /* id given last */
+    unsigned dials_used;  /* channels of all dial blocks since then */
+    uint64_t dials_since_us;
+    uint64_t last_conn; /* id given last */
     struct fk_list free_requests;
     size_t outstanding;     /* requests with the signers */
     size_t outstanding_max; /* of the set's limits, or what there is memory for */
@@ -45,7 +47,7 @@ struct fk_front {
     bool some_stalled;
     bool draining;
     uint64_t day; /* since 1970, renewed by the tick */
-    struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit;
+    struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit, dial_limit;
     struct fk_front_account accounts[FK_KEYD_EDGES_MAX]; /* by the number of the edge's slot */
 };
 
@@ -69,7 +71,8 @@ struct fk_front_dial {
     unsigned number;
     bool asked;                  /* the master is connecting */
     unsigned failures;           /* in a row */
-    struct fk_timer timer;       /* until the next try */
+    unsigned used;               /* since front->dials_since_us */
+    struct fk_timer timer;       /* until the next try, or until the answer is taken for lost */
     struct fk_front_conn *ready; /* NULL: none */
 };
 

@@ -4,7 +4,9 @@
  * The edge begins the handshake when it wants a channel, and not before; from then on the
  * connection is a channel like any other, and the next one is made. So there are as many channels
  * as the edge has processes that want one, and nobody has to know how many these are. A connection
- * that is lost while it is ready, or cannot be made, is made again after a pause that grows.
+ * that is lost while it is ready, or cannot be made, is made again after a pause that grows. The
+ * master gives a front only so many in a time: an edge that uses up one after the other waits, so
+ * that they are enough for the others.
  */
 #include "keyd/front_priv.h"
 
@@ -36,12 +38,35 @@ static void failed(struct fk_front_dial *dial, int err)
     fk_timer_start(&dial->timer, pause_us(dial->failures));
 }
 
+/* One was used: how long until the next one is made. */
+static uint64_t next_us(struct fk_front_dial *dial)
+{
+    struct fk_front *front = dial->front;
+    uint64_t now = fk_loop_now_us(front->loop);
+    size_t part = FK_KEYD_DIALS_FREE / front->set->n_dials + 1;
+
+    if (now - front->dials_since_us >= FK_KEYD_DIALS_TIME_US) {
+        front->dials_since_us = now;
+        front->dials_used = 0;
+        for (size_t i = 0; i < front->set->n_dials; i++)
+            front->set->dials[i].used = 0;
+    }
+    front->dials_used++;
+    dial->used++;
+    if (front->dials_used <= FK_KEYD_DIALS_FREE || dial->used <= part)
+        return 0;
+    fk_log_limited(&front->dial_limit, FK_LOG_WARN, "edge uses up channels",
+                   fk_str("dial", dial->conf->listen.block.title), fk_uint("used", dial->used));
+    return front->dials_since_us + FK_KEYD_DIALS_TIME_US - now;
+}
+
 static void ask(struct fk_timer *timer)
 {
     struct fk_front_dial *dial = fk_container(timer, struct fk_front_dial, timer);
     const struct fk_front *front = dial->front;
 
     dial->asked = true;
+    fk_timer_start(timer, dial->conf->connect_timeout + FK_KEYD_DIAL_ANSWER_US);
     front->options.dial(front->options.arg, dial->number, front->set->generation);
 }
 
@@ -103,6 +128,7 @@ void fk_front_dialled(struct fk_front *front, unsigned number, uint32_t generati
     }
     dial = &front->set->dials[number];
     dial->asked = false;
+    fk_timer_stop(&dial->timer);
     if (fd < 0)
         err = FK_ERR_UNAVAILABLE;
     else if ((err = fk_addr_parse(dial->conf->listen.block.title, &peer)) == FK_OK)
@@ -123,7 +149,7 @@ void fk_front_dial_used(struct fk_front_conn *conn)
     dial->failures = 0;
     dial->ready = NULL;
     conn->dial = NULL;
-    fk_timer_start(&dial->timer, 0);
+    fk_timer_start(&dial->timer, next_us(dial));
 }
 
 void fk_front_dial_lost(struct fk_front_conn *conn)

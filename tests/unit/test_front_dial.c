@@ -234,6 +234,68 @@ static void answers_to_no_question_are_closed(void **state)
     stop_front();
 }
 
+/* One that takes a channel after the other waits for the end of the time, the other edge does not.
+ */
+static void an_edge_that_uses_up_channels_waits(void **state)
+{
+    struct edge greedy, edge;
+    uint64_t until;
+    int fd;
+
+    (void)state;
+    start_dialling(TWO_EDGES, "");
+    UNTIL(dials.n == 2);
+    edge_over(&greedy, connection(0, 1), client_ctx); /* the first begins the time */
+    UNTIL(greedy.open && dials.n == 3);
+    hang_up(&greedy);
+    assert_int_equal(front->dials_used, 1);
+    front->dials_used = front->set->dials[0].used = FK_KEYD_DIALS_FREE;
+    front->dials_since_us = fk_clock_us() - FK_KEYD_DIALS_TIME_US + 1000000;
+    until = front->dials_since_us + FK_KEYD_DIALS_TIME_US;
+    edge_over(&greedy, connection(0, 1), client_ctx);
+    UNTIL(greedy.open && front->dials_used == FK_KEYD_DIALS_FREE + 1);
+    hang_up(&greedy);
+    fd = connection(0, 1); /* nobody asked for it */
+    assert_true(is_closed(fd));
+    (void)close(fd);
+    edge_over(&edge, connection(1, 1), client_ctx);
+    UNTIL(edge.open && dials.n == 4);
+    assert_int_equal(dials.number[3], 1);
+    assert_true(dials.at_us[3] < until);
+    UNTIL(dials.n == 5);
+    assert_int_equal(dials.number[4], 0);
+    assert_true(dials.at_us[4] >= until);
+    hang_up(&edge);
+    edge_over(&greedy, connection(0, 1), client_ctx); /* in a new time */
+    UNTIL(greedy.open && dials.n == 6);
+    assert_int_equal(front->dials_used, 1);
+    assert_int_equal(front->set->dials[0].used, 1);
+    hang_up(&greedy);
+    stop_front();
+}
+
+/* The master's answer did not come: it is asked again, and one answer is enough. */
+static void a_lost_answer_is_asked_for_again(void **state)
+{
+    int fd, second;
+
+    (void)state;
+    start_dialling("dial \"127.0.0.1:1\" { connect_timeout = 60s }", "");
+    UNTIL(dials.n == 1);
+    assert_true(fk_timer_active(&front->set->dials[0].timer));
+    fk_timer_start(&front->set->dials[0].timer, 0); /* the time is over */
+    UNTIL(dials.n == 2);
+    fd = connection(0, 1);
+    second = connection(0, 1);
+    assert_false(is_closed(fd));
+    assert_true(is_closed(second));
+    assert_false(fk_timer_active(&front->set->dials[0].timer));
+    assert_int_equal(front->set->dials[0].failures, 0);
+    (void)close(fd);
+    (void)close(second);
+    stop_front();
+}
+
 /* No place: closed, and tried again. */
 static void places_are_bounded(void **state)
 {
@@ -356,6 +418,8 @@ int main(int argc, char **argv)
         CASE(failures_wait_longer_each_time),
         CASE(what_comes_to_nothing_is_made_again),
         CASE(answers_to_no_question_are_closed),
+        CASE(an_edge_that_uses_up_channels_waits),
+        CASE(a_lost_answer_is_asked_for_again),
         CASE(places_are_bounded),
         CASE(without_memory_it_is_closed_and_tried_again),
         CASE(a_new_set_dials_anew),

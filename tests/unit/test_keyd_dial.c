@@ -340,7 +340,7 @@ static void a_front_does_not_use_up_all_ports(void **state)
     (void)state;
     ask(0, 0, GENERATION);
     assert_heard(0, 0, GENERATION, true);
-    world.places[0].dials = FK_KEYD_DIALS_MAX - 1;
+    world.places[0].dials = FK_KEYD_DIALS_MAX + 3 * FK_KEYD_DIALS_EACH - 1;
     ask(0, 0, GENERATION);
     assert_heard(1, 0, GENERATION, true);
     ask(0, 0, GENERATION);
