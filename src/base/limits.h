@@ -197,9 +197,7 @@
 #define FK_EDGE_ORIGINS_MAX 64
 /* How long an origin's resolved addresses are used before the (cached) resolver is asked again. */
 #define FK_EDGE_RESOLVE_US 30000000
-/* With mode handshake a site's ALPN names (bytes) and groups go to the key server with each
- * ClientHello: both fit a request beside the largest one. */
-#define FK_EDGE_ALPN_MAX   4096
+/* With mode handshake a site's groups go to the key server with each ClientHello. */
 #define FK_EDGE_GROUPS_MAX 32
 /* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
  * 16 bytes and more. Smaller records are an attack on patience. */
@@ -401,10 +399,17 @@
 #define FK_HANDSHAKE_TICK_US 500000
 /* Bytes of one client in one handshake: two ClientHellos of 16 KiB, and a flight. */
 #define FK_HANDSHAKE_IN_MAX 65536
+/* Requests about one handshake. A hello, another after HelloRetryRequest, a flight that comes in
+ * some pieces; a client that sends its flight in records of a byte would cost a round trip and a
+ * line in the audit log each. */
+#define FK_HANDSHAKE_ROUNDS_MAX 16
+/* Bytes of a site's ALPN names. They are compared with each of a client's names, of which 64 KiB
+ * can hold 32,767: some ten million comparisons at most. */
+#define FK_HANDSHAKE_ALPN_MAX 512
 /* A front waits for a handshaker so much longer than that for a signer. */
 #define FK_HANDSHAKE_GRACE_US 500000
 /* Sites with a TLS context of their own in one handshaker, some 50 KiB each; the longest unused one
- * makes room for another, which costs a millisecond. */
+ * of the edge with the most makes room for another, which costs a millisecond. */
 #define FK_HANDSHAKER_SITES_MAX 1024
 /* Bytes between a front and a handshaker that wait in one direction: some hundred answers with
  * certificates. Beyond, requests are refused, and no more of them are read. */

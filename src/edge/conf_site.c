@@ -288,7 +288,7 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
         fk_conf_blame(conf, block, NULL,
                       "site \"%s\": title too long for mode = handshake; at most %d characters",
                       block->title, UINT8_MAX);
-    if (fk_tlsctx_alpn(site, NULL) > FK_EDGE_ALPN_MAX)
+    if (fk_tlsctx_alpn(site, NULL) > FK_HANDSHAKE_ALPN_MAX)
         fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: too many protocols", block->title);
     if (site->groups.count > FK_EDGE_GROUPS_MAX)
         fk_conf_blame(conf, block, "groups", "site \"%s\": groups: more than %d", block->title,

@@ -389,6 +389,10 @@ static enum fk_conn_fact gather(struct fk_conn *conn)
         fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
         return give_up(conn, "what the client sends is no handshake", err);
     }
+    if (conn->pass->rounds == FK_HANDSHAKE_ROUNDS_MAX) {
+        fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
+        return give_up(conn, "handshake in too many pieces", FK_ERR_LIMIT);
+    }
     err = ask_data(conn, len);
     return err == FK_OK ? FK_FACT_KEY_ASKED : key_failed(conn, err);
 }

@@ -88,6 +88,19 @@ static struct fk_hs_set *find_set(const struct fk_handshaker *handshaker, uint32
     return NULL;
 }
 
+/* The table is full, and others have more than their part of it. */
+static void make_room(struct fk_handshaker *handshaker, uint16_t edge)
+{
+    struct fk_hs_entry *entry = fk_hs_table_make_room(&handshaker->table, edge);
+    struct handshake *victim;
+
+    if (entry == NULL)
+        return;
+    victim = fk_container(entry, struct handshake, entry);
+    answer_error(victim->front, victim->request, FK_ERR_LIMIT);
+    end(victim);
+}
+
 /* --- what is asked --- */
 
 /* A new handshake in the table, with its client's first records. */
@@ -98,8 +111,11 @@ static int begin(struct fk_handshaker *handshaker, const struct fk_hs_head *head
     struct handshake *handshake;
     int err;
 
+    if (head->edge >= FK_KEYD_EDGES_MAX)
+        return FK_ERR_RANGE;
     if (set == NULL)
         return FK_ERR_UNAVAILABLE; /* it is about to come, or gone: the edge asks another */
+    make_room(handshaker, head->edge);
     if ((handshake = calloc(1, sizeof *handshake)) == NULL)
         return FK_ERR_NOMEM;
     handshake->owner = handshaker;

@@ -28,6 +28,7 @@
 struct fk_hs_site {
     struct fk_list bucket, age; /* of its set; age: least lately used first */
     unsigned refs;
+    uint16_t edge;         /* whose */
     uint8_t print[DIGEST]; /* of what it is made from */
     SSL_CTX *ctx;
     struct fk_ticket_site *tickets;
@@ -41,6 +42,7 @@ struct fk_hs_set {
     uint32_t generation;
     int log_level;
     size_t n_sites;
+    uint16_t counts[FK_KEYD_EDGES_MAX]; /* by edge */
     struct fk_list ages;
     struct fk_list buckets[BUCKETS];
 };
@@ -94,6 +96,7 @@ static void forget(struct fk_hs_set *set, struct fk_hs_site *site)
     fk_list_del(&site->bucket);
     fk_list_del(&site->age);
     set->n_sites--;
+    set->counts[site->edge]--;
     fk_hs_site_unref(site);
 }
 
@@ -265,13 +268,36 @@ static int make_ctx(struct fk_hs_set *set, const struct fk_hs_head *head,
     return err;
 }
 
+/*
+ * The longest unused site of the edge that has the most, of the asking one rather than of another
+ * with as many: an edge that describes its sites in ever new ways costs others nothing.
+ */
+static void make_room(struct fk_hs_set *set, uint16_t edge)
+{
+    uint16_t most = edge;
+    struct fk_list *item;
+
+    for (uint16_t i = 0; i < FK_KEYD_EDGES_MAX; i++)
+        if (set->counts[i] > set->counts[most])
+            most = i;
+    fk_list_each (item, &set->ages) {
+        struct fk_hs_site *site = fk_container(item, struct fk_hs_site, age);
+
+        if (site->edge == most) {
+            forget(set, site);
+            return;
+        }
+    }
+}
+
 static void insert(struct fk_hs_set *set, struct fk_hs_site *site)
 {
     if (set->n_sites == FK_HANDSHAKER_SITES_MAX)
-        forget(set, fk_container(set->ages.next, struct fk_hs_site, age));
+        make_room(set, site->edge);
     fk_list_append(&set->buckets[site->print[0] % BUCKETS], &site->bucket);
     fk_list_append(&set->ages, &site->age);
     set->n_sites++;
+    set->counts[site->edge]++;
 }
 
 static struct fk_hs_site *find(struct fk_hs_set *set, const uint8_t print[DIGEST])
@@ -305,6 +331,7 @@ int fk_hs_set_site(struct fk_hs_set *set, const struct fk_hs_head *head,
         fk_list_init(&site->bucket);
         fk_list_init(&site->age);
         site->refs = 1;
+        site->edge = head->edge;
         memcpy(site->print, print, sizeof print);
         if ((err = make_ctx(set, head, open, site)) != FK_OK) {
             fk_hs_site_unref(site);

@@ -33,9 +33,10 @@ int fk_hs_set_log_level(const struct fk_hs_set *set);
 const struct fk_keyd_limits_conf *fk_hs_set_limits(const struct fk_hs_set *set);
 
 /*
- * The site that an edge opens a handshake for; a reference. FK_ERR_KEY_NOT_FOUND: none of the keys
- * is there with a certificate; FK_ERR_DENIED: of one the policy does not allow it;
- * FK_ERR_UNSUPPORTED: nothing that it wants is served; FK_ERR_CRYPTO, FK_ERR_NOMEM.
+ * The site that an edge (head->edge, below FK_KEYD_EDGES_MAX) opens a handshake for; a reference.
+ * FK_ERR_KEY_NOT_FOUND: none of the keys is there with a certificate; FK_ERR_DENIED: of one the
+ * policy does not allow it; FK_ERR_UNSUPPORTED: nothing that it wants is served; FK_ERR_CRYPTO,
+ * FK_ERR_NOMEM.
  */
 int fk_hs_set_site(struct fk_hs_set *set, const struct fk_hs_head *head,
                    const struct fk_handshake_open *open, struct fk_hs_site **ret);

@@ -42,6 +42,29 @@ int fk_hs_table_add(struct fk_hs_table *table, struct fk_hs_entry *entry, uint64
     return FK_OK;
 }
 
+struct fk_hs_entry *fk_hs_table_make_room(struct fk_hs_table *table, uint16_t edge)
+{
+    struct fk_list *item;
+    uint16_t most = 0;
+
+    if (table->count < FK_HANDSHAKES_MAX || edge >= FK_KEYD_EDGES_MAX)
+        return NULL;
+    for (uint16_t i = 1; i < FK_KEYD_EDGES_MAX; i++)
+        if (table->counts[i] > table->counts[most])
+            most = i;
+    if (table->counts[most] <= table->counts[edge] + 1)
+        return NULL; /* it would only change places */
+    fk_list_each (item, &table->ages) {
+        struct fk_hs_entry *entry = fk_container(item, struct fk_hs_entry, age);
+
+        if (entry->edge == most) {
+            fk_hs_table_remove(table, entry);
+            return entry;
+        }
+    }
+    return NULL;
+}
+
 void fk_hs_table_remove(struct fk_hs_table *table, struct fk_hs_entry *entry)
 {
     if (fk_list_empty(&entry->age))

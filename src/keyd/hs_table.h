@@ -1,7 +1,7 @@
 /*
  * The handshakes under way in one handshaker, by their names. A name is chance but for its first
  * byte, which is the handshaker's number; a handshake is its edge's alone, lives for seconds, and
- * an edge has so many of them and no more.
+ * an edge has so many of them and no more. Edges that fill it all make room for those that do not.
  */
 #ifndef FK_KEYD_HS_TABLE_H
 #define FK_KEYD_HS_TABLE_H
@@ -39,6 +39,12 @@ void fk_hs_table_init(struct fk_hs_table *table, uint8_t index);
  * now. FK_ERR_LIMIT: it is one too many; FK_ERR_RANGE: no such edge; FK_ERR_CRYPTO: no chance.
  */
 int fk_hs_table_add(struct fk_hs_table *table, struct fk_hs_entry *entry, uint64_t now_us);
+
+/*
+ * When there is no room left at all: take the oldest handshake of the edge that has the most out,
+ * if that is for one that has fewer. NULL: there is room, or `edge` has as many as any other.
+ */
+struct fk_hs_entry *fk_hs_table_make_room(struct fk_hs_table *table, uint16_t edge);
 
 /* Take it out. Harmless twice. */
 void fk_hs_table_remove(struct fk_hs_table *table, struct fk_hs_entry *entry);

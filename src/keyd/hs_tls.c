@@ -26,7 +26,9 @@ struct fk_hs_tls {
     void (*wake)(void *arg);
     void *arg;
     enum fk_hs_state state;
-    size_t fed;
+    size_t fed;      /* bytes of the client */
+    unsigned rounds; /* in so many pieces */
+    bool excess;     /* or more than a handshake may need */
     /* of a failed one */
     enum fk_handshake_cause cause;
     uint8_t alert;
@@ -177,11 +179,14 @@ int fk_hs_tls_feed(struct fk_hs_tls *tls, struct fk_reader records)
 {
     if (tls->state != FK_HS_WAITING)
         return FK_ERR_UNEXPECTED;
-    if (records.left > FK_HANDSHAKE_IN_MAX - tls->fed)
-        return FK_ERR_LIMIT;
-    if (BIO_write(tls->in, records.next, (int)records.left) != (int)records.left)
-        return FK_ERR_NOMEM;
-    tls->fed += records.left;
+    tls->excess =
+        records.left > FK_HANDSHAKE_IN_MAX - tls->fed || tls->rounds == FK_HANDSHAKE_ROUNDS_MAX;
+    if (!tls->excess) {
+        if (BIO_write(tls->in, records.next, (int)records.left) != (int)records.left)
+            return FK_ERR_NOMEM;
+        tls->fed += records.left;
+        tls->rounds++;
+    }
     (void)advance(tls, FK_HS_FACT_RECORDS);
     return FK_OK;
 }
@@ -202,6 +207,10 @@ static enum fk_hs_fact run(struct fk_hs_tls *tls)
 {
     int result;
 
+    if (tls->excess) { /* no alert: who does that is no client in need of one */
+        tls->reason = "handshake too long";
+        return FK_HS_FACT_BROKEN;
+    }
     ERR_clear_error();
     fk_rkey_enter(&tls->key);
     result = SSL_do_handshake(tls->ssl);

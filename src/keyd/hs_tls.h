@@ -60,8 +60,9 @@ int fk_hs_tls_new(SSL_CTX *ctx, void (*wake)(void *arg), void *arg, struct fk_hs
 void fk_hs_tls_free(struct fk_hs_tls *tls);
 
 /*
- * Take records of the client (copied). FK_ERR_UNEXPECTED: not now, an answer is due first;
- * FK_ERR_LIMIT: more than FK_HANDSHAKE_IN_MAX in all; FK_ERR_NOMEM.
+ * Take records of the client (copied). With more than FK_HANDSHAKE_IN_MAX bytes in all, or in more
+ * than FK_HANDSHAKE_ROUNDS_MAX pieces, the next step fails the handshake. FK_ERR_UNEXPECTED: not
+ * now, an answer is due first; FK_ERR_NOMEM.
  */
 int fk_hs_tls_feed(struct fk_hs_tls *tls, struct fk_reader records);
 

@@ -2,6 +2,7 @@
 #include "wire/keyop_handshake.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 
 #include <string.h>
 
@@ -27,7 +28,8 @@ static int check_alpn(struct fk_reader list)
 
 static int check_open(const struct fk_handshake_open *op)
 {
-    if (op->versions == 0 || (op->versions & ~VERSIONS) != 0 || (op->options & ~OPTIONS) != 0 ||
+    if (op->alpn.left > FK_HANDSHAKE_ALPN_MAX || op->versions == 0 ||
+        (op->versions & ~VERSIONS) != 0 || (op->options & ~OPTIONS) != 0 ||
         op->groups.left % 2 != 0 || op->records.left == 0 ||
         (op->title.left == 0 && op->name.left == 0))
         return FK_ERR_FORMAT;

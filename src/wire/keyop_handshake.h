@@ -41,7 +41,8 @@ struct fk_handshake_open {
 };
 
 /* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT: no version, an unknown bit, an odd list, an
- * ALPN name that is empty, no name of a key, no records. */
+ * ALPN name that is empty, more than FK_HANDSHAKE_ALPN_MAX of them, no name of a key, no records.
+ */
 int fk_handshake_open_decode(struct fk_reader payload, struct fk_handshake_open *ret);
 void fk_handshake_open_encode(const struct fk_handshake_open *op, struct fk_writer *out);
 

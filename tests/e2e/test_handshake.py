@@ -397,6 +397,28 @@ def test_junk_behind_the_hello(make):
     harness.wait_until(lambda: pair.edge.log().count('why="what the client sends is no handshake"') == 2, "two refused")
 
 
+def test_a_flight_in_too_many_pieces(make):
+    """A client that sends what it has to say in records of four bytes, each by itself, is not carried on and on."""
+    pair = make(site_options='groups = {"P-384"} tls = {"1.3"}')
+    log = pair.folder / "keys1/audit.log"
+    sock, _, _, outgoing = half_open(pair)  # HelloRetryRequest has come
+    flight = outgoing.read()
+    hello = flight[flight.index(b"\x16\x03\x03"):]
+    pieces = [b"\x16\x03\x03\0\4" + hello[at:at + 4] for at in range(5, len(hello) - 4, 4)]
+    ended = re.compile('connection (refused|lost).*why="handshake in too many pieces" err="LIMIT"')
+    for sent, piece in enumerate(pieces):
+        before = log.read_text().count("handshake-data")
+        sock.sendall(piece)
+        harness.wait_until(lambda before=before: log.read_text().count("handshake-data") > before
+                           or ended.search(pair.edge.log()), "it is asked about, or refused")
+        if ended.search(pair.edge.log()):
+            break
+    assert sent < 20
+    end_of(sock)
+    sock.close()
+    assert works(pair)
+
+
 # --- faults ---
 
 def half_open(pair, version=ssl.TLSVersion.TLSv1_3):

@@ -91,5 +91,37 @@ static void an_edge_leaves_room_for_others(void **state)
     free(entries);
 }
 
+/* Two edges have filled it: a third one gets as many as they have, from the oldest of theirs. */
+static void room_for_who_has_fewer(void **state)
+{
+    struct fk_hs_entry *entries = calloc(FK_HANDSHAKES_MAX, sizeof *entries), *victim, *taken;
+    size_t got = 0;
+
+    (void)state;
+    fk_hs_table_init(&table, 0);
+    for (size_t i = 0; i < FK_HANDSHAKES_MAX; i++) {
+        assert_null(fk_hs_table_make_room(&table, 3));
+        init(&entries[i], mine, 1 + i % 2);
+        assert_ok(fk_hs_table_add(&table, &entries[i], 1));
+    }
+    assert_null(fk_hs_table_make_room(&table, 1));
+    assert_null(fk_hs_table_make_room(&table, FK_KEYD_EDGES_MAX));
+    while ((victim = fk_hs_table_make_room(&table, 3)) != NULL) {
+        /* The oldest of one, then of the other. */
+        assert_ptr_equal(victim, &entries[got]);
+        assert_null(fk_hs_table_find(&table, victim->id, mine, 2));
+        init(victim, others, 3);
+        assert_ok(fk_hs_table_add(&table, victim, 2));
+        got++;
+    }
+    assert_int_equal(table.count, FK_HANDSHAKES_MAX);
+    assert_true(table.counts[3] + 1 >= table.counts[1] && table.counts[3] + 1 >= table.counts[2]);
+    taken = fk_hs_table_make_room(&table, 4);
+    assert_non_null(taken);
+    assert_int_not_equal(taken->edge, 3);
+    free(entries);
+}
+
 UNIT_MAIN(cmocka_unit_test(found_by_its_owner_alone), cmocka_unit_test(each_has_its_time),
-          cmocka_unit_test(an_edge_leaves_room_for_others))
+          cmocka_unit_test(an_edge_leaves_room_for_others),
+          cmocka_unit_test(room_for_who_has_fewer))

@@ -316,22 +316,37 @@ static void junk_is_refused(void **state)
     close_both();
 }
 
-static void a_client_is_not_listened_to_for_ever(void **state)
+/* `len` bytes of the client, again and again, until it is over; in how many pieces. */
+static unsigned feed_for_ever(const uint8_t *bytes, size_t len)
 {
-    /* A record of 16,383 bytes that begins a ClientHello of 65,535. */
-    static uint8_t record[5 + 16383] = {0x16, 3, 1, 0x3f, 0xff, 1, 0, 0xff, 0xff, 3, 3};
-    size_t fed = 0;
-    int err;
+    struct fk_handshake_answer answer;
+    unsigned rounds = 0;
 
-    (void)state;
     open_both(TLS1_3_VERSION);
     do {
-        err = fk_hs_tls_feed(tls, (struct fk_reader){record, sizeof record});
-        fed += err == FK_OK ? sizeof record : 0;
-    } while (err == FK_OK && fk_hs_tls_step(tls) == FK_HS_WAITING);
-    assert_true(err == FK_ERR_LIMIT || err == FK_OK);
-    assert_true(fed <= FK_HANDSHAKE_IN_MAX);
+        assert_true(rounds <= FK_HANDSHAKE_ROUNDS_MAX);
+        assert_ok(fk_hs_tls_feed(tls, (struct fk_reader){bytes, len}));
+        rounds++;
+    } while (fk_hs_tls_step(tls) == FK_HS_WAITING);
+    answer = take_answer();
+    assert_int_equal(answer.state, FK_HANDSHAKE_FAILED);
+    assert_int_equal(answer.cause, FK_HANDSHAKE_BY_SERVER);
+    assert_int_equal(answer.reason.left, 18);
+    assert_memory_equal(answer.reason.next, "handshake too long", 18);
     close_both();
+    return rounds;
+}
+
+static void a_client_is_not_listened_to_for_ever(void **state)
+{
+    /* A record of 16,384 bytes that begins a ClientHello of 131,072; then it goes on. */
+    static uint8_t large[5 + 16384] = {0x16, 3, 1, 0x40, 0, 1, 2, 0, 0, 3, 3};
+    /* The same in records of four bytes. */
+    static const uint8_t small[] = {0x16, 3, 1, 0, 4, 1, 0, 255, 255};
+
+    (void)state;
+    assert_int_equal(feed_for_ever(large, sizeof large), FK_HANDSHAKE_IN_MAX / sizeof large + 1);
+    assert_int_equal(feed_for_ever(small, sizeof small), FK_HANDSHAKE_ROUNDS_MAX + 1);
 }
 
 static void given_up_while_a_signer_is_asked(void **state)
