@@ -420,6 +420,8 @@
  * be resumed within three quarters. */
 #define FK_HANDSHAKER_KEY_LIFE_US (12 * 3600 * (uint64_t)1000000)
 #define FK_HANDSHAKE_LIFETIME_MAX (9 * 3600U) /* s */
+/* With a ticket secret, which of its keys count is looked at so often: a clock may be set. */
+#define FK_HANDSHAKER_CLOCK_LOOK_US 60000000
 /* TLS 1.2 sessions that all handshakers keep for clients without tickets: 512 bytes each. */
 #define FK_HANDSHAKER_SESSIONS 8192
 

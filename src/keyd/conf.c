@@ -698,6 +698,13 @@ static const struct fk_conf_option root_options[] = {
      .help = "Carry out no key operation that its edge has not signed: whoever takes over a front "
              "can then ask the signers for nothing by himself. Each edge block needs a "
              "request_key; dialect 1 cannot be served."},
+    {.name = "ticket_secret",
+     .type = FK_CONF_PATH,
+     .offset = ROOT(ticket_secret),
+     .help = "Secret of 32 bytes (or 64 hexadecimal digits), the same file at key servers that "
+             "make handshakes for the same edges: a session made at one is resumed at the others. "
+             "Ticket keys are derived from it and the time, anew every three hours; the clocks "
+             "must agree within that. Absent: random ones that nobody else has."},
     {.name = "log_level",
      .type = FK_CONF_ENUM,
      .offset = ROOT(log_level),

@@ -85,6 +85,7 @@ struct fk_keyd_conf {
     char *user, *signer_user; /* NULL when not written, but in the master: see keyd/load.h */
     char *control;
     bool signed_requests;        /* no others are carried out */
+    char *ticket_secret;         /* path; NULL: of handshakers' tickets it has its own */
     int log_level;               /* enum fk_log_level */
     struct fk_conf_block *dials; /* struct fk_keyd_dial_conf */
     struct fk_conf_block *listens, *channel, *keys, *tokens, *edges, *audit, *admin;

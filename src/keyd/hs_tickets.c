@@ -1,17 +1,17 @@
 /*
  * What all handshakers share for resumption: ticket keys that the master makes, changes in time and
- * never writes down, and memory for sessions by id.
+ * never writes down, and memory for sessions by id. With a ticket secret the keys are those of all
+ * key servers that have it.
  */
 #include "keyd/master_priv.h"
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "loop/sock.h"
 #include "tls/sescache.h"
 #include "tls/tickets.h"
-
-#include "base/secret.h"
 
 static struct fk_ticket_keys *keys_of(const struct fk_keyd_master *master)
 {
@@ -34,21 +34,62 @@ int fk_keyd_sessions_send(struct fk_keyd_master *master, struct fk_child *child)
     return fk_child_send_fd(child, FK_PROC_SESSIONS, 0, master->sessions_fd);
 }
 
-/* Without randomness the old keys go on. */
+static const struct fk_secret *shared_secret(const struct fk_keyd_master *master)
+{
+    return master->current == NULL ? NULL : master->current->ticket_secret;
+}
+
+/* Those of now, from the secret that this key server shares with others. */
+static int follow(struct fk_ticket_keys *keys, const struct fk_secret *secret, bool *ret_changed,
+                  uint64_t *ret_next_us)
+{
+    struct fk_ticket_keys now;
+    int err = fk_ticket_keys_shared(fk_secret_bytes(secret), FK_HANDSHAKER_KEY_LIFE_US,
+                                    fk_clock_wall_us(), &now, ret_next_us);
+
+    if (err != FK_OK)
+        return err;
+    *ret_changed =
+        keys->count != now.count || !fk_equal_ct(keys->keys, now.keys, sizeof now.keys[0]);
+    *keys = now;
+    fk_wipe(&now, sizeof now);
+    /* The clock may be set in the meantime. */
+    if (*ret_next_us > FK_HANDSHAKER_CLOCK_LOOK_US)
+        *ret_next_us = FK_HANDSHAKER_CLOCK_LOOK_US;
+    return FK_OK;
+}
+
+/* When something is wrong the old keys go on. */
 static void rotate(struct fk_keyd_master *master)
 {
+    const struct fk_secret *secret = shared_secret(master);
+    struct fk_ticket_keys *keys = keys_of(master);
     uint64_t next = FK_EDGE_TICKET_RETRY_US;
     struct fk_child *child = NULL;
     bool changed = false;
-    int err = fk_ticket_keys_rotate(keys_of(master), FK_HANDSHAKER_KEY_LIFE_US, fk_clock_us(),
-                                    &changed, &next);
+    int err;
 
+    if (secret != NULL)
+        err = follow(keys, secret, &changed, &next);
+    else
+        err =
+            fk_ticket_keys_rotate(keys, FK_HANDSHAKER_KEY_LIFE_US, fk_clock_us(), &changed, &next);
     if (err != FK_OK)
         fk_log(FK_LOG_ERROR, "no new ticket key", fk_error(err));
     while (changed && (child = fk_super_next(master->super, child)) != NULL)
         if (fk_keyd_place(child)->role == FK_KEYD_HANDSHAKER && fk_keyd_place(child)->up)
             (void)fk_keyd_tickets_send(master, child);
     fk_timer_start(&master->ticket_timer, next);
+}
+
+void fk_keyd_tickets_commit(struct fk_keyd_master *master)
+{
+    const bool shared = shared_secret(master) != NULL;
+
+    if (!shared && master->tickets_shared) /* of the secret nothing is left */
+        fk_wipe(keys_of(master), sizeof(struct fk_ticket_keys));
+    master->tickets_shared = shared;
+    rotate(master);
 }
 
 static void on_timer(struct fk_timer *timer)

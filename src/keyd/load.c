@@ -17,15 +17,18 @@
 #include "loop/proc.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
+#include "tls/tickets.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define AUDIT_SECRET_SIZE 32
+#define SECRET_SIZE 32
+
+_Static_assert(SECRET_SIZE == FK_TICKET_SHARED_SECRET, "secrets of one size");
 
 /* 32 bytes, as they are or as 64 hexadecimal digits on a line. */
-static int read_audit_secret(const char *path, uint8_t ret[AUDIT_SECRET_SIZE])
+static int read_secret(const char *path, uint8_t ret[SECRET_SIZE])
 {
     struct fk_secret *file;
     size_t len;
@@ -33,18 +36,19 @@ static int read_audit_secret(const char *path, uint8_t ret[AUDIT_SECRET_SIZE])
 
     if ((err = fk_store_read_secret(path, &file, &len)) != FK_OK)
         return err;
-    if (len == AUDIT_SECRET_SIZE) {
+    if (len == SECRET_SIZE) {
         memcpy(ret, fk_secret_bytes(file), len);
     } else {
         const char *text = (const char *)fk_secret_bytes(file);
 
-        err = fk_text_unhex(text, strcspn(text, "\r\n"), ret, AUDIT_SECRET_SIZE);
+        err = fk_text_unhex(text, strcspn(text, "\r\n"), ret, SECRET_SIZE);
     }
     fk_secret_free(file);
     return err;
 }
 
-static const char *audit_trouble(int err)
+/* `make`: how one is made. */
+static const char *secret_trouble(int err, const char *make)
 {
     switch (err) {
     case FK_ERR_SYS:
@@ -52,7 +56,7 @@ static const char *audit_trouble(int err)
     case FK_ERR_EXPOSED:
         return fk_err_text(err);
     default:
-        return "not a secret of 32 bytes; make one with farkey init";
+        return make;
     }
 }
 
@@ -87,16 +91,41 @@ static void complain_store(void *arg, const char *path, const char *what)
 
 /* The audit secret, if there is to be one: true when *ret has it. */
 static bool load_audit_secret(struct fk_conf *loaded, const struct fk_keyd_audit_conf *audit,
-                              uint8_t ret[AUDIT_SECRET_SIZE])
+                              uint8_t ret[SECRET_SIZE])
 {
     int err;
 
     if (audit == NULL || fk_conf_is_bad(&audit->block, "key"))
         return false;
-    if ((err = read_audit_secret(audit->key, ret)) == FK_OK)
+    if ((err = read_secret(audit->key, ret)) == FK_OK)
         return true;
-    fk_conf_blame(loaded, &audit->block, "key", "audit: %s: %s", audit->key, audit_trouble(err));
+    fk_conf_blame(loaded, &audit->block, "key", "audit: %s: %s", audit->key,
+                  secret_trouble(err, "not a secret of 32 bytes; make one with farkey init"));
     return false;
+}
+
+/* That of tickets which key servers share. A failure is noted in the configuration, but for
+ * FK_ERR_NOMEM. */
+static int load_ticket_secret(struct fk_conf *loaded, const struct fk_keyd_conf *conf,
+                              struct fk_secret **ret)
+{
+    struct fk_secret *secret = NULL;
+    int err;
+
+    if (conf->ticket_secret == NULL || fk_conf_is_bad(&conf->block, "ticket_secret"))
+        return FK_OK;
+    if ((err = fk_secret_new(SECRET_SIZE, &secret)) != FK_OK)
+        return err;
+    if ((err = read_secret(conf->ticket_secret, fk_secret_data(secret))) == FK_OK) {
+        *ret = secret;
+        return FK_OK;
+    }
+    fk_secret_free(secret);
+    fk_conf_blame(loaded, &conf->block, "ticket_secret", "ticket_secret: %s: %s",
+                  conf->ticket_secret,
+                  secret_trouble(err, "not a secret of 32 bytes; make one with openssl rand -hex "
+                                      "32"));
+    return FK_OK;
 }
 
 /* Keys, and the audit secret that travels with them. */
@@ -104,7 +133,7 @@ static int load_store(struct fk_conf *loaded, const struct fk_keyd_conf *conf,
                       const struct fk_store *previous, struct fk_store **ret)
 {
     struct complaint complaint = {loaded, conf};
-    uint8_t secret[AUDIT_SECRET_SIZE];
+    uint8_t secret[SECRET_SIZE];
     bool has_secret = load_audit_secret(loaded, fk_keyd_conf_audit(conf), secret);
     int err = FK_ERR_CONF; /* no block of keys: that was complained of */
 
@@ -179,12 +208,15 @@ static int judge(const struct fk_conf *loaded, int err)
 
 int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
 {
+    struct fk_secret *tickets = NULL;
     struct fk_store *store = NULL;
     struct fk_conf *loaded = NULL;
     int err;
 
-    if ((err = load_conf(path, bundle, false, &loaded)) == FK_OK)
+    if ((err = load_conf(path, bundle, false, &loaded)) == FK_OK &&
+        (err = load_ticket_secret(loaded, fk_conf_root(loaded), &tickets)) == FK_OK)
         err = judge(loaded, load_store(loaded, fk_conf_root(loaded), NULL, &store));
+    fk_secret_free(tickets);
     fk_store_free(store);
     if (loaded != NULL)
         *ret = loaded;
@@ -267,6 +299,8 @@ int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
     if (err != FK_OK || (err = load_conf(path, bundle, frozen != NULL, &load->loaded)) != FK_OK)
         goto out;
     load->conf = fk_conf_root(load->loaded);
+    if ((err = load_ticket_secret(load->loaded, load->conf, &load->ticket_secret)) != FK_OK)
+        goto out;
     err = judge(load->loaded, load_store(load->loaded, load->conf,
                                          previous != NULL ? previous->store : NULL, &load->store));
     if (err == FK_OK)
@@ -287,6 +321,7 @@ void fk_keyd_load_free(struct fk_keyd_load *load)
 {
     if (load == NULL)
         return;
+    fk_secret_free(load->ticket_secret);
     fk_store_free(load->store);
     fk_conf_free(load->loaded);
     fk_close(&load->bundle_fd);

@@ -14,7 +14,8 @@ struct fk_keyd_load {
     struct fk_conf *loaded;
     const struct fk_keyd_conf *conf; /* `user` and `signer_user` say which, written or not */
     struct fk_store *store;
-    int bundle_fd; /* sealed, for fronts */
+    struct fk_secret *ticket_secret; /* FK_TICKET_SHARED_SECRET bytes; NULL: none */
+    int bundle_fd;                   /* sealed, for fronts */
 };
 
 /*

@@ -56,6 +56,7 @@ struct fk_keyd_master {
     struct fk_timer watchdog;
     struct fk_timer audit_look;   /* whether the log is still where it was opened */
     struct fk_secret *tickets;    /* struct fk_ticket_keys: of handshakers */
+    bool tickets_shared;          /* they come from a secret that others have, too */
     int sessions_fd;              /* their memory of sessions */
     struct fk_timer ticket_timer; /* until the next ticket key */
     struct fk_signal hup, term, interrupt;
@@ -159,6 +160,8 @@ void fk_keyd_audit_head(struct fk_keyd_master *master, const struct fk_procmsg *
  * FK_ERR_SYS. */
 int fk_keyd_tickets_init(struct fk_keyd_master *master);
 void fk_keyd_tickets_fini(struct fk_keyd_master *master);
+/* master->current is in service: its ticket secret counts, or the lack of one. */
+void fk_keyd_tickets_commit(struct fk_keyd_master *master);
 /* For a new handshaker. */
 int fk_keyd_tickets_send(struct fk_keyd_master *master, struct fk_child *child);
 int fk_keyd_sessions_send(struct fk_keyd_master *master, struct fk_child *child);

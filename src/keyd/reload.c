@@ -302,6 +302,7 @@ static void commit(struct fk_keyd_master *master)
     master->loaded_wall_us = fk_clock_wall_us();
     if (fk_keyd_audit_open(master, master->current->conf, &log_changed) != FK_OK)
         fk_log(FK_LOG_ERROR, "audit log cannot be opened", fk_errno(errno));
+    fk_keyd_tickets_commit(master);
     if (old != NULL) {
         fk_keyd_switch_fronts(master);
         if (log_changed)

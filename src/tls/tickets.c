@@ -83,6 +83,58 @@ int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_
     return FK_OK;
 }
 
+/* HKDF-SHA256 (RFC 5869), without a salt: the secret is uniform. */
+static int derive_shared(EVP_KDF *kdf, const uint8_t *secret, uint64_t number,
+                         struct fk_ticket_key *ret)
+{
+    static const char label[] = "farkey shared ticket key 1";
+    EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
+    uint8_t info[sizeof label + 8], out[sizeof ret->id + sizeof ret->secret];
+    struct fk_writer writer;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret,
+                                          FK_TICKET_SHARED_SECRET),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, sizeof info),
+        OSSL_PARAM_construct_end(),
+    };
+    bool done;
+
+    fk_writer_init(&writer, info, sizeof info);
+    fk_writer_bytes(&writer, label, sizeof label);
+    fk_writer_u64(&writer, number);
+    done = ctx != NULL && EVP_KDF_derive(ctx, out, sizeof out, params) == 1;
+    EVP_KDF_CTX_free(ctx);
+    if (done) {
+        memcpy(ret->id, out, sizeof ret->id);
+        memcpy(ret->secret, out + sizeof ret->id, sizeof ret->secret);
+    }
+    fk_wipe(out, sizeof out);
+    return done ? FK_OK : FK_ERR_CRYPTO;
+}
+
+int fk_ticket_keys_shared(const uint8_t secret[FK_TICKET_SHARED_SECRET], uint64_t life_us,
+                          uint64_t wall_us, struct fk_ticket_keys *ret, uint64_t *ret_next_us)
+{
+    static const int offsets[] = {0, 1, -1, -2, -3}; /* the first one seals */
+    const size_t count = sizeof offsets / sizeof offsets[0];
+    const uint64_t quarter = life_us / 4, number = wall_us / quarter;
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
+    struct fk_ticket_keys keys = {.count = count};
+    int err = kdf == NULL ? FK_ERR_CRYPTO : FK_OK;
+
+    _Static_assert(sizeof offsets / sizeof offsets[0] <= FK_EDGE_TICKET_KEYS, "room for all");
+    for (size_t i = 0; err == FK_OK && i < count; i++)
+        err = derive_shared(kdf, secret, number + (uint64_t)offsets[i], &keys.keys[i]);
+    EVP_KDF_free(kdf);
+    if (err == FK_OK) {
+        *ret = keys;
+        *ret_next_us = (number + 1) * quarter - wall_us;
+    }
+    fk_wipe(&keys, sizeof keys);
+    return err;
+}
+
 size_t fk_ticket_keys_encode(const struct fk_ticket_keys *keys,
                              uint8_t ret[FK_TICKET_KEYS_WIRE_MAX])
 {

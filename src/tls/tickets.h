@@ -37,6 +37,16 @@ struct fk_ticket_keys {
 int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
                           bool *ret_changed, uint64_t *ret_next_us);
 
+/*
+ * The ticket keys of a quarter of `life_us`, the same for all who have the secret: derived from it
+ * and from the number of the quarter since 1970. The present one seals; the three before open, and
+ * the next one, for who shares the secret and whose clock is ahead. *ret_next_us:
+ * microseconds until the next. FK_ERR_CRYPTO. The caller wipes *ret.
+ */
+#define FK_TICKET_SHARED_SECRET 32
+int fk_ticket_keys_shared(const uint8_t secret[FK_TICKET_SHARED_SECRET], uint64_t life_us,
+                          uint64_t wall_us, struct fk_ticket_keys *ret, uint64_t *ret_next_us);
+
 /* For FK_PROC_TICKETS: n u8, then id and secret of each key. */
 #define FK_TICKET_KEYS_WIRE_MAX (1 + FK_EDGE_TICKET_KEYS * 48)
 size_t fk_ticket_keys_encode(const struct fk_ticket_keys *keys,

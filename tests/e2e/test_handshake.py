@@ -3,6 +3,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -280,6 +281,96 @@ def test_a_revoked_key_resumes_nothing(make, folder):
     (pair.folder / "keys1/keys/example.com.policy").write_text("allow = {handshake}\n")
     harness.wait_until(lambda: works(pair), "the permission is back")
     assert "Reused, " in pair.s_client("-tls1_3", "-sess_in", session)
+
+
+@pytest.fixture
+def two_key_servers(configure, daemons):
+    """A pair whose edge knows two key servers with the same keys: the pair, and how the second is started."""
+    def start(**options):
+        pair = configure(**options)
+        secret = pair.folder / "keys1/ticket.key"
+        secret.write_text(os.urandom(32).hex() + "\n")
+        secret.chmod(0o600)
+        other = harness.free_port()
+        shutil.copytree(pair.folder / "keys1", pair.folder / "keys2", ignore=shutil.ignore_patterns("run"))
+        (pair.folder / "keys2/run").mkdir()
+        conf = pair.folder / "keys2/keyd.conf"
+        conf.write_text(conf.read_text().replace(f":{pair.keyd_port}", f":{other}"))
+        pair.servers["keys2"] = other
+        pair.write_edge()
+        pair.start(daemons)
+
+        def start_second():
+            daemon = harness.Daemon(harness.FARKEY, "keyd", "-c", conf, log=pair.folder / "keyd2.log")
+            daemons.append(daemon)
+            harness.wait_until(lambda: pair.serving(daemon, other), "the second key server listens")
+            return daemon
+        return pair, start_second
+    return start
+
+
+@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_tickets_of_another_key_server(two_key_servers, folder, version, shared):
+    """With one ticket secret a session goes on when its key server is gone; without, the client gets a new one."""
+    options = "fronts = 1 signers = 1 handshakers = 1" + (' ticket_secret = "ticket.key"' if shared else "")
+    pair, start_second = two_key_servers(keyd_options=options)
+    session = folder / "session.pem"
+    pair.s_client(f"-{version}", "-sess_out", session)
+    assert "Reused, " in pair.s_client(f"-{version}", "-sess_in", session)
+    start_second()
+    pair.keyd.stop()
+    harness.wait_until(lambda: works(pair), "the second key server serves")
+    output = pair.s_client(f"-{version}", "-sess_in", session)
+    assert ("Reused, " in output) == shared and "hello from the origin" in output
+
+
+def test_another_ticket_secret(make, folder):
+    """A reload takes a new secret up: sessions of the old one are made anew, and so are those of a secret that is gone."""
+    pair = make()
+    conf, secret = pair.folder / "keys1/keyd.conf", pair.folder / "keys1/ticket.key"
+    text = conf.read_text()
+    session = folder / "session.pem"
+
+    def resumes():
+        return "Reused, " in pair.s_client("-tls1_3", "-sess_in", session)
+
+    def reload():
+        since = len(pair.keyd.log())
+        assert harness.control(pair.folder / "keys1/run/keyd.sock", "reload").get("ok")
+        pair.keyd.wait_log("handshaker serves", since=since)
+    for content in "00" * 32, "11" * 32:
+        secret.write_text(content + "\n")
+        secret.chmod(0o600)
+        conf.write_text(text + 'ticket_secret = "ticket.key"\n')
+        pair.s_client("-tls1_3", "-sess_out", session)
+        assert resumes()
+        reload()
+        assert not resumes()
+        pair.s_client("-tls1_3", "-sess_out", session)
+        reload()
+        assert resumes()
+    conf.write_text(text)
+    reload()
+    assert not resumes()
+
+
+def test_no_ticket_secret(configure):
+    """A file that is none, is not there, or is everybody's to read: told before anything runs."""
+    pair = configure(keyd_options='ticket_secret = "ticket.key"')
+    secret = pair.folder / "keys1/ticket.key"
+
+    def complaint():
+        done = harness.run(harness.FARKEY, "check", pair.folder / "keys1/keyd.conf", check=False)
+        assert done.returncode == 1
+        return done.stderr
+    assert "ticket.key: No such file or directory" in complaint()
+    secret.write_text("00" * 31 + "\n")
+    secret.chmod(0o600)
+    assert "ticket.key: not a secret of 32 bytes; make one with openssl rand -hex 32" in complaint()
+    secret.write_text("00" * 32 + "\n")
+    secret.chmod(0o644)
+    assert "ticket.key: " in complaint()
 
 
 # --- who holds what ---

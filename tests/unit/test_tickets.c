@@ -317,10 +317,69 @@ static void sites_share_mappings(void **state)
     assert_true(mappings() <= before + 8);
 }
 
+#define HOURS (3600 * UINT64_C(1000000))
+
+static struct fk_ticket_keys shared_keys(uint8_t first, uint64_t wall)
+{
+    uint8_t secret[FK_TICKET_SHARED_SECRET];
+    struct fk_ticket_keys keys;
+    uint64_t next;
+
+    for (size_t i = 0; i < sizeof secret; i++)
+        secret[i] = (uint8_t)(first + i);
+    assert_ok(fk_ticket_keys_shared(secret, 12 * HOURS, wall, &keys, &next));
+    assert_int_equal((wall + next) % (3 * HOURS), 0);
+    assert_true(next > 0 && next <= 3 * HOURS);
+    return keys;
+}
+
+/* HKDF-SHA256 of 00 01 .. 1f and quarter 92592, worked out elsewhere. */
+static void shared_keys_are_the_same_for_all(void **state)
+{
+    static const uint8_t id[16] = {0x38, 0xd5, 0x51, 0x49, 0x9c, 0x03, 0x7a, 0x2b,
+                                   0x3f, 0xd1, 0xb2, 0x7f, 0xac, 0xfe, 0x40, 0xa7};
+    static const uint8_t secret[32] = {0x49, 0x14, 0x99, 0xe5, 0x06, 0x1e, 0x16, 0x7f,
+                                       0x33, 0x94, 0x1b, 0xec, 0x4b, 0x3d, 0x28, 0x34,
+                                       0xa6, 0x57, 0x48, 0x1d, 0x57, 0x96, 0xeb, 0x46,
+                                       0xb9, 0xb7, 0x99, 0x1a, 0xd9, 0x5a, 0xe5, 0x75};
+    const uint64_t wall = UINT64_C(1000000000) * 1000000;
+    struct fk_ticket_keys keys = shared_keys(0, wall), other = shared_keys(1, wall);
+
+    (void)state;
+    assert_int_equal(keys.count, 5);
+    assert_memory_equal(keys.keys[0].id, id, sizeof id);
+    assert_memory_equal(keys.keys[0].secret, secret, sizeof secret);
+    for (size_t i = 0; i < keys.count; i++)
+        for (size_t j = 0; j < other.count; j++)
+            assert_memory_not_equal(keys.keys[i].secret, other.keys[j].secret, sizeof secret);
+}
+
+/* What was sealed opens for three quarters more, and where the clock is one quarter behind. */
+static void shared_keys_open_for_nine_hours(void **state)
+{
+    static const int results[] = {[0] = 0, [1] = 2, [2] = 1, [3] = 2, [4] = 2, [5] = 2, [6] = 0};
+    struct fixture *f = *state;
+    const uint64_t wall = 100 * 3 * HOURS;
+    struct fk_ticket_keys keys = shared_keys(7, wall);
+    struct ticket ticket;
+
+    fk_tickets_set(f->tickets, &keys);
+    assert_int_equal(seal(f, f->a, &ticket), 1);
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+        keys = shared_keys(7, wall + (i * 3 * HOURS) - 2 * 3 * HOURS);
+        fk_tickets_set(f->tickets, &keys);
+        assert_int_equal(unseal(f, f->a, &ticket), results[i]);
+        keys = shared_keys(7, wall + (i * 3 * HOURS) - 2 * 3 * HOURS + 3 * HOURS - 1);
+        fk_tickets_set(f->tickets, &keys);
+        assert_int_equal(unseal(f, f->a, &ticket), results[i]);
+    }
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 UNIT_MAIN(cmocka_unit_test(new_key_every_quarter), cmocka_unit_test(keys_end_after_their_life),
           cmocka_unit_test(long_sleep), cmocka_unit_test(transport), WITH(without_keys_no_ticket),
           WITH(sealed_ticket_opens), WITH(ticket_of_another_site_is_unknown),
           WITH(old_key_opens_and_renews), WITH(workers_share), WITH(many_sites_keep_their_keys),
-          WITH(sites_share_mappings))
+          WITH(sites_share_mappings), cmocka_unit_test(shared_keys_are_the_same_for_all),
+          WITH(shared_keys_open_for_nine_hours))
