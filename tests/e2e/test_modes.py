@@ -98,6 +98,8 @@ def start(folder, authority, site_authority, origin, daemons):
             more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
                     "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
                     "edge_policy": 'lend_key = "edge1.lend.pub"'}
+        if mode == "handshake":
+            more |= {"policy": "allow = {handshake}\n", "edge_allow": "handshake", "fetch_certificates": True}
         pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]},
                           site_options=f"mode = {mode} rsa_key_exchange = on dhe = on", **more)
         if mode == "local":
@@ -161,7 +163,7 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"]}
+MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"], "handshake": list(KINDS)}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -173,7 +175,9 @@ def test_every_cell(start, mode, kind, naming):
 
 @pytest.mark.parametrize("mode,kind,naming", [("sign", "rsa2048", "full"), ("sign", "p256", "ticket"),
                                               ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
-                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id")])
+                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
+                                              ("handshake", "rsa2048", "id"), ("handshake", "ed25519", "full"),
+                                              ("handshake", "p256", "ticket")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),
