@@ -290,6 +290,10 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
                       block->title, UINT8_MAX);
     if (fk_tlsctx_alpn(site, NULL) > FK_HANDSHAKE_ALPN_MAX)
         fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: too many protocols", block->title);
+    if (site->share.count > 1)
+        fk_conf_blame(conf, block, "share",
+                      "site \"%s\": with mode = handshake only one of a site's keys can be split",
+                      block->title);
     if (site->groups.count > FK_EDGE_GROUPS_MAX)
         fk_conf_blame(conf, block, "groups", "site \"%s\": groups: more than %d", block->title,
                       FK_EDGE_GROUPS_MAX);

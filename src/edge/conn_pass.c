@@ -23,7 +23,8 @@
 /* Needed until the handshake is done, then given back. */
 struct fk_conn_pass {
     struct fk_key_route route;
-    struct fk_key_ticket *ticket; /* under way */
+    struct fk_key_ticket *ticket; /* under way, with ... */
+    struct fk_keyback *back;
     bool waiting;
     bool begun; /* the key server has a handshake, `id` */
     uint8_t id[FK_HANDSHAKE_ID];
@@ -54,13 +55,15 @@ static struct fk_key_route *closing_route(const struct fk_conn_pass *pass)
     return route;
 }
 
+/* The share of a split key goes with HS_OPEN, for the whole handshake. */
 static int ask(struct fk_conn *conn, uint8_t opcode, const struct fk_writer *payload,
                fk_key_done_cb *done, struct fk_key_ticket **ret)
 {
     struct fk_conn_pass *pass = conn->pass;
-    struct fk_keyback *back = conn->site->back;
+    struct fk_site *site = conn->site;
+    struct fk_keyback *back = opcode == FK_OP_HS_OPEN ? site->back : site->servers;
     struct fk_key_context context;
-    const struct fk_key_request request = {
+    struct fk_key_request request = {
         .op = FK_KEY_CALL,
         .u.call = {opcode, payload->base, payload->len},
         .route = opcode == FK_OP_HS_CLOSE ? closing_route(pass) : &pass->route,
@@ -68,10 +71,12 @@ static int ask(struct fk_conn *conn, uint8_t opcode, const struct fk_writer *pay
     };
     int err;
 
+    memcpy(request.ski, site->share_ski, sizeof request.ski);
     fk_conn_key_context(conn, &context);
     err = payload->err != FK_OK ? payload->err : back->ops->submit(back, &request, done, conn, ret);
     if (err == FK_OK && opcode != FK_OP_HS_CLOSE) {
         pass->waiting = true;
+        pass->back = back;
         pass->asked_us = fk_loop_now_us(conn->env->loop);
     }
     return err;
@@ -445,7 +450,7 @@ void fk_conn_late_pass(struct fk_conn *conn)
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
     if (asked) {
         conn->failure = FK_CLASS_KEY;
-        conn->site->back->ops->cancel(conn->site->back, pass->ticket);
+        pass->back->ops->cancel(pass->back, pass->ticket);
         pass->waiting = false;
     }
     (void)give_up(conn, asked ? "key server did not answer in time" : "client too slow",
@@ -459,7 +464,7 @@ void fk_conn_end_pass(struct fk_conn *conn)
     if (pass == NULL)
         return;
     if (pass->waiting)
-        conn->site->back->ops->cancel(conn->site->back, pass->ticket);
+        pass->back->ops->cancel(pass->back, pass->ticket);
     if (pass->begun)
         ask_close(conn);
     fk_buf_fini(&pass->out);

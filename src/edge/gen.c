@@ -6,6 +6,7 @@
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,6 +158,30 @@ bool fk_gen_complete(const struct fk_gen *gen)
 
 /* --- a generation --- */
 
+int fk_gen_share_path(const struct fk_edge_site *site, char ret[FK_GEN_SHARE_SIZE])
+{
+    int n = snprintf(ret, FK_GEN_SHARE_SIZE, "%s%s", FK_GEN_SHARE, site->block.title);
+
+    return n > 0 && (size_t)n < FK_GEN_SHARE_SIZE ? FK_OK : FK_ERR_LIMIT;
+}
+
+/* No certificate tells which key the share is of: who has read the share does. */
+static int read_share_ski(struct fk_gen *gen, struct fk_site *site)
+{
+    char path[FK_GEN_SHARE_SIZE];
+    const uint8_t *ski;
+    size_t len;
+    int err;
+
+    if ((err = fk_gen_share_path(site->conf, path)) != FK_OK ||
+        (err = fk_bundle_read(gen->bundle, path, &ski, &len)) != FK_OK)
+        return err;
+    if (len != sizeof site->share_ski)
+        return FK_ERR_FORMAT;
+    memcpy(site->share_ski, ski, len);
+    return FK_OK;
+}
+
 static int make_site(struct fk_gen *gen, size_t index)
 {
     struct fk_site *site = fk_sites_at(gen->sites, index);
@@ -174,7 +199,10 @@ static int make_site(struct fk_gen *gen, size_t index)
         return err;
     if (site->conf->mode == FK_MODE_LEND && (err = make_lent(gen, site)) != FK_OK)
         return err;
+    site->servers = site->back;
     if (site->conf->share.count > 0) {
+        if (fk_site_passes(site) && (err = read_share_ski(gen, site)) != FK_OK)
+            return err;
         if ((err = fk_sharekeys_new(site->back, fk_localpool_signers(gen->local), &site->shares)) !=
             FK_OK)
             return err;

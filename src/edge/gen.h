@@ -19,6 +19,11 @@
 #define FK_GEN_MAIN_FILE ":main"
 /* And one that is not empty when everything is to be logged (-v). */
 #define FK_GEN_VERBOSE ":verbose"
+/* And for each site of mode `handshake` with a share of a split key the SKI of that key. */
+#define FK_GEN_SHARE      ":share:"
+#define FK_GEN_SHARE_SIZE (sizeof FK_GEN_SHARE + UINT8_MAX)
+/* Its name. FK_ERR_LIMIT: a title too long for that mode. */
+int fk_gen_share_path(const struct fk_edge_site *site, char ret[FK_GEN_SHARE_SIZE]);
 
 struct fk_gen;
 

@@ -157,6 +157,21 @@ static void check_shares(struct loading *loading, const struct fk_edge_site *sit
     }
 }
 
+/* Mode handshake: workers, who have no certificate of it, are told which key the share is of. */
+static void tell_share(struct loading *loading, const struct fk_edge_site *site)
+{
+    const struct fk_keyread_key *key = &loading->keys->keys[loading->next_key + site->key.count];
+    char path[FK_GEN_SHARE_SIZE];
+    int err;
+
+    if (site->mode != FK_MODE_HANDSHAKE || site->share.count != 1 || key->err != FK_OK ||
+        fk_gen_share_path(site, path) != FK_OK) /* that is complained of elsewhere */
+        return;
+    if ((err = fk_bundle_add(loading->bundle, path, key->ski, sizeof key->ski)) != FK_OK)
+        fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": %s", site->block.title,
+                         fk_err_text(err));
+}
+
 /* Those of the table's default are good. */
 static void check_groups(struct loading *loading, const struct fk_edge_site *site)
 {
@@ -194,6 +209,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
         check_certs_have_keys(loading, site, certs, count);
     }
     check_shares(loading, site, certs, count);
+    tell_share(loading, site);
     loading->next_key += fk_keyread_count(site);
     while (count > 0)
         fk_cert_fini(&certs[--count]);

@@ -168,6 +168,19 @@ static void on_sealed(void *arg, int err, const uint8_t *data, size_t len, uint3
         finish(ticket, err, NULL, 0);
 }
 
+/* What the share is sealed for: this operation; or the handshake that it begins. */
+static int bind(const struct ticket *ticket, uint8_t opcode, uint8_t ret[FK_SHARE_BINDING])
+{
+    const uint8_t *ski = ticket->request.ski;
+    uint8_t digest[FK_SHARE_DIGEST];
+
+    if (opcode != FK_OP_HS_OPEN)
+        return fk_share_binding(opcode, ski, ticket->bytes, ticket->payload_len, ret);
+    if (EVP_Digest(ticket->bytes, ticket->payload_len, digest, NULL, EVP_sha256(), NULL) != 1)
+        return FK_ERR_CRYPTO;
+    return fk_share_binding_open(ski, digest, ret);
+}
+
 static int submit(struct fk_keyback *back, const struct fk_key_request *request,
                   fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
@@ -182,8 +195,7 @@ static int submit(struct fk_keyback *back, const struct fk_key_request *request,
         return err;
     ticket->done = done;
     ticket->arg = arg;
-    if ((err = fk_share_binding(opcode, request->ski, ticket->bytes, ticket->payload_len,
-                                binding)) != FK_OK ||
+    if ((err = bind(ticket, opcode, binding)) != FK_OK ||
         (err = fk_signer_pool_submit(keys->signers, &ask, on_sealed, ticket, &ticket->call)) !=
             FK_OK) {
         ticket_free(ticket);

@@ -25,6 +25,8 @@ struct fk_site {
     struct fk_keyback *back;     /* who uses its private keys */
     struct fk_sharekeys *shares; /* adds this host's shares of split keys; NULL: there are none */
     struct fk_lendkeys *lent;    /* mode lend: borrows them; else NULL */
+    struct fk_keyback *servers;  /* `back` without these */
+    uint8_t share_ski[20];       /* mode handshake: of which key that is */
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache; /* the process's; NULL: none */
     struct fk_origins *origins;

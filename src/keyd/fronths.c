@@ -5,6 +5,8 @@
 #include "keyd/front_priv.h"
 
 #include "base/err.h"
+#include "base/limits.h"
+#include "base/writer.h"
 #include "wire/keyop_handshake.h"
 
 #include <string.h>
@@ -86,6 +88,26 @@ static int submit(struct fk_front_request *request, const struct fk_hs_ask *ask)
     return err;
 }
 
+/* A share of a split key goes along, behind the payload; only a signer can read it. */
+static int add_share(const struct fk_keymsg *msg, struct fk_hs_ask *ask)
+{
+    static uint8_t bytes[FK_HANDSHAKER_MESSAGE_MAX]; /* one loop; nothing secret */
+    struct fk_writer out;
+    size_t len;
+    int err;
+
+    if (!fk_item_present(&msg->share))
+        return FK_OK;
+    fk_writer_init(&out, bytes, sizeof bytes);
+    fk_writer_bytes(&out, msg->payload.next, msg->payload.left);
+    fk_writer_bytes(&out, msg->share.next, msg->share.left);
+    if ((err = fk_writer_end(&out, &len)) != FK_OK)
+        return err;
+    ask->head.share_len = (uint16_t)msg->share.left; /* an item's length */
+    fk_reader_init(&ask->payload, bytes, len);
+    return FK_OK;
+}
+
 void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     struct fk_hs_ask ask = {
@@ -107,7 +129,8 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         return;
     if (key != NULL && (err = fk_front_decide(conn, FK_PERM_HANDSHAKE, key, &why)) == FK_OK) {
         why = "no handshaker";
-        err = ask.head.n_keys > 0 ? submit(request, &ask) : FK_ERR_KEY_NOT_FOUND;
+        if ((err = ask.head.n_keys > 0 ? add_share(msg, &ask) : FK_ERR_KEY_NOT_FOUND) == FK_OK)
+            err = submit(request, &ask);
     }
     if (err != FK_OK)
         fk_front_request_refuse(request, err, why);

@@ -94,7 +94,8 @@ static int take_message(struct fk_hs_link *link)
     fk_reader_init(&bytes, fk_buf_data(&link->in), fk_buf_len(&link->in));
     if (fk_reader_copy(&bytes, &head, HEAD) != FK_OK)
         return FK_ERR_AGAIN;
-    if (head.len > FK_HANDSHAKER_MESSAGE_MAX || head.n_keys > FK_HS_KEYS_MAX)
+    if (head.len > FK_HANDSHAKER_MESSAGE_MAX || head.n_keys > FK_HS_KEYS_MAX ||
+        head.share_len > head.len)
         return FK_ERR_FORMAT;
     if (fk_reader_take(&bytes, head.len, &payload) != FK_OK)
         return FK_ERR_AGAIN;

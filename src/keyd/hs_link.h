@@ -23,12 +23,14 @@ struct fk_hs_head {
     uint32_t generation; /* HS_OPEN: of the front's set */
     uint16_t edge;       /* its number: what is counted */
     uint8_t opcode;
-    uint8_t n_keys;                   /* HS_OPEN: keys that it may use for this */
+    uint8_t n_keys;     /* HS_OPEN: keys that it may use for this */
+    uint16_t share_len; /* HS_OPEN: so much at the payload's end is a sealed share */
+    uint16_t zero;
     uint8_t owner[32];                /* SHA-256 of the edge's identity: whose a handshake is */
     uint8_t skis[FK_HS_KEYS_MAX][20]; /* which */
 };
 
-_Static_assert(sizeof(struct fk_hs_head) == 112, "padding would leak");
+_Static_assert(sizeof(struct fk_hs_head) == 116, "padding would leak");
 
 struct fk_hs_link;
 

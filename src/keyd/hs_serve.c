@@ -10,6 +10,7 @@
 #include "loop/sock.h"
 #include "wire/keymsg.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,9 +104,40 @@ static void make_room(struct fk_handshaker *handshaker, uint16_t edge)
 
 /* --- what is asked --- */
 
+/* What has come with HS_OPEN. */
+struct opening {
+    struct fk_reader payload, share;
+    struct fk_handshake_open open;
+};
+
+static int read_opening(const struct fk_hs_head *head, struct fk_reader payload,
+                        struct opening *ret)
+{
+    int err;
+
+    if ((err = fk_reader_take(&payload, payload.left - head->share_len, &ret->payload)) != FK_OK)
+        return err;
+    if (payload.left > FK_SHARE_ITEM_MAX)
+        return FK_ERR_FORMAT; /* it would only be kept */
+    ret->share = payload;
+    return fk_handshake_open_decode(ret->payload, &ret->open);
+}
+
+static int give_share(const struct opening *opening, struct fk_hs_tls *tls)
+{
+    uint8_t digest[FK_SHARE_DIGEST];
+
+    if (opening->share.left == 0)
+        return FK_OK;
+    if (EVP_Digest(opening->payload.next, opening->payload.left, digest, NULL, EVP_sha256(),
+                   NULL) != 1)
+        return FK_ERR_CRYPTO;
+    return fk_hs_tls_share(tls, opening->share, digest);
+}
+
 /* A new handshake in the table, with its client's first records. */
 static int begin(struct fk_handshaker *handshaker, const struct fk_hs_head *head,
-                 const struct fk_handshake_open *open, struct handshake **ret)
+                 const struct opening *opening, struct handshake **ret)
 {
     struct fk_hs_set *set = find_set(handshaker, head->generation);
     struct handshake *handshake;
@@ -115,7 +147,6 @@ static int begin(struct fk_handshaker *handshaker, const struct fk_hs_head *head
         return FK_ERR_RANGE;
     if (set == NULL)
         return FK_ERR_UNAVAILABLE; /* it is about to come, or gone: the edge asks another */
-    make_room(handshaker, head->edge);
     if ((handshake = calloc(1, sizeof *handshake)) == NULL)
         return FK_ERR_NOMEM;
     handshake->owner = handshaker;
@@ -123,12 +154,15 @@ static int begin(struct fk_handshaker *handshaker, const struct fk_hs_head *head
     memcpy(handshake->entry.owner, head->owner, sizeof handshake->entry.owner);
     fk_list_init(&handshake->entry.bucket);
     fk_list_init(&handshake->entry.age);
-    if ((err = fk_hs_set_site(set, head, open, &handshake->site)) == FK_OK &&
+    if ((err = fk_hs_set_site(set, head, &opening->open, &handshake->site)) == FK_OK &&
         (err = fk_hs_tls_new(fk_hs_site_ctx(handshake->site), on_wake, handshake,
                              &handshake->tls)) == FK_OK &&
-        (err = fk_hs_tls_feed(handshake->tls, open->records)) == FK_OK)
+        (err = give_share(opening, handshake->tls)) == FK_OK &&
+        (err = fk_hs_tls_feed(handshake->tls, opening->open.records)) == FK_OK) {
+        make_room(handshaker, head->edge); /* no sooner: what comes to nothing costs nobody */
         err = fk_hs_table_add(&handshaker->table, &handshake->entry,
                               fk_loop_now_us(handshaker->loop));
+    }
     if (err != FK_OK) {
         end(handshake);
         return err;
@@ -147,12 +181,12 @@ static void run(struct handshake *handshake, struct fk_hs_front *front, uint32_t
 static int on_open(struct fk_hs_front *front, const struct fk_hs_head *head,
                    struct fk_reader payload)
 {
-    struct fk_handshake_open open;
     struct handshake *handshake;
+    struct opening opening;
     int err;
 
-    if ((err = fk_handshake_open_decode(payload, &open)) != FK_OK ||
-        (err = begin(front->owner, head, &open, &handshake)) != FK_OK)
+    if ((err = read_opening(head, payload, &opening)) != FK_OK ||
+        (err = begin(front->owner, head, &opening, &handshake)) != FK_OK)
         return err;
     run(handshake, front, head->id);
     return FK_OK;

@@ -22,6 +22,8 @@ struct fk_hs_tls {
     SSL *ssl;
     BIO *in, *out; /* the SSL object's */
     struct fk_rkey_session key;
+    uint8_t *share; /* what came of a split key; NULL: nothing */
+    uint8_t share_digest[FK_SHARE_DIGEST];
     struct fk_handover seen;
     void (*wake)(void *arg);
     void *arg;
@@ -146,6 +148,19 @@ int fk_hs_tls_new(SSL_CTX *ctx, void (*wake)(void *arg), void *arg, struct fk_hs
     return FK_OK;
 }
 
+int fk_hs_tls_share(struct fk_hs_tls *tls, struct fk_reader share,
+                    const uint8_t digest[FK_SHARE_DIGEST])
+{
+    if ((tls->share = malloc(share.left)) == NULL)
+        return FK_ERR_NOMEM;
+    memcpy(tls->share, share.next, share.left);
+    memcpy(tls->share_digest, digest, FK_SHARE_DIGEST);
+    tls->key.share = tls->share;
+    tls->key.share_len = share.left;
+    tls->key.share_digest = tls->share_digest;
+    return FK_OK;
+}
+
 /* A paused job has to end before its SSL object may go. */
 static void end_job(struct fk_hs_tls *tls)
 {
@@ -169,6 +184,7 @@ void fk_hs_tls_free(struct fk_hs_tls *tls)
             SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(tls->ssl);
     }
+    free(tls->share); /* sealed */
     fk_wipe(tls, sizeof *tls);
     free(tls);
 }

@@ -8,6 +8,7 @@
 #define FK_KEYD_HS_TLS_H
 
 #include "base/writer.h"
+#include "signer/share.h"
 #include "wire/keyop_handshake.h"
 
 #include <openssl/ssl.h>
@@ -56,6 +57,13 @@ struct fk_hs_tls;
  * fk_hs_tls_step() is to be called. FK_ERR_NOMEM.
  */
 int fk_hs_tls_new(SSL_CTX *ctx, void (*wake)(void *arg), void *arg, struct fk_hs_tls **ret);
+/*
+ * The share of a split key that came with HS_OPEN, sealed to the signers, and the SHA-256 of that
+ * payload: what signers are asked for is asked with it. Copied. FK_ERR_NOMEM.
+ */
+int fk_hs_tls_share(struct fk_hs_tls *tls, struct fk_reader share,
+                    const uint8_t digest[FK_SHARE_DIGEST]);
+
 /* Also in the midst of it: what a signer is asked for is given up. Wipes. NULL is fine. */
 void fk_hs_tls_free(struct fk_hs_tls *tls);
 

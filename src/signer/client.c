@@ -21,6 +21,8 @@
 #include "base/secret.h"
 #include "base/writer.h"
 #include "loop/sock.h"
+#include "signer/share.h"
+#include "wire/keymsg.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -765,12 +767,30 @@ uint32_t fk_signer_pool_outstanding(const struct fk_signer_pool *pool)
 
 /* --- the pool as a back-end of remote keys --- */
 
+/* A key server's handshake brings the share of a split key along. */
+static int write_request(const struct fk_key_request *key_request, struct fk_writer *out,
+                         struct fk_signer_request *request)
+{
+    static const struct {
+        uint16_t op;
+        uint8_t opcode;
+    } rows[] = {[FK_KEY_SIGN13] = {FK_SIGNER_SIGN13, FK_OP_SIGN13},
+                [FK_KEY_SIGN12] = {FK_SIGNER_SIGN12, FK_OP_SIGN12},
+                [FK_KEY_DECRYPT] = {FK_SIGNER_DECRYPT, FK_OP_DECRYPT}};
+
+    request->op = rows[key_request->op].op;
+    if (key_request->share_len > 0 && key_request->share_digest != NULL) {
+        request->op = FK_SIGNER_SPLIT_OPEN;
+        request->detail = rows[key_request->op].opcode;
+        fk_writer_bytes(out, key_request->share_digest, FK_SHARE_DIGEST);
+        fk_writer_vec16(out, key_request->share, key_request->share_len);
+    }
+    return fk_key_request_encode(key_request, out);
+}
+
 static int back_submit(struct fk_keyback *back, const struct fk_key_request *key_request,
                        fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
-    static const uint16_t ops[] = {[FK_KEY_SIGN13] = FK_SIGNER_SIGN13,
-                                   [FK_KEY_SIGN12] = FK_SIGNER_SIGN12,
-                                   [FK_KEY_DECRYPT] = FK_SIGNER_DECRYPT};
     struct fk_signer_pool *pool = fk_container(back, struct fk_signer_pool, back);
     struct fk_signer_request request = {0};
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
@@ -782,10 +802,9 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
     if (key_request->op == FK_KEY_CALL)
         return FK_ERR_UNSUPPORTED;
     fk_writer_init(&writer, payload, sizeof payload);
-    if ((err = fk_key_request_encode(key_request, &writer)) != FK_OK ||
+    if ((err = write_request(key_request, &writer, &request)) != FK_OK ||
         (err = fk_writer_end(&writer, &len)) != FK_OK)
         return err;
-    request.op = ops[key_request->op];
     request.len = (uint32_t)len;
     memcpy(request.ski, key_request->ski, sizeof request.ski);
     if ((err = submit(pool, &request, payload, NULL, &call)) != FK_OK)

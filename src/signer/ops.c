@@ -174,6 +174,7 @@ static const struct row rows[] = {
     [FK_SIGNER_AUDIT_CHECKPOINT] = {PEER(FK_PEER_AUDIT), false, false, fk_op_audit_checkpoint},
     [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, false, fk_op_signed},
     [FK_SIGNER_SPLIT] = {PEER(FK_PEER_FRONT), true, false, fk_op_split},
+    [FK_SIGNER_SPLIT_OPEN] = {PEER(FK_PEER_HANDSHAKER), true, false, fk_op_split_open},
     [FK_SIGNER_SHARE] = {PEER(FK_PEER_WORKER), true, false, fk_op_share},
     [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},

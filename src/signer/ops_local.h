@@ -116,6 +116,7 @@ int fk_op_lend_ask(struct fk_op_call *call);
 int fk_op_borrow(struct fk_op_call *call);
 int fk_op_lent(struct fk_op_call *call);
 int fk_op_split(struct fk_op_call *call);
+int fk_op_split_open(struct fk_op_call *call);
 int fk_op_share(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);

@@ -13,22 +13,6 @@
 
 #include <string.h>
 
-/* For the operation that is asked for here, and no other. */
-static int rebuild(const struct fk_op_call *call, uint16_t opcode, struct fk_reader item,
-                   EVP_PKEY **ret)
-{
-    const struct fk_keyset_entry *entry = call->entry;
-    uint8_t binding[FK_SHARE_BINDING];
-    int err;
-
-    if (entry->share.index != FK_SHARE_COMBINER)
-        return FK_ERR_SHARE_MISSING;
-    if ((err = fk_share_binding((uint8_t)opcode, entry->public.ski, call->payload.next,
-                                call->payload.left, binding)) != FK_OK)
-        return err;
-    return fk_share_rebuild(&entry->share, entry->pkey, item, binding, ret);
-}
-
 static int run_whole(struct fk_op_call *call, uint16_t opcode, struct fk_keyset_entry *whole)
 {
     struct fk_key_state state = {.message = NULL};
@@ -42,21 +26,38 @@ static int run_whole(struct fk_op_call *call, uint16_t opcode, struct fk_keyset_
     return err;
 }
 
+/* With a share that was sealed for the occasion that `binding` names. */
+static int run_bound(struct fk_op_call *call, uint16_t opcode, struct fk_reader item,
+                     const uint8_t binding[FK_SHARE_BINDING])
+{
+    const struct fk_keyset_entry *entry = call->entry;
+    struct fk_keyset_entry whole = {.public = entry->public};
+    int err;
+
+    if (entry->share.index != FK_SHARE_COMBINER)
+        return FK_ERR_SHARE_MISSING;
+    if ((err = fk_share_rebuild(&entry->share, entry->pkey, item, binding, &whole.pkey)) != FK_OK)
+        return err;
+    err = run_whole(call, opcode, &whole);
+    EVP_PKEY_free(whole.pkey);
+    fk_wipe(&whole, sizeof whole);
+    return err;
+}
+
+/* For the operation that is asked for here, and no other. */
 int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item)
 {
-    struct fk_keyset_entry whole = {.public = call->entry->public};
+    uint8_t binding[FK_SHARE_BINDING];
     int err;
 
     if (!call->entry->is_split)
         return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
     if (opcode == FK_OP_LEND) /* who splits a key wants it whole nowhere */
         return FK_ERR_DENIED;
-    if ((err = rebuild(call, opcode, item, &whole.pkey)) != FK_OK)
+    if ((err = fk_share_binding((uint8_t)opcode, call->entry->public.ski, call->payload.next,
+                                call->payload.left, binding)) != FK_OK)
         return err;
-    err = run_whole(call, opcode, &whole);
-    EVP_PKEY_free(whole.pkey);
-    fk_wipe(&whole, sizeof whole);
-    return err;
+    return run_bound(call, opcode, item, binding);
 }
 
 int fk_op_split(struct fk_op_call *call)
@@ -67,6 +68,25 @@ int fk_op_split(struct fk_op_call *call)
     if ((err = fk_reader_vec16(&call->payload, &item)) != FK_OK)
         return err;
     return fk_ops_with_share(call, call->detail, item);
+}
+
+/* For a handshake: the edge cannot know what there will be to sign in it. */
+int fk_op_split_open(struct fk_op_call *call)
+{
+    uint8_t digest[FK_SHARE_DIGEST], binding[FK_SHARE_BINDING];
+    struct fk_reader item;
+    int err;
+
+    if (!fk_ops_permitted(FK_PEER_HANDSHAKER, fk_ops_of_opcode(call->detail)))
+        return FK_ERR_DENIED;
+    if ((err = fk_reader_copy(&call->payload, digest, sizeof digest)) != FK_OK ||
+        (err = fk_reader_vec16(&call->payload, &item)) != FK_OK)
+        return err;
+    if (!call->entry->is_split)
+        return fk_ops_key_operation(call, fk_ops_of_opcode(call->detail));
+    if ((err = fk_share_binding_open(call->entry->public.ski, digest, binding)) != FK_OK)
+        return err;
+    return run_bound(call, call->detail, item, binding);
 }
 
 /* Whoever holds share 1 combines; it leaves its signer for nobody. */

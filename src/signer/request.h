@@ -32,6 +32,9 @@ enum fk_signer_op {
      * has it <u16> | the operation's payload. With a key that is whole the share is not looked at.
      */
     FK_SIGNER_SPLIT,
+    /* Key operation `detail` for a handshake that is made at the key server: SHA-256 of its
+     * HS_OPEN's payload 32 | the share that came with that <u16> | the operation's payload. */
+    FK_SIGNER_SPLIT_OPEN,
     /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
      * that the payload names: 32 bytes, fk_share_binding(). */
     FK_SIGNER_SHARE,

@@ -72,6 +72,14 @@ int fk_share_combine(const struct fk_share *shares, size_t count, EVP_PKEY **ret
 int fk_share_binding(uint8_t opcode, const uint8_t ski[20], const void *payload, size_t len,
                      uint8_t ret[FK_SHARE_BINDING]);
 
+/*
+ * For a handshake that the key server makes, whatever it has to be asked of the key for: one
+ * HS_OPEN, of which `digest` is the SHA-256 of the payload. FK_ERR_CRYPTO.
+ */
+#define FK_SHARE_DIGEST 32
+int fk_share_binding_open(const uint8_t ski[20], const uint8_t digest[FK_SHARE_DIGEST],
+                          uint8_t ret[FK_SHARE_BINDING]);
+
 /* An item of the wire (wire/keyshare.h). */
 #define FK_SHARE_ITEM_MAX (FK_KEYSHARE_HEAD + FK_SEAL_OVERHEAD + FK_SHARE_DATA_MAX)
 

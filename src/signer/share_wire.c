@@ -1,11 +1,13 @@
 /*
  * A share on its way: sealed by who holds it, opened by the signer that combines. Each is sealed
  * afresh, for one operation: whoever catches it can bring it again for that operation alone, whose
- * answer the edge has got.
+ * answer the edge has got. Or for one handshake that the key server makes: what will have to be
+ * signed in it nobody knows then, so a handshaker that is not true can use it for others.
  */
 #include "base/err.h"
 #include "base/writer.h"
 #include "signer/share_priv.h"
+#include "wire/keymsg.h"
 
 #include <openssl/err.h>
 #include <string.h>
@@ -25,6 +27,12 @@ int fk_share_binding(uint8_t opcode, const uint8_t ski[20], const void *payload,
 
     EVP_MD_CTX_free(ctx);
     return ok ? FK_OK : FK_ERR_CRYPTO;
+}
+
+int fk_share_binding_open(const uint8_t ski[20], const uint8_t digest[FK_SHARE_DIGEST],
+                          uint8_t ret[FK_SHARE_BINDING])
+{
+    return fk_share_binding(FK_OP_HS_OPEN, ski, digest, FK_SHARE_DIGEST, ret);
 }
 
 /* What it is sealed for; the combining signer is in it by its public key (tls/seal.h). */

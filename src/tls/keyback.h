@@ -67,6 +67,9 @@ struct fk_key_request {
     /* A share of a split key, sealed for this operation (wire/keyshare.h). share_len 0: none. */
     const uint8_t *share;
     size_t share_len;
+    /* It is sealed for the handshake that an HS_OPEN has begun: SHA-256 of its payload. NULL: not
+     * so. At a key server only. */
+    const uint8_t *share_digest;
     const struct fk_key_context *context; /* borrowed during submit only; may be NULL */
 };
 

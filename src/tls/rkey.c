@@ -87,6 +87,9 @@ static int submit(struct fk_rkey_session *session, const struct fk_rkey *key,
     memcpy(request->ski, key->ski, sizeof request->ski);
     request->public_key = key->public_key;
     request->context = &session->context;
+    request->share = session->share;
+    request->share_len = session->share_len;
+    request->share_digest = session->share_digest;
     clear_result(session);
     session->err = FK_OK;
     session->operations++;

@@ -34,6 +34,9 @@ int fk_ski_of_key(EVP_PKEY *key, uint8_t ret[20]);
  */
 struct fk_rkey_session {
     struct fk_key_context context;
+    /* As in struct fk_key_request, for each operation; borrowed. share_len 0: none. */
+    const uint8_t *share, *share_digest;
+    size_t share_len;
     void (*wake)(struct fk_rkey_session *session);
     /* Owned by the provider: */
     struct fk_keyback *back;

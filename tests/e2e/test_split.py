@@ -148,6 +148,66 @@ def test_certificates_of_the_key_server_with_a_split_key(folder, authority, site
     assert "hello from the origin" in pair.get()[1]
 
 
+HANDSHAKE = {"policy": "allow = {handshake}\n", "edge_allow": "handshake", "fetch_certificates": True}
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "p256", "ed25519"])
+def test_a_handshake_made_with_a_split_key(folder, authority, site_authority, origin, daemons, kind):
+    """Mode handshake: the share goes with the first request, for all that has to be signed in the handshake."""
+    pair = make_split(folder, authority, site_authority, origin, kind, **HANDSHAKE,
+                      site_options='mode = handshake rsa_key_exchange = on share = {"example.com.share.2"}')
+    pair.start(daemons)
+    for options in ["-tls1_2"], ["-tls1_3"], *([["-tls1_2", "-cipher", "AES128-GCM-SHA256"]] if kind == "rsa2048" else []):
+        assert "hello from the origin" in pair.s_client(*options)
+    session = folder / "session.pem"
+    pair.s_client("-tls1_3", "-sess_out", session)
+    assert "Reused, " in pair.s_client("-tls1_3", "-sess_in", session)
+    assert pair.audit_verify().returncode == 0
+
+
+def test_one_of_two_keys_is_split(folder, authority, site_authority, origin, daemons):
+    """The client chooses which is used: the share is of use for the one, and in the way of the other not."""
+    pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": ["rsa2048", "p256"]}, **HANDSHAKE,
+                      site_options='mode = handshake share = {"example.com-p256.share.2"}')
+    split(folder, "example.com-p256", "2-of-2", "--dir", "keys1/keys", "--out", "edge1", "--remove-original")
+    pair.start(daemons)
+    for algorithms, kind in ("ECDSA+SHA256", "id-ecPublicKey"), ("RSA-PSS+SHA256", "rsaEncryption"):
+        text = pair.s_client("-tls1_3", "-sigalgs", algorithms)
+        assert f"PKEY: {kind}" in text and "hello from the origin" in text
+    conf = folder / "edge1/edge.conf"
+    conf.write_text(conf.read_text().replace("share = {", 'share = {"another.share.2", '))
+    done = farkey(folder, "check", "edge1/edge.conf", check=False)
+    assert "with mode = handshake only one of a site's keys can be split" in done.stderr
+
+
+def test_a_handshake_without_its_share(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, **HANDSHAKE, site_options="mode = handshake")
+    pair.start_keyd(daemons)
+    pair.start_edge(daemons, ready=False)
+    pair.edge.wait_log("key server is up")
+    text = pair.s_client("-tls1_3", check=False)
+    assert "alert internal error" in text and "hello" not in text, text
+    pair.edge.wait_log('why="a share of the split key is missing"')
+
+
+@pytest.mark.unsanitized
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+def test_a_handshake_leaves_the_key_in_no_memory(folder, authority, site_authority, origin, daemons):
+    pair = make_split(folder, authority, site_authority, origin, "rsa2048", **HANDSHAKE,
+                      site_options='mode = handshake share = {"example.com.share.2"}').start(daemons)
+    for version in ("-tls1_2", "-tls1_3"):
+        pair.s_client(version)
+    secrets = pairs.private_numbers(folder / "original.key")
+    share = share_bytes(folder / "edge1/example.com.share.2")
+    with_share = set()
+    for daemon in pair.keyd, pair.edge:
+        for name, pid in processes(daemon):
+            assert not pairs.holds_any(pid, secrets), name
+            if any(share in chunk for chunk in pairs.process_memory(pid)):
+                with_share.add(name)
+    assert with_share == {"signer of edge"}
+
+
 @pytest.mark.parametrize("kind", ["rsa2048", "p256"])
 def test_signed_requests_bring_shares(folder, authority, site_authority, origin, daemons, kind):
     """The signer takes the share out of what the edge has signed."""

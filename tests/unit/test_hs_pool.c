@@ -209,18 +209,24 @@ static void a_death_and_a_successor(void **state)
 
 static void what_is_no_message_ends_the_way(void **state)
 {
-    struct fk_hs_head head = {.len = FK_HANDSHAKER_MESSAGE_MAX + 1};
+    static const struct fk_hs_head heads[] = {
+        {.len = FK_HANDSHAKER_MESSAGE_MAX + 1},
+        {.n_keys = FK_HS_KEYS_MAX + 1},
+        {.len = 7, .share_len = 8},
+    };
 
     (void)state;
-    start();
-    play(0);
-    assert_ok(ask(FK_HS_ANY, 'a', 1));
-    assert_int_equal(write(played[0].link.fd, &head, sizeof head), sizeof head);
-    pass(20000);
-    assert_int_equal(results.n, 1);
-    assert_err(results.err[0], FK_ERR_UNAVAILABLE);
-    assert_true(played[0].lost);
-    stop(1);
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        start();
+        play(0);
+        assert_ok(ask(FK_HS_ANY, 'a', 1));
+        assert_int_equal(write(played[0].link.fd, &heads[i], sizeof heads[i]), sizeof heads[i]);
+        pass(20000);
+        assert_int_equal(results.n, 1);
+        assert_err(results.err[0], FK_ERR_UNAVAILABLE);
+        assert_true(played[0].lost);
+        stop(1);
+    }
 }
 
 static void without_memory_nothing_is_asked(void **state)

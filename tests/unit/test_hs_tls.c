@@ -21,6 +21,8 @@ struct fk_key_ticket {
     void *arg;
     uint8_t tbs[1024];
     size_t len;
+    uint8_t share[8], digest[FK_SHARE_DIGEST]; /* that came along */
+    size_t share_len;
 };
 
 static struct {
@@ -37,6 +39,12 @@ static int submit(struct fk_keyback *back, const struct fk_key_request *request,
     assert_true(request->tbs_len <= sizeof signer.ticket.tbs);
     memcpy(signer.ticket.tbs, request->tbs, request->tbs_len);
     signer.ticket.len = request->tbs_len;
+    assert_true(request->share_len <= sizeof signer.ticket.share);
+    signer.ticket.share_len = request->share_len;
+    if (request->share_len > 0) {
+        memcpy(signer.ticket.share, request->share, request->share_len);
+        memcpy(signer.ticket.digest, request->share_digest, FK_SHARE_DIGEST);
+    }
     signer.ticket.done = done;
     signer.ticket.arg = arg;
     signer.asked = true;
@@ -262,6 +270,28 @@ static void what_follows_the_finished_is_given_back(void **state)
     close_both();
 }
 
+static void a_share_goes_along(void **state)
+{
+    static const uint8_t digest[FK_SHARE_DIGEST] = "of HS_OPEN's payload";
+    char share[] = "sealed";
+
+    (void)state;
+    open_both(TLS1_3_VERSION);
+    assert_ok(feed());
+    assert_int_equal(fk_hs_tls_step(tls), FK_HS_ASKING);
+    assert_int_equal(signer.ticket.share_len, 0);
+    close_both();
+    open_both(TLS1_2_VERSION);
+    assert_ok(fk_hs_tls_share(tls, (struct fk_reader){(const uint8_t *)share, 6}, digest));
+    memset(share, 0, sizeof share); /* it was copied */
+    assert_ok(feed());
+    assert_int_equal(fk_hs_tls_step(tls), FK_HS_ASKING);
+    assert_int_equal(signer.ticket.share_len, 6);
+    assert_memory_equal(signer.ticket.share, "sealed", 6);
+    assert_memory_equal(signer.ticket.digest, digest, sizeof digest);
+    close_both();
+}
+
 static void a_signer_that_fails(void **state)
 {
     struct fk_handshake_answer answer;
@@ -406,6 +436,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(both_versions_in_two_rounds),
         cmocka_unit_test(what_follows_the_finished_is_given_back),
+        cmocka_unit_test(a_share_goes_along),
         cmocka_unit_test(a_signer_that_fails),
         cmocka_unit_test(a_client_that_refuses),
         cmocka_unit_test(junk_is_refused),

@@ -305,9 +305,111 @@ static void a_whole_key_needs_no_share(void **state)
     world_fini(&world);
 }
 
+/* --- with a handshake --- */
+
+static int serve(const struct world *world, struct side *side, enum fk_proc_peer kind,
+                 uint16_t detail, size_t len)
+{
+    struct fk_signer_request request = {
+        .len = (uint32_t)len, .op = FK_SIGNER_SPLIT_OPEN, .detail = detail};
+
+    memcpy(request.ski, world->ski, sizeof request.ski);
+    side->len = 0;
+    return fk_ops_serve(side->ops, kind, &request, world->request, side->ret, &side->len);
+}
+
+/* As a handshaker asks: the digest of HS_OPEN, the share that came with it, the operation. */
+static size_t make_open(struct world *world, const uint8_t digest[FK_SHARE_DIGEST],
+                        const void *payload, size_t len)
+{
+    uint8_t binding[FK_SHARE_BINDING];
+    struct fk_writer writer;
+    size_t total;
+
+    assert_ok(fk_share_binding_open(world->ski, digest, binding));
+    assert_ok(run(world, &world->edge, FK_SIGNER_SHARE, 0, binding, sizeof binding));
+    fk_writer_init(&writer, world->request, sizeof world->request);
+    fk_writer_bytes(&writer, digest, FK_SHARE_DIGEST);
+    fk_writer_vec16(&writer, world->edge.ret, world->edge.len);
+    fk_writer_bytes(&writer, payload, len);
+    assert_ok(fk_writer_end(&writer, &total));
+    return total;
+}
+
+static void every_key_type_signs_in_a_handshake(void **state)
+{
+    static const uint8_t digest[FK_SHARE_DIGEST] = "of an HS_OPEN";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct world world;
+        uint8_t payload[128];
+        size_t len = sign13(schemes[i], 32, payload), total;
+
+        world_init(&world, kinds[i]);
+        total = make_open(&world, digest, payload, len);
+        assert_ok(serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total));
+        assert_true(verifies(&world, i, &world.server));
+        world_fini(&world);
+    }
+}
+
+static void a_handshakes_share_is_for_it_alone(void **state)
+{
+    static const uint8_t digest[FK_SHARE_DIGEST] = "one", other[FK_SHARE_DIGEST] = "other";
+    struct side denied, whole;
+    struct world world;
+    uint8_t payload[128];
+    size_t len = sign13(0x0403, 32, payload), total;
+
+    (void)state;
+    world_init(&world, "P-256");
+    side_init(&denied, world.key, world.shares[0], FK_PERM_SIGN13);
+    side_init(&whole, world.key, NULL, UNIT_PERM_ALL);
+    total = make_open(&world, digest, payload, len);
+    assert_ok(serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total));
+    assert_ok(serve(&world, &whole, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total));
+    assert_err(serve(&world, &world.server, FK_PEER_FRONT, FK_OP_SIGN13, total), FK_ERR_DENIED);
+    assert_err(serve(&world, &world.server, FK_PEER_WORKER, FK_OP_SIGN13, total), FK_ERR_DENIED);
+    assert_err(serve(&world, &denied, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total), FK_ERR_DENIED);
+    /* Nothing that a handshaker cannot ask for without it: no lending, above all. */
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
+            continue;
+        assert_err(serve(&world, &world.server, FK_PEER_HANDSHAKER, (uint16_t)opcode, total),
+                   FK_ERR_DENIED);
+        assert_err(serve(&world, &whole, FK_PEER_HANDSHAKER, (uint16_t)opcode, total),
+                   FK_ERR_DENIED);
+    }
+    assert_err(serve(&world, &world.edge, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total),
+               FK_ERR_SHARE_MISSING);
+    for (size_t i = 0; i + len < total; i++)
+        assert_err(serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, i),
+                   FK_ERR_TRUNCATED);
+    memcpy(world.request, other, sizeof other);
+    assert_err(serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total),
+               FK_ERR_SHARE_WRONG);
+    /* One for a single operation opens in no handshake, and the other way round. */
+    total = make_request(&world, FK_OP_SIGN13, payload, len);
+    memmove(world.request + sizeof digest, world.request, total);
+    memcpy(world.request, digest, sizeof digest);
+    assert_err(
+        serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total + sizeof digest),
+        FK_ERR_SHARE_WRONG);
+    total = make_open(&world, digest, payload, len) - sizeof digest;
+    assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN13,
+                   memmove(world.request, world.request + sizeof digest, total), total),
+               FK_ERR_SHARE_WRONG);
+    side_fini(&whole);
+    side_fini(&denied);
+    world_fini(&world);
+}
+
 UNIT_MAIN(cmocka_unit_test(every_key_type_signs_again_and_again),
           cmocka_unit_test(decryption_answers_as_a_whole_key_does),
           cmocka_unit_test(shares_are_for_one_operation),
           cmocka_unit_test(a_share_alone_does_nothing),
           cmocka_unit_test(requests_are_believed_nothing),
-          cmocka_unit_test(a_whole_key_needs_no_share))
+          cmocka_unit_test(a_whole_key_needs_no_share),
+          cmocka_unit_test(every_key_type_signs_in_a_handshake),
+          cmocka_unit_test(a_handshakes_share_is_for_it_alone))
