@@ -55,6 +55,13 @@
 
 /* --- tls --- */
 
+/* Bytes of the names of CAs that a site tells its clients of (RFC 8446 section 4.2.4): a hundred.
+ * With the largest ClientHello they fit a call (FK_KEY_CALL_MAX). */
+#define FK_CLIENT_CAS_MAX 8192
+/* Bytes of the certificates that a client may show: ten with RSA keys, three with ML-DSA. With all
+ * else of a flight they fit what an edge keeps of one (FK_EDGE_HELLO_BUFFER). */
+#define FK_CLIENT_CHAIN_MAX 20480
+
 /* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
  */
 #define FK_RECORD_IDLE_MAX 32

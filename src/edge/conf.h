@@ -48,6 +48,13 @@ struct fk_edge_keyserver {
     uint64_t max_outstanding;
 };
 
+struct fk_edge_client {
+    struct fk_conf_block block;
+    int require;    /* enum fk_server_client */
+    char *ca, *crl; /* paths, absolute; crl NULL: none */
+    uint64_t depth;
+};
+
 struct fk_edge_site {
     struct fk_conf_block block; /* title: its name */
     struct fk_conf_list names;
@@ -66,7 +73,8 @@ struct fk_edge_site {
     bool rsa_key_exchange, dhe;
     struct fk_conf_list alpn;
     struct fk_conf_list groups;
-    int records; /* enum fk_edge_records */
+    int records;                  /* enum fk_edge_records */
+    struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
     /* origin */
     struct fk_conf_list origin;
     int origin_connect; /* enum fk_origin_connect */
@@ -141,6 +149,11 @@ static inline const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge
 static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
 {
     return (const struct fk_edge_limits *)(const void *)conf->limits;
+}
+
+static inline const struct fk_edge_client *fk_edge_client(const struct fk_edge_site *site)
+{
+    return (const struct fk_edge_client *)(const void *)site->client;
 }
 
 /* The server names of a site: its title when it has no names. */

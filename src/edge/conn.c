@@ -39,9 +39,11 @@ static void log_access(const struct fk_conn *conn)
            fk_str("sni", conn->sni),
            fk_str("site", conn->site == NULL ? NULL : conn->site->conf->block.title),
            fk_str("version", conn->version), fk_str("cipher", conn->cipher),
-           fk_str("resumed", conn->resumed ? "yes" : "no"), fk_uint("key_us", conn->key_us),
-           fk_str("origin", fk_origin_name(&conn->origin)), fk_uint("up", conn->relay.up.bytes),
-           fk_uint("down", conn->relay.down.bytes),
+           fk_str("resumed", conn->resumed ? "yes" : "no"),
+           fk_str("certificate", conn->shown == NULL ? NULL : conn->shown->subject),
+           fk_str("certificate_sha256", conn->shown == NULL ? NULL : conn->shown->print),
+           fk_uint("key_us", conn->key_us), fk_str("origin", fk_origin_name(&conn->origin)),
+           fk_uint("up", conn->relay.up.bytes), fk_uint("down", conn->relay.down.bytes),
            fk_uint("us", fk_loop_now_us(conn->env->loop) - conn->accepted_us),
            fk_str("end", conn->reason == NULL ? "closed" : conn->reason));
 }
@@ -102,6 +104,7 @@ static void destroy(struct fk_conn *conn)
     fk_close(&conn->fd);
     fk_buf_fini(&conn->in);
     free(conn->sni);
+    free(conn->shown);
     fk_gen_unref(conn->gen);
     free(conn);
     env->on_end(env);

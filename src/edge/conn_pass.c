@@ -36,6 +36,7 @@ struct fk_conn_pass {
     int err;                       /* why the key server's last answer is none */
     unsigned rounds;               /* answers */
     uint64_t asked_us, waited_us;
+    int unwelcome; /* X509_V_ERR_*: why the client's certificate is no good; X509_V_OK: it is */
     /* of one that failed */
     enum fk_handshake_cause cause;
     char reason[UINT8_MAX + 1];
@@ -117,6 +118,23 @@ static struct fk_reader text(const char *value)
     return reader;
 }
 
+/* What the client is to show, and of which CAs. `area` has room for both lists. */
+static void ask_for_certificate(const struct fk_conn *conn, uint8_t *area,
+                                struct fk_handshake_open *open)
+{
+    static const uint8_t clients[] = {[FK_CLIENT_NOT_ASKED] = FK_HANDSHAKE_CLIENT_NOT_ASKED,
+                                      [FK_CLIENT_OPTIONAL] = FK_HANDSHAKE_CLIENT_OPTIONAL,
+                                      [FK_CLIENT_REQUIRED] = FK_HANDSHAKE_CLIENT_REQUIRED};
+    struct fk_writer out;
+
+    if (conn->site->clientca == NULL)
+        return;
+    open->client = clients[fk_edge_client(conn->site->conf)->require];
+    fk_writer_init(&out, area, FK_CLIENT_CAS_MAX);
+    fk_clientca_encode_names(conn->site->clientca, &out);
+    open->cas = (struct fk_reader){area, out.len};
+}
+
 /* HS_OPEN with the ClientHello: what was read, up to its end. */
 static int ask_open(struct fk_conn *conn)
 {
@@ -139,6 +157,7 @@ static int ask_open(struct fk_conn *conn)
     pass->sent = conn->hello_needs;
     open.groups = (struct fk_reader){groups, list_groups(site, groups, sizeof groups)};
     open.alpn = (struct fk_reader){alpn, fk_tlsctx_alpn(site, alpn)};
+    ask_for_certificate(conn, alpn + open.alpn.left, &open);
     open.records = (struct fk_reader){fk_buf_data(&conn->in), pass->sent};
     fk_writer_init(&out, area->mem, area->size);
     fk_handshake_open_encode(&open, &out);
@@ -194,6 +213,24 @@ static int take_alpn(struct fk_conn *conn, struct fk_reader alpn)
     return FK_ERR_FORMAT;
 }
 
+/* The client's certificate: the key server has asked for it, and judges nothing. */
+static int take_chain(struct fk_conn *conn, struct fk_reader chain)
+{
+    X509 *leaf;
+    int err;
+
+    if (conn->site->clientca == NULL)
+        return chain.left == 0 ? FK_OK : FK_ERR_FORMAT;
+    err = fk_clientca_judge_chain(conn->site->clientca, chain, &leaf, &conn->pass->unwelcome);
+    if (err == FK_ERR_VERIFY)
+        return FK_OK; /* the client is told, when it can be */
+    if (err == FK_OK) {
+        err = fk_conn_note_client(conn, leaf);
+        X509_free(leaf);
+    }
+    return err;
+}
+
 /* The session is there, if the keys are of a kind that the site offers. */
 static int take_session(struct fk_conn *conn, const struct fk_handshake_answer *answer)
 {
@@ -204,6 +241,7 @@ static int take_session(struct fk_conn *conn, const struct fk_handshake_answer *
     if (answer->rest > conn->pass->sent)
         return FK_ERR_FORMAT;
     if ((err = take_alpn(conn, answer->alpn)) != FK_OK ||
+        (err = take_chain(conn, answer->chain)) != FK_OK ||
         (err = fk_session_wire_decode(answer->keys, &keys)) != FK_OK)
         return err;
     if (keys.suite->protection == FK_PROTECT_CBC ||
@@ -238,6 +276,20 @@ static bool is_protected(const struct fk_handshake_answer *answer)
            records.pending_ccs;
 }
 
+/* Behind the handshake's last records, under the session's keys. */
+static int turn_away(struct fk_conn *conn)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    uint8_t bytes[FK_RECORD_CONTROL_MAX];
+    size_t len;
+    int err;
+
+    fk_record_refuse(conn->record, fk_clientca_alert(pass->unwelcome));
+    if ((err = fk_record_seal_control(conn->record, bytes, &len)) != FK_OK)
+        return err;
+    return fk_buf_append(&pass->out, bytes, len);
+}
+
 static int take_answer(struct fk_conn *conn, struct fk_reader payload)
 {
     struct fk_conn_pass *pass = conn->pass;
@@ -259,7 +311,8 @@ static int take_answer(struct fk_conn *conn, struct fk_reader payload)
         take_failure(pass, &answer);
     }
     pass->secret |= is_protected(&answer);
-    if ((err = fk_buf_append(&pass->out, answer.records.next, answer.records.left)) != FK_OK)
+    if ((err = fk_buf_append(&pass->out, answer.records.next, answer.records.left)) != FK_OK ||
+        (pass->unwelcome != X509_V_OK && (err = turn_away(conn)) != FK_OK))
         return err;
     pass->state = answer.state;
     fk_buf_consume(&conn->in, used);
@@ -324,6 +377,15 @@ static enum fk_conn_fact refused(struct fk_conn *conn)
     conn->reason = pass->reason[0] != '\0' ? pass->reason : "TLS failure";
     conn->err = key ? FK_ERR_CRYPTO : FK_ERR_TLS;
     return pass->cause == FK_HANDSHAKE_BY_CLIENT ? FK_FACT_LOST : FK_FACT_REFUSED;
+}
+
+/* Its certificate is no good: the alert is out. */
+static enum fk_conn_fact not_welcome(struct fk_conn *conn)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
+    conn->reason = X509_verify_cert_error_string(conn->pass->unwelcome); /* static texts */
+    conn->err = FK_ERR_VERIFY;
+    return FK_FACT_REFUSED;
 }
 
 static enum fk_conn_fact lost(struct fk_conn *conn)
@@ -425,7 +487,9 @@ enum fk_conn_fact fk_conn_run_pass(struct fk_conn *conn)
         return refused(conn);
     if (err != FK_OK)
         return lost(conn);
-    return pass->state == FK_HANDSHAKE_DONE ? succeeded(conn) : gather(conn);
+    if (pass->state != FK_HANDSHAKE_DONE)
+        return gather(conn);
+    return pass->unwelcome == X509_V_OK ? succeeded(conn) : not_welcome(conn);
 }
 
 /*

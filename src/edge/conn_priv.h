@@ -19,6 +19,13 @@ struct fk_conn_setup {
     struct fk_handover seen;
 };
 
+/* The certificate that a client has shown, and that is good. */
+struct fk_conn_shown {
+    char subject[256];    /* RFC 4514 */
+    char common_name[65]; /* empty: none that fits (RFC 5280: 64 characters) */
+    char print[65];       /* SHA-256 of the certificate, hexadecimal */
+};
+
 struct fk_conn {
     struct fk_list link;
     struct fk_list site_link; /* in its site's waiting list */
@@ -58,7 +65,8 @@ struct fk_conn {
     const char *version, *cipher;
     const char *alpn; /* without an SSL object: of the site's configuration, NULL: none */
     bool resumed;
-    const char *reason; /* why it ended, NULL: in order */
+    struct fk_conn_shown *shown; /* NULL: none */
+    const char *reason;          /* why it ended, NULL: in order */
     int err;
     enum fk_conn_class failure; /* what kind that reason is, once there is one */
 };
@@ -96,6 +104,11 @@ void fk_conn_secured(struct fk_conn *conn, bool tls13);
 /* Append what the client has sent to conn->in. FK_ERR_AGAIN, FK_ERR_CLOSED, FK_ERR_NOMEM,
  * FK_ERR_LIMIT: it is full. */
 int fk_conn_receive(struct fk_conn *conn);
+
+/* --- conn_client.c --- */
+
+/* Keep what the log and the origin are to know of it; NULL: there was none. FK_ERR_NOMEM. */
+int fk_conn_note_client(struct fk_conn *conn, X509 *cert);
 
 /* --- conn_pass.c --- */
 

@@ -56,6 +56,12 @@ static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
     proxy->ssl.present = true;
     proxy->ssl.client = FK_PROXY_SSL;
     proxy->ssl.verify = 1; /* no certificate was shown */
+    if (conn->shown != NULL) {
+        proxy->ssl.client |= FK_PROXY_CERT_SESS | (conn->resumed ? 0 : FK_PROXY_CERT_CONN);
+        proxy->ssl.verify = 0;
+        if (conn->shown->common_name[0] != '\0')
+            proxy->ssl.common_name = text(conn->shown->common_name);
+    }
     proxy->ssl.version = text(conn->version);
     proxy->ssl.cipher = text(conn->cipher);
 }

@@ -59,9 +59,10 @@ void fk_conn_secured(struct fk_conn *conn, bool tls13)
     fk_metric_observe(metrics, FK_EDGE_HS_SECONDS, conn->secured_us - conn->accepted_us);
 }
 
-static void succeeded(struct fk_conn *conn)
+static int succeeded(struct fk_conn *conn)
 {
     struct fk_metrics *metrics = conn->env->metrics;
+    X509 *shown = conn->site->clientca == NULL ? NULL : SSL_get0_peer_certificate(conn->ssl);
     bool tls13 = SSL_version(conn->ssl) == TLS1_3_VERSION;
 
     conn->resumed = SSL_session_reused(conn->ssl) == 1;
@@ -72,6 +73,7 @@ static void succeeded(struct fk_conn *conn)
     if (conn->setup->key.operations > 0)
         fk_metric_observe(metrics, FK_EDGE_KEY_SECONDS, conn->key_us);
     SSL_clear_mode(conn->ssl, SSL_MODE_ASYNC); /* no fibre for reading and writing */
+    return fk_conn_note_client(conn, shown);
 }
 
 /* --- failed --- */
@@ -155,10 +157,9 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
     fk_rkey_enter(&conn->setup->key);
     result = SSL_do_handshake(conn->ssl);
     fk_rkey_leave();
-    if (result == 1) {
-        succeeded(conn);
-        return FK_FACT_SECURED;
-    }
+    if (result == 1)
+        return succeeded(conn) == FK_OK ? FK_FACT_SECURED
+                                        : fk_conn_lose(conn, "out of memory", FK_ERR_NOMEM);
     fact = failed(conn, result);
     ERR_clear_error();
     return fact;

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
+#include "tls/server_ctx.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,12 +183,56 @@ static int read_share_ski(struct fk_gen *gen, struct fk_site *site)
     return FK_OK;
 }
 
+static int read_file(struct fk_bundle *bundle, const char *path, struct fk_reader *ret)
+{
+    const uint8_t *data;
+    size_t len;
+    int err = fk_bundle_read(bundle, path, &data, &len);
+
+    if (err == FK_OK)
+        fk_reader_init(ret, data, len);
+    return err;
+}
+
+int fk_gen_clientca(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx, const struct fk_edge_site *site,
+                    const char **ret_path, struct fk_clientca **ret)
+{
+    const struct fk_edge_client *client = fk_edge_client(site);
+    struct fk_clientca_conf conf = {.libctx = libctx};
+    struct fk_clientca *ca = NULL;
+    int err;
+
+    if (client == NULL) {
+        *ret = NULL;
+        return FK_OK;
+    }
+    conf.depth = (unsigned)client->depth;
+    conf.required = client->require == FK_CLIENT_REQUIRED;
+    *ret_path = client->ca;
+    if ((err = read_file(bundle, client->ca, &conf.ca)) != FK_OK ||
+        (err = fk_clientca_new(&conf, &ca)) != FK_OK)
+        return err;
+    if (client->crl != NULL) { /* once more, with the lists: then any fault is theirs */
+        fk_clientca_free(ca);
+        *ret_path = client->crl;
+        if ((err = read_file(bundle, client->crl, &conf.crl)) != FK_OK ||
+            (err = conf.crl.left == 0 ? FK_ERR_FORMAT : fk_clientca_new(&conf, &ca)) != FK_OK)
+            return err;
+    }
+    *ret = ca;
+    return FK_OK;
+}
+
 static int make_site(struct fk_gen *gen, size_t index)
 {
     struct fk_site *site = fk_sites_at(gen->sites, index);
+    const char *path;
     int err;
 
     site->cache = gen->base->cache;
+    if ((err = fk_gen_clientca(gen->bundle, gen->base->libctx, site->conf, &path,
+                               &site->clientca)) != FK_OK)
+        return err;
     if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
             FK_OK ||
         (err = fk_origins_new(gen->base->loop, gen->base->dns, site->conf, &site->origins)) !=

@@ -25,6 +25,13 @@
 /* Its name. FK_ERR_LIMIT: a title too long for that mode. */
 int fk_gen_share_path(const struct fk_edge_site *site, char ret[FK_GEN_SHARE_SIZE]);
 
+/*
+ * Who judges the certificates of a site's clients, by files of the bundle. *ret is NULL for a site
+ * that asks for none. Errors as fk_clientca_new(), and those of reading; *ret_path: of which file.
+ */
+int fk_gen_clientca(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx, const struct fk_edge_site *site,
+                    const char **ret_path, struct fk_clientca **ret);
+
 struct fk_gen;
 
 /* What a generation is built on: the worker's own, which outlives every generation. */

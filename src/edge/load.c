@@ -172,6 +172,25 @@ static void tell_share(struct loading *loading, const struct fk_edge_site *site)
                          fk_err_text(err));
 }
 
+/* The certificates and lists that clients are judged by. */
+static void check_client(struct loading *loading, const struct fk_edge_site *site)
+{
+    const struct fk_conf_block *block = site->client;
+    struct fk_clientca *ca;
+    const char *path;
+    int err;
+
+    if (block == NULL || fk_conf_is_bad(block, "ca") || fk_conf_is_bad(block, "crl"))
+        return;
+    if ((err = fk_gen_clientca(loading->bundle, NULL, site, &path, &ca)) == FK_OK) {
+        fk_clientca_free(ca);
+        return;
+    }
+    fk_conf_blame(loading->conf, block, path == fk_edge_client(site)->ca ? "ca" : "crl",
+                  "site \"%s\": client_certificate: %s: %s", site->block.title, path,
+                  err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+}
+
 /* Those of the table's default are good. */
 static void check_groups(struct loading *loading, const struct fk_edge_site *site)
 {
@@ -201,6 +220,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
     size_t count = 0;
 
     check_groups(loading, site);
+    check_client(loading, site);
     for (; count < site->certificate.count && count < FK_EDGE_CERTS_MAX; count++)
         certs[count] = read_cert(loading, site, site->certificate.items[count]);
     check_types(loading, site, certs, count);

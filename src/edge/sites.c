@@ -164,6 +164,7 @@ void fk_sites_free(struct fk_sites *sites)
         SSL_CTX_free(sites->items[i].ctx);
         fk_sharekeys_free(sites->items[i].shares);
         fk_lendkeys_free(sites->items[i].lent);
+        fk_clientca_free(sites->items[i].clientca);
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }
@@ -227,6 +228,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .back = site->back,
         .tickets = site->tickets,
         .cache = site->cache,
+        .clientca = site->clientca,
     };
     SSL_CTX *ctx;
     int err = fk_tlsctx_new(&config, why, &ctx);

@@ -9,6 +9,7 @@
 #include "tls/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
+#include "tls/clientca.h"
 #include "tls/sescache.h"
 #include "tls/tickets.h"
 #include "edge/why.h"
@@ -19,14 +20,15 @@
 
 struct fk_site {
     const struct fk_edge_site *conf;
-    SSL_CTX *ctx;                /* NULL until there is a certificate */
-    struct fk_list waiting;      /* connections that wait for one: struct fk_conn's site_link */
-    struct fk_list wanted;       /* edge/renew.h */
-    struct fk_keyback *back;     /* who uses its private keys */
-    struct fk_sharekeys *shares; /* adds this host's shares of split keys; NULL: there are none */
-    struct fk_lendkeys *lent;    /* mode lend: borrows them; else NULL */
-    struct fk_keyback *servers;  /* `back` without these */
-    uint8_t share_ski[20];       /* mode handshake: of which key that is */
+    SSL_CTX *ctx;                 /* NULL until there is a certificate */
+    struct fk_list waiting;       /* connections that wait for one: struct fk_conn's site_link */
+    struct fk_list wanted;        /* edge/renew.h */
+    struct fk_keyback *back;      /* who uses its private keys */
+    struct fk_sharekeys *shares;  /* adds this host's shares of split keys; NULL: there are none */
+    struct fk_lendkeys *lent;     /* mode lend: borrows them; else NULL */
+    struct fk_keyback *servers;   /* `back` without these */
+    uint8_t share_ski[20];        /* mode handshake: of which key that is */
+    struct fk_clientca *clientca; /* judges its clients' certificates; NULL: it asks for none */
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache; /* the process's; NULL: none */
     struct fk_origins *origins;

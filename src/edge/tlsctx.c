@@ -104,12 +104,30 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
         .certs = config->certs,
         .n_certs = config->n_certs,
         .back = config->back,
+        .clientca = config->clientca,
     };
+    if (config->clientca != NULL) {
+        ret->client = (enum fk_server_client)fk_edge_client(site)->require;
+        ret->client_names = fk_clientca_names(config->clientca);
+    }
+}
+
+/* A session belongs to one site and one policy for its clients, whatever it is offered to. */
+static void name_sessions(const struct fk_tlsctx_config *config, uint8_t ret[SHA256_DIGEST_LENGTH])
+{
+    const char *title = config->site->block.title;
+    uint8_t both[2 * SHA256_DIGEST_LENGTH];
+
+    SHA256((const uint8_t *)title, strlen(title), ret);
+    if (config->clientca == NULL)
+        return;
+    memcpy(both, ret, SHA256_DIGEST_LENGTH);
+    memcpy(both + SHA256_DIGEST_LENGTH, fk_clientca_print(config->clientca), SHA256_DIGEST_LENGTH);
+    SHA256(both, sizeof both, ret);
 }
 
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret)
 {
-    const char *title = config->site->block.title;
     struct fk_server_conf conf;
     uint8_t id[SHA256_DIGEST_LENGTH];
     char groups[GROUPS_MAX];
@@ -117,8 +135,8 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
     int err;
 
     describe(config, &conf);
-    SHA256((const uint8_t *)title, strlen(title), id);
-    conf.id = id; /* a session belongs to one site, whatever the client offers it to */
+    name_sessions(config, id);
+    conf.id = id;
     conf.groups = groups;
     conf.alpn_len = fk_tlsctx_alpn(config->site, NULL);
     if ((err = list_groups(config->site, groups)) != FK_OK)

@@ -14,7 +14,7 @@
 
 #include <openssl/ssl.h>
 
-/* All borrowed. The objects behind `back` and `tickets` must outlive the context. */
+/* All borrowed. The objects behind `back`, `tickets` and `clientca` must outlive the context. */
 struct fk_tlsctx_config {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
     const struct fk_edge_site *site;
@@ -23,7 +23,8 @@ struct fk_tlsctx_config {
     size_t n_certs;
     struct fk_keyback *back;
     struct fk_ticket_site *tickets;
-    struct fk_sescache *cache; /* NULL: none */
+    struct fk_sescache *cache;          /* NULL: none */
+    const struct fk_clientca *clientca; /* NULL: clients are not asked for certificates */
 };
 
 /*

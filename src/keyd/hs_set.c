@@ -23,7 +23,7 @@
 #define DIGEST  32
 #define BUCKETS 256
 /* All that describes a site: see describe(). */
-#define DESCRIPTION_MAX (65535 + 4 * 256 + 256)
+#define DESCRIPTION_MAX (FK_HANDSHAKE_ALPN_MAX + FK_CLIENT_CAS_MAX + 4 * 256 + 256)
 
 struct fk_hs_site {
     struct fk_list bucket, age; /* of its set; age: least lately used first */
@@ -131,11 +131,11 @@ const struct fk_keyd_limits_conf *fk_hs_set_limits(const struct fk_hs_set *set)
 
 /* --- what a site is --- */
 
-/* Whose sessions are the same: the edge, and the site as it calls it. */
+/* Whose sessions are the same: the edge, the site as it calls it, and its policy for clients. */
 static int digest_owner(const struct fk_hs_head *head, const struct fk_handshake_open *open,
                         uint8_t ret[DIGEST])
 {
-    uint8_t bytes[sizeof head->owner + 2 * 256];
+    uint8_t bytes[sizeof head->owner + 2 * 256 + 1];
     struct fk_writer out;
     size_t len;
     int err;
@@ -144,6 +144,7 @@ static int digest_owner(const struct fk_hs_head *head, const struct fk_handshake
     fk_writer_bytes(&out, head->owner, sizeof head->owner);
     fk_writer_vec8(&out, open->title.next, open->title.left);
     fk_writer_vec8(&out, open->name.next, open->name.left);
+    fk_writer_u8(&out, open->client);
     if ((err = fk_writer_end(&out, &len)) != FK_OK)
         return err;
     return EVP_Digest(bytes, len, ret, NULL, EVP_sha256(), NULL) == 1 ? FK_OK : FK_ERR_CRYPTO;
@@ -223,32 +224,59 @@ static int read_certs(const struct fk_hs_set *set, const struct fk_hs_head *head
 
 /* --- making one --- */
 
+/* The context of a site whose tickets are there. */
 static int make_ctx(struct fk_hs_set *set, const struct fk_hs_head *head,
-                    const struct fk_handshake_open *open, struct fk_hs_site *site)
+                    struct fk_server_conf *conf, SSL_CTX **ret)
 {
+    struct fk_cert certs[FK_HS_KEYS_MAX];
+    int err = read_certs(set, head, certs, &conf->n_certs);
+
+    conf->certs = certs;
+    if (err == FK_OK)
+        err = fk_server_ctx_new(conf, ret);
+    for (size_t i = 0; i < conf->n_certs; i++)
+        fk_cert_fini(&certs[i]);
+    conf->certs = NULL;
+    ERR_clear_error();
+    return err;
+}
+
+/* What the edge says of it. */
+static struct fk_server_conf describe(const struct fk_hs_base *base,
+                                      const struct fk_handshake_open *open)
+{
+    static const enum fk_server_client clients[] = {
+        [FK_HANDSHAKE_CLIENT_NOT_ASKED] = FK_CLIENT_NOT_ASKED,
+        [FK_HANDSHAKE_CLIENT_OPTIONAL] = FK_CLIENT_OPTIONAL,
+        [FK_HANDSHAKE_CLIENT_REQUIRED] = FK_CLIENT_REQUIRED};
     const uint32_t lifetime =
         open->lifetime < FK_HANDSHAKE_LIFETIME_MAX ? open->lifetime : FK_HANDSHAKE_LIFETIME_MAX;
-    struct fk_cert certs[FK_HS_KEYS_MAX];
-    char groups[256], name[2 * DIGEST + 1];
-    uint8_t id[DIGEST];
-    struct fk_server_conf conf = {
-        .libctx = set->base->libctx,
+
+    return (struct fk_server_conf){
+        .libctx = base->libctx,
         .tls12 = (open->versions & FK_HANDSHAKE_TLS12) != 0,
         .tls13 = (open->versions & FK_HANDSHAKE_TLS13) != 0,
         .exchanges = ((open->options & FK_HANDSHAKE_ECDHE) != 0 ? FK_SERVER_ECDHE : 0) |
                      ((open->options & FK_HANDSHAKE_DHE) != 0 ? FK_SERVER_DHE : 0) |
                      ((open->options & FK_HANDSHAKE_RSA) != 0 ? FK_SERVER_RSA : 0),
-        .groups = groups,
         .alpn = open->alpn.next,
         .alpn_len = open->alpn.left,
-        .id = id,
         .lifetime_us = (uint64_t)lifetime * 1000000,
         .n_tickets = open->tickets < 8 ? open->tickets : 8,
         .ids = (open->options & FK_HANDSHAKE_IDS) != 0,
-        .cache = set->base->cache,
-        .certs = certs,
-        .back = set->base->back,
+        .cache = base->cache,
+        .back = base->back,
+        .client = clients[open->client],
     };
+}
+
+static int make_site(struct fk_hs_set *set, const struct fk_hs_head *head,
+                     const struct fk_handshake_open *open, struct fk_hs_site *site)
+{
+    struct fk_server_conf conf = describe(set->base, open);
+    char groups[256], name[2 * DIGEST + 1];
+    STACK_OF(X509_NAME) * cas;
+    uint8_t id[DIGEST];
     int err;
 
     if (conf.tls12 && conf.exchanges == 0)
@@ -257,14 +285,15 @@ static int make_ctx(struct fk_hs_set *set, const struct fk_hs_head *head,
         (err = digest_owner(head, open, id)) != FK_OK)
         return err;
     fk_text_hex(id, sizeof id, name);
-    if ((err = fk_ticket_site_new(set->base->tickets, name, &site->tickets)) != FK_OK)
+    if ((err = fk_ticket_site_new(set->base->tickets, name, &site->tickets)) != FK_OK ||
+        (err = fk_clientca_decode_names(open->cas, &cas)) != FK_OK)
         return err;
+    conf.groups = groups;
+    conf.id = id;
     conf.tickets = site->tickets;
-    if ((err = read_certs(set, head, certs, &conf.n_certs)) == FK_OK)
-        err = fk_server_ctx_new(&conf, &site->ctx);
-    for (size_t i = 0; i < conf.n_certs; i++)
-        fk_cert_fini(&certs[i]);
-    ERR_clear_error();
+    conf.client_names = cas;
+    err = make_ctx(set, head, &conf, &site->ctx);
+    sk_X509_NAME_pop_free(cas, X509_NAME_free);
     return err;
 }
 
@@ -333,7 +362,7 @@ int fk_hs_set_site(struct fk_hs_set *set, const struct fk_hs_head *head,
         site->refs = 1;
         site->edge = head->edge;
         memcpy(site->print, print, sizeof print);
-        if ((err = make_ctx(set, head, open, site)) != FK_OK) {
+        if ((err = make_site(set, head, open, site)) != FK_OK) {
             fk_hs_site_unref(site);
             return err;
         }

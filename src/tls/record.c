@@ -126,7 +126,8 @@ int fk_record_decrypt(struct fk_record *record, struct fk_cryptogram *gram)
 
 /* --- what the engine has to say --- */
 
-static void end_writing(struct fk_record *record, enum fk_record_alert alert)
+/* `alert`: enum fk_record_alert, or another of RFC 8446 section 6.2. */
+static void end_writing(struct fk_record *record, int alert)
 {
     if (record->write.side != FK_SIDE_OPEN)
         return;
@@ -137,6 +138,12 @@ static void end_writing(struct fk_record *record, enum fk_record_alert alert)
 void fk_record_close(struct fk_record *record)
 {
     end_writing(record, FK_RA_CLOSE_NOTIFY);
+}
+
+void fk_record_refuse(struct fk_record *record, uint8_t alert)
+{
+    end_writing(record, alert);
+    record->read.side = FK_SIDE_CLOSED;
 }
 
 /* The session cannot go on: have the peer told. Returns `err`. */

@@ -80,6 +80,9 @@ int fk_record_seal_control(struct fk_record *record, uint8_t *out, size_t *ret_l
 /* Have close_notify said: nothing can be sealed after it. */
 void fk_record_close(struct fk_record *record);
 
+/* Have a fatal alert said (RFC 8446 section 6.2), likewise: this session is over. */
+void fk_record_refuse(struct fk_record *record, uint8_t alert);
+
 /* Have the keys of this side renewed before its next record; with TLS 1.2 FK_ERR_UNSUPPORTED.
  * `ask`: the peer shall renew its own too. */
 int fk_record_update_keys(struct fk_record *record, bool ask);

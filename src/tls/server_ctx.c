@@ -2,6 +2,7 @@
 #include "tls/server_ctx.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "tls/rkey.h"
 
 #include <openssl/err.h>
@@ -16,6 +17,7 @@
 struct extra {
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache;
+    const struct fk_clientca *clientca;
     size_t alpn_len;
     uint8_t alpn[]; /* wire form: names<u8> in order of preference */
 };
@@ -132,6 +134,7 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
         return FK_ERR_NOMEM;
     extra->tickets = conf->tickets;
     extra->cache = conf->cache;
+    extra->clientca = conf->clientca;
     extra->alpn_len = conf->alpn_len;
     if (conf->alpn_len > 0)
         memcpy(extra->alpn, conf->alpn, conf->alpn_len);
@@ -143,6 +146,74 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
     if (extra->alpn_len > 0)
         SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, extra);
     return FK_OK;
+}
+
+/* --- certificates of clients --- */
+
+/* In OpenSSL's place: it makes the alert from the reason. */
+static int judge(X509_STORE_CTX *ctx, void *arg)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const struct extra *extra = extra_of(ssl);
+    int reason = X509_V_OK, err = FK_OK;
+
+    (void)arg;
+    if (extra->clientca != NULL)
+        err = fk_clientca_judge(extra->clientca, X509_STORE_CTX_get0_cert(ctx),
+                                X509_STORE_CTX_get0_untrusted(ctx), &reason);
+    if (err != FK_OK && err != FK_ERR_VERIFY)
+        reason = X509_V_ERR_OUT_OF_MEM;
+    X509_STORE_CTX_set_error(ctx, reason);
+    return err == FK_OK;
+}
+
+/* Whether a session may go on: its client is as good now as it was then. */
+static bool may_resume(const struct extra *extra, SSL_SESSION *session)
+{
+    X509 *leaf = SSL_SESSION_get0_peer(session);
+    int reason;
+
+    if (extra->clientca == NULL)
+        return true;
+    if (leaf == NULL)
+        return !fk_clientca_required(extra->clientca);
+    return fk_clientca_judge(extra->clientca, leaf, NULL, &reason) == FK_OK;
+}
+
+/* What of a ticket is not to be gone on with makes a full handshake, and gets another ticket. */
+static SSL_TICKET_RETURN look_at_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                        size_t len, SSL_TICKET_STATUS status, void *arg)
+{
+    (void)name, (void)len, (void)arg;
+    switch (status) {
+    case SSL_TICKET_SUCCESS:
+        return may_resume(extra_of(ssl), session) ? SSL_TICKET_RETURN_USE
+                                                  : SSL_TICKET_RETURN_IGNORE_RENEW;
+    case SSL_TICKET_SUCCESS_RENEW:
+        return may_resume(extra_of(ssl), session) ? SSL_TICKET_RETURN_USE_RENEW
+                                                  : SSL_TICKET_RETURN_IGNORE_RENEW;
+    default:
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    }
+}
+
+static int ask_clients(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    int mode = SSL_VERIFY_PEER |
+               (conf->client == FK_CLIENT_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+    STACK_OF(X509_NAME) * names;
+
+    if (conf->client == FK_CLIENT_NOT_ASKED)
+        return FK_OK;
+    names = sk_X509_NAME_deep_copy(conf->client_names, X509_NAME_dup, X509_NAME_free);
+    if (names == NULL)
+        return FK_ERR_NOMEM;
+    SSL_CTX_set_client_CA_list(ctx, names); /* moved */
+    SSL_CTX_set_verify(ctx, mode, NULL);
+    SSL_CTX_set_cert_verify_callback(ctx, judge, NULL);
+    SSL_CTX_set_max_cert_list(ctx, FK_CLIENT_CHAIN_MAX);
+    return SSL_CTX_set_session_ticket_cb(ctx, NULL, look_at_ticket, NULL) == 1 ? FK_OK
+                                                                               : FK_ERR_CRYPTO;
 }
 
 /* --- resumption --- */
@@ -169,14 +240,25 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
 static SSL_SESSION *find_session(SSL *ssl, const unsigned char *id, int len, int *ret_copy)
 {
     const struct extra *extra = extra_of(ssl);
+    SSL_SESSION *session;
 
     *ret_copy = 0; /* OpenSSL owns what it gets */
-    return fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
+    session = fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
+    if (session == NULL || may_resume(extra, session))
+        return session;
+    SSL_SESSION_free(session);
+    return NULL;
+}
+
+/* Not where others judge clients, see struct fk_server_conf. */
+static bool resumes(const struct fk_server_conf *conf)
+{
+    return conf->client == FK_CLIENT_NOT_ASKED || conf->clientca != NULL;
 }
 
 static void set_ids(SSL_CTX *ctx, const struct fk_server_conf *conf)
 {
-    if (!conf->ids || conf->cache == NULL) {
+    if (!conf->ids || conf->cache == NULL || !resumes(conf)) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         return;
     }
@@ -187,15 +269,17 @@ static void set_ids(SSL_CTX *ctx, const struct fk_server_conf *conf)
 
 static int set_resumption(SSL_CTX *ctx, const struct fk_server_conf *conf)
 {
+    const unsigned n_tickets = resumes(conf) ? conf->n_tickets : 0;
+
     if (SSL_CTX_set_session_id_context(ctx, conf->id, SHA256_DIGEST_LENGTH) != 1)
         return FK_ERR_CRYPTO;
     SSL_CTX_set_timeout(ctx, (long)(conf->lifetime_us / 1000000));
     set_ids(ctx, conf);
-    if (conf->n_tickets == 0)
+    if (n_tickets == 0)
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     else if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, handle_ticket) != 1)
         return FK_ERR_CRYPTO;
-    return SSL_CTX_set_num_tickets(ctx, conf->n_tickets) == 1 ? FK_OK : FK_ERR_CRYPTO;
+    return SSL_CTX_set_num_tickets(ctx, n_tickets) == 1 ? FK_OK : FK_ERR_CRYPTO;
 }
 
 /* --- all --- */
@@ -236,7 +320,8 @@ static int fill(SSL_CTX *ctx, const struct fk_server_conf *conf)
         return err;
     if (groups_given && SSL_CTX_set1_groups_list(ctx, conf->groups) != 1)
         return FK_ERR_CRYPTO;
-    if ((err = set_extra(ctx, conf)) != FK_OK || (err = set_resumption(ctx, conf)) != FK_OK)
+    if ((err = set_extra(ctx, conf)) != FK_OK || (err = set_resumption(ctx, conf)) != FK_OK ||
+        (err = ask_clients(ctx, conf)) != FK_OK)
         return err;
     for (size_t i = 0; err == FK_OK && i < conf->n_certs; i++)
         err = add_certificate(ctx, conf, &conf->certs[i]);

@@ -8,6 +8,7 @@
 #define FK_TLS_SERVER_CTX_H
 
 #include "tls/cert.h"
+#include "tls/clientca.h"
 #include "tls/keyback.h"
 #include "tls/sescache.h"
 #include "tls/tickets.h"
@@ -20,7 +21,15 @@
 #define FK_SERVER_DHE   2U
 #define FK_SERVER_RSA   4U
 
-/* All borrowed. The objects behind `back`, `tickets` and `cache` must outlive the context. */
+/* Whether clients are asked for a certificate. */
+enum fk_server_client {
+    FK_CLIENT_NOT_ASKED,
+    FK_CLIENT_OPTIONAL, /* one that shows none is served, too */
+    FK_CLIENT_REQUIRED,
+};
+
+/* All borrowed. The objects behind `back`, `tickets`, `cache` and `clientca` must outlive the
+ * context. */
 struct fk_server_conf {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
     bool tls12, tls13;
@@ -38,6 +47,14 @@ struct fk_server_conf {
     const struct fk_cert *certs; /* one for each type of key */
     size_t n_certs;
     struct fk_keyback *back;
+    enum fk_server_client client;
+    const STACK_OF(X509_NAME) * client_names; /* the CAs that clients are told of */
+    /*
+     * Who judges what clients show, at each handshake, resumed ones included. NULL: whoever gets
+     * the session does, before anything else; then nothing is resumed, as only the certificate
+     * itself is in a session, and not what came with it.
+     */
+    const struct fk_clientca *clientca;
 };
 
 /* FK_ERR_CRYPTO with the reason on OpenSSL's queue, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */

@@ -26,6 +26,20 @@ static int check_alpn(struct fk_reader list)
     return FK_OK;
 }
 
+/* Names<u16>, and none where nobody is asked. */
+static int check_cas(const struct fk_handshake_open *op)
+{
+    struct fk_reader list = op->cas, name;
+
+    if (op->client > FK_HANDSHAKE_CLIENT_REQUIRED || list.left > FK_CLIENT_CAS_MAX ||
+        (op->client == FK_HANDSHAKE_CLIENT_NOT_ASKED && list.left > 0))
+        return FK_ERR_FORMAT;
+    while (list.left > 0)
+        if (fk_reader_vec16(&list, &name) != FK_OK || name.left == 0)
+            return FK_ERR_FORMAT;
+    return FK_OK;
+}
+
 static int check_open(const struct fk_handshake_open *op)
 {
     if (op->alpn.left > FK_HANDSHAKE_ALPN_MAX || op->versions == 0 ||
@@ -33,7 +47,7 @@ static int check_open(const struct fk_handshake_open *op)
         op->groups.left % 2 != 0 || op->records.left == 0 ||
         (op->title.left == 0 && op->name.left == 0))
         return FK_ERR_FORMAT;
-    return check_alpn(op->alpn);
+    return check_cas(op) == FK_OK ? check_alpn(op->alpn) : FK_ERR_FORMAT;
 }
 
 int fk_handshake_open_decode(struct fk_reader payload, struct fk_handshake_open *ret)
@@ -47,6 +61,8 @@ int fk_handshake_open_decode(struct fk_reader payload, struct fk_handshake_open 
         (err = fk_reader_u32(&payload, &op.lifetime)) != FK_OK ||
         (err = fk_reader_vec8(&payload, &op.groups)) != FK_OK ||
         (err = fk_reader_vec16(&payload, &op.alpn)) != FK_OK ||
+        (err = fk_reader_u8(&payload, &op.client)) != FK_OK ||
+        (err = fk_reader_vec16(&payload, &op.cas)) != FK_OK ||
         (err = fk_reader_vec8(&payload, &op.title)) != FK_OK ||
         (err = fk_reader_vec8(&payload, &op.name)) != FK_OK ||
         (err = fk_reader_vec16(&payload, &op.records)) != FK_OK)
@@ -65,6 +81,8 @@ void fk_handshake_open_encode(const struct fk_handshake_open *op, struct fk_writ
     fk_writer_u32(out, op->lifetime);
     fk_writer_vec8(out, op->groups.next, op->groups.left);
     fk_writer_vec16(out, op->alpn.next, op->alpn.left);
+    fk_writer_u8(out, op->client);
+    fk_writer_vec16(out, op->cas.next, op->cas.left);
     fk_writer_vec8(out, op->title.next, op->title.left);
     fk_writer_vec8(out, op->name.next, op->name.left);
     fk_writer_vec16(out, op->records.next, op->records.left);
@@ -135,7 +153,9 @@ static int decode_done(struct fk_reader *in, struct fk_handshake_answer *answer)
         (err = fk_reader_vec8(in, &answer->alpn)) != FK_OK)
         return err;
     answer->resumed = resumed == 1;
-    return fk_reader_vec16(in, &answer->keys);
+    if ((err = fk_reader_vec16(in, &answer->keys)) != FK_OK)
+        return err;
+    return fk_reader_vec16(in, &answer->chain);
 }
 
 static int decode_failed(struct fk_reader *in, struct fk_handshake_answer *answer)
@@ -183,6 +203,7 @@ void fk_handshake_answer_encode(const struct fk_handshake_answer *answer, struct
         fk_writer_u16(out, answer->rest);
         fk_writer_vec8(out, answer->alpn.next, answer->alpn.left);
         fk_writer_vec16(out, answer->keys.next, answer->keys.left);
+        fk_writer_vec16(out, answer->chain.next, answer->chain.left);
     } else if (answer->state == FK_HANDSHAKE_FAILED) {
         fk_writer_u8(out, (uint8_t)answer->cause);
         fk_writer_u8(out, answer->alert);

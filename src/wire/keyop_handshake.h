@@ -24,9 +24,16 @@
 #define FK_HANDSHAKE_RSA   0x04U
 #define FK_HANDSHAKE_IDS   0x08U /* resumption by session id, TLS 1.2 */
 
+/* Certificates of clients: not asked for, asked for, required. */
+enum {
+    FK_HANDSHAKE_CLIENT_NOT_ASKED,
+    FK_HANDSHAKE_CLIENT_OPTIONAL,
+    FK_HANDSHAKE_CLIENT_REQUIRED,
+};
+
 /*
  * HS_OPEN: versions u8 | options u8 | tickets u8 | lifetime u32 | groups<u8> | alpn<u16> |
- * title<u8> | name<u8> | records<u16>.
+ * client u8 | cas<u16> | title<u8> | name<u8> | records<u16>.
  */
 struct fk_handshake_open {
     uint8_t versions;         /* FK_HANDSHAKE_TLS*, one at least */
@@ -35,14 +42,16 @@ struct fk_handshake_open {
     uint32_t lifetime;        /* of a session, seconds */
     struct fk_reader groups;  /* NamedGroup u16 each, most wanted first; empty: the server's */
     struct fk_reader alpn;    /* names<u8>, most wanted first; empty: the extension is ignored */
+    uint8_t client;           /* FK_HANDSHAKE_CLIENT_*: whether it shall show a certificate */
+    struct fk_reader cas;     /* ... of one of these: names<u16>, DER */
     struct fk_reader title;   /* of the site: the key of this name, else ... */
     struct fk_reader name;    /* ... of this one */
     struct fk_reader records; /* the client's first: a ClientHello, as they came */
 };
 
 /* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT: no version, an unknown bit, an odd list, an
- * ALPN name that is empty, more than FK_HANDSHAKE_ALPN_MAX of them, no name of a key, no records.
- */
+ * ALPN name that is empty, more than FK_HANDSHAKE_ALPN_MAX of them, names of CAs that are cut,
+ * too many (FK_CLIENT_CAS_MAX) or for nothing, no name of a key, no records. */
 int fk_handshake_open_decode(struct fk_reader payload, struct fk_handshake_open *ret);
 void fk_handshake_open_encode(const struct fk_handshake_open *op, struct fk_writer *out);
 
@@ -74,7 +83,8 @@ enum fk_handshake_cause {
 
 /*
  * Answer to HS_OPEN and HS_DATA: state u8 | handshake 16 | records<u16>, and then
- * DONE: resumed u8 | rest u16 | alpn<u8> | keys<u16>; FAILED: cause u8 | alert u8 | reason<u8>.
+ * DONE: resumed u8 | rest u16 | alpn<u8> | keys<u16> | chain<u16>; FAILED: cause u8 | alert u8 |
+ * reason<u8>.
  */
 struct fk_handshake_answer {
     enum fk_handshake_state state;
@@ -82,9 +92,10 @@ struct fk_handshake_answer {
     struct fk_reader records; /* for the client */
     /* DONE */
     bool resumed;
-    uint16_t rest;         /* bytes at the end of the request's records that are not used */
-    struct fk_reader alpn; /* the protocol chosen, empty: none */
-    struct fk_reader keys; /* tls/session_wire.h */
+    uint16_t rest;          /* bytes at the end of the request's records that are not used */
+    struct fk_reader alpn;  /* the protocol chosen, empty: none */
+    struct fk_reader keys;  /* tls/session_wire.h */
+    struct fk_reader chain; /* of the client, not judged: certificates<u16>, DER, leaf first */
     /* FAILED */
     enum fk_handshake_cause cause;
     uint8_t alert; /* the description of the alert (RFC 8446 section 6), 0: there is none */

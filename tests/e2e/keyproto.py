@@ -178,9 +178,10 @@ ECDHE_KX, DHE_KX, RSA_KX, IDS = 1, 2, 4, 8
 ANY, FLIGHT, DONE, FAILED = 1, 2, 3, 4
 
 
-def hs_open(name, records, versions=3, options=ECDHE_KX, tickets=1, lifetime=3600, groups=b"", alpn=b"", title=""):
+def hs_open(name, records, versions=3, options=ECDHE_KX, tickets=1, lifetime=3600, groups=b"", alpn=b"", client=0, cas=(),
+            title=""):
     return (struct.pack(">BBBI", versions, options, tickets, lifetime) + vec8(groups) + vec16(alpn)
-            + vec8(title.encode()) + vec8(name.encode()) + vec16(records))
+            + bytes([client]) + vec16(b"".join(map(vec16, cas))) + vec8(title.encode()) + vec8(name.encode()) + vec16(records))
 
 
 def hs_data(handshake, records):
@@ -196,7 +197,7 @@ class Handshake:
         self.id, self.records = reader.take(16), reader.vec(2)
         if self.state == DONE:
             self.resumed, self.rest = reader.unpack(">BH")
-            self.alpn, self.keys = reader.vec(1), reader.vec(2)
+            self.alpn, self.keys, self.chain = reader.vec(1), reader.vec(2), reader.vec(2)
         elif self.state == FAILED:
             self.cause, self.alert = reader.unpack(">BB")
             self.reason = reader.vec(1).decode()

@@ -677,13 +677,13 @@ def test_sessions_that_are_none(lying):
     """
     pair, middle = lying
     at = 0
-    # From the end: the server's direction, the client's, flags and suite.
+    # Before the client's chain, which is empty, from the end: the server's direction, the client's, flags and suite.
     secrets = {*range(0, 32), *range(72, 104)}
 
     def spoil(frame):
         if not is_done(frame):
             return [frame]
-        place = len(frame) - 1 - at
+        place = len(frame) - 3 - at
         return [frame[:place] + bytes([frame[place] ^ 0x81]) + frame[place + 1:]]
     middle.lie = spoil
     for at in [0, 31, 32, 33, 34, 40, 46, 47, 55, 63, 64, 71, 72, 103, 104, 105, 106, 112, 118, 119, 127, 135, 136,

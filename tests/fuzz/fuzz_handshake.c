@@ -1,15 +1,18 @@
 /*
  * Mode `handshake`, what comes from the other side: payloads (wire/keyop_handshake), session keys
- * (tls/session_wire), records of clients seen from outside (wire/records). The first byte chooses.
- * What decodes is encoded to the same bytes.
+ * (tls/session_wire), records of clients seen from outside (wire/records), names of CAs and chains
+ * of clients (tls/clientca). The first byte chooses. What decodes is encoded to the same bytes.
  */
 #include "check.h"
 
 #include "base/err.h"
+#include "tls/clientca.h"
 #include "tls/session_wire.h"
 #include "wire/keyop_handshake.h"
 #include "wire/records.h"
 
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <string.h>
 
 static uint8_t out[1 << 17];
@@ -95,10 +98,57 @@ static void try_records(struct fk_reader bytes)
           whole.pending_ccs == all.pending_ccs);
 }
 
+static void try_names(struct fk_reader bytes)
+{
+    STACK_OF(X509_NAME) * names;
+
+    if (fk_clientca_decode_names(bytes, &names) == FK_OK)
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+    CHECK(ERR_peek_error() == 0);
+}
+
+/* A CA that has issued nothing: no chain is good. */
+static struct fk_clientca *make_ca(void)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = X509_new();
+    BIO *pem = BIO_new(BIO_s_mem());
+    struct fk_clientca_conf conf = {.depth = 4};
+    struct fk_clientca *ca;
+    char *text;
+    long len;
+
+    CHECK(X509_set_version(cert, 2) == 1 && X509_set_pubkey(cert, key) == 1);
+    CHECK(X509_gmtime_adj(X509_getm_notBefore(cert), 0) != NULL &&
+          X509_gmtime_adj(X509_getm_notAfter(cert), 86400) != NULL);
+    CHECK(X509_sign(cert, key, EVP_sha256()) > 0 && PEM_write_bio_X509(pem, cert) == 1);
+    len = BIO_get_mem_data(pem, &text);
+    fk_reader_init(&conf.ca, text, (size_t)len);
+    CHECK(fk_clientca_new(&conf, &ca) == FK_OK);
+    BIO_free(pem);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    return ca;
+}
+
+static void try_chain(struct fk_reader chain)
+{
+    static struct fk_clientca *ca;
+    X509 *leaf;
+    int reason = X509_V_OK, err;
+
+    if (ca == NULL)
+        ca = make_ca();
+    err = fk_clientca_judge_chain(ca, chain, &leaf, &reason);
+    CHECK((err == FK_OK) == (chain.left == 0));
+    CHECK((err == FK_ERR_VERIFY) == (reason != X509_V_OK));
+    CHECK(ERR_peek_error() == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const tries[])(struct fk_reader) = {try_open, try_data, try_answer, try_session,
-                                                      try_records};
+    static void (*const tries[])(struct fk_reader) = {
+        try_open, try_data, try_answer, try_session, try_records, try_names, try_chain};
     struct fk_reader input;
     uint8_t choice;
 

@@ -62,6 +62,8 @@ static void check_open(struct vector *v)
     assert_int_equal(op.lifetime, vector_uint(v, "lifetime"));
     assert_bytes(op.groups, vector_bytes(v, "groups"));
     assert_bytes(op.alpn, vector_bytes(v, "alpn"));
+    assert_int_equal(op.client, vector_uint(v, "client"));
+    assert_bytes(op.cas, vector_bytes(v, "cas"));
     assert_bytes(op.title, vector_bytes(v, "title"));
     assert_bytes(op.name, vector_bytes(v, "name"));
     assert_bytes(op.records, vector_bytes(v, "records"));
@@ -109,6 +111,7 @@ static void check_answer(struct vector *v)
         assert_int_equal(answer.rest, vector_uint(v, "rest"));
         assert_bytes(answer.alpn, vector_bytes(v, "alpn"));
         assert_bytes(answer.keys, vector_bytes(v, "keys"));
+        assert_bytes(answer.chain, vector_bytes(v, "chain"));
     } else if (answer.state == FK_HANDSHAKE_FAILED) {
         assert_int_equal(answer.cause, vector_uint(v, "cause"));
         assert_int_equal(answer.alert, vector_uint(v, "alert"));
