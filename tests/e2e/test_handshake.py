@@ -226,9 +226,8 @@ def test_two_round_trips(make, folder, version, resumed):
     def asked():
         lines = (pair.folder / "keys1/audit.log").read_text().splitlines()
         return [re.search(r"op=handshake-(\w+)", line)[1] for line in lines if "op=handshake-" in line]
-    passed = counter(pair, "handshakes_passed_total")
-    harness.wait_until(lambda: len(asked()) >= 2 * passed, "the audit log of all handshakes")
-    assert asked() == ["open", "data"] * int(passed)
+    # Before these two there may be some that came to nothing, while the channel was not there yet.
+    harness.wait_until(lambda: asked()[-4:] == ["open", "data"] * 2, "the audit log of both handshakes")
 
 
 # --- resumption ---
