@@ -155,6 +155,21 @@ int fk_record_peer_alert(const struct fk_record *record);
 /* Whether FK_ERR_UNEXPECTED meant too much of what leads nowhere: see tls/chatter.h. */
 bool fk_record_overdone(const struct fk_record *record);
 
+/* --- the last of a handshake --- */
+
+/* Of TLS 1.2 with an AEAD, for an engine whose keys begin with number 0: the Finished messages,
+ * which are its first records, `verify_data` is 12 bytes (RFC 5246 section 7.4.9). */
+#define FK_RECORD_VERIFY 12
+
+/* Open the peer's, in place: one record with nothing else in it. What is in it is the caller's to
+ * compare. Errors as fk_record_open(), without an alert of the engine's. */
+int fk_record_open_finished(struct fk_record *record, uint8_t *bytes, size_t len,
+                            uint8_t ret[FK_RECORD_VERIFY], size_t *ret_consumed);
+
+/* Seal this side's; `out` has FK_RECORD_CONTROL_MAX bytes. FK_ERR_CRYPTO. */
+int fk_record_seal_finished(struct fk_record *record, const uint8_t verify[FK_RECORD_VERIFY],
+                            uint8_t *out, size_t *ret_len);
+
 /* --- facts --- */
 
 /* The session's keys as they are now, borrowed: for a further hand-over. */

@@ -310,6 +310,13 @@ static void set_modes(SSL_CTX *ctx, const struct fk_server_conf *conf)
     SSL_CTX_set_read_ahead(ctx, conf->read_ahead);
 }
 
+/* OpenSSL asks for a certificate when it has found no session, and before it answers. */
+static int stop(SSL *ssl, void *arg)
+{
+    (void)ssl, (void)arg;
+    return -1;
+}
+
 static int fill(SSL_CTX *ctx, const struct fk_server_conf *conf)
 {
     bool groups_given = conf->groups != NULL && conf->groups[0] != '\0';
@@ -325,6 +332,8 @@ static int fill(SSL_CTX *ctx, const struct fk_server_conf *conf)
         return err;
     for (size_t i = 0; err == FK_OK && i < conf->n_certs; i++)
         err = add_certificate(ctx, conf, &conf->certs[i]);
+    if (conf->only_resumes)
+        SSL_CTX_set_cert_cb(ctx, stop, NULL);
     return err;
 }
 

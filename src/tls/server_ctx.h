@@ -46,6 +46,9 @@ struct fk_server_conf {
     struct fk_sescache *cache;   /* NULL: none */
     const struct fk_cert *certs; /* one for each type of key */
     size_t n_certs;
+    /* It has no certificate: where a session is not resumed the handshake stops before a byte is
+     * sent, with SSL_ERROR_WANT_X509_LOOKUP, for others to make it. */
+    bool only_resumes;
     struct fk_keyback *back;
     enum fk_server_client client;
     const STACK_OF(X509_NAME) * client_names; /* the CAs that clients are told of */

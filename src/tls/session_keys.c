@@ -135,19 +135,14 @@ int fk_traffic_keys_update(const struct fk_suite *suite, struct fk_traffic_keys 
 
 /* --- TLS 1.2 --- */
 
-/* PRF(master, "key expansion" | server random | client random): RFC 5246 sections 5 and 6.3. */
-static int expand_keys(const struct fk_suite *suite, const uint8_t *master,
-                       const uint8_t *client_random, const uint8_t *server_random, uint8_t *ret,
-                       size_t len)
+int fk_tls12_prf(const struct fk_suite *suite, const uint8_t *master, const char *label,
+                 struct fk_reader seed, uint8_t *ret, size_t len)
 {
     const OSSL_PARAM params[] = {
         OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, text(suite->hash), 0),
         OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SECRET, bytes(master), 48),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SEED, text("key expansion"), 13),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SEED, bytes(server_random), 32),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SEED, bytes(client_random), 32),
-        OSSL_PARAM_END};
-
+        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SEED, text(label), strlen(label)),
+        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SEED, bytes(seed.next), seed.left), OSSL_PARAM_END};
     EVP_KDF_CTX *ctx;
     bool ok;
 
@@ -156,6 +151,19 @@ static int expand_keys(const struct fk_suite *suite, const uint8_t *master,
     ok = ctx != NULL && EVP_KDF_derive(ctx, ret, len, params) == 1;
     EVP_KDF_CTX_free(ctx);
     return ok ? FK_OK : FK_ERR_CRYPTO;
+}
+
+/* RFC 5246 section 6.3. */
+static int expand_keys(const struct fk_suite *suite, const uint8_t *master,
+                       const uint8_t *client_random, const uint8_t *server_random, uint8_t *ret,
+                       size_t len)
+{
+    uint8_t randoms[64];
+
+    memcpy(randoms, server_random, 32);
+    memcpy(randoms + 32, client_random, 32);
+    return fk_tls12_prf(suite, master, "key expansion", (struct fk_reader){randoms, sizeof randoms},
+                        ret, len);
 }
 
 static const uint8_t *cut(const uint8_t *block, uint8_t *client, uint8_t *server, size_t len)

@@ -6,6 +6,7 @@
 #ifndef FK_TLS_SESSION_KEYS_H
 #define FK_TLS_SESSION_KEYS_H
 
+#include "base/reader.h"
 #include "tls/suite.h"
 
 #include <stdbool.h>
@@ -41,6 +42,11 @@ int fk_session_keys_tls13(const struct fk_suite *suite, const uint8_t *client_se
 int fk_session_keys_tls12(const struct fk_suite *suite, const uint8_t *master,
                           const uint8_t *client_random, const uint8_t *server_random,
                           bool encrypt_then_mac, struct fk_session_keys *ret);
+
+/* PRF(master, label, seed) of TLS 1.2 with the suite's hash (RFC 5246 section 5); `master` has 48
+ * bytes. FK_ERR_CRYPTO. */
+int fk_tls12_prf(const struct fk_suite *suite, const uint8_t *master, const char *label,
+                 struct fk_reader seed, uint8_t *ret, size_t len);
 
 /* TLS 1.3: a direction's keys after a KeyUpdate (RFC 8446 section 7.2). FK_ERR_CRYPTO: unchanged.
  */

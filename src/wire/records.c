@@ -42,6 +42,8 @@ int fk_records_scan(struct fk_reader bytes, struct fk_records *ret)
 
     *ret = (struct fk_records){.whole = 0};
     while ((err = next_record(&bytes, &type)) == FK_OK) {
+        if (!seen_ccs && type != CHANGE_CIPHER_SPEC)
+            ret->clear = all - bytes.left;
         ret->whole = all - bytes.left;
         ret->flight |= type == ALERT || (seen_ccs && type != CHANGE_CIPHER_SPEC);
         seen_ccs |= type == CHANGE_CIPHER_SPEC;

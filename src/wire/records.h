@@ -11,6 +11,7 @@
 
 struct fk_records {
     size_t whole;     /* bytes of the records that are there whole */
+    size_t clear;     /* of those before the first ChangeCipherSpec */
     bool flight;      /* among them ChangeCipherSpec, with another record behind it, or an alert */
     bool pending_ccs; /* the last of them is ChangeCipherSpec: there is more to come */
 };

@@ -1,15 +1,18 @@
 /*
  * Mode `handshake`, what comes from the other side: payloads (wire/keyop_handshake), session keys
  * (tls/session_wire), records of clients seen from outside (wire/records), names of CAs and chains
- * of clients (tls/clientca). The first byte chooses. What decodes is encoded to the same bytes.
+ * of clients (tls/clientca), ServerHellos (wire/server_hello), records to be hashed (tls/finish12).
+ * The first byte chooses. What decodes is encoded to the same bytes.
  */
 #include "check.h"
 
 #include "base/err.h"
 #include "tls/clientca.h"
+#include "tls/finish12.h"
 #include "tls/session_wire.h"
 #include "wire/keyop_handshake.h"
 #include "wire/records.h"
+#include "wire/server_hello.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -90,12 +93,49 @@ static void try_records(struct fk_reader bytes)
     struct fk_records all, whole;
     int err = fk_records_scan(bytes, &all);
 
-    CHECK(all.whole <= bytes.left);
+    CHECK(all.whole <= bytes.left && all.clear <= all.whole);
     CHECK(err == FK_OK || err == FK_ERR_NOT_TLS || err == FK_ERR_LIMIT);
     bytes.left = all.whole;
     CHECK(fk_records_scan(bytes, &whole) == FK_OK);
     CHECK(whole.whole == all.whole && whole.flight == all.flight &&
-          whole.pending_ccs == all.pending_ccs);
+          whole.pending_ccs == all.pending_ccs && whole.clear == all.clear);
+}
+
+static void try_server_hello(struct fk_reader records)
+{
+    struct fk_server_hello hello;
+
+    if (fk_server_hello_parse(records, &hello) != FK_OK)
+        return;
+    CHECK(hello.session_id.left <= 32);
+    CHECK(hello.session_id.left == 0 ||
+          (hello.session_id.next > records.next &&
+           hello.session_id.next + hello.session_id.left <= records.next + records.left));
+}
+
+/* Records one by one are hashed as all at once. */
+static void try_transcript(struct fk_reader records)
+{
+    const struct fk_suite *suite = fk_suite_find(0xC02F);
+    uint8_t master[FK_MASTER12] = {0}, all[FK_FINISHED12], each[FK_FINISHED12];
+    struct fk_transcript12 *one, *other;
+    struct fk_reader left = records;
+
+    CHECK(fk_transcript12_new(&one) == FK_OK && fk_transcript12_new(&other) == FK_OK);
+    if (fk_transcript12_records(one, records) == FK_OK) {
+        while (left.left > 0) {
+            struct fk_reader record = left, content;
+
+            CHECK(fk_reader_skip(&left, 3) == FK_OK && fk_reader_vec16(&left, &content) == FK_OK);
+            record.left -= left.left;
+            CHECK(fk_transcript12_records(other, record) == FK_OK);
+        }
+        CHECK(fk_transcript12_finished(one, suite, master, true, all) == FK_OK);
+        CHECK(fk_transcript12_finished(other, suite, master, true, each) == FK_OK);
+        CHECK(memcmp(all, each, sizeof all) == 0);
+    }
+    fk_transcript12_free(one);
+    fk_transcript12_free(other);
 }
 
 static void try_names(struct fk_reader bytes)
@@ -148,7 +188,8 @@ static void try_chain(struct fk_reader chain)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct fk_reader) = {
-        try_open, try_data, try_answer, try_session, try_records, try_names, try_chain};
+        try_open,  try_data,  try_answer,       try_session,   try_records,
+        try_names, try_chain, try_server_hello, try_transcript};
     struct fk_reader input;
     uint8_t choice;
 

@@ -13,28 +13,28 @@
 
 static const struct {
     const char *bytes;
-    size_t len, whole;
+    size_t len, whole, clear;
     bool flight, pending_ccs;
     int err;
 } rows[] = {
-    {ROW(""), 0, false, false, FK_OK},
-    {ROW(FINISHED), 7, false, false, FK_OK},
-    {ROW(FINISHED FINISHED), 14, false, false, FK_OK},
-    {ROW(CCS), 6, false, true, FK_OK},
-    {ROW(FINISHED CCS), 13, false, true, FK_OK},
-    {ROW(FINISHED CCS FINISHED), 20, true, false, FK_OK},
-    {ROW(CCS DATA), 14, true, false, FK_OK},
-    {ROW(CCS CCS), 12, false, true, FK_OK},
-    {ROW(ALERT), 7, true, false, FK_OK},
-    {ROW(DATA EMPTY), 13, false, false, FK_OK},
-    {ROW(FINISHED "\x16\x03\x03\x00\x02\xaa"), 7, false, false, FK_OK},
-    {ROW(FINISHED "\x16\x03"), 7, false, false, FK_OK},
-    {ROW(FINISHED "G"), 7, false, false, FK_ERR_NOT_TLS},
-    {ROW("\x18\x03\x03\x00\x01\x01"), 0, false, false, FK_ERR_NOT_TLS},
-    {ROW("\x13"), 0, false, false, FK_ERR_NOT_TLS},
-    {ROW("\x16\x02"), 0, false, false, FK_ERR_NOT_TLS},
-    {ROW("\x16\x03\x01\x48\x00"), 0, false, false, FK_OK}, /* 16384 + 2048: it may come */
-    {ROW("\x16\x03\x01\x48\x01"), 0, false, false, FK_ERR_LIMIT},
+    {ROW(""), 0, 0, false, false, FK_OK},
+    {ROW(FINISHED), 7, 7, false, false, FK_OK},
+    {ROW(FINISHED FINISHED), 14, 14, false, false, FK_OK},
+    {ROW(CCS), 6, 0, false, true, FK_OK},
+    {ROW(FINISHED CCS), 13, 7, false, true, FK_OK},
+    {ROW(FINISHED CCS FINISHED), 20, 7, true, false, FK_OK},
+    {ROW(CCS DATA), 14, 0, true, false, FK_OK},
+    {ROW(CCS CCS), 12, 0, false, true, FK_OK},
+    {ROW(ALERT), 7, 7, true, false, FK_OK},
+    {ROW(DATA EMPTY), 13, 13, false, false, FK_OK},
+    {ROW(FINISHED "\x16\x03\x03\x00\x02\xaa"), 7, 7, false, false, FK_OK},
+    {ROW(FINISHED "\x16\x03"), 7, 7, false, false, FK_OK},
+    {ROW(FINISHED "G"), 7, 7, false, false, FK_ERR_NOT_TLS},
+    {ROW("\x18\x03\x03\x00\x01\x01"), 0, 0, false, false, FK_ERR_NOT_TLS},
+    {ROW("\x13"), 0, 0, false, false, FK_ERR_NOT_TLS},
+    {ROW("\x16\x02"), 0, 0, false, false, FK_ERR_NOT_TLS},
+    {ROW("\x16\x03\x01\x48\x00"), 0, 0, false, false, FK_OK}, /* 16384 + 2048: it may come */
+    {ROW("\x16\x03\x01\x48\x01"), 0, 0, false, false, FK_ERR_LIMIT},
 };
 
 static void each_row(void **state)
@@ -47,6 +47,7 @@ static void each_row(void **state)
                                    &found),
                    rows[i].err);
         assert_int_equal(found.whole, rows[i].whole);
+        assert_int_equal(found.clear, rows[i].clear);
         assert_int_equal(found.flight, rows[i].flight);
         assert_int_equal(found.pending_ccs, rows[i].pending_ccs);
     }
