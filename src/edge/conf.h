@@ -8,6 +8,7 @@
 #include "conf/conf.h"
 
 enum fk_edge_records { FK_RECORDS_ENGINE, FK_RECORDS_OPENSSL };
+enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
 enum fk_edge_mode {
     FK_MODE_SIGN,
     FK_MODE_DECRYPT,
@@ -74,6 +75,7 @@ struct fk_edge_site {
     struct fk_conf_list alpn;
     struct fk_conf_list groups;
     int records;                  /* enum fk_edge_records */
+    int expose;                   /* enum fk_edge_expose */
     struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
     /* origin */
     struct fk_conf_list origin;

@@ -109,6 +109,14 @@ static const struct fk_conf_name modes[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name exposes[] = {
+    {"none", FK_EXPOSE_NONE, "the traffic keys of sessions and nothing else"},
+    {"master", FK_EXPOSE_MASTER,
+     "the master secret, too, in TLS 1.2: the edge makes and verifies Finished, and resumes "
+     "sessions without the key server"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name strategies[] = {
     {"round_robin", FK_STRATEGY_ROUND_ROBIN, "one after the other"},
     {"least_outstanding", FK_STRATEGY_LEAST_OUTSTANDING,
@@ -161,6 +169,9 @@ static const struct fk_conf_option site_options[] = {
      .help = "Serve clients whose server name no site has, and those that send none."},
     {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = modes,
      .help = "Where the private key is and what is done with it."},
+    {"expose", FK_CONF_ENUM, OPT(fk_edge_site, expose), "none", .names = exposes,
+     .help = "Mode handshake: what the key server tells this edge of a session. Its keys must "
+             "allow it."},
     {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
      .help = "Key servers that hold this site's keys, by the titles of their blocks."},
     {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
@@ -347,6 +358,23 @@ static void check_lent(const struct fk_edge_site *site, struct fk_conf *conf)
                       "site \"%s\": lend_time is not in whole seconds", site->block.title);
 }
 
+static void check_expose(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+    const char *title = block->title;
+
+    if (site->mode != FK_MODE_HANDSHAKE && !fk_conf_is_bad(block, "mode"))
+        fk_conf_blame(conf, block, "expose", "site \"%s\": expose = master is for mode = handshake",
+                      title);
+    if ((site->tls & FK_EDGE_TLS12) == 0 && !fk_conf_is_bad(block, "tls"))
+        fk_conf_blame(conf, block, "expose",
+                      "site \"%s\": expose = master is TLS 1.2; write tls = {\"1.2\", \"1.3\"}",
+                      title);
+    if (site->client != NULL)
+        fk_conf_blame(conf, block, "expose",
+                      "site \"%s\": with client_certificate there is no expose = master", title);
+}
+
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
@@ -413,6 +441,8 @@ static void check_site(void *block, struct fk_conf *conf)
         else
             check_remote_keys(site, conf);
     }
+    if (site->expose == FK_EXPOSE_MASTER)
+        check_expose(site, conf);
     check_site_origins(site, conf);
     if (site->certificate.count > FK_EDGE_CERTS_MAX)
         fk_conf_blame(conf, &site->block, "certificate",

@@ -60,10 +60,11 @@ static void count(const struct fk_conn *conn)
         fk_metric_add(metrics, FK_EDGE_HS_LOST, 1);
 }
 
-static void free_setup(struct fk_conn *conn)
+void fk_conn_free_setup(struct fk_conn *conn)
 {
     if (conn->setup == NULL)
         return;
+    fk_buf_fini(&conn->setup->hello);
     fk_wipe(conn->setup, sizeof *conn->setup);
     free(conn->setup);
     conn->setup = NULL;
@@ -100,7 +101,7 @@ static void destroy(struct fk_conn *conn)
     fk_conn_free_ssl(conn);
     fk_conn_free_record(conn);
     fk_conn_end_pass(conn);
-    free_setup(conn);
+    fk_conn_free_setup(conn);
     fk_close(&conn->fd);
     fk_buf_fini(&conn->in);
     free(conn->sni);
@@ -228,7 +229,7 @@ static void enter(struct fk_conn *conn, enum fk_conn_state state)
         fk_list_del(&conn->site_link);
     if (state == FK_CONN_RELAY) {
         fk_conn_relay_begin(conn);
-        free_setup(conn);
+        fk_conn_free_setup(conn);
         fk_conn_end_pass(conn);
     }
     if (refused)

@@ -150,7 +150,7 @@ static enum fk_conn_fact accept_hello(struct fk_conn *conn, const struct fk_clie
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "too many handshakes", err);
     }
     if (fk_site_passes(conn->site))
-        return FK_FACT_HELLO_PASSED;
+        return fk_conn_may_resume(conn, hello) ? FK_FACT_HELLO_READ : FK_FACT_HELLO_PASSED;
     if (conn->site->ctx != NULL)
         return FK_FACT_HELLO_READ;
     fk_gen_want(conn->gen, conn->site);

@@ -36,6 +36,8 @@ struct fk_conn_pass {
     int err;                       /* why the key server's last answer is none */
     unsigned rounds;               /* answers */
     uint64_t asked_us, waited_us;
+    struct fk_conn_finish *finish; /* NULL: nothing of it is done here */
+    uint8_t alert;                 /* ... and what the client gets when it has failed in it */
     int unwelcome; /* X509_V_ERR_*: why the client's certificate is no good; X509_V_OK: it is */
     /* of one that failed */
     enum fk_handshake_cause cause;
@@ -101,7 +103,8 @@ static unsigned options_of(const struct fk_conn *conn)
     return ((exchanges & FK_SERVER_ECDHE) != 0 ? FK_HANDSHAKE_ECDHE : 0) |
            ((exchanges & FK_SERVER_DHE) != 0 ? FK_HANDSHAKE_DHE : 0) |
            ((exchanges & FK_SERVER_RSA) != 0 ? FK_HANDSHAKE_RSA : 0) |
-           (conn->gen->resumption->cache > 0 ? FK_HANDSHAKE_IDS : 0);
+           (conn->gen->resumption->cache > 0 ? FK_HANDSHAKE_IDS : 0) |
+           (fk_site_exposes(conn->site) ? FK_HANDSHAKE_EXPOSE : 0);
 }
 
 static unsigned versions_of(const struct fk_edge_site *site)
@@ -290,6 +293,45 @@ static int turn_away(struct fk_conn *conn)
     return fk_buf_append(&pass->out, bytes, len);
 }
 
+/* What it says of the session. */
+static int take_verdict(struct fk_conn *conn, const struct fk_handshake_answer *answer)
+{
+    struct fk_conn_pass *pass = conn->pass;
+
+    switch (answer->state) {
+    case FK_HANDSHAKE_DONE:
+        return take_session(conn, answer);
+    case FK_HANDSHAKE_FAILED:
+        take_failure(pass, answer);
+        return FK_OK;
+    case FK_HANDSHAKE_EXCHANGE:
+    case FK_HANDSHAKE_EXPOSED:
+        if (pass->finish == NULL)
+            return FK_ERR_FORMAT; /* nobody has asked for it */
+        return fk_conn_finish_watch(pass->finish,
+                                    (struct fk_reader){fk_buf_data(&conn->in), pass->sent},
+                                    answer->records, &pass->alert);
+    case FK_HANDSHAKE_ANY:
+    case FK_HANDSHAKE_FLIGHT:
+        break;
+    }
+    return FK_OK;
+}
+
+/* The key exchange is done, the rest is between the client and us. */
+static int take_master(struct fk_conn *conn, const struct fk_handshake_answer *answer)
+{
+    struct fk_conn_pass *pass = conn->pass;
+    int err;
+
+    if (answer->state != FK_HANDSHAKE_EXPOSED)
+        return FK_OK;
+    if ((err = take_alpn(conn, answer->alpn)) != FK_OK)
+        return err;
+    err = fk_conn_finish(conn, pass->finish, answer->master, &pass->out, &pass->alert);
+    return pass->alert != 0 ? FK_OK : err;
+}
+
 static int take_answer(struct fk_conn *conn, struct fk_reader payload)
 {
     struct fk_conn_pass *pass = conn->pass;
@@ -301,22 +343,20 @@ static int take_answer(struct fk_conn *conn, struct fk_reader payload)
         return err;
     if (pass->begun && memcmp(pass->id, answer.id, sizeof pass->id) != 0) /* our own name */
         return FK_ERR_FORMAT;
-    pass->begun = answer.state == FK_HANDSHAKE_ANY || answer.state == FK_HANDSHAKE_FLIGHT;
+    pass->begun = answer.state == FK_HANDSHAKE_ANY || answer.state == FK_HANDSHAKE_FLIGHT ||
+                  answer.state == FK_HANDSHAKE_EXCHANGE;
     memcpy(pass->id, answer.id, sizeof pass->id);
-    if (answer.state == FK_HANDSHAKE_DONE) {
-        if ((err = take_session(conn, &answer)) != FK_OK)
-            return err;
+    if ((err = take_verdict(conn, &answer)) != FK_OK)
+        return pass->alert != 0 ? FK_OK : err;
+    if (answer.state == FK_HANDSHAKE_DONE)
         used -= answer.rest;
-    } else if (answer.state == FK_HANDSHAKE_FAILED) {
-        take_failure(pass, &answer);
-    }
     pass->secret |= is_protected(&answer);
     if ((err = fk_buf_append(&pass->out, answer.records.next, answer.records.left)) != FK_OK ||
         (pass->unwelcome != X509_V_OK && (err = turn_away(conn)) != FK_OK))
         return err;
     pass->state = answer.state;
     fk_buf_consume(&conn->in, used);
-    return FK_OK;
+    return take_master(conn, &answer);
 }
 
 static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
@@ -388,6 +428,14 @@ static enum fk_conn_fact not_welcome(struct fk_conn *conn)
     return FK_FACT_REFUSED;
 }
 
+/* The client's fault: nothing of ours is protected yet. */
+static enum fk_conn_fact failed_in_the_end(struct fk_conn *conn)
+{
+    fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
+    return fk_conn_refuse(conn, (enum fk_alert)conn->pass->alert,
+                          "the client ends the handshake wrongly", FK_ERR_VERIFY);
+}
+
 static enum fk_conn_fact lost(struct fk_conn *conn)
 {
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_LOST, 1);
@@ -398,10 +446,15 @@ static enum fk_conn_fact lost(struct fk_conn *conn)
 
 static int begin(struct fk_conn *conn)
 {
+    int err;
+
     conn->failure = FK_CLASS_TLS; /* unless it turns out otherwise */
     if ((conn->pass = calloc(1, sizeof *conn->pass)) == NULL)
         return FK_ERR_NOMEM;
     fk_buf_init(&conn->pass->out, FK_FRAME_MAX);
+    if (fk_site_exposes(conn->site) &&
+        (err = fk_conn_finish_new(conn, &conn->pass->finish)) != FK_OK)
+        return err;
     return ask_open(conn);
 }
 
@@ -422,19 +475,21 @@ static int send_records(struct fk_conn *conn)
 
 /*
  * Bytes of the client's that are worth a round trip: whole records, and in TLS 1.2 its flight to
- * the Finished. 0: there must be more. FK_ERR_NOT_TLS, FK_ERR_LIMIT.
+ * the Finished, without its end when that is ours. 0: there must be more. FK_ERR_NOT_TLS,
+ * FK_ERR_LIMIT, FK_ERR_UNEXPECTED.
  */
 static int worth_asking(const struct fk_conn *conn, size_t *ret)
 {
     struct fk_records records;
     int err = fk_records_scan((struct fk_reader){fk_buf_data(&conn->in), fk_buf_len(&conn->in)},
                               &records);
-    bool enough =
-        !records.pending_ccs && (conn->pass->state != FK_HANDSHAKE_FLIGHT || records.flight);
+    const bool ours = conn->pass->state == FK_HANDSHAKE_EXCHANGE;
+    bool enough = !records.pending_ccs && (conn->pass->state == FK_HANDSHAKE_ANY || records.flight);
 
-    if (err == FK_OK)
-        *ret = enough ? records.whole : 0;
-    return err;
+    if (err != FK_OK)
+        return err;
+    *ret = !enough ? 0 : ours ? records.clear : records.whole;
+    return ours && enough && *ret == 0 ? FK_ERR_UNEXPECTED : FK_OK;
 }
 
 /* Read until there is something to ask. */
@@ -487,7 +542,9 @@ enum fk_conn_fact fk_conn_run_pass(struct fk_conn *conn)
         return refused(conn);
     if (err != FK_OK)
         return lost(conn);
-    if (pass->state != FK_HANDSHAKE_DONE)
+    if (pass->alert != 0)
+        return failed_in_the_end(conn);
+    if (pass->state != FK_HANDSHAKE_DONE && pass->state != FK_HANDSHAKE_EXPOSED)
         return gather(conn);
     return pass->unwelcome == X509_V_OK ? succeeded(conn) : not_welcome(conn);
 }
@@ -532,6 +589,7 @@ void fk_conn_end_pass(struct fk_conn *conn)
     if (pass->begun)
         ask_close(conn);
     fk_buf_fini(&pass->out);
+    fk_conn_finish_free(pass->finish);
     free(pass);
     conn->pass = NULL;
 }

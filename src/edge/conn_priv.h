@@ -9,6 +9,7 @@
 #include "edge/origin.h"
 #include "tls/handover.h"
 #include "tls/rkey.h"
+#include "wire/client_hello.h"
 
 struct fk_conn_pass; /* conn_pass.c: the same, in mode `handshake` */
 
@@ -17,6 +18,7 @@ struct fk_conn_setup {
     struct fk_rkey_session key;
     struct fk_conn *conn;
     struct fk_handover seen;
+    struct fk_buf hello; /* a copy, when others may make the handshake in the end */
 };
 
 /* The certificate that a client has shown, and that is good. */
@@ -92,6 +94,9 @@ void fk_conn_late_pass(struct fk_conn *conn);
  * SSL_free(). Without effect on one that is not paused. */
 void fk_conn_end_handshake(struct fk_conn *conn, int err);
 
+/* Give back what OpenSSL's handshake needs beside its SSL object, which is gone. */
+void fk_conn_free_setup(struct fk_conn *conn);
+
 /* Give the SSL object back, its session stays in the cache; NULL is fine. */
 void fk_conn_free_ssl(struct fk_conn *conn);
 
@@ -115,6 +120,32 @@ int fk_conn_note_client(struct fk_conn *conn, X509 *cert);
 /* Give back what a handshake made by the key server needs; an unfinished one is given up. */
 void fk_conn_end_pass(struct fk_conn *conn);
 
+/* --- conn_finish.c: TLS 1.2 whose master secret the key server tells --- */
+
+struct fk_conn_finish;
+
+/* Whether a session that this client names may be this side's to resume. */
+bool fk_conn_may_resume(const struct fk_conn *conn, const struct fk_client_hello *hello);
+
+/* A handshake whose ClientHello conn->in begins with. FK_ERR_NOMEM, FK_ERR_CRYPTO. */
+int fk_conn_finish_new(const struct fk_conn *conn, struct fk_conn_finish **ret);
+void fk_conn_finish_free(struct fk_conn_finish *finish); /* NULL is fine */
+
+/* Records in the clear as they passed, first of the client, then of the key server: its first ones
+ * begin with a ServerHello. Errors as fk_server_hello_parse() and fk_transcript12_records();
+ * *ret_alert: what the client gets when they are its fault, else 0. */
+int fk_conn_finish_watch(struct fk_conn_finish *finish, struct fk_reader client,
+                         struct fk_reader server, uint8_t *ret_alert);
+
+/*
+ * Here is the master secret; conn->in begins with the client's ChangeCipherSpec and Finished, which
+ * are used up. The session begins (conn->record), `out` gets what the client is due. *ret_alert is
+ * that for a client that failed (FK_ERR_VERIFY, FK_ERR_UNEXPECTED), else 0. FK_ERR_UNSUPPORTED: a
+ * suite that is not served.
+ */
+int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct fk_reader master,
+                   struct fk_buf *out, uint8_t *ret_alert);
+
 /* --- conn_record.c --- */
 
 /* Have the record engine go on with the session, if it can and shall. */
@@ -132,7 +163,9 @@ const struct fk_addr *fk_conn_reached(struct fk_conn *conn);
 /* TLS alerts that this side sends before OpenSSL has a say (RFC 8446 section 6). */
 enum fk_alert {
     FK_ALERT_UNEXPECTED_MESSAGE = 10,
+    FK_ALERT_BAD_RECORD_MAC = 20,
     FK_ALERT_DECODE_ERROR = 50,
+    FK_ALERT_DECRYPT_ERROR = 51,
     FK_ALERT_PROTOCOL_VERSION = 70,
     FK_ALERT_INTERNAL_ERROR = 80,
     FK_ALERT_UNRECOGNIZED_NAME = 112,

@@ -30,6 +30,7 @@ static const struct row rows[FK_CONN_STATE_COUNT] = {
         [FK_FACT_TIMEOUT]        = NEXT(CLOSING),
         [FK_FACT_LOST]           = NEXT(DEAD)}},
     [FK_CONN_HANDSHAKE] = {FK_LIMIT_HANDSHAKE, {
+        [FK_FACT_HELLO_PASSED]   = NEXT(PASS),
         [FK_FACT_KEY_ASKED]      = NEXT(KEY),
         [FK_FACT_SECURED]        = NEXT(RELAY),
         [FK_FACT_REFUSED]        = NEXT(CLOSING),

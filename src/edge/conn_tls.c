@@ -2,6 +2,7 @@
  * The handshake: OpenSSL over the client's socket, pausing while the private key's holder is asked.
  */
 #include "base/err.h"
+#include "base/limits.h"
 #include "edge/conn_priv.h"
 #include "edge/metrics.h"
 
@@ -25,9 +26,21 @@ void fk_conn_key_context(struct fk_conn *conn, struct fk_key_context *ret)
     ret->server_ip_len = (uint8_t)fk_addr_ip(fk_conn_reached(conn), ret->server_ip);
 }
 
+/* The session is not known here: the key server makes the handshake, of the same ClientHello. */
+static enum fk_conn_fact pass_after_all(struct fk_conn *conn)
+{
+    fk_conn_free_ssl(conn);
+    fk_buf_fini(&conn->in);
+    conn->in = conn->setup->hello;
+    fk_buf_init(&conn->setup->hello, 0);
+    fk_conn_free_setup(conn);
+    return FK_FACT_HELLO_PASSED;
+}
+
 static int begin(struct fk_conn *conn)
 {
     BIO *bio;
+    int err;
 
     conn->failure = FK_CLASS_TLS; /* unless it turns out otherwise */
     if ((conn->setup = calloc(1, sizeof *conn->setup)) == NULL)
@@ -35,6 +48,11 @@ static int begin(struct fk_conn *conn)
     conn->setup->conn = conn;
     conn->setup->key.wake = on_wake;
     fk_conn_key_context(conn, &conn->setup->key.context);
+    fk_buf_init(&conn->setup->hello, FK_EDGE_HELLO_BUFFER);
+    if (fk_site_passes(conn->site) &&
+        (err = fk_buf_append(&conn->setup->hello, fk_buf_data(&conn->in), fk_buf_len(&conn->in))) !=
+            FK_OK)
+        return err;
     conn->bio.fd = conn->fd;
     conn->bio.prefix = &conn->in;
     if ((conn->ssl = SSL_new(conn->site->ctx)) == NULL || (bio = fk_bio_new(&conn->bio)) == NULL)
@@ -137,6 +155,8 @@ static enum fk_conn_fact failed(struct fk_conn *conn, int result)
         return FK_FACT_NONE;
     case SSL_ERROR_WANT_ASYNC:
         return FK_FACT_KEY_ASKED;
+    case SSL_ERROR_WANT_X509_LOOKUP:
+        return pass_after_all(conn);
     case SSL_ERROR_SYSCALL:
         return lost(conn);
     default:

@@ -345,10 +345,13 @@ int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why)
         struct fk_site *site = fk_sites_at(gen->sites, gen->built++);
 
         bool has_files = !fk_site_from_server(site) && !fk_site_passes(site);
+        bool resumes = fk_site_exposes(site);
 
-        spent += has_files ? FK_EDGE_RENEW_HEAVY : 1;
+        spent += has_files || resumes ? FK_EDGE_RENEW_HEAVY : 1;
         if (has_files)
             err = install_files(gen, site, why);
+        else if (resumes)
+            err = fk_site_install(site, gen->base->libctx, gen->resumption, NULL, 0, why);
     }
     return err == FK_OK && gen->built < count ? FK_ERR_AGAIN : err;
 }

@@ -229,6 +229,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .tickets = site->tickets,
         .cache = site->cache,
         .clientca = site->clientca,
+        .only_resumes = fk_site_exposes(site),
     };
     SSL_CTX *ctx;
     int err = fk_tlsctx_new(&config, why, &ctx);

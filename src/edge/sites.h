@@ -20,7 +20,7 @@
 
 struct fk_site {
     const struct fk_edge_site *conf;
-    SSL_CTX *ctx;                 /* NULL until there is a certificate */
+    SSL_CTX *ctx;                 /* NULL: no certificate yet; fk_site_exposes(): it resumes */
     struct fk_list waiting;       /* connections that wait for one: struct fk_conn's site_link */
     struct fk_list wanted;        /* edge/renew.h */
     struct fk_keyback *back;      /* who uses its private keys */
@@ -41,6 +41,12 @@ struct fk_site {
 static inline bool fk_site_passes(const struct fk_site *site)
 {
     return site->conf->mode == FK_MODE_HANDSHAKE;
+}
+
+/* Whose key server tells the master secrets of TLS 1.2: this side finishes and resumes. */
+static inline bool fk_site_exposes(const struct fk_site *site)
+{
+    return fk_site_passes(site) && site->conf->expose == FK_EXPOSE_MASTER;
 }
 
 struct fk_sites;

@@ -105,6 +105,7 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
         .n_certs = config->n_certs,
         .back = config->back,
         .clientca = config->clientca,
+        .only_resumes = config->only_resumes,
     };
     if (config->clientca != NULL) {
         ret->client = (enum fk_server_client)fk_edge_client(site)->require;
@@ -112,17 +113,17 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
     }
 }
 
-/* A session belongs to one site and one policy for its clients, whatever it is offered to. */
-static void name_sessions(const struct fk_tlsctx_config *config, uint8_t ret[SHA256_DIGEST_LENGTH])
+void fk_tlsctx_session_context(const struct fk_edge_site *site, const struct fk_clientca *clientca,
+                               uint8_t ret[SHA256_DIGEST_LENGTH])
 {
-    const char *title = config->site->block.title;
+    const char *title = site->block.title;
     uint8_t both[2 * SHA256_DIGEST_LENGTH];
 
     SHA256((const uint8_t *)title, strlen(title), ret);
-    if (config->clientca == NULL)
+    if (clientca == NULL)
         return;
     memcpy(both, ret, SHA256_DIGEST_LENGTH);
-    memcpy(both + SHA256_DIGEST_LENGTH, fk_clientca_print(config->clientca), SHA256_DIGEST_LENGTH);
+    memcpy(both + SHA256_DIGEST_LENGTH, fk_clientca_print(clientca), SHA256_DIGEST_LENGTH);
     SHA256(both, sizeof both, ret);
 }
 
@@ -135,7 +136,7 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
     int err;
 
     describe(config, &conf);
-    name_sessions(config, id);
+    fk_tlsctx_session_context(config->site, config->clientca, id);
     conf.id = id;
     conf.groups = groups;
     conf.alpn_len = fk_tlsctx_alpn(config->site, NULL);

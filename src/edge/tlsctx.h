@@ -25,6 +25,7 @@ struct fk_tlsctx_config {
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache;          /* NULL: none */
     const struct fk_clientca *clientca; /* NULL: clients are not asked for certificates */
+    bool only_resumes;                  /* see struct fk_server_conf; without certificates */
 };
 
 /*
@@ -39,6 +40,11 @@ size_t fk_tlsctx_alpn(const struct fk_edge_site *site, uint8_t *ret);
 
 /* The key exchanges of TLS 1.2 that it offers: FK_SERVER_* (tls/server_ctx.h). */
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);
+
+/* The session id context of its sessions, 32 bytes: they belong to one site and one policy for its
+ * clients (`clientca`, NULL: none), whatever they are offered to. */
+void fk_tlsctx_session_context(const struct fk_edge_site *site, const struct fk_clientca *clientca,
+                               uint8_t ret[32]);
 
 /* FK_ERR_CRYPTO with OpenSSL's words in `why`, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret);

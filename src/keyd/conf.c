@@ -35,6 +35,7 @@ static const struct fk_conf_name permission_names[] = {
     {"digest", FK_PERM_DIGEST, "sign bare digests (dialect 1); any protocol can be signed with it"},
     {"dialect1_decrypt", FK_PERM_D1_DECRYPT, "decrypt premasters for dialect 1"},
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
+    {"expose", FK_PERM_EXPOSE, "... and tell the edge master secrets of TLS 1.2"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {NULL, 0, NULL},
 };

@@ -123,6 +123,7 @@ struct fk_front_request {
     uint32_t id;
     uint8_t opcode;
     uint8_t sni_len, client_ip_len, hash_len;
+    bool exposes; /* HS_OPEN: the edge may be told a master secret */
     char edge[64];
     char key[64];
     uint8_t client_ip[16];

@@ -32,12 +32,13 @@ static const struct fk_index_key *find_key(const struct fk_index *index,
     return fk_index_find(index, FK_INDEX_NAME, open->name.next, open->name.left, types);
 }
 
-static bool may_use(const struct fk_front_conn *conn, const struct fk_index_key *key)
+static bool may_use(const struct fk_front_conn *conn, const struct fk_index_key *key,
+                    uint16_t needed)
 {
     size_t position = fk_index_position(conn->front->set->index, key);
 
     return fk_policy_has_key(conn->edge, position) && key->chain_len > 0 &&
-           (key->public.permissions & FK_PERM_HANDSHAKE) != 0;
+           (key->public.permissions & needed) == needed;
 }
 
 /*
@@ -51,13 +52,14 @@ static const struct fk_index_key *find_keys(const struct fk_front_conn *conn,
 {
     static const enum fk_key_type types[] = {FK_KEY_EC, FK_KEY_RSA, FK_KEY_ED25519};
     const struct fk_index_key *first = NULL, *other = NULL;
+    const uint16_t needed = fk_handshake_permissions(open);
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         const struct fk_index_key *key = find_key(conn->front->set->index, open, 1U << types[i]);
 
         if (key != NULL && other == NULL)
             other = key;
-        if (key == NULL || !may_use(conn, key))
+        if (key == NULL || !may_use(conn, key, needed))
             continue;
         if (first == NULL)
             first = key;
@@ -127,7 +129,9 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         return;
     if ((request = fk_front_request_new(conn, msg, key)) == NULL)
         return;
-    if (key != NULL && (err = fk_front_decide(conn, FK_PERM_HANDSHAKE, key, &why)) == FK_OK) {
+    request->exposes = (open.options & FK_HANDSHAKE_EXPOSE) != 0;
+    if (key != NULL &&
+        (err = fk_front_decide(conn, fk_handshake_permissions(&open), key, &why)) == FK_OK) {
         why = "no handshaker";
         if ((err = ask.head.n_keys > 0 ? add_share(msg, &ask) : FK_ERR_KEY_NOT_FOUND) == FK_OK)
             err = submit(request, &ask);

@@ -295,6 +295,12 @@ void fk_front_requests_fini(struct fk_front *front)
             free(fk_container(item, struct fk_front_request, link));
 }
 
+/* What it is called in logs. */
+static const char *name_of(const struct fk_front_request *request)
+{
+    return request->exposes ? "handshake-open-expose" : fk_key_opcode_name(request->opcode);
+}
+
 /* The line of an operation: made from copies, as the channel and the key may be gone by now. */
 static void audit(const struct fk_front_request *request, int err, uint64_t micros)
 {
@@ -303,7 +309,7 @@ static void audit(const struct fk_front_request *request, int err, uint64_t micr
         .wall_us = fk_clock_wall_us(),
         .edge = request->edge,
         .key = request->key[0] != '\0' ? request->key : NULL,
-        .op = fk_key_opcode_name(request->opcode),
+        .op = name_of(request),
         .err = err,
         .micros = micros > UINT32_MAX ? UINT32_MAX : (uint32_t)micros,
     };
@@ -346,7 +352,7 @@ void fk_front_request_done(void *arg, int err, const uint8_t *data, size_t len, 
     } else {
         fk_log_limited(&front->error_limit, FK_LOG_WARN, "operation failed",
                        fk_uint("channel", conn->id), fk_str("edge", conn->edge->name),
-                       fk_str("op", fk_key_opcode_name(request->opcode)), fk_error(err));
+                       fk_str("op", name_of(request)), fk_error(err));
         fk_front_conn_send_error(conn, request->id, err);
     }
     if (conn->doomed || front->draining)
@@ -389,6 +395,7 @@ struct fk_front_request *fk_front_request_new(struct fk_front_conn *conn,
     request->client_ip_len =
         copy_item(&msg->client_ip, request->client_ip, sizeof request->client_ip);
     request->hash_len = 0;
+    request->exposes = false;
     copy_text(request->edge, sizeof request->edge, conn->edge->name);
     copy_text(request->key, sizeof request->key, key != NULL ? key->public.name : "");
     return request;
@@ -550,7 +557,7 @@ void fk_front_request_refuse(struct fk_front_request *request, int err, const ch
     fk_log_limited(&front->deny_limit, FK_LOG_WARN, "operation refused",
                    fk_uint("channel", conn->id), fk_str("edge", request->edge),
                    fk_str("key", request->key[0] != '\0' ? request->key : NULL),
-                   fk_str("op", fk_key_opcode_name(request->opcode)), fk_str("why", why),
+                   fk_str("op", name_of(request)), fk_str("why", why),
                    fk_strn("sni", request->sni, request->sni_len), fk_error(err));
     fk_front_count_result(front, err);
     fk_front_conn_send_error(conn, request->id, err);

@@ -123,10 +123,13 @@ static int read_opening(const struct fk_hs_head *head, struct fk_reader payload,
     return fk_handshake_open_decode(ret->payload, &ret->open);
 }
 
-static int give_share(const struct opening *opening, struct fk_hs_tls *tls)
+/* What the edge has said of this handshake. */
+static int prepare(const struct opening *opening, struct fk_hs_tls *tls)
 {
     uint8_t digest[FK_SHARE_DIGEST];
 
+    if ((opening->open.options & FK_HANDSHAKE_EXPOSE) != 0)
+        fk_hs_tls_expose(tls);
     if (opening->share.left == 0)
         return FK_OK;
     if (EVP_Digest(opening->payload.next, opening->payload.left, digest, NULL, EVP_sha256(),
@@ -157,7 +160,7 @@ static int begin(struct fk_handshaker *handshaker, const struct fk_hs_head *head
     if ((err = fk_hs_set_site(set, head, &opening->open, &handshake->site)) == FK_OK &&
         (err = fk_hs_tls_new(fk_hs_site_ctx(handshake->site), on_wake, handshake,
                              &handshake->tls)) == FK_OK &&
-        (err = give_share(opening, handshake->tls)) == FK_OK &&
+        (err = prepare(opening, handshake->tls)) == FK_OK &&
         (err = fk_hs_tls_feed(handshake->tls, opening->open.records)) == FK_OK) {
         make_room(handshaker, head->edge); /* no sooner: what comes to nothing costs nobody */
         err = fk_hs_table_add(&handshaker->table, &handshake->entry,

@@ -197,7 +197,7 @@ static int list_groups(struct fk_reader ids, char *ret, size_t size)
 /* --- certificates --- */
 
 /* Those of the keys that are here; the key's own policy is asked again. */
-static int read_certs(const struct fk_hs_set *set, const struct fk_hs_head *head,
+static int read_certs(const struct fk_hs_set *set, const struct fk_hs_head *head, uint16_t needed,
                       struct fk_cert *certs, size_t *ret_count)
 {
     size_t count = 0;
@@ -210,7 +210,7 @@ static int read_certs(const struct fk_hs_set *set, const struct fk_hs_head *head
 
         if (key == NULL || key->chain_len == 0)
             continue;
-        if ((key->public.permissions & FK_PERM_HANDSHAKE) == 0) {
+        if ((key->public.permissions & needed) != needed) {
             err = FK_ERR_DENIED;
             break;
         }
@@ -225,11 +225,11 @@ static int read_certs(const struct fk_hs_set *set, const struct fk_hs_head *head
 /* --- making one --- */
 
 /* The context of a site whose tickets are there. */
-static int make_ctx(struct fk_hs_set *set, const struct fk_hs_head *head,
+static int make_ctx(struct fk_hs_set *set, const struct fk_hs_head *head, uint16_t needed,
                     struct fk_server_conf *conf, SSL_CTX **ret)
 {
     struct fk_cert certs[FK_HS_KEYS_MAX];
-    int err = read_certs(set, head, certs, &conf->n_certs);
+    int err = read_certs(set, head, needed, certs, &conf->n_certs);
 
     conf->certs = certs;
     if (err == FK_OK)
@@ -292,7 +292,7 @@ static int make_site(struct fk_hs_set *set, const struct fk_hs_head *head,
     conf.id = id;
     conf.tickets = site->tickets;
     conf.client_names = cas;
-    err = make_ctx(set, head, &conf, &site->ctx);
+    err = make_ctx(set, head, fk_handshake_permissions(open), &conf, &site->ctx);
     sk_X509_NAME_pop_free(cas, X509_NAME_free);
     return err;
 }

@@ -25,6 +25,7 @@ struct fk_hs_tls {
     struct fk_rkey_session key;
     uint8_t *share; /* what came of a split key; NULL: nothing */
     uint8_t share_digest[FK_SHARE_DIGEST];
+    bool expose; /* TLS 1.2: it ends with the master secret */
     struct fk_handover seen;
     void (*wake)(void *arg);
     void *arg;
@@ -162,6 +163,11 @@ int fk_hs_tls_share(struct fk_hs_tls *tls, struct fk_reader share,
     return FK_OK;
 }
 
+void fk_hs_tls_expose(struct fk_hs_tls *tls)
+{
+    tls->expose = true;
+}
+
 /* A paused job has to end before its SSL object may go. */
 static void end_job(struct fk_hs_tls *tls)
 {
@@ -220,6 +226,20 @@ static enum fk_hs_fact failed(struct fk_hs_tls *tls)
     return FK_HS_FACT_BROKEN;
 }
 
+/* Whether the master secret is what is asked for: not of a session that is resumed. */
+static bool exposes(const struct fk_hs_tls *tls)
+{
+    return tls->expose && SSL_version(tls->ssl) == TLS1_2_VERSION &&
+           SSL_session_reused(tls->ssl) == 0;
+}
+
+/* It is there as soon as the client's share has been read. */
+static bool exchanged(const struct fk_hs_tls *tls)
+{
+    return exposes(tls) && SSL_get_state(tls->ssl) == TLS_ST_SR_KEY_EXCH &&
+           SSL_SESSION_get_master_key(SSL_get0_session(tls->ssl), NULL, 0) == FK_HANDSHAKE_MASTER;
+}
+
 static enum fk_hs_fact run(struct fk_hs_tls *tls)
 {
     int result;
@@ -236,7 +256,7 @@ static enum fk_hs_fact run(struct fk_hs_tls *tls)
         return FK_HS_FACT_SHAKEN;
     switch (SSL_get_error(tls->ssl, result)) {
     case SSL_ERROR_WANT_READ:
-        return FK_HS_FACT_WANTED;
+        return exchanged(tls) ? FK_HS_FACT_SHAKEN : FK_HS_FACT_WANTED;
     case SSL_ERROR_WANT_ASYNC:
         return FK_HS_FACT_KEY_ASKED;
     default: /* memory takes all that is written: there is no WANT_WRITE */
@@ -302,6 +322,22 @@ static int describe_done(struct fk_hs_tls *tls, uint8_t wire[FK_SESSION_WIRE_MAX
     return FK_OK;
 }
 
+static int describe_exposed(const struct fk_hs_tls *tls, uint8_t master[FK_HANDSHAKE_MASTER],
+                            struct fk_handshake_answer *answer)
+{
+    const unsigned char *alpn;
+    unsigned alpn_len;
+
+    if (BIO_ctrl_pending(tls->in) > 0)
+        return FK_ERR_FORMAT; /* the edge has sent more than was asked for */
+    (void)SSL_SESSION_get_master_key(SSL_get0_session(tls->ssl), master, FK_HANDSHAKE_MASTER);
+    SSL_get0_alpn_selected(tls->ssl, &alpn, &alpn_len);
+    answer->state = FK_HANDSHAKE_EXPOSED;
+    answer->alpn = (struct fk_reader){alpn, alpn_len};
+    answer->master = (struct fk_reader){master, FK_HANDSHAKE_MASTER};
+    return FK_OK;
+}
+
 static void describe_failed(const struct fk_hs_tls *tls, struct fk_handshake_answer *answer)
 {
     size_t len = strlen(tls->reason);
@@ -312,12 +348,18 @@ static void describe_failed(const struct fk_hs_tls *tls, struct fk_handshake_ans
     fk_reader_init(&answer->reason, tls->reason, len < UINT8_MAX ? len : UINT8_MAX);
 }
 
+/* TLS 1.2: the client's flight ends with Finished, which one call takes with all before it. */
+static enum fk_handshake_state next_wanted(const struct fk_hs_tls *tls)
+{
+    if (exposes(tls))
+        return FK_HANDSHAKE_EXCHANGE;
+    return SSL_version(tls->ssl) == TLS1_2_VERSION ? FK_HANDSHAKE_FLIGHT : FK_HANDSHAKE_ANY;
+}
+
 int fk_hs_tls_answer(struct fk_hs_tls *tls, const uint8_t id[FK_HANDSHAKE_ID],
                      struct fk_writer *out)
 {
-    /* TLS 1.2: the client's flight ends with Finished, which one call takes with all before it. */
-    struct fk_handshake_answer answer = {
-        .state = SSL_version(tls->ssl) == TLS1_2_VERSION ? FK_HANDSHAKE_FLIGHT : FK_HANDSHAKE_ANY};
+    struct fk_handshake_answer answer = {.state = next_wanted(tls)};
     uint8_t wire[FK_SESSION_WIRE_MAX];
     char *records;
     long n = BIO_get_mem_data(tls->out, &records);
@@ -326,7 +368,9 @@ int fk_hs_tls_answer(struct fk_hs_tls *tls, const uint8_t id[FK_HANDSHAKE_ID],
 
     memcpy(answer.id, id, sizeof answer.id);
     fk_reader_init(&answer.records, records, n > 0 ? (size_t)n : 0);
-    if (tls->state == FK_HS_DONE)
+    if (tls->state == FK_HS_DONE && SSL_is_init_finished(tls->ssl) != 1)
+        err = describe_exposed(tls, wire, &answer);
+    else if (tls->state == FK_HS_DONE)
         err = describe_done(tls, wire, &answer);
     else if (tls->state == FK_HS_FAILED)
         describe_failed(tls, &answer);

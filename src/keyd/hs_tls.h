@@ -64,6 +64,9 @@ int fk_hs_tls_new(SSL_CTX *ctx, void (*wake)(void *arg), void *arg, struct fk_hs
 int fk_hs_tls_share(struct fk_hs_tls *tls, struct fk_reader share,
                     const uint8_t digest[FK_SHARE_DIGEST]);
 
+/* In TLS 1.2 the handshake ends with the key exchange, and its answer is the master secret. */
+void fk_hs_tls_expose(struct fk_hs_tls *tls);
+
 /* Also in the midst of it: what a signer is asked for is given up. Wipes. NULL is fine. */
 void fk_hs_tls_free(struct fk_hs_tls *tls);
 

@@ -3,11 +3,14 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "wire/keyop.h"
 
 #include <string.h>
 
 #define VERSIONS (FK_HANDSHAKE_TLS12 | FK_HANDSHAKE_TLS13)
-#define OPTIONS  (FK_HANDSHAKE_ECDHE | FK_HANDSHAKE_DHE | FK_HANDSHAKE_RSA | FK_HANDSHAKE_IDS)
+#define OPTIONS                                                                    \
+    (FK_HANDSHAKE_ECDHE | FK_HANDSHAKE_DHE | FK_HANDSHAKE_RSA | FK_HANDSHAKE_IDS | \
+     FK_HANDSHAKE_EXPOSE)
 
 /* --- HS_OPEN --- */
 
@@ -46,6 +49,8 @@ static int check_open(const struct fk_handshake_open *op)
         (op->versions & ~VERSIONS) != 0 || (op->options & ~OPTIONS) != 0 ||
         op->groups.left % 2 != 0 || op->records.left == 0 ||
         (op->title.left == 0 && op->name.left == 0))
+        return FK_ERR_FORMAT;
+    if (op->client != FK_HANDSHAKE_CLIENT_NOT_ASKED && (op->options & FK_HANDSHAKE_EXPOSE) != 0)
         return FK_ERR_FORMAT;
     return check_cas(op) == FK_OK ? check_alpn(op->alpn) : FK_ERR_FORMAT;
 }
@@ -86,6 +91,11 @@ void fk_handshake_open_encode(const struct fk_handshake_open *op, struct fk_writ
     fk_writer_vec8(out, op->title.next, op->title.left);
     fk_writer_vec8(out, op->name.next, op->name.left);
     fk_writer_vec16(out, op->records.next, op->records.left);
+}
+
+uint16_t fk_handshake_permissions(const struct fk_handshake_open *op)
+{
+    return FK_PERM_HANDSHAKE | ((op->options & FK_HANDSHAKE_EXPOSE) != 0 ? FK_PERM_EXPOSE : 0);
 }
 
 /* --- HS_DATA, HS_CLOSE --- */
@@ -158,6 +168,13 @@ static int decode_done(struct fk_reader *in, struct fk_handshake_answer *answer)
     return fk_reader_vec16(in, &answer->chain);
 }
 
+static int decode_exposed(struct fk_reader *in, struct fk_handshake_answer *answer)
+{
+    int err = fk_reader_vec8(in, &answer->alpn);
+
+    return err == FK_OK ? fk_reader_take(in, FK_HANDSHAKE_MASTER, &answer->master) : err;
+}
+
 static int decode_failed(struct fk_reader *in, struct fk_handshake_answer *answer)
 {
     uint8_t cause;
@@ -180,13 +197,15 @@ int fk_handshake_answer_decode(struct fk_reader payload, struct fk_handshake_ans
         (err = fk_reader_copy(&payload, answer.id, sizeof answer.id)) != FK_OK ||
         (err = fk_reader_vec16(&payload, &answer.records)) != FK_OK)
         return err;
-    if (state < FK_HANDSHAKE_ANY || state > FK_HANDSHAKE_FAILED)
+    if (state < FK_HANDSHAKE_ANY || state > FK_HANDSHAKE_EXPOSED)
         return FK_ERR_FORMAT;
     answer.state = (enum fk_handshake_state)state;
     if (answer.state == FK_HANDSHAKE_DONE)
         err = decode_done(&payload, &answer);
     else if (answer.state == FK_HANDSHAKE_FAILED)
         err = decode_failed(&payload, &answer);
+    else if (answer.state == FK_HANDSHAKE_EXPOSED)
+        err = decode_exposed(&payload, &answer);
     if (err != FK_OK || (err = fk_reader_end(&payload)) != FK_OK)
         return err;
     *ret = answer;
@@ -208,5 +227,8 @@ void fk_handshake_answer_encode(const struct fk_handshake_answer *answer, struct
         fk_writer_u8(out, (uint8_t)answer->cause);
         fk_writer_u8(out, answer->alert);
         fk_writer_vec8(out, answer->reason.next, answer->reason.left);
+    } else if (answer->state == FK_HANDSHAKE_EXPOSED) {
+        fk_writer_vec8(out, answer->alpn.next, answer->alpn.left);
+        fk_writer_bytes(out, answer->master.next, answer->master.left);
     }
 }

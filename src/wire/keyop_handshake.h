@@ -23,6 +23,10 @@
 #define FK_HANDSHAKE_DHE   0x02U
 #define FK_HANDSHAKE_RSA   0x04U
 #define FK_HANDSHAKE_IDS   0x08U /* resumption by session id, TLS 1.2 */
+/* TLS 1.2: the master secret, and Finished is whoever asks' business. Not with certificates of
+ * clients. */
+#define FK_HANDSHAKE_EXPOSE 0x10U
+#define FK_HANDSHAKE_MASTER 48 /* bytes of it */
 
 /* Certificates of clients: not asked for, asked for, required. */
 enum {
@@ -51,9 +55,13 @@ struct fk_handshake_open {
 
 /* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT: no version, an unknown bit, an odd list, an
  * ALPN name that is empty, more than FK_HANDSHAKE_ALPN_MAX of them, names of CAs that are cut,
- * too many (FK_CLIENT_CAS_MAX) or for nothing, no name of a key, no records. */
+ * too many (FK_CLIENT_CAS_MAX) or for nothing, certificates of clients with FK_HANDSHAKE_EXPOSE,
+ * no name of a key, no records. */
 int fk_handshake_open_decode(struct fk_reader payload, struct fk_handshake_open *ret);
 void fk_handshake_open_encode(const struct fk_handshake_open *op, struct fk_writer *out);
+
+/* FK_PERM_* (wire/keyop.h) that it needs of an edge and of a key. */
+uint16_t fk_handshake_permissions(const struct fk_handshake_open *op);
 
 /* HS_DATA: handshake 16 | records<u16>. HS_CLOSE: handshake 16. */
 struct fk_handshake_data {
@@ -68,10 +76,12 @@ void fk_handshake_close_encode(const uint8_t id[FK_HANDSHAKE_ID], struct fk_writ
 
 /* What the client's next records are wanted for, or how it ended. */
 enum fk_handshake_state {
-    FK_HANDSHAKE_ANY = 1, /* any records of the client */
-    FK_HANDSHAKE_FLIGHT,  /* TLS 1.2: none before ChangeCipherSpec and the Finished behind it */
-    FK_HANDSHAKE_DONE,    /* the session's keys are here, the handshake is forgotten */
-    FK_HANDSHAKE_FAILED,  /* it is over: the records hold the alert, if one was due */
+    FK_HANDSHAKE_ANY = 1,  /* any records of the client */
+    FK_HANDSHAKE_FLIGHT,   /* TLS 1.2: none before ChangeCipherSpec and the Finished behind it */
+    FK_HANDSHAKE_DONE,     /* the session's keys are here, the handshake is forgotten */
+    FK_HANDSHAKE_FAILED,   /* it is over: the records hold the alert, if one was due */
+    FK_HANDSHAKE_EXCHANGE, /* FK_HANDSHAKE_EXPOSE: all before ChangeCipherSpec, or an alert */
+    FK_HANDSHAKE_EXPOSED,  /* the master secret is here, the handshake is forgotten */
 };
 
 /* Who or what a handshake failed by. */
@@ -84,7 +94,7 @@ enum fk_handshake_cause {
 /*
  * Answer to HS_OPEN and HS_DATA: state u8 | handshake 16 | records<u16>, and then
  * DONE: resumed u8 | rest u16 | alpn<u8> | keys<u16> | chain<u16>; FAILED: cause u8 | alert u8 |
- * reason<u8>.
+ * reason<u8>; EXPOSED: alpn<u8> | master 48.
  */
 struct fk_handshake_answer {
     enum fk_handshake_state state;
@@ -92,10 +102,11 @@ struct fk_handshake_answer {
     struct fk_reader records; /* for the client */
     /* DONE */
     bool resumed;
-    uint16_t rest;          /* bytes at the end of the request's records that are not used */
-    struct fk_reader alpn;  /* the protocol chosen, empty: none */
-    struct fk_reader keys;  /* tls/session_wire.h */
-    struct fk_reader chain; /* of the client, not judged: certificates<u16>, DER, leaf first */
+    uint16_t rest;           /* bytes at the end of the request's records that are not used */
+    struct fk_reader alpn;   /* the protocol chosen, empty: none */
+    struct fk_reader keys;   /* tls/session_wire.h */
+    struct fk_reader chain;  /* of the client, not judged: certificates<u16>, DER, leaf first */
+    struct fk_reader master; /* EXPOSED, with alpn: FK_HANDSHAKE_MASTER bytes */
     /* FAILED */
     enum fk_handshake_cause cause;
     uint8_t alert; /* the description of the alert (RFC 8446 section 6), 0: there is none */

@@ -748,9 +748,11 @@ def test_closed_is_gone(two_edges):
 def test_malformed_and_unknown(two_edges):
     good = keyproto.hs_open("example.com", client_hello())
     with channel(two_edges) as mine:
-        for bad in good[:-1], good + b"\0", b"\x00" + good[1:], b"\x04" + good[1:], good[:1] + b"\x10" + good[2:], b"":
+        for bad in good[:-1], good + b"\0", b"\x00" + good[1:], b"\x04" + good[1:], good[:1] + b"\x20" + good[2:], b"":
             with pytest.raises(keyproto.Refused, match="format"):
                 mine.call(keyproto.HS_OPEN, bad)
+        with pytest.raises(keyproto.Refused, match="not authorised"):  # to be told the master secret
+            mine.call(keyproto.HS_OPEN, keyproto.hs_open("example.com", client_hello(), options=0x11))
         with pytest.raises(keyproto.Refused, match="key not found"):
             mine.call(keyproto.HS_OPEN, keyproto.hs_open("nobody.example", client_hello()))
         with pytest.raises(keyproto.Refused, match="format"):  # TLS 1.2 without a key exchange

@@ -90,7 +90,8 @@ def origin(tmp_path_factory):
 @pytest.fixture
 def start(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode; `naming`: how sessions are named."""
-    def start_pair(mode, kind, naming):
+    def start_pair(name, kind, naming):
+        mode, _, exposed = name.partition(" ")
         more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
                 "policy": "allow = {sign, decrypt}\n"}
         if mode == "lend":
@@ -99,9 +100,10 @@ def start(folder, authority, site_authority, origin, daemons):
                     "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
                     "edge_policy": 'lend_key = "edge1.lend.pub"'}
         if mode == "handshake":
-            more |= {"policy": "allow = {handshake}\n", "edge_allow": "handshake", "fetch_certificates": True}
+            more |= {"policy": "allow = {handshake, expose}\n", "edge_allow": "handshake, expose",
+                     "fetch_certificates": True}
         pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]},
-                          site_options=f"mode = {mode} rsa_key_exchange = on dhe = on", **more)
+                          site_options=f"mode = {mode} {exposed} rsa_key_exchange = on dhe = on", **more)
         if mode == "local":
             conf = pair.folder / "edge1/edge.conf"
             key = pair.folder / "keys1/keys/example.com.key"
@@ -163,7 +165,8 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"], "handshake": list(KINDS)}
+MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
+         "handshake": list(KINDS), "handshake expose = master": list(KINDS)}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -177,7 +180,9 @@ def test_every_cell(start, mode, kind, naming):
                                               ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
                                               ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
                                               ("handshake", "rsa2048", "id"), ("handshake", "ed25519", "full"),
-                                              ("handshake", "p256", "ticket")])
+                                              ("handshake", "p256", "ticket"),
+                                              ("handshake expose = master", "rsa2048", "id"),
+                                              ("handshake expose = master", "p256", "ticket")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),

@@ -11,6 +11,7 @@
 #include "tls/rkey.h"
 #include "tls/server_ctx.h"
 #include "tls/session_wire.h"
+#include "wire/records.h"
 
 #include <openssl/err.h>
 
@@ -241,6 +242,85 @@ static void two_rounds(int version, enum fk_handshake_state between)
     close_both();
 }
 
+/* The records up to ChangeCipherSpec, as an edge finds them. */
+static struct fk_reader clear_part(size_t len)
+{
+    struct fk_records records;
+
+    assert_ok(fk_records_scan((struct fk_reader){wire, len}, &records));
+    assert_true(records.flight && records.clear > 0 && records.clear < len);
+    return (struct fk_reader){wire, records.clear};
+}
+
+static void the_master_secret_is_told(void **state)
+{
+    struct fk_handshake_answer answer;
+    uint8_t master[FK_HANDSHAKE_MASTER];
+    int n;
+
+    (void)state;
+    open_both(TLS1_2_VERSION);
+    fk_hs_tls_expose(tls);
+    assert_ok(feed());
+    (void)fk_hs_tls_step(tls);
+    answer_signer(FK_OK);
+    assert_int_equal(fk_hs_tls_step(tls), FK_HS_WAITING);
+    assert_int_equal(take_answer().state, FK_HANDSHAKE_EXCHANGE);
+    (void)SSL_do_handshake(client);
+    n = BIO_read(up, wire, sizeof wire);
+    /* Not before it is there: the message's head alone is none. */
+    assert_ok(fk_hs_tls_feed(tls, (struct fk_reader){(const uint8_t *)"\x16\3\3\0\2"
+                                                                      "\x10\0",
+                                                     7}));
+    assert_int_equal(fk_hs_tls_step(tls), FK_HS_WAITING);
+    assert_int_equal(take_answer().state, FK_HANDSHAKE_EXCHANGE);
+    close_both();
+
+    open_both(TLS1_2_VERSION);
+    fk_hs_tls_expose(tls);
+    assert_ok(feed());
+    (void)fk_hs_tls_step(tls);
+    answer_signer(FK_OK);
+    (void)fk_hs_tls_step(tls);
+    (void)take_answer();
+    (void)SSL_do_handshake(client);
+    n = BIO_read(up, wire, sizeof wire);
+    assert_ok(fk_hs_tls_feed(tls, clear_part((size_t)n)));
+    assert_int_equal(fk_hs_tls_step(tls), FK_HS_DONE);
+    answer = take_answer();
+    assert_int_equal(answer.state, FK_HANDSHAKE_EXPOSED);
+    assert_int_equal(answer.alpn.left, 2);
+    assert_int_equal(SSL_SESSION_get_master_key(SSL_get0_session(client), master, sizeof master),
+                     sizeof master);
+    assert_memory_equal(answer.master.next, master, sizeof master);
+    close_both();
+}
+
+/* An edge that sends the Finished all the same gets what others get; TLS 1.3 has no such secret. */
+static void no_master_secret_without_need(void **state)
+{
+    struct fk_handshake_answer answer;
+
+    (void)state;
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        open_both(version);
+        fk_hs_tls_expose(tls);
+        assert_ok(feed());
+        (void)fk_hs_tls_step(tls);
+        answer_signer(FK_OK);
+        (void)fk_hs_tls_step(tls);
+        assert_int_equal(take_answer().state,
+                         version == TLS1_2_VERSION ? FK_HANDSHAKE_EXCHANGE : FK_HANDSHAKE_ANY);
+        assert_ok(feed());
+        assert_int_equal(fk_hs_tls_step(tls), FK_HS_DONE);
+        answer = take_answer();
+        assert_int_equal(answer.state, FK_HANDSHAKE_DONE);
+        assert_int_equal(SSL_do_handshake(client), 1);
+        assert_session(&answer);
+        close_both();
+    }
+}
+
 static void both_versions_in_two_rounds(void **state)
 {
     (void)state;
@@ -435,6 +515,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(both_versions_in_two_rounds),
+        cmocka_unit_test(the_master_secret_is_told),
+        cmocka_unit_test(no_master_secret_without_need),
         cmocka_unit_test(what_follows_the_finished_is_given_back),
         cmocka_unit_test(a_share_goes_along),
         cmocka_unit_test(a_signer_that_fails),
