@@ -436,6 +436,15 @@
 /* Channels whose request counters a signer remembers, the least used of them forgotten first: more
  * than the edges have at once. */
 #define FK_SIGNER_WINDOWS_MAX 1024
+/* Handles: what a signer keeps between two operations of one handshake. As long as a client may
+ * take for it: the edge's own patience is 10 s. */
+#define FK_HANDLE_LIFE_US 15000000
+/* Of one edge, the oldest dropped first: two thousand handshakes a second of clients 2 s away. */
+#define FK_HANDLES_PER_EDGE 4096
+/* Of all edges: sixteen at their most; some 300 bytes each. */
+#define FK_HANDLES_MAX 65536
+/* Edges that have any: each as one that signs and as one that does not, across a change of that. */
+#define FK_HANDLE_OWNERS_MAX (2 * FK_KEYD_EDGES_MAX)
 /* Shares of one key: each names the others by 32 bytes, in files and in a signer's bundle. */
 #define FK_SHARES_MAX 16
 /* One share: as long as the private numbers of an RSA-4096 key (signer/key_numbers.h). */
