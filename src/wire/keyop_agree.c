@@ -8,8 +8,8 @@
 /* --- groups --- */
 
 static const struct fk_agree_group groups[] = {
-    {FK_AGREE_P256, false, 65, 32},      {FK_AGREE_P384, false, 97, 48},
-    {FK_AGREE_X25519, false, 32, 32},    {FK_AGREE_FFDHE2048, true, 256, 256},
+    {FK_AGREE_P256, false, 65, 32},       {FK_AGREE_P384, false, 97, 48},
+    {FK_AGREE_X25519, false, 32, 32},     {FK_AGREE_FFDHE2048, true, 256, 256},
     {FK_AGREE_FFDHE3072, true, 384, 384}, {FK_AGREE_FFDHE4096, true, 512, 512},
 };
 

@@ -109,9 +109,8 @@ static bool randoms_agree(const struct fk_keys_op *op)
 {
     const struct fk_reader *seed = &op->derivation.seed;
 
-    return op->derivation.ems ||
-           (memcmp(seed->next, op->client_random, RANDOM) == 0 &&
-            memcmp(seed->next + RANDOM, op->server_random, RANDOM) == 0);
+    return op->derivation.ems || (memcmp(seed->next, op->client_random, RANDOM) == 0 &&
+                                  memcmp(seed->next + RANDOM, op->server_random, RANDOM) == 0);
 }
 
 int fk_keys_op_decode(struct fk_reader payload, struct fk_keys_op *ret)

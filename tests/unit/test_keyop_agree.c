@@ -205,9 +205,9 @@ static void each_vector_both_ways(void **state)
     static const struct {
         const char *op;
         void (*check)(struct vector *v);
-    } checks[] = {{"init", check_init},     {"made", check_made},
-                  {"finish", check_finish}, {"master", check_master},
-                  {"keys", check_keys},     {"keys_answer", check_keys_answer},
+    } checks[] = {{"init", check_init},        {"made", check_made},
+                  {"finish", check_finish},    {"master", check_master},
+                  {"keys", check_keys},        {"keys_answer", check_keys_answer},
                   {"finished", check_finished}};
     struct vectors vectors;
     size_t checked = 0;
