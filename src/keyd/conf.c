@@ -34,6 +34,8 @@ static const struct fk_conf_name permission_names[] = {
     {"client", FK_PERM_CLIENT, "sign TLS 1.3 handshakes as the client"},
     {"digest", FK_PERM_DIGEST, "sign bare digests (dialect 1); any protocol can be signed with it"},
     {"dialect1_decrypt", FK_PERM_D1_DECRYPT, "decrypt premasters for dialect 1"},
+    {"agree", FK_PERM_AGREE,
+     "make and sign ephemeral keys of TLS 1.2 and tell the premaster secrets (mode agree)"},
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {NULL, 0, NULL},

@@ -90,6 +90,7 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     struct fk_hs_ask ask = {
         .head = make_head(conn, msg->opcode), .index = FK_HS_ANY, .payload = msg->payload};
+    const struct fk_front_need need = {.permission = FK_PERM_HANDSHAKE};
     const char *why = "no such key with a certificate";
     struct fk_front_request *request;
     const struct fk_index_key *key;
@@ -105,7 +106,7 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         return;
     if ((request = fk_front_request_new(conn, msg, key)) == NULL)
         return;
-    if (key != NULL && (err = fk_front_decide(conn, FK_PERM_HANDSHAKE, key, &why)) == FK_OK) {
+    if (key != NULL && (err = fk_front_decide(conn, &need, key, &why)) == FK_OK) {
         why = "no handshaker";
         err = ask.head.n_keys > 0 ? submit(request, &ask) : FK_ERR_KEY_NOT_FOUND;
     }

@@ -28,6 +28,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_LEND, "farkey_keyd_requests_total", "op=\"lend\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_AGREE_INIT, "farkey_keyd_requests_total", "op=\"agree-init\"", COUNTER,                   \
+      "Requests received, by operation.")                                                          \
+    X(OP_AGREE_FINISH, "farkey_keyd_requests_total", "op=\"agree-finish\"", COUNTER,               \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

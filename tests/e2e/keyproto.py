@@ -20,6 +20,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
+AGREE_INIT, AGREE_FINISH = 0x48, 0x49
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -167,6 +168,36 @@ class Lent:
         self.seconds, self.permissions = reader.unpack(">IH")
         self.spki, self.sealed = reader.vec(2), reader.vec(2)
         reader.end()
+
+
+# Groups of AGREE_INIT, and its forms.
+SECP256R1, SECP384R1, X25519, FFDHE2048, FFDHE3072, FFDHE4096 = 0x17, 0x18, 0x1D, 0x100, 0x101, 0x102
+KEPT, HANDED = 0, 1
+
+
+def agree_init(scheme, group, client_random, server_random, form=KEPT):
+    return struct.pack(">HHB", scheme, group, form) + client_random + server_random
+
+
+class Made:
+    """An AGREE_INIT answer; `share` is the server's point or Ys, `prime` DHE's."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.handle, self.params = reader.take(16), reader.vec(2)
+        self.signature, self.private = reader.vec(2), reader.vec(2)
+        reader.end()
+        params = Reader(self.params)
+        if params.data[0] == 3:
+            self.group = int.from_bytes(params.take(3)[1:], "big")
+            self.share, self.prime = params.vec(1), None
+        else:
+            self.prime, self.generator, self.share = params.vec(2), params.vec(2), params.vec(2)
+        params.end()
+
+
+def agree_finish(handle, share):
+    return handle + vec16(share)
 
 
 def info(cursor=0):

@@ -88,6 +88,25 @@ def test_payload_vectors(data, fields):
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 
 
+@pytest.mark.parametrize("data, fields", [v for v in vectors("agree.txt") if "error" not in v.values[1]])
+def test_agree_vectors(data, fields):
+    def number(name):
+        return int(fields[name], 16)
+
+    if fields["op"] == "init":
+        assert keyproto.agree_init(number("scheme"), number("group"), unhex(fields["client_random"]),
+                                   unhex(fields["server_random"]), number("form")) == data
+    elif fields["op"] == "made":
+        made = keyproto.Made(data)
+        assert (made.handle, made.params) == (unhex(fields["handle"]), unhex(fields["params"]))
+        assert (made.signature, made.private) == (unhex(fields["signature"]), unhex(fields["private"]))
+        assert made.prime is not None if number("group") >= 0x100 else made.group == number("group")
+    elif fields["op"] == "finish":
+        assert keyproto.agree_finish(unhex(fields["handle"]), unhex(fields["share"])) == data
+    else:
+        pytest.skip("not spoken yet")
+
+
 def openssl(*words, **options):
     return subprocess.run(["openssl", *words], check=True, capture_output=True, **options).stdout
 
