@@ -126,6 +126,25 @@ static int parse_agree_finish(struct ask *ask)
     return err;
 }
 
+/* One that needs no handle is a first step. */
+static void set_source(struct ask *ask, const struct fk_premaster_source *source)
+{
+    if (source->kind == FK_PREMASTER_AGREED)
+        set_step(ask, source->agreed.handle);
+    else
+        ask->types = RSA;
+}
+
+static int parse_master(struct ask *ask)
+{
+    struct fk_master_op op;
+    int err;
+
+    if ((err = fk_master_op_decode(ask->msg->payload, &op)) == FK_OK)
+        set_source(ask, &op.source);
+    return err;
+}
+
 static int parse_digest(struct ask *ask)
 {
     ask->hash = ask->msg->payload;
@@ -252,6 +271,12 @@ static const struct op ops[256] = {
                             .permission = FK_PERM_AGREE,
                             .types = RSA | EC | ED,
                             .parse = parse_agree_finish},
+    [FK_OP_MASTER] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_MASTER,
+                      .signer = FK_SIGNER_OWNED,
+                      .permission = FK_PERM_MASTER,
+                      .types = RSA | EC | ED,
+                      .parse = parse_master},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,

@@ -32,6 +32,8 @@
       "Requests received, by operation.")                                                          \
     X(OP_AGREE_FINISH, "farkey_keyd_requests_total", "op=\"agree-finish\"", COUNTER,               \
       "Requests received, by operation.")                                                          \
+    X(OP_MASTER, "farkey_keyd_requests_total", "op=\"master\"", COUNTER,                           \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

@@ -187,6 +187,7 @@ static const struct row rows[] = {
     [FK_SIGNER_OWNED] = {PEER(FK_PEER_FRONT), true, false, fk_op_owned},
     [FK_SIGNER_AGREE_INIT] = {0, true, true, fk_op_agree_init},
     [FK_SIGNER_AGREE_FINISH] = {0, true, false, fk_op_agree_finish},
+    [FK_SIGNER_MASTER] = {0, true, false, fk_op_master},
     [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
@@ -214,6 +215,7 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
                       {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},
                       {FK_OP_AGREE_INIT, FK_SIGNER_AGREE_INIT},
                       {FK_OP_AGREE_FINISH, FK_SIGNER_AGREE_FINISH},
+                      {FK_OP_MASTER, FK_SIGNER_MASTER},
                       {FK_OP_LEND, FK_SIGNER_LEND}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
@@ -362,7 +364,8 @@ int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, 
         goto out;
     }
     if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK ||
-        (err = fk_ephemerals_new(&ops->ephemerals)) != FK_OK)
+        (err = fk_ephemerals_new(&ops->ephemerals)) != FK_OK ||
+        (err = fk_prf_maker_new(&ops->prf)) != FK_OK)
         goto out;
     if (fk_keyset_has_signing(set) && (err = fk_windows_new(&ops->windows)) != FK_OK)
         goto out;
@@ -419,6 +422,7 @@ void fk_ops_free(struct fk_ops *ops)
     fk_windows_free(ops->windows);
     fk_handles_free(ops->handles);
     fk_ephemerals_free(ops->ephemerals);
+    fk_prf_maker_free(ops->prf);
     fk_loans_free(ops->loans);
     free(ops);
 }

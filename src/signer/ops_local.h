@@ -9,6 +9,7 @@
 #include "base/reader.h"
 #include "signer/handles.h"
 #include "signer/ops.h"
+#include "signer/prf.h"
 #include "signer/private.h"
 
 #include <openssl/bn.h>
@@ -47,6 +48,7 @@ struct fk_ops {
     uint64_t forgotten_ms; /* the youngest chain that had to leave the table */
     struct fk_ephemerals *ephemerals;
     struct fk_handles *handles; /* NULL: nothing is kept here (a token's process) */
+    struct fk_prf_maker *prf;
     struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
     struct fk_loans *loans;     /* keys that are lent to this host; NULL: none can be */
     /* A key that is in no set, while an operation uses it, and its state; else NULL. */
@@ -100,6 +102,10 @@ int fk_ops_check_dh(struct fk_reader params);
 int fk_ops_agreed(struct fk_op_call *call, const struct fk_agree_finish *op,
                   uint8_t ret[FK_EPHEMERAL_SECRET_MAX], size_t *ret_len);
 
+/* ops_decrypt.c: the premaster secret of RSA key exchange, by implicit rejection. */
+int fk_ops_premaster(struct fk_op_call *call, const struct fk_decrypt *op,
+                     uint8_t ret[FK_PREMASTER_SIZE]);
+
 /* ops_signed.c */
 int fk_windows_new(struct fk_windows **ret);
 void fk_windows_free(struct fk_windows *windows);
@@ -137,6 +143,7 @@ int fk_op_share(struct fk_op_call *call);
 int fk_op_owned(struct fk_op_call *call);
 int fk_op_agree_init(struct fk_op_call *call);
 int fk_op_agree_finish(struct fk_op_call *call);
+int fk_op_master(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

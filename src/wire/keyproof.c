@@ -55,12 +55,13 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return opcode == FK_OP_LEND || (opcode >= FK_OP_SIGN13 && opcode <= FK_OP_DECRYPT) ||
-           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_AGREE_FINISH);
+           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_MASTER);
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
-    return opcode == FK_OP_DECRYPT || opcode == FK_OP_AGREE_INIT || opcode == FK_OP_AGREE_FINISH;
+    return opcode == FK_OP_DECRYPT || opcode == FK_OP_AGREE_INIT || opcode == FK_OP_AGREE_FINISH ||
+           opcode == FK_OP_MASTER;
 }
 
 /* --- replay --- */

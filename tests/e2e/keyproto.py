@@ -7,6 +7,7 @@ server as an edge does, and as no edge would: wrong certificates, garbage, half 
         signature = channel.call(SIGN13, sign13(0x0804, SERVER, digest), ski=ski)
 """
 import hashlib
+import hmac
 import itertools
 import socket
 import ssl
@@ -20,7 +21,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
-AGREE_INIT, AGREE_FINISH = 0x48, 0x49
+AGREE_INIT, AGREE_FINISH, MASTER = 0x48, 0x49, 0x4A
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -198,6 +199,40 @@ class Made:
 
 def agree_finish(handle, share):
     return handle + vec16(share)
+
+
+# Where MASTER's and KEYS' premaster secret comes from, and the PRF's hashes.
+PRF_SHA256, PRF_SHA384 = 4, 5
+
+
+def agreed(handle, share):
+    return b"\1" + agree_finish(handle, share)
+
+
+def by_rsa(client_version, ciphertext):
+    return b"\2" + decrypt(client_version, ciphertext)
+
+
+def derivation(prf, seed, ems):
+    return bytes([prf, ems]) + vec8(seed)
+
+
+def master(source, derived):
+    return source + derived
+
+
+def prf(number, secret, label, seed, size):
+    """TLS 1.2's PRF (RFC 5246 section 5)."""
+    digest = "sha256" if number == PRF_SHA256 else "sha384"
+    data, chain, seed = b"", label + seed, label + seed
+    while len(data) < size:
+        chain = hmac.digest(secret, chain, digest)
+        data += hmac.digest(secret, chain + seed, digest)
+    return data[:size]
+
+
+def master_secret(number, premaster, seed, ems):
+    return prf(number, premaster, b"extended master secret" if ems else b"master secret", seed, 48)
 
 
 def info(cursor=0):

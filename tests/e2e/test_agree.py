@@ -1,18 +1,19 @@
-"""Mode `agree` at a key server: the client is keyproto.py, the TLS client's part is Python's cryptography."""
+"""Modes `agree` and `master` at a key server: the client is keyproto.py, the TLS client's part is Python's cryptography."""
 import contextlib
+import hashlib
 import os
 import re
 import signal
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, padding, x25519
 
 import harness
 import keyproto
 import pair as pairs
 from keyproto import FFDHE2048, FFDHE3072, FFDHE4096, HANDED, KEPT, SECP256R1, SECP384R1, X25519
-from test_keyd import PSS, Keyserver, refusal, scrape
+from test_keyd import HASH, PSS, Keyserver, refusal, scrape
 
 RSA_PSS_SHA256, RSA_PKCS1_SHA384, ECDSA_SHA256, ED25519 = 0x0804, 0x0501, 0x0403, 0x0807
 FORMAT, KEY_NOT_FOUND, DENIED, EXPIRED_HANDLE = 0x07, 0x02, 0x40, 0x44
@@ -21,6 +22,7 @@ CLIENT_RANDOM, SERVER_RANDOM = bytes(range(32)), bytes(range(32, 64))
 EDGES = """
 edge "edge3" { keys = {"*"} allow = agree }
 edge "edge4" { keys = {"*"} allow = {sign, decrypt} }
+edge "edge5" { keys = {"*"} allow = master }
 """
 NAMES = ("example.com", "ec.example", "ed.example")
 
@@ -30,10 +32,10 @@ def build(folder, authority, site_authority, daemons):
     """A key server whose keys may be used for mode `agree`: by edge3 all of them, by edge4 none."""
     def build_server(start=True, **options):
         server = Keyserver(folder, authority, site_authority, edges=EDGES, **options)
-        for name in ("edge3", "edge4"):
+        for name in ("edge3", "edge4", "edge5"):
             harness.channel_identity(authority, folder / name, "edge", name)
         for name in NAMES:
-            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree}\n")
+            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree, master}\n")
         return server.start(daemons) if start else server
     return build_server
 
@@ -168,11 +170,66 @@ def test_rights(server):
         assert refusal(begin, channel, server, "ec.example", group=0x19) == FORMAT
 
 
-def test_info_tells(server):
-    with server.edge("edge3") as channel:
+@pytest.mark.parametrize("edge, permission", [("edge3", 0x40), ("edge5", 0x80)])
+def test_info_tells(server, edge, permission):
+    with server.edge(edge) as channel:
         page = keyproto.Page(channel.call(keyproto.INFO, keyproto.info()))
-    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 3 == 3
-    assert {key["name"]: key["permissions"] for key in page.keys} == {name: 0x40 for name in NAMES}
+    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 7 == 7
+    assert {key["name"]: key["permissions"] for key in page.keys} == {name: permission for name in NAMES}
+
+
+# --- master ---
+
+DERIVATIONS = [(keyproto.PRF_SHA256, HASH, True), (keyproto.PRF_SHA384, hashlib.sha384(b"transcript").digest(), True),
+               (keyproto.PRF_SHA256, CLIENT_RANDOM + SERVER_RANDOM, False),
+               (keyproto.PRF_SHA384, CLIENT_RANDOM + SERVER_RANDOM, False)]
+
+
+def master(channel, server, source, derived, name="ec.example"):
+    payload = keyproto.master(source, keyproto.derivation(derived[0], derived[1], derived[2]))
+    return channel.call(keyproto.MASTER, payload, ski=server.ski(name))
+
+
+def encrypt(server, premaster):
+    key = serialization.load_der_public_key(server.spki("example.com"))
+    return key.encrypt(premaster, padding.PKCS1v15())
+
+
+@pytest.mark.parametrize("derived", DERIVATIONS)
+@pytest.mark.parametrize("name, scheme, group", [
+    ("ec.example", ECDSA_SHA256, X25519), ("example.com", RSA_PSS_SHA256, SECP384R1),
+    ("example.com", RSA_PSS_SHA256, FFDHE2048)])
+def test_master_secret_of_an_agreement(server, name, scheme, group, derived):
+    client = Client(group)
+    with server.edge("edge5") as channel, server.edge("edge3") as other:
+        made = begin(channel, server, name, scheme, group)
+        premaster = client.agree(made)
+        source = keyproto.agreed(made.handle, client.share)
+        assert refusal(finish, channel, server, made.handle, client.share, name) == DENIED
+        assert refusal(master, other, server, source, derived, name) == DENIED
+        assert master(channel, server, source, derived, name) == keyproto.master_secret(
+            derived[0], premaster, derived[1], derived[2])
+        assert refusal(master, channel, server, source, derived, name) == EXPIRED_HANDLE
+
+
+@pytest.mark.parametrize("derived", DERIVATIONS)
+def test_master_secret_of_rsa(server, derived):
+    """Also with bad padding: an answer like any other, the same each time."""
+    premaster = b"\3\3" + os.urandom(46)
+    with server.edge("edge5") as channel:
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        assert master(channel, server, source, derived, "example.com") == keyproto.master_secret(
+            derived[0], premaster, derived[1], derived[2])
+        answers = {master(channel, server, keyproto.by_rsa(0x0303, encrypt(server, bad)), derived, "example.com")
+                   for bad in (b"short", bytes(49))}
+        assert len(answers) == 2
+        bad = keyproto.by_rsa(0x0303, bytes(255) + b"\x05")
+        assert len({master(channel, server, bad, derived, "example.com") for _ in range(3)}) == 1
+        assert refusal(master, channel, server, source, derived, "ec.example") == KEY_NOT_FOUND
+        assert refusal(master, channel, server, source, derived, "other.example") == KEY_NOT_FOUND
+        assert refusal(begin, channel, server, form=HANDED) == DENIED
+    with server.edge("edge4") as channel:  # DECRYPT is another permission
+        assert refusal(master, channel, server, source, derived, "example.com") == DENIED
 
 
 def handles(server):

@@ -88,6 +88,16 @@ def test_payload_vectors(data, fields):
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 
 
+def source(fields):
+    if fields["kind"] == "1":
+        return keyproto.agreed(unhex(fields["handle"]), unhex(fields["share"]))
+    return keyproto.by_rsa(int(fields["client_version"], 16), unhex(fields["ciphertext"]))
+
+
+def derivation(fields):
+    return keyproto.derivation(int(fields["prf"], 16), unhex(fields["seed"]), int(fields["ems"]))
+
+
 @pytest.mark.parametrize("data, fields", [v for v in vectors("agree.txt") if "error" not in v.values[1]])
 def test_agree_vectors(data, fields):
     def number(name):
@@ -103,6 +113,8 @@ def test_agree_vectors(data, fields):
         assert made.prime is not None if number("group") >= 0x100 else made.group == number("group")
     elif fields["op"] == "finish":
         assert keyproto.agree_finish(unhex(fields["handle"]), unhex(fields["share"])) == data
+    elif fields["op"] == "master":
+        assert keyproto.master(source(fields), derivation(fields)) == data
     else:
         pytest.skip("not spoken yet")
 

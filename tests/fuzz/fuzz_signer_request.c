@@ -11,7 +11,7 @@
 #include "signer/ops.h"
 #include "signer/peer.h"
 #include "wire/keymsg.h"
-#include "wire/keyop_agree.h"
+#include "wire/keyop_secret.h"
 
 #include <fcntl.h>
 #include <openssl/ec.h>
@@ -88,9 +88,12 @@ static uint8_t *find_handle(uint8_t *payload, size_t len, uint16_t opcode)
 {
     const size_t owner = 32 + 2; /* and no share of a split key */
 
-    if (len < owner + FK_HANDLE_SIZE || opcode != FK_OP_AGREE_FINISH)
-        return NULL;
-    return payload + owner;
+    if (opcode == FK_OP_AGREE_FINISH && len >= owner + FK_HANDLE_SIZE)
+        return payload + owner;
+    if (opcode == FK_OP_MASTER && len > owner + FK_HANDLE_SIZE &&
+        payload[owner] == FK_PREMASTER_AGREED)
+        return payload + owner + 1;
+    return NULL;
 }
 
 /* Names of handles cannot be guessed: put a good one there, of a group that its bytes choose. */

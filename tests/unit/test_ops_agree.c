@@ -1,5 +1,6 @@
 /* signer/ops_agree: mode `agree` at a signer: what is made and signed, for whom it is kept, and
  * what the client's share makes of it. */
+#include "agreebench.h"
 #include "unit.h"
 #include "unit_keys.h"
 
@@ -16,195 +17,7 @@
 #include <openssl/err.h>
 #include <unistd.h>
 
-enum { K_RSA, P256, ED, KEYS };
-
-static const char *const kinds[KEYS] = {"rsa2048", "P-256", "ed25519"};
-static EVP_PKEY *keys[KEYS], *request_key;
-static uint8_t skis[KEYS][20];
-
 #define ALL_MODES (FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS)
-
-struct bench {
-    struct fk_keyset *set;
-    struct fk_ops *ops;
-    uint8_t ret[FK_SIGNER_RESULT_MAX];
-    size_t len;
-};
-
-static EVP_PKEY *test_key(int k)
-{
-    if (keys[k] == NULL)
-        keys[k] = unit_key(kinds[k]);
-    return keys[k];
-}
-
-/* With an edge that signs, if `edge` is not NULL. */
-static void open_bench(struct bench *bench, unsigned permissions, struct fk_keyset_edge *edge)
-{
-    struct fk_keyset_builder *builder;
-    size_t len = 32;
-    int fd;
-
-    assert_ok(fk_keyset_builder_new(&builder));
-    for (int k = 0; k < KEYS; k++)
-        unit_bundle_add(builder, kinds[k], test_key(k), (uint16_t)permissions, skis[k]);
-    if (edge != NULL) {
-        if (request_key == NULL)
-            request_key = unit_key("ed25519");
-        assert_int_equal(EVP_PKEY_get_raw_public_key(request_key, edge->request_key, &len), 1);
-        assert_ok(fk_keyset_builder_edge(builder, edge));
-        assert_ok(fk_keyset_builder_signed(builder, "keys1", false));
-    }
-    assert_ok(fk_keyset_builder_seal(builder, &fd));
-    fk_keyset_builder_free(builder);
-    *bench = (struct bench){.len = 0};
-    assert_ok(fk_keyset_open(fd, &bench->set));
-    close(fd);
-    assert_ok(fk_ops_new(bench->set, 3, 0x10002, &bench->ops));
-}
-
-static void close_bench(struct bench *bench)
-{
-    fk_ops_free(bench->ops);
-    fk_keyset_free(bench->set);
-    assert_int_equal(ERR_peek_error(), 0);
-}
-
-static int run(struct bench *bench, uint16_t op, uint16_t detail, const uint8_t ski[20],
-               const uint8_t *payload, size_t len)
-{
-    struct fk_signer_request request = {.len = (uint32_t)len, .op = op, .detail = detail};
-    uint8_t *copy = malloc(len + 1); /* its own block: a sanitizer sees a read past the end */
-    int err;
-
-    memcpy(request.ski, ski, 20);
-    memcpy(copy, payload, len);
-    bench->len = 0;
-    err = fk_ops_serve(bench->ops, FK_PEER_FRONT, &request, copy, bench->ret, &bench->len);
-    free(copy);
-    return err;
-}
-
-/* What a front asks for in the name of edge number `edge`. */
-struct asked {
-    uint8_t edge;
-    int key;
-    uint8_t opcode;
-    struct fk_reader share; /* of a split key, or none */
-};
-
-static int ask(struct bench *bench, const struct asked *asked, const void *payload,
-               size_t payload_len)
-{
-    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
-    struct fk_writer out;
-    size_t len;
-
-    fk_writer_init(&out, bytes, sizeof bytes);
-    fk_writer_fill(&out, asked->edge, 32);
-    fk_writer_vec16(&out, asked->share.next, asked->share.left);
-    fk_writer_bytes(&out, payload, payload_len);
-    assert_ok(fk_writer_end(&out, &len));
-    return run(bench, FK_SIGNER_OWNED, asked->opcode, skis[asked->key], bytes, len);
-}
-
-static struct fk_agree_init init_op(uint16_t scheme, uint16_t group, enum fk_agree_form form)
-{
-    struct fk_agree_init op = {.scheme = scheme, .group = group, .form = form};
-
-    memset(op.client_random, 0xc1, 32);
-    memset(op.server_random, 0x51, 32);
-    return op;
-}
-
-static size_t init_payload(const struct fk_agree_init *op, uint8_t ret[128])
-{
-    struct fk_writer out;
-    size_t len;
-
-    fk_writer_init(&out, ret, 128);
-    fk_agree_init_encode(op, &out);
-    assert_ok(fk_writer_end(&out, &len));
-    return len;
-}
-
-static int init(struct bench *bench, uint8_t edge, int key, const struct fk_agree_init *op)
-{
-    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_AGREE_INIT};
-    uint8_t payload[128];
-    size_t len = init_payload(op, payload);
-
-    return ask(bench, &asked, payload, len);
-}
-
-static size_t finish_payload(const uint8_t handle[FK_HANDLE_SIZE], struct fk_reader share,
-                             uint8_t ret[600])
-{
-    struct fk_agree_finish op = {.share = share};
-    struct fk_writer out;
-    size_t len;
-
-    memcpy(op.handle, handle, sizeof op.handle);
-    fk_writer_init(&out, ret, 600);
-    fk_agree_finish_encode(&op, &out);
-    assert_ok(fk_writer_end(&out, &len));
-    return len;
-}
-
-static int finish(struct bench *bench, uint8_t edge, int key, const uint8_t handle[FK_HANDLE_SIZE],
-                  struct fk_reader share)
-{
-    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_AGREE_FINISH};
-    uint8_t payload[600];
-    size_t len = finish_payload(handle, share, payload);
-
-    return ask(bench, &asked, payload, len);
-}
-
-/* --- the client --- */
-
-struct client {
-    EVP_PKEY *key;
-    uint8_t bytes[600];
-    struct fk_reader share;
-    uint8_t secret[64];
-    size_t secret_len;
-};
-
-static const char *curve_of(uint16_t group)
-{
-    return group == FK_AGREE_P256 ? "P-256" : group == FK_AGREE_P384 ? "P-384" : NULL;
-}
-
-static void client_init(struct client *client, uint16_t group)
-{
-    const char *curve = curve_of(group);
-    size_t len;
-
-    client->key = curve != NULL ? EVP_EC_gen(curve) : EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
-    assert_int_equal(EVP_PKEY_get_octet_string_param(client->key,
-                                                     OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY,
-                                                     client->bytes, sizeof client->bytes, &len),
-                     1);
-    fk_reader_init(&client->share, client->bytes, len);
-}
-
-static void client_agree(struct client *client, struct fk_reader params)
-{
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, client->key, NULL);
-    EVP_PKEY *peer = EVP_PKEY_new();
-    struct fk_ecdh_params ecdh;
-
-    assert_ok(fk_ecdh_params_decode(params, &ecdh));
-    assert_int_equal(EVP_PKEY_copy_parameters(peer, client->key), 1);
-    assert_int_equal(EVP_PKEY_set1_encoded_public_key(peer, ecdh.point.next, ecdh.point.left), 1);
-    client->secret_len = sizeof client->secret;
-    assert_int_equal(EVP_PKEY_derive_init(ctx), 1);
-    assert_int_equal(EVP_PKEY_derive_set_peer(ctx, peer), 1);
-    assert_int_equal(EVP_PKEY_derive(ctx, client->secret, &client->secret_len), 1);
-    EVP_PKEY_free(peer);
-    EVP_PKEY_CTX_free(ctx);
-}
 
 /* That the answer is signed as a ServerKeyExchange is. */
 static void assert_signed(int key, const char *md, bool pss, const struct fk_agree_init *op,
@@ -221,20 +34,12 @@ static void assert_signed(int key, const char *md, bool pss, const struct fk_agr
     fk_writer_bytes(&out, op->server_random, 32);
     fk_writer_bytes(&out, made->params.next, made->params.left);
     assert_ok(fk_writer_end(&out, &len));
-    assert_int_equal(EVP_DigestVerifyInit_ex(ctx, &pctx, md, NULL, NULL, keys[key], NULL), 1);
+    assert_int_equal(EVP_DigestVerifyInit_ex(ctx, &pctx, md, NULL, NULL, bench_keys[key], NULL), 1);
     if (pss)
         assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(pctx, RSA_PKCS1_PSS_PADDING), 1);
     assert_int_equal(EVP_DigestVerify(ctx, made->signature.next, made->signature.left, tbs, len),
                      1);
     EVP_MD_CTX_free(ctx);
-}
-
-static struct fk_agree_made answer(const struct bench *bench, const struct fk_agree_init *op)
-{
-    struct fk_agree_made made;
-
-    assert_ok(fk_agree_made_decode(fk_item(bench->ret, bench->len), op, &made));
-    return made;
 }
 
 /* --- cases --- */
@@ -256,7 +61,7 @@ static void a_key_is_made_signed_and_used(void **state)
     struct bench bench;
 
     (void)state;
-    open_bench(&bench, FK_PERM_AGREE, NULL);
+    bench_open(&bench, FK_PERM_AGREE, NULL);
     for (size_t s = 0; s < sizeof schemes / sizeof schemes[0]; s++)
         for (size_t g = 0; g < 3; g++) {
             const struct fk_agree_init op = init_op(schemes[s].scheme, groups[g], FK_AGREE_KEPT);
@@ -265,18 +70,18 @@ static void a_key_is_made_signed_and_used(void **state)
             uint8_t handle[FK_HANDLE_SIZE];
 
             client_init(&client, groups[g]);
-            assert_ok(init(&bench, 1, schemes[s].key, &op));
-            made = answer(&bench, &op);
+            assert_ok(bench_init(&bench, 1, schemes[s].key, &op));
+            made = bench_made(&bench, &op);
             assert_signed(schemes[s].key, schemes[s].md, schemes[s].pss, &op, &made);
             client_agree(&client, made.params);
             memcpy(handle, made.handle, sizeof handle);
             assert_int_equal(handle[0], 3);
-            assert_ok(finish(&bench, 1, schemes[s].key, handle, client.share));
+            assert_ok(bench_finish(&bench, 1, schemes[s].key, handle, client.share));
             assert_int_equal(bench.len, client.secret_len);
             assert_memory_equal(bench.ret, client.secret, bench.len);
             EVP_PKEY_free(client.key);
         }
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 static void dhe_is_of_rsa_keys(void **state)
@@ -288,21 +93,21 @@ static void dhe_is_of_rsa_keys(void **state)
     struct bench bench;
 
     (void)state;
-    open_bench(&bench, FK_PERM_AGREE, NULL);
+    bench_open(&bench, FK_PERM_AGREE, NULL);
     for (size_t g = 0; g < 3; g++) {
         op = init_op(0x0401, groups[g], FK_AGREE_KEPT);
-        assert_ok(init(&bench, 1, K_RSA, &op));
-        made = answer(&bench, &op);
+        assert_ok(bench_init(&bench, 1, K_RSA, &op));
+        made = bench_made(&bench, &op);
         assert_signed(K_RSA, "SHA256", false, &op, &made);
         memcpy(handle, made.handle, sizeof handle);
-        assert_ok(finish(&bench, 1, K_RSA, handle, fk_item(&two, 1)));
+        assert_ok(bench_finish(&bench, 1, K_RSA, handle, fk_item(&two, 1)));
         assert_in_range(bench.len, 1, fk_agree_group_find(groups[g])->share_len);
         op.scheme = 0x0403;
-        assert_err(init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
+        assert_err(bench_init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
         op.scheme = 0x0807;
-        assert_err(init(&bench, 1, ED, &op), FK_ERR_UNSUPPORTED);
+        assert_err(bench_init(&bench, 1, ED, &op), FK_ERR_UNSUPPORTED);
     }
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 /* Form 1, [0142]: the edge computes the premaster itself, and no handle is kept. */
@@ -318,10 +123,10 @@ static void a_private_value_is_handed_over(void **state)
     size_t len = sizeof secret;
 
     (void)state;
-    open_bench(&bench, FK_PERM_AGREE, NULL);
+    bench_open(&bench, FK_PERM_AGREE, NULL);
     client_init(&client, FK_AGREE_X25519);
-    assert_ok(init(&bench, 1, P256, &op));
-    made = answer(&bench, &op);
+    assert_ok(bench_init(&bench, 1, P256, &op));
+    made = bench_made(&bench, &op);
     assert_signed(P256, "SHA256", false, &op, &made);
     client_agree(&client, made.params);
     key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, made.private_value.next,
@@ -338,7 +143,7 @@ static void a_private_value_is_handed_over(void **state)
     EVP_PKEY_free(key);
     EVP_PKEY_free(peer);
     EVP_PKEY_free(client.key);
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 /* A handle of edge 1 with the EC key. */
@@ -346,8 +151,8 @@ static void make_handle(struct bench *bench, uint8_t ret[FK_HANDLE_SIZE])
 {
     const struct fk_agree_init op = init_op(0x0403, FK_AGREE_X25519, FK_AGREE_KEPT);
 
-    assert_ok(init(bench, 1, P256, &op));
-    memcpy(ret, answer(bench, &op).handle, FK_HANDLE_SIZE);
+    assert_ok(bench_init(bench, 1, P256, &op));
+    memcpy(ret, bench_made(bench, &op).handle, FK_HANDLE_SIZE);
 }
 
 static void a_handle_is_for_one_use_by_one_edge(void **state)
@@ -357,26 +162,26 @@ static void a_handle_is_for_one_use_by_one_edge(void **state)
     struct bench bench;
 
     (void)state;
-    open_bench(&bench, FK_PERM_AGREE, NULL);
+    bench_open(&bench, FK_PERM_AGREE, NULL);
     client_init(&client, FK_AGREE_X25519);
     make_handle(&bench, handle);
     assert_in_range(fk_ops_end_us(bench.ops) - fk_clock_us(), 1, FK_HANDLE_LIFE_US);
     assert_int_equal(fk_ops_handles(bench.ops), 1);
-    assert_err(finish(&bench, 2, P256, handle, client.share), FK_ERR_EXPIRED);
-    assert_err(finish(&bench, 1, K_RSA, handle, client.share), FK_ERR_EXPIRED);
+    assert_err(bench_finish(&bench, 2, P256, handle, client.share), FK_ERR_EXPIRED);
+    assert_err(bench_finish(&bench, 1, K_RSA, handle, client.share), FK_ERR_EXPIRED);
     handle[15] ^= 1;
-    assert_err(finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
+    assert_err(bench_finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
     handle[15] ^= 1;
-    assert_ok(finish(&bench, 1, P256, handle, client.share));
-    assert_err(finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
+    assert_ok(bench_finish(&bench, 1, P256, handle, client.share));
+    assert_err(bench_finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
     make_handle(&bench, handle); /* a share that is none uses it up, too */
-    assert_err(finish(&bench, 1, P256, handle, fk_item(zeros, 32)), FK_ERR_RANGE);
-    assert_err(finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
+    assert_err(bench_finish(&bench, 1, P256, handle, fk_item(zeros, 32)), FK_ERR_RANGE);
+    assert_err(bench_finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
     make_handle(&bench, handle);
-    assert_err(finish(&bench, 1, P256, handle, fk_item(zeros, 31)), FK_ERR_FORMAT);
-    assert_err(finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
+    assert_err(bench_finish(&bench, 1, P256, handle, fk_item(zeros, 31)), FK_ERR_FORMAT);
+    assert_err(bench_finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
     EVP_PKEY_free(client.key);
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 static void rights(void **state)
@@ -399,15 +204,15 @@ static void rights(void **state)
         uint8_t handle[FK_HANDLE_SIZE] = {0};
         struct bench bench;
 
-        open_bench(&bench, rows[i].permissions, NULL);
-        assert_err(init(&bench, 1, P256, &op), rows[i].kept ? FK_OK : FK_ERR_DENIED);
+        bench_open(&bench, rows[i].permissions, NULL);
+        assert_err(bench_init(&bench, 1, P256, &op), rows[i].kept ? FK_OK : FK_ERR_DENIED);
         if (rows[i].kept)
-            memcpy(handle, answer(&bench, &op).handle, sizeof handle);
-        assert_err(finish(&bench, 1, P256, handle, client.share),
+            memcpy(handle, bench_made(&bench, &op).handle, sizeof handle);
+        assert_err(bench_finish(&bench, 1, P256, handle, client.share),
                    rows[i].finish ? FK_OK : FK_ERR_DENIED);
         op.form = FK_AGREE_HANDED;
-        assert_err(init(&bench, 1, P256, &op), rows[i].handed ? FK_OK : FK_ERR_DENIED);
-        close_bench(&bench);
+        assert_err(bench_init(&bench, 1, P256, &op), rows[i].handed ? FK_OK : FK_ERR_DENIED);
+        bench_close(&bench);
     }
     EVP_PKEY_free(client.key);
 }
@@ -420,15 +225,17 @@ static void only_in_the_name_of_an_edge(void **state)
     struct bench bench;
 
     (void)state;
-    open_bench(&bench, ALL_MODES, NULL);
-    assert_err(run(&bench, FK_SIGNER_AGREE_INIT, 0, skis[P256], payload, len), FK_ERR_DENIED);
-    assert_err(run(&bench, FK_SIGNER_AGREE_FINISH, 0, skis[P256], payload, len), FK_ERR_DENIED);
+    bench_open(&bench, ALL_MODES, NULL);
+    assert_err(bench_run(&bench, FK_SIGNER_AGREE_INIT, 0, bench_skis[P256], payload, len),
+               FK_ERR_DENIED);
+    assert_err(bench_run(&bench, FK_SIGNER_AGREE_FINISH, 0, bench_skis[P256], payload, len),
+               FK_ERR_DENIED);
     for (enum fk_proc_peer kind = FK_PEER_SIGNER; kind <= FK_PEER_HANDSHAKER; kind++) {
         assert_int_equal(fk_ops_permitted(kind, FK_SIGNER_OWNED), kind == FK_PEER_FRONT);
         assert_false(fk_ops_permitted(kind, FK_SIGNER_AGREE_INIT));
         assert_false(fk_ops_permitted(kind, FK_SIGNER_AGREE_FINISH));
     }
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 static void malformed(void **state)
@@ -440,21 +247,22 @@ static void malformed(void **state)
     struct bench bench;
 
     (void)state;
-    open_bench(&bench, ALL_MODES, NULL);
+    bench_open(&bench, ALL_MODES, NULL);
     for (size_t cut = 0; cut < len; cut++)
-        assert_err(ask(&bench, &asked, payload, cut), FK_ERR_TRUNCATED);
-    assert_err(ask(&bench, &asked, payload, len + 1), FK_ERR_TRAILING);
+        assert_err(bench_ask(&bench, &asked, payload, cut), FK_ERR_TRUNCATED);
+    assert_err(bench_ask(&bench, &asked, payload, len + 1), FK_ERR_TRAILING);
     for (size_t cut = 0; cut < 34; cut++)
-        assert_err(run(&bench, FK_SIGNER_OWNED, FK_OP_AGREE_INIT, skis[P256], owned, cut),
-                   FK_ERR_TRUNCATED);
+        assert_err(
+            bench_run(&bench, FK_SIGNER_OWNED, FK_OP_AGREE_INIT, bench_skis[P256], owned, cut),
+            FK_ERR_TRUNCATED);
     op.group = 0x0019;
-    assert_err(init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
+    assert_err(bench_init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
     op.group = FK_AGREE_P256;
     op.scheme = 0x0804; /* not of this key */
-    assert_err(init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
+    assert_err(bench_init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
     asked.opcode = 0x4f;
-    assert_err(ask(&bench, &asked, payload, len), FK_ERR_OPCODE);
-    close_bench(&bench);
+    assert_err(bench_ask(&bench, &asked, payload, len), FK_ERR_OPCODE);
+    bench_close(&bench);
 }
 
 /* --- edges that sign --- */
@@ -473,7 +281,7 @@ static int ask_signed(struct bench *bench, struct signer_edge *edge, uint8_t opc
     struct fk_buf buf;
     size_t len;
 
-    msg.ski = fk_item(skis[P256], 20);
+    msg.ski = fk_item(bench_skis[P256], 20);
     msg.proof = fk_proof_blank();
     fk_buf_init(&buf, sizeof frame);
     assert_ok(fk_keymsg_encode(&msg, false, &buf));
@@ -486,7 +294,7 @@ static int ask_signed(struct bench *bench, struct signer_edge *edge, uint8_t opc
     fk_writer_bytes(&out, edge->proof.place.exporter, 32);
     fk_writer_bytes(&out, frame + FK_FRAME_HEADER, len - FK_FRAME_HEADER);
     assert_ok(fk_writer_end(&out, &len));
-    return run(bench, FK_SIGNER_SIGNED, 0, none, bytes, len);
+    return bench_run(bench, FK_SIGNER_SIGNED, 0, none, bytes, len);
 }
 
 static void open_answer(struct bench *bench, const struct signer_edge *edge)
@@ -514,20 +322,20 @@ static void what_an_edge_signs_for_is_its_own(void **state)
 
     (void)state;
     facts.permissions |= FK_PERM_AGREE;
-    open_bench(&bench, FK_PERM_AGREE, &facts);
-    edge.proof.key = request_key;
+    bench_open(&bench, FK_PERM_AGREE, &facts);
+    edge.proof.key = bench_request_key;
     assert_ok(fk_seal_key_new(&edge.proof.reply, edge.proof.reply_key));
     client_init(&client, FK_AGREE_X25519);
     len = init_payload(&op, payload);
     assert_ok(ask_signed(&bench, &edge, FK_OP_AGREE_INIT, payload, len));
     open_answer(&bench, &edge);
-    made = answer(&bench, &op);
+    made = bench_made(&bench, &op);
     client_agree(&client, made.params);
     memcpy(handle, made.handle, sizeof handle);
 
     /* In whose name ever: the name's hash is no secret. */
     for (unsigned e = 0; e < 256; e++)
-        assert_err(finish(&bench, (uint8_t)e, P256, handle, client.share), FK_ERR_EXPIRED);
+        assert_err(bench_finish(&bench, (uint8_t)e, P256, handle, client.share), FK_ERR_EXPIRED);
     {
         uint8_t owned[FK_SIGNER_PAYLOAD_MAX];
         struct fk_writer out;
@@ -541,8 +349,9 @@ static void what_an_edge_signs_for_is_its_own(void **state)
         fk_writer_u16(&out, 0);
         fk_writer_bytes(&out, payload, len);
         assert_ok(fk_writer_end(&out, &total));
-        assert_err(run(&bench, FK_SIGNER_OWNED, FK_OP_AGREE_FINISH, skis[P256], owned, total),
-                   FK_ERR_EXPIRED);
+        assert_err(
+            bench_run(&bench, FK_SIGNER_OWNED, FK_OP_AGREE_FINISH, bench_skis[P256], owned, total),
+            FK_ERR_EXPIRED);
     }
     assert_ok(ask_signed(&bench, &edge, FK_OP_AGREE_FINISH, payload, len));
     assert_int_equal(bench.len, 32 + FK_SEAL_OVERHEAD);
@@ -550,7 +359,7 @@ static void what_an_edge_signs_for_is_its_own(void **state)
     assert_memory_equal(bench.ret, client.secret, 32);
     EVP_PKEY_free(client.key);
     EVP_PKEY_free(edge.proof.reply);
-    close_bench(&bench);
+    bench_close(&bench);
 }
 
 /* --- split keys --- */
@@ -561,8 +370,8 @@ static void open_share(struct bench *bench, const struct fk_secret *share, unsig
     struct fk_key_public public;
     int fd;
 
-    assert_ok(fk_key_describe(test_key(P256), &public));
-    memcpy(skis[P256], public.ski, 20);
+    assert_ok(fk_key_describe(bench_key(P256), &public));
+    memcpy(bench_skis[P256], public.ski, 20);
     snprintf(public.name, sizeof public.name, "site");
     public.permissions = (uint16_t)permissions;
     assert_ok(fk_keyset_builder_new(&builder));
@@ -589,35 +398,33 @@ static void with_a_split_key(void **state)
     size_t len = init_payload(&op, payload);
 
     (void)state;
-    assert_ok(fk_share_split(test_key(P256), 2, 2, shares));
+    assert_ok(fk_share_split(bench_key(P256), 2, 2, shares));
     open_share(&server, shares[0], FK_PERM_AGREE);
     open_share(&edge, shares[1], 0);
     client_init(&client, FK_AGREE_P256);
-    assert_err(init(&server, 1, P256, &op), FK_ERR_SHARE_MISSING);
-    assert_ok(fk_share_binding(FK_OP_AGREE_INIT, skis[P256], payload, len, binding));
-    memcpy(request.ski, skis[P256], 20);
+    assert_err(bench_init(&server, 1, P256, &op), FK_ERR_SHARE_MISSING);
+    assert_ok(fk_share_binding(FK_OP_AGREE_INIT, bench_skis[P256], payload, len, binding));
+    memcpy(request.ski, bench_skis[P256], 20);
     assert_ok(fk_ops_run(edge.ops, &request, binding, edge.ret, &edge.len));
     asked.share = fk_item(edge.ret, edge.len);
-    assert_ok(ask(&server, &asked, payload, len));
-    made = answer(&server, &op);
+    assert_ok(bench_ask(&server, &asked, payload, len));
+    made = bench_made(&server, &op);
     assert_signed(P256, "SHA256", false, &op, &made);
     client_agree(&client, made.params);
     memcpy(handle, made.handle, sizeof handle);
-    assert_ok(finish(&server, 1, P256, handle, client.share));
+    assert_ok(bench_finish(&server, 1, P256, handle, client.share));
     assert_memory_equal(server.ret, client.secret, 32);
     EVP_PKEY_free(client.key);
     fk_secret_free(shares[0]);
     fk_secret_free(shares[1]);
-    close_bench(&edge);
-    close_bench(&server);
+    bench_close(&edge);
+    bench_close(&server);
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    for (int k = 0; k < KEYS; k++)
-        EVP_PKEY_free(keys[k]);
-    EVP_PKEY_free(request_key);
+    bench_free_keys();
     return 0;
 }
 

@@ -1,0 +1,227 @@
+/* signer/ops_secret: modes `master` and `keys` at a signer: what is derived, from what, for whom.
+ */
+#include "agreebench.h"
+#include "unit.h"
+#include "unit_keys.h"
+
+#include "base/writer.h"
+#include "signer/prf.h"
+
+#include <openssl/err.h>
+#include <openssl/rsa.h>
+
+static const uint8_t hash[48] = "the transcript's hash, as long as one may be...";
+static uint8_t randoms[64];
+
+static struct fk_master_derivation derivation_of(enum fk_prf prf, bool ems)
+{
+    struct fk_master_derivation derivation = {.prf = prf, .ems = ems};
+
+    memset(randoms, 0xc1, 32);
+    memset(randoms + 32, 0x51, 32);
+    derivation.seed = ems ? fk_item(hash, fk_prf_size(prf)) : fk_item(randoms, sizeof randoms);
+    return derivation;
+}
+
+/* What the client derives. */
+static void prf(const struct fk_prf_input *input, uint8_t *ret, size_t len)
+{
+    struct fk_prf_maker *maker;
+
+    assert_ok(fk_prf_maker_new(&maker));
+    assert_ok(fk_prf_run(maker, input, ret, len));
+    fk_prf_maker_free(maker);
+}
+
+static void client_master(const struct fk_master_derivation *derivation, const uint8_t *premaster,
+                          size_t len, uint8_t ret[48])
+{
+    const struct fk_prf_input input = {.prf = derivation->prf,
+                                       .secret = premaster,
+                                       .secret_len = len,
+                                       .label = derivation->ems ? "extended master secret"
+                                                                : "master secret",
+                                       .seed = {derivation->seed}};
+
+    prf(&input, ret, 48);
+}
+
+/* --- sources --- */
+
+/* Of edge 1 with the EC key. */
+static void begin(struct bench *bench, struct client *client, struct fk_premaster_source *ret)
+{
+    const struct fk_agree_init op = init_op(0x0403, FK_AGREE_X25519, FK_AGREE_KEPT);
+    struct fk_agree_made made;
+
+    client_init(client, FK_AGREE_X25519);
+    assert_ok(bench_init(bench, 1, P256, &op));
+    made = bench_made(bench, &op);
+    client_agree(client, made.params);
+    *ret = (struct fk_premaster_source){.kind = FK_PREMASTER_AGREED,
+                                        .agreed = {.share = client->share}};
+    memcpy(ret->agreed.handle, made.handle, FK_HANDLE_SIZE);
+}
+
+static uint8_t ciphertext[256];
+
+static struct fk_premaster_source rsa_source(const uint8_t premaster[48])
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(bench_key(K_RSA), NULL);
+    size_t len = sizeof ciphertext;
+
+    assert_int_equal(EVP_PKEY_encrypt_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_encrypt(ctx, ciphertext, &len, premaster, 48), 1);
+    EVP_PKEY_CTX_free(ctx);
+    return (struct fk_premaster_source){
+        .kind = FK_PREMASTER_RSA,
+        .rsa = {.client_version = 0x0303, .ciphertext = {ciphertext, len}}};
+}
+
+/* --- MASTER --- */
+
+static int master(struct bench *bench, uint8_t edge, int key, const struct fk_master_op *op)
+{
+    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_MASTER};
+    uint8_t payload[1024];
+    struct fk_writer out;
+    size_t len;
+
+    fk_writer_init(&out, payload, sizeof payload);
+    fk_master_op_encode(op, &out);
+    assert_ok(fk_writer_end(&out, &len));
+    return bench_ask(bench, &asked, payload, len);
+}
+
+static const struct {
+    enum fk_prf prf;
+    bool ems;
+} derivations[] = {
+    {FK_PRF_SHA256, false}, {FK_PRF_SHA256, true}, {FK_PRF_SHA384, false}, {FK_PRF_SHA384, true}};
+#define N_DERIVATIONS (sizeof derivations / sizeof derivations[0])
+
+static void master_of_an_agreement(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_MASTER, NULL);
+    for (size_t i = 0; i < N_DERIVATIONS; i++) {
+        struct fk_master_op op = {.derivation =
+                                      derivation_of(derivations[i].prf, derivations[i].ems)};
+        struct client client;
+        uint8_t expected[48];
+
+        begin(&bench, &client, &op.source);
+        client_master(&op.derivation, client.secret, client.secret_len, expected);
+        assert_err(master(&bench, 2, P256, &op), FK_ERR_EXPIRED);
+        assert_err(master(&bench, 1, ED, &op), FK_ERR_EXPIRED);
+        assert_ok(master(&bench, 1, P256, &op));
+        assert_int_equal(bench.len, 48);
+        assert_memory_equal(bench.ret, expected, 48);
+        assert_err(master(&bench, 1, P256, &op), FK_ERR_EXPIRED);
+        EVP_PKEY_free(client.key);
+    }
+    bench_close(&bench);
+}
+
+static void master_of_rsa(void **state)
+{
+    uint8_t premaster[48] = {3, 3, 0x77}, expected[48], first[48];
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_MASTER, NULL);
+    for (size_t i = 0; i < N_DERIVATIONS; i++) {
+        struct fk_master_op op = {.derivation =
+                                      derivation_of(derivations[i].prf, derivations[i].ems)};
+
+        op.source = rsa_source(premaster);
+        client_master(&op.derivation, premaster, 48, expected);
+        assert_ok(master(&bench, 1, K_RSA, &op));
+        assert_memory_equal(bench.ret, expected, 48);
+        op.source.rsa.client_version = 0x0304; /* what the ClientHello said counts */
+        assert_ok(master(&bench, 1, K_RSA, &op));
+        assert_memory_not_equal(bench.ret, expected, 48);
+        /* Bad padding is answered like good: with a secret that nobody has, the same each time. */
+        op.source.rsa.client_version = 0x0303;
+        ciphertext[0] = 0;
+        ciphertext[100] ^= 1;
+        assert_ok(master(&bench, 1, K_RSA, &op));
+        memcpy(first, bench.ret, 48);
+        assert_memory_not_equal(first, expected, 48);
+        assert_ok(master(&bench, 1, K_RSA, &op));
+        assert_memory_equal(bench.ret, first, 48);
+        assert_err(master(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
+        op.source.rsa.ciphertext.left--;
+        assert_err(master(&bench, 1, K_RSA, &op), FK_ERR_FORMAT);
+    }
+    bench_close(&bench);
+}
+
+/* A permission for one mode is none for another, and none of them one for DECRYPT. */
+static void rights_to_a_master_secret(void **state)
+{
+    const uint8_t premaster[48] = {3, 3};
+    const unsigned all = UNIT_PERM_ALL & ~FK_PERM_MASTER;
+    struct fk_master_op op = {.derivation = derivation_of(FK_PRF_SHA256, true)};
+    struct fk_premaster_source agreed;
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, all, NULL);
+    begin(&bench, &client, &agreed);
+    op.source = agreed;
+    assert_err(master(&bench, 1, P256, &op), FK_ERR_DENIED);
+    op.source = rsa_source(premaster);
+    assert_err(master(&bench, 1, K_RSA, &op), FK_ERR_DENIED);
+    assert_ok(bench_finish(&bench, 1, P256, agreed.agreed.handle, client.share));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+
+    bench_open(&bench, FK_PERM_MASTER, NULL);
+    begin(&bench, &client, &agreed);
+    assert_err(bench_finish(&bench, 1, P256, agreed.agreed.handle, client.share), FK_ERR_DENIED);
+    op.source = agreed;
+    assert_ok(master(&bench, 1, P256, &op));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
+static void malformed_derivations(void **state)
+{
+    struct asked asked = {.edge = 1, .key = P256, .opcode = FK_OP_MASTER};
+    struct fk_master_op op = {.derivation = derivation_of(FK_PRF_SHA256, true)};
+    uint8_t payload[1024] = {0};
+    struct client client;
+    struct fk_writer out;
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_MASTER, NULL);
+    begin(&bench, &client, &op.source);
+    fk_writer_init(&out, payload, sizeof payload);
+    fk_master_op_encode(&op, &out);
+    assert_ok(fk_writer_end(&out, &len));
+    for (size_t cut = 0; cut < len; cut++)
+        assert_err(bench_ask(&bench, &asked, payload, cut), FK_ERR_TRUNCATED);
+    assert_err(bench_ask(&bench, &asked, payload, len + 1), FK_ERR_TRAILING);
+    assert_err(bench_run(&bench, FK_SIGNER_MASTER, 0, bench_skis[P256], payload, len),
+               FK_ERR_DENIED);                          /* in nobody's name */
+    assert_ok(bench_ask(&bench, &asked, payload, len)); /* none of these has used the handle up */
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bench_free_keys();
+    return 0;
+}
+
+UNIT_MAIN(cmocka_unit_test(master_of_an_agreement), cmocka_unit_test(master_of_rsa),
+          cmocka_unit_test(rights_to_a_master_secret),
+          cmocka_unit_test_teardown(malformed_derivations, teardown))
