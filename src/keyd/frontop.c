@@ -140,9 +140,40 @@ static int parse_master(struct ask *ask)
     struct fk_master_op op;
     int err;
 
-    if ((err = fk_master_op_decode(ask->msg->payload, &op)) == FK_OK)
-        set_source(ask, &op.source);
-    return err;
+    if ((err = fk_master_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_source(ask, &op.source);
+    ask->hash =
+        op.derivation.seed; /* the session hash; or the client's random before the server's */
+    if (!op.derivation.ems)
+        ask->hash.left = 32;
+    return FK_OK;
+}
+
+static int parse_keys(struct ask *ask)
+{
+    struct fk_keys_op op;
+    int err;
+
+    if ((err = fk_keys_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_source(ask, &op.source);
+    ask->keeps = true;
+    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
+    return FK_OK;
+}
+
+static int parse_finished(struct ask *ask)
+{
+    struct fk_finished_op op;
+    int err;
+
+    if ((err = fk_finished_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_step(ask, op.handle);
+    ask->hash = op.hash;
+    return FK_OK;
 }
 
 static int parse_digest(struct ask *ask)
@@ -277,6 +308,18 @@ static const struct op ops[256] = {
                       .permission = FK_PERM_MASTER,
                       .types = RSA | EC | ED,
                       .parse = parse_master},
+    [FK_OP_KEYS] = {.dialects = D2,
+                    .metric = FK_KEYD_OP_KEYS,
+                    .signer = FK_SIGNER_OWNED,
+                    .permission = FK_PERM_KEYS,
+                    .types = RSA | EC | ED,
+                    .parse = parse_keys},
+    [FK_OP_FINISHED] = {.dialects = D2,
+                        .metric = FK_KEYD_OP_FINISHED,
+                        .signer = FK_SIGNER_OWNED,
+                        .permission = FK_PERM_KEYS,
+                        .types = RSA | EC | ED,
+                        .parse = parse_finished},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,

@@ -34,6 +34,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_MASTER, "farkey_keyd_requests_total", "op=\"master\"", COUNTER,                           \
       "Requests received, by operation.")                                                          \
+    X(OP_KEYS, "farkey_keyd_requests_total", "op=\"keys\"", COUNTER,                               \
+      "Requests received, by operation.")                                                          \
+    X(OP_FINISHED, "farkey_keyd_requests_total", "op=\"finished\"", COUNTER,                       \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

@@ -55,13 +55,12 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return opcode == FK_OP_LEND || (opcode >= FK_OP_SIGN13 && opcode <= FK_OP_DECRYPT) ||
-           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_MASTER);
+           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_FINISHED);
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
-    return opcode == FK_OP_DECRYPT || opcode == FK_OP_AGREE_INIT || opcode == FK_OP_AGREE_FINISH ||
-           opcode == FK_OP_MASTER;
+    return opcode == FK_OP_DECRYPT || (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_KEYS);
 }
 
 /* --- replay --- */

@@ -21,7 +21,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
-AGREE_INIT, AGREE_FINISH, MASTER = 0x48, 0x49, 0x4A
+AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED = 0x48, 0x49, 0x4A, 0x4B, 0x4C
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -219,6 +219,31 @@ def derivation(prf, seed, ems):
 
 def master(source, derived):
     return source + derived
+
+
+def keys(source, derived, suite, client_random, server_random, finished_hash=b""):
+    return source + derived + struct.pack(">H", suite) + client_random + server_random + vec8(finished_hash)
+
+
+class Keys:
+    """A KEYS answer."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.handle, self.key_block, self.verify_data = reader.take(16), reader.vec(1), reader.vec(1)
+        reader.end()
+
+
+CLIENT_END, SERVER_END = 1, 2
+
+
+def finished(handle, end, transcript_hash):
+    return handle + bytes([end]) + vec8(transcript_hash)
+
+
+def verify_data(number, secret, end, transcript_hash):
+    label = b"client finished" if end == CLIENT_END else b"server finished"
+    return prf(number, secret, label, transcript_hash, 12)
 
 
 def prf(number, secret, label, seed, size):

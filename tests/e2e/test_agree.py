@@ -1,4 +1,4 @@
-"""Modes `agree` and `master` at a key server: the client is keyproto.py, the TLS client's part is Python's cryptography."""
+"""Modes `agree`, `master` and `keys` at a key server: the client is keyproto.py, the TLS client's part is Python's cryptography."""
 import contextlib
 import hashlib
 import os
@@ -23,6 +23,7 @@ EDGES = """
 edge "edge3" { keys = {"*"} allow = agree }
 edge "edge4" { keys = {"*"} allow = {sign, decrypt} }
 edge "edge5" { keys = {"*"} allow = master }
+edge "edge6" { keys = {"*"} allow = keys }
 """
 NAMES = ("example.com", "ec.example", "ed.example")
 
@@ -32,10 +33,10 @@ def build(folder, authority, site_authority, daemons):
     """A key server whose keys may be used for mode `agree`: by edge3 all of them, by edge4 none."""
     def build_server(start=True, **options):
         server = Keyserver(folder, authority, site_authority, edges=EDGES, **options)
-        for name in ("edge3", "edge4", "edge5"):
+        for name in ("edge3", "edge4", "edge5", "edge6"):
             harness.channel_identity(authority, folder / name, "edge", name)
         for name in NAMES:
-            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree, master}\n")
+            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree, master, keys}\n")
         return server.start(daemons) if start else server
     return build_server
 
@@ -170,11 +171,11 @@ def test_rights(server):
         assert refusal(begin, channel, server, "ec.example", group=0x19) == FORMAT
 
 
-@pytest.mark.parametrize("edge, permission", [("edge3", 0x40), ("edge5", 0x80)])
+@pytest.mark.parametrize("edge, permission", [("edge3", 0x40), ("edge5", 0x80), ("edge6", 0x100)])
 def test_info_tells(server, edge, permission):
     with server.edge(edge) as channel:
         page = keyproto.Page(channel.call(keyproto.INFO, keyproto.info()))
-    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 7 == 7
+    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 31 == 31
     assert {key["name"]: key["permissions"] for key in page.keys} == {name: permission for name in NAMES}
 
 
@@ -210,6 +211,9 @@ def test_master_secret_of_an_agreement(server, name, scheme, group, derived):
         assert master(channel, server, source, derived, name) == keyproto.master_secret(
             derived[0], premaster, derived[1], derived[2])
         assert refusal(master, channel, server, source, derived, name) == EXPIRED_HANDLE
+    audit = server.folder / "audit.log"
+    line = rf"edge=edge5 key={name} op=master .*hash={(derived[1] if derived[2] else CLIENT_RANDOM).hex()} result=OK"
+    harness.wait_until(lambda: re.search(line, audit.read_text()), "its line is in the log")
 
 
 @pytest.mark.parametrize("derived", DERIVATIONS)
@@ -231,6 +235,97 @@ def test_master_secret_of_rsa(server, derived):
     with server.edge("edge4") as channel:  # DECRYPT is another permission
         assert refusal(master, channel, server, source, derived, "example.com") == DENIED
 
+
+# --- keys ---
+
+SUITES = [(0xC02B, keyproto.PRF_SHA256, 40), (0xC02C, keyproto.PRF_SHA384, 72), (0xCCA9, keyproto.PRF_SHA256, 88)]
+
+
+def session_keys(channel, server, source, derived, suite, finished_hash=b"", name="ec.example"):
+    payload = keyproto.keys(source, keyproto.derivation(*derived), suite, CLIENT_RANDOM, SERVER_RANDOM, finished_hash)
+    return keyproto.Keys(channel.call(keyproto.KEYS, payload, ski=server.ski(name)))
+
+
+def verify_data(channel, server, handle, end, transcript_hash, name="ec.example"):
+    return channel.call(keyproto.FINISHED, keyproto.finished(handle, end, transcript_hash), ski=server.ski(name))
+
+
+@pytest.mark.parametrize("suite, prf, size", SUITES)
+@pytest.mark.parametrize("ems", [True, False])
+def test_session_keys_and_finished(server, suite, prf, size, ems):
+    """With the extended master secret the client's hash is known at once, without it comes later."""
+    transcript = (hashlib.sha256 if prf == keyproto.PRF_SHA256 else hashlib.sha384)(b"transcript").digest()
+    client, seed = Client(X25519), transcript if ems else CLIENT_RANDOM + SERVER_RANDOM
+    with server.edge("edge6") as channel:
+        made = begin(channel, server)
+        secret = keyproto.master_secret(prf, client.agree(made), seed, ems)
+        source = keyproto.agreed(made.handle, client.share)
+        assert refusal(master, channel, server, source, (prf, seed, ems)) == DENIED
+        answer = session_keys(channel, server, source, (prf, seed, ems), suite, transcript if ems else b"")
+        block = keyproto.prf(prf, secret, b"key expansion", SERVER_RANDOM + CLIENT_RANDOM, size)
+        assert answer.key_block == block
+        client_end, server_end = keyproto.CLIENT_END, keyproto.SERVER_END
+        if ems:
+            theirs = answer.verify_data
+        else:
+            assert answer.verify_data == b""
+            theirs = verify_data(channel, server, answer.handle, client_end, transcript)
+        assert theirs == keyproto.verify_data(prf, secret, client_end, transcript)
+        assert refusal(verify_data, channel, server, answer.handle, client_end, transcript) == EXPIRED_HANDLE
+        ours = verify_data(channel, server, answer.handle, server_end, transcript)
+        assert ours == keyproto.verify_data(prf, secret, server_end, transcript)
+        assert refusal(verify_data, channel, server, answer.handle, server_end, transcript) == EXPIRED_HANDLE
+
+
+def test_session_keys_of_rsa(server):
+    premaster, derived = b"\3\3" + os.urandom(46), (keyproto.PRF_SHA256, HASH, True)
+    with server.edge("edge6") as channel:
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        answer = session_keys(channel, server, source, derived, 0x009C, HASH, "example.com")
+        secret = keyproto.master_secret(keyproto.PRF_SHA256, premaster, HASH, True)
+        assert answer.key_block == keyproto.prf(keyproto.PRF_SHA256, secret, b"key expansion",
+                                                SERVER_RANDOM + CLIENT_RANDOM, 40)
+        assert answer.verify_data == keyproto.verify_data(keyproto.PRF_SHA256, secret, keyproto.CLIENT_END, HASH)
+
+
+def test_a_stage_is_not_another(build):
+    """Handles of ephemeral keys and of master secrets; another edge's; after a reload."""
+    server = build(signers=2)
+    client, derived = Client(X25519), (keyproto.PRF_SHA256, HASH, True)
+    with server.edge("edge6") as channel, server.edge("edge3") as other:
+        made = begin(channel, server)
+        assert refusal(verify_data, channel, server, made.handle, keyproto.SERVER_END, HASH) == EXPIRED_HANDLE
+        source = keyproto.agreed(made.handle, client.share)
+        assert refusal(session_keys, channel, server, source, derived, 0xC013) == FORMAT  # no AEAD
+        assert refusal(session_keys, channel, server, source, derived, 0x1301) == FORMAT  # TLS 1.3
+        answer = session_keys(channel, server, source, derived, 0xC02B)
+        again = keyproto.agreed(answer.handle, client.share)
+        assert refusal(session_keys, channel, server, again, derived, 0xC02B) == EXPIRED_HANDLE
+        assert refusal(finish, other, server, answer.handle, client.share) == EXPIRED_HANDLE
+        assert refusal(verify_data, other, server, answer.handle, keyproto.SERVER_END, HASH) == DENIED
+        assert harness.control(server.folder / "run/keyd.sock", "reload").get("ok") is True
+        secret = keyproto.master_secret(keyproto.PRF_SHA256, client.agree(made), HASH, True)
+        for end in (keyproto.CLIENT_END, keyproto.SERVER_END):
+            assert verify_data(channel, server, answer.handle, end, HASH) == keyproto.verify_data(
+                keyproto.PRF_SHA256, secret, end, HASH)
+
+
+@pytest.mark.unsanitized
+def test_no_front_has_the_master_secret(server):
+    client, derived = Client(X25519), (keyproto.PRF_SHA256, HASH, True)
+    (signer,), (front,) = server.children("signer"), server.children("keyd-front")
+    with server.edge("edge6") as channel:
+        made = begin(channel, server)
+        premaster = client.agree(made)
+        secret = keyproto.master_secret(keyproto.PRF_SHA256, premaster, HASH, True)
+        answer = session_keys(channel, server, keyproto.agreed(made.handle, client.share), derived, 0xC02B)
+        assert pairs.holds_any(signer, [secret]) and not pairs.holds_any(signer, [premaster])
+        assert not pairs.holds_any(front, [secret, premaster])
+        verify_data(channel, server, answer.handle, keyproto.SERVER_END, HASH)
+        assert not pairs.holds_any(signer, [secret])
+
+
+# --- handles ---
 
 def handles(server):
     """How many handles all signers keep."""

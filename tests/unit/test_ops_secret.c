@@ -215,6 +215,236 @@ static void malformed_derivations(void **state)
     bench_close(&bench);
 }
 
+/* --- KEYS and FINISHED --- */
+
+static const struct {
+    uint16_t suite;
+    enum fk_prf prf;
+    size_t block;
+} suites[] = {
+    {0xc02b, FK_PRF_SHA256, 40}, {0xc02c, FK_PRF_SHA384, 72}, {0xc02f, FK_PRF_SHA256, 40},
+    {0xc030, FK_PRF_SHA384, 72}, {0xcca9, FK_PRF_SHA256, 88}, {0x009c, FK_PRF_SHA256, 40},
+    {0x009d, FK_PRF_SHA384, 72}, {0xccaa, FK_PRF_SHA256, 88},
+};
+
+static int keys(struct bench *bench, uint8_t edge, int key, const struct fk_keys_op *op)
+{
+    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_KEYS};
+    uint8_t payload[1024];
+    struct fk_writer out;
+    size_t len;
+
+    fk_writer_init(&out, payload, sizeof payload);
+    fk_keys_op_encode(op, &out);
+    assert_ok(fk_writer_end(&out, &len));
+    return bench_ask(bench, &asked, payload, len);
+}
+
+static int finished(struct bench *bench, struct asked asked, const uint8_t handle[FK_HANDLE_SIZE],
+                    enum fk_finished_end end, size_t hash_len)
+{
+    struct fk_finished_op op = {.end = end, .hash = fk_item(hash, hash_len)};
+    uint8_t payload[128];
+    struct fk_writer out;
+    size_t len;
+
+    asked.opcode = FK_OP_FINISHED;
+    memcpy(op.handle, handle, sizeof op.handle);
+    fk_writer_init(&out, payload, sizeof payload);
+    fk_finished_op_encode(&op, &out);
+    assert_ok(fk_writer_end(&out, &len));
+    return bench_ask(bench, &asked, payload, len);
+}
+
+static struct fk_keys_op keys_op(uint16_t suite, enum fk_prf number, bool ems)
+{
+    struct fk_keys_op op = {.derivation = derivation_of(number, ems), .suite = suite};
+
+    memcpy(op.client_random, randoms, 32);
+    memcpy(op.server_random, randoms + 32, 32);
+    return op;
+}
+
+static void assert_keys(const struct fk_keys_answer *answer, enum fk_prf number,
+                        const uint8_t secret[48], size_t block)
+{
+    const struct fk_prf_input input = {
+        .prf = number,
+        .secret = secret,
+        .secret_len = 48,
+        .label = "key expansion",
+        .seed = {{randoms + 32, 32}, {randoms, 32}}}; /* the server's first */
+    uint8_t expected[128];
+
+    prf(&input, expected, block);
+    assert_int_equal(answer->key_block.left, block);
+    assert_memory_equal(answer->key_block.next, expected, block);
+}
+
+static void assert_verify_data(struct fk_reader actual, enum fk_prf number,
+                               const uint8_t secret[48], const char *label)
+{
+    const struct fk_prf_input input = {.prf = number,
+                                       .secret = secret,
+                                       .secret_len = 48,
+                                       .label = label,
+                                       .seed = {{hash, fk_prf_size(number)}}};
+    uint8_t expected[12];
+
+    prf(&input, expected, sizeof expected);
+    assert_int_equal(actual.left, 12);
+    assert_memory_equal(actual.next, expected, 12);
+}
+
+static const struct asked by_edge1 = {.edge = 1, .key = P256};
+
+static struct fk_keys_answer keys_answer(const struct bench *bench)
+{
+    struct fk_keys_answer answer;
+
+    assert_ok(fk_keys_answer_decode(fk_item(bench->ret, bench->len), &answer));
+    return answer;
+}
+
+/* The client's hash is known with the extended master secret, unless it has a certificate. */
+static void keys_and_both_finished(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS, NULL);
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        for (int known = 0; known < 2; known++) {
+            struct fk_keys_op op = keys_op(suites[i].suite, suites[i].prf, known);
+            size_t size = fk_prf_size(op.derivation.prf);
+            uint8_t expected[48], handle[FK_HANDLE_SIZE];
+            struct fk_keys_answer answer;
+            struct client client;
+
+            if (known)
+                op.finished_hash = fk_item(hash, size);
+            begin(&bench, &client, &op.source);
+            client_master(&op.derivation, client.secret, client.secret_len, expected);
+            assert_ok(keys(&bench, 1, P256, &op));
+            answer = keys_answer(&bench);
+            assert_keys(&answer, suites[i].prf, expected, suites[i].block);
+            if (known)
+                assert_verify_data(answer.verify_data, suites[i].prf, expected, "client finished");
+            else
+                assert_int_equal(answer.verify_data.left, 0);
+            memcpy(handle, answer.handle, sizeof handle);
+            assert_err(finished(&bench, by_edge1, handle, FK_FINISHED_CLIENT, size),
+                       known ? FK_ERR_EXPIRED : FK_OK);
+            if (!known)
+                assert_verify_data(fk_item(bench.ret, bench.len), suites[i].prf, expected,
+                                   "client finished");
+            assert_err(finished(&bench, by_edge1, handle, FK_FINISHED_CLIENT, size),
+                       FK_ERR_EXPIRED);
+            assert_ok(finished(&bench, by_edge1, handle, FK_FINISHED_SERVER, size));
+            assert_verify_data(fk_item(bench.ret, bench.len), suites[i].prf, expected,
+                               "server finished");
+            assert_err(finished(&bench, by_edge1, handle, FK_FINISHED_SERVER, size),
+                       FK_ERR_EXPIRED);
+            EVP_PKEY_free(client.key);
+        }
+    bench_close(&bench);
+}
+
+static void keys_of_rsa(void **state)
+{
+    const uint8_t premaster[48] = {3, 3, 0x44};
+    struct fk_keys_op op = keys_op(0x009d, FK_PRF_SHA384, true);
+    struct fk_keys_answer answer;
+    uint8_t expected[48];
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS, NULL);
+    op.source = rsa_source(premaster);
+    client_master(&op.derivation, premaster, 48, expected);
+    assert_ok(keys(&bench, 1, K_RSA, &op));
+    answer = keys_answer(&bench);
+    assert_keys(&answer, FK_PRF_SHA384, expected, 72);
+    for (size_t i = 0; i + 16 <= bench.len; i++) /* no part of the master secret in it */
+        assert_memory_not_equal(bench.ret + i, expected, 16);
+    bench_close(&bench);
+}
+
+/* What a handle of one stage is good for, it is not at another; nor for others. */
+static void finished_is_for_who_got_the_keys(void **state)
+{
+    struct fk_keys_op op = keys_op(0xc02b, FK_PRF_SHA256, true);
+    struct asked other_edge = {.edge = 2, .key = P256}, other_key = {.edge = 1, .key = ED};
+    uint8_t handle[FK_HANDLE_SIZE];
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS | FK_PERM_AGREE | FK_PERM_MASTER, NULL);
+    begin(&bench, &client, &op.source);
+    assert_err(finished(&bench, by_edge1, op.source.agreed.handle, FK_FINISHED_CLIENT, 32),
+               FK_ERR_EXPIRED);
+    assert_ok(keys(&bench, 1, P256, &op));
+    memcpy(handle, keys_answer(&bench).handle, sizeof handle);
+    assert_err(finished(&bench, other_edge, handle, FK_FINISHED_SERVER, 32), FK_ERR_EXPIRED);
+    assert_err(finished(&bench, other_key, handle, FK_FINISHED_SERVER, 32), FK_ERR_EXPIRED);
+    assert_err(finished(&bench, by_edge1, handle, FK_FINISHED_SERVER, 48), FK_ERR_FORMAT);
+    assert_err(bench_finish(&bench, 1, P256, handle, client.share), FK_ERR_EXPIRED);
+    memcpy(op.source.agreed.handle, handle, sizeof handle);
+    assert_err(keys(&bench, 1, P256, &op), FK_ERR_EXPIRED);
+    assert_ok(finished(&bench, by_edge1, handle, FK_FINISHED_CLIENT, 32));
+    assert_ok(finished(&bench, by_edge1, handle, FK_FINISHED_SERVER, 32));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
+/* Suites that this derives nothing for; the handle is still good after each. */
+static void other_suites(void **state)
+{
+    static const uint16_t others[] = {0xc013, 0xc027, 0x002f, 0x1301, 0x1303, 0xc02c, 0x0000};
+    struct fk_keys_op op = keys_op(0xc02b, FK_PRF_SHA256, true);
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS, NULL);
+    begin(&bench, &client, &op.source);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        op.suite = others[i];
+        assert_err(keys(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
+    }
+    op.suite = 0xc02b;
+    assert_ok(keys(&bench, 1, P256, &op));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
+static void rights_to_keys(void **state)
+{
+    const uint8_t handle[FK_HANDLE_SIZE] = {0};
+    struct fk_keys_op op = keys_op(0xc02b, FK_PRF_SHA256, true);
+    struct fk_master_op master_op = {.derivation = op.derivation};
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, UNIT_PERM_ALL & ~FK_PERM_KEYS, NULL);
+    begin(&bench, &client, &op.source);
+    assert_err(keys(&bench, 1, P256, &op), FK_ERR_DENIED);
+    assert_err(finished(&bench, by_edge1, handle, FK_FINISHED_SERVER, 32), FK_ERR_DENIED);
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+
+    bench_open(&bench, FK_PERM_KEYS, NULL);
+    begin(&bench, &client, &op.source);
+    master_op.source = op.source;
+    assert_err(master(&bench, 1, P256, &master_op), FK_ERR_DENIED);
+    assert_err(bench_finish(&bench, 1, P256, op.source.agreed.handle, client.share), FK_ERR_DENIED);
+    assert_ok(keys(&bench, 1, P256, &op));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -223,5 +453,7 @@ static int teardown(void **state)
 }
 
 UNIT_MAIN(cmocka_unit_test(master_of_an_agreement), cmocka_unit_test(master_of_rsa),
-          cmocka_unit_test(rights_to_a_master_secret),
-          cmocka_unit_test_teardown(malformed_derivations, teardown))
+          cmocka_unit_test(rights_to_a_master_secret), cmocka_unit_test(malformed_derivations),
+          cmocka_unit_test(keys_and_both_finished), cmocka_unit_test(keys_of_rsa),
+          cmocka_unit_test(finished_is_for_who_got_the_keys), cmocka_unit_test(other_suites),
+          cmocka_unit_test_teardown(rights_to_keys, teardown))
