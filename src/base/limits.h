@@ -140,6 +140,9 @@
 #define FK_KEY_SECRET_MAX 4096
 /* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */
 #define FK_KEY_CALL_MAX 32768
+/* Answer to what one handshake asks: ServerDHParams of 4096 bits, an RSA-4096 signature and, at
+ * most, a private value of 4096 bits. */
+#define FK_RKEY_ANSWER_MAX 2304
 /* Signatures checked at the start of each channel, one in how many later, after a bad one. */
 #define FK_VERIFY_FIRST   16
 #define FK_VERIFY_ONE_IN  64

@@ -32,7 +32,7 @@ static void take_print(const struct fk_listed *const *found, size_t count, uint8
 static void install(struct fk_renew *renew, struct fk_site *site,
                     const struct fk_listed *const *found, size_t count)
 {
-    struct fk_cert certs[FK_EDGE_CERTS_MAX];
+    struct fk_cert certs[FK_EDGE_CERTS_MAX] = {{.leaf = NULL}};
     bool first = site->ctx == NULL;
     struct fk_why why = {""};
     int err;
