@@ -14,6 +14,9 @@ enum fk_edge_mode {
     FK_MODE_LOCAL,
     FK_MODE_HANDSHAKE,
     FK_MODE_LEND,
+    FK_MODE_AGREE,
+    FK_MODE_MASTER,
+    FK_MODE_KEYS,
 };
 
 /* Flags of a site's `tls`. */
@@ -54,6 +57,7 @@ struct fk_edge_site {
     bool is_default;
     /* keys */
     int mode; /* enum fk_edge_mode */
+    bool agree_private;
     struct fk_conf_list keyservers;
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;

@@ -106,6 +106,12 @@ static const struct fk_conf_name modes[] = {
      "is needed here"},
     {"lend", FK_MODE_LEND,
      "the key server lends the key itself to a signer process of this host, for a limited time"},
+    {"agree", FK_MODE_AGREE,
+     "TLS 1.2 only: the key server makes the ephemeral key; the premaster secret comes here"},
+    {"master", FK_MODE_MASTER, "TLS 1.2 only: the master secret comes here, no secret before it"},
+    {"keys", FK_MODE_KEYS,
+     "TLS 1.2 only: the session's keys come here, no secret that they are made from; no session "
+     "is resumed"},
     {NULL, 0, NULL},
 };
 
@@ -161,6 +167,9 @@ static const struct fk_conf_option site_options[] = {
      .help = "Serve clients whose server name no site has, and those that send none."},
     {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = modes,
      .help = "Where the private key is and what is done with it."},
+    {"agree_private", FK_CONF_BOOL, OPT(fk_edge_site, agree_private), "off",
+     .help = "Mode agree: have the key server hand the ephemeral private value over at once, which "
+             "saves a round trip."},
     {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
      .help = "Key servers that hold this site's keys, by the titles of their blocks."},
     {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
@@ -312,6 +321,38 @@ static void check_lent(const struct fk_edge_site *site, struct fk_conf *conf)
                       "site \"%s\": lend_time is not in whole seconds", site->block.title);
 }
 
+/* Modes that leave secrets at the key server. */
+static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+    struct fk_conf_where where = fk_conf_option_where(conf, block, "groups");
+
+    if (site->share.count > 0)
+        fk_conf_blame(conf, block, "share",
+                      "site \"%s\": split keys serve mode = sign and decrypt; remove share",
+                      block->title);
+    for (size_t i = 0; i < site->groups.count; i++)
+        if (!fk_opaque_serves_group(fk_server_group_id(site->groups.items[i])))
+            fk_conf_complain(conf, &where,
+                             "site \"%s\": group \"%s\" is not made by key servers; write "
+                             "\"X25519\", \"P-256\" or \"P-384\"",
+                             block->title, site->groups.items[i]);
+}
+
+static bool is_tls12_only(const struct fk_edge_site *site)
+{
+    return site->mode == FK_MODE_DECRYPT || fk_tlsctx_opaque(site) != FK_OPAQUE_NONE;
+}
+
+static const char *mode_name(const struct fk_edge_site *site)
+{
+    const struct fk_conf_name *name = modes;
+
+    while (name->value != site->mode)
+        name++;
+    return name->name;
+}
+
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
@@ -321,6 +362,8 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
         check_passed(site, conf);
     if (site->mode == FK_MODE_LEND)
         check_lent(site, conf);
+    if (fk_tlsctx_opaque(site) != FK_OPAQUE_NONE)
+        check_opaque(site, conf);
     if (site->key.count > 0)
         fk_conf_blame(conf, block, "key",
                       "site \"%s\": the key is at the key server; remove key, or write "
@@ -332,10 +375,10 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
     if (site->keyservers.count > FK_EDGE_SERVERS_MAX)
         fk_conf_blame(conf, block, "keyservers", "site \"%s\": more than %d keyservers", title,
                       FK_EDGE_SERVERS_MAX);
-    if (site->mode == FK_MODE_DECRYPT && (site->tls & FK_EDGE_TLS12) == 0 &&
-        !fk_conf_is_bad(block, "tls"))
+    if (is_tls12_only(site) && (site->tls & FK_EDGE_TLS12) == 0 && !fk_conf_is_bad(block, "tls"))
         fk_conf_blame(conf, block, "tls",
-                      "site \"%s\": mode = decrypt is TLS 1.2; write tls = {\"1.2\"}", title);
+                      "site \"%s\": mode = %s is TLS 1.2; write tls = {\"1.2\"}", title,
+                      mode_name(site));
 }
 
 static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)
@@ -368,6 +411,10 @@ static void check_site(void *block, struct fk_conf *conf)
     const struct fk_edge_site *site = block;
 
     check_site_names(site, conf);
+    if (site->agree_private && site->mode != FK_MODE_AGREE && !fk_conf_is_bad(&site->block, "mode"))
+        fk_conf_blame(conf, &site->block, "agree_private",
+                      "site \"%s\": agree_private is for mode = agree; remove it",
+                      site->block.title);
     if (site->tls == 0)
         fk_conf_blame(conf, &site->block, "tls",
                       "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",

@@ -62,6 +62,7 @@ static void free_setup(struct fk_conn *conn)
 {
     if (conn->setup == NULL)
         return;
+    fk_opaque_free(conn->setup->key.opaque);
     fk_wipe(conn->setup, sizeof *conn->setup);
     free(conn->setup);
     conn->setup = NULL;

@@ -8,6 +8,7 @@
 #include "edge/conn_state.h"
 #include "edge/origin.h"
 #include "tls/handover.h"
+#include "tls/opaque.h"
 #include "tls/rkey.h"
 
 struct fk_conn_pass; /* conn_pass.c: the same, in mode `handshake` */

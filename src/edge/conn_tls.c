@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "edge/conn_priv.h"
 #include "edge/metrics.h"
+#include "edge/tlsctx.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -27,7 +28,9 @@ void fk_conn_key_context(struct fk_conn *conn, struct fk_key_context *ret)
 
 static int begin(struct fk_conn *conn)
 {
+    enum fk_opaque_mode opaque = fk_tlsctx_opaque(conn->site->conf);
     BIO *bio;
+    int err;
 
     conn->failure = FK_CLASS_TLS; /* unless it turns out otherwise */
     if ((conn->setup = calloc(1, sizeof *conn->setup)) == NULL)
@@ -41,6 +44,9 @@ static int begin(struct fk_conn *conn)
         return FK_ERR_NOMEM;
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_accept_state(conn->ssl);
+    if (opaque != FK_OPAQUE_NONE && (err = fk_opaque_new(opaque, conn->ssl, conn->site->back,
+                                                         &conn->setup->key.opaque)) != FK_OK)
+        return err;
     if (conn->site->conf->records == FK_RECORDS_ENGINE)
         return fk_handover_watch(conn->ssl, &conn->setup->seen);
     return FK_OK;

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
+#include "edge/tlsctx.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +63,7 @@ static int install(struct fk_gen *gen, struct fk_site *site, const struct fk_cer
                    size_t count, struct fk_why *why)
 {
     struct fk_why reason = {""};
-    int err = fk_site_install(site, gen->base->libctx, gen->resumption, certs, count, &reason);
+    int err = fk_site_install(site, gen->resumption, certs, count, &reason);
 
     if (err == FK_OK)
         return FK_OK;
@@ -126,7 +127,6 @@ static int make_renew(struct fk_gen *gen)
 {
     const struct fk_renew_config config = {
         .loop = gen->base->loop,
-        .libctx = gen->base->libctx,
         .sites = gen->sites,
         .resumption = gen->resumption,
         .listing = listing_of,
@@ -163,6 +163,8 @@ static int make_site(struct fk_gen *gen, size_t index)
     int err;
 
     site->cache = gen->base->cache;
+    site->libctx =
+        fk_tlsctx_opaque(site->conf) == FK_OPAQUE_NONE ? gen->base->libctx : gen->base->opaque;
     if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
             FK_OK ||
         (err = fk_origins_new(gen->base->loop, gen->base->dns, site->conf, &site->origins)) !=

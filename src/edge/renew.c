@@ -39,7 +39,7 @@ static void install(struct fk_renew *renew, struct fk_site *site,
 
     for (size_t i = 0; i < count; i++)
         certs[i] = found[i]->cert; /* borrowed */
-    err = fk_site_install(site, renew->config.libctx, renew->config.resumption, certs, count, &why);
+    err = fk_site_install(site, renew->config.resumption, certs, count, &why);
     if (err != FK_OK) {
         fk_log(FK_LOG_ERROR, "certificates of the key server are of no use",
                fk_str("site", site->conf->block.title), fk_str("why", why.text), fk_error(err));

@@ -39,7 +39,8 @@ static json_t *lent_json(const struct fk_site *site)
 
 static json_t *site_json(struct fk_site *site)
 {
-    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend"};
+    static const char *const modes[] = {"sign", "decrypt", "local",  "handshake",
+                                        "lend", "agree",   "master", "keys"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
     json_t *json;
