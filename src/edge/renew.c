@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "edge/tlsctx.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -29,6 +30,16 @@ static void take_print(const struct fk_listed *const *found, size_t count, uint8
     (void)EVP_Digest(ids, sizeof ids, ret, NULL, EVP_sha256(), NULL);
 }
 
+/* Said here, where it is known, and not by each handshake that fails. */
+static void check_permission(const struct fk_site *site, const struct fk_listed *listed)
+{
+    uint16_t needed = fk_tlsctx_permission(site->conf);
+
+    if ((listed->permissions & needed) != needed)
+        fk_log(FK_LOG_WARN, "the key server does not permit the site's mode with its key",
+               fk_str("site", site->conf->block.title), fk_str("key", listed->key_name));
+}
+
 static void install(struct fk_renew *renew, struct fk_site *site,
                     const struct fk_listed *const *found, size_t count)
 {
@@ -46,6 +57,8 @@ static void install(struct fk_renew *renew, struct fk_site *site,
         return;
     }
     take_print(found, count, site->print);
+    for (size_t i = 0; i < count; i++)
+        check_permission(site, found[i]);
     fk_log(FK_LOG_INFO, "certificates from the key server", fk_str("site", site->conf->block.title),
            fk_uint("count", count));
     renew->config.renewed(renew->config.arg, site, first);

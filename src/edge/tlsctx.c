@@ -89,6 +89,20 @@ enum fk_opaque_mode fk_tlsctx_opaque(const struct fk_edge_site *site)
     }
 }
 
+uint16_t fk_tlsctx_permission(const struct fk_edge_site *site)
+{
+    switch (site->mode) {
+    case FK_MODE_AGREE:
+        return FK_PERM_AGREE;
+    case FK_MODE_MASTER:
+        return FK_PERM_MASTER;
+    case FK_MODE_KEYS:
+        return FK_PERM_KEYS;
+    default:
+        return 0;
+    }
+}
+
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site)
 {
     if (site->mode == FK_MODE_DECRYPT)

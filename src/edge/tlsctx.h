@@ -41,6 +41,9 @@ size_t fk_tlsctx_alpn(const struct fk_edge_site *site, uint8_t *ret);
 /* Which secrets of its handshakes are the key server's. */
 enum fk_opaque_mode fk_tlsctx_opaque(const struct fk_edge_site *site);
 
+/* The permission that the mode needs beyond what all keys have: FK_PERM_* (wire/keyop.h), or 0. */
+uint16_t fk_tlsctx_permission(const struct fk_edge_site *site);
+
 /* The key exchanges of TLS 1.2 that it offers: FK_SERVER_* (tls/server_ctx.h). */
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);
 

@@ -131,6 +131,11 @@ def test_not_permitted(make, mode, allowed):
     pair.edge.wait_log("private key operation failed.*DENIED")
 
 
+def test_not_permitted_is_said_when_certificates_come(make):
+    pair = make("keys", allow="master", fetch_certificates=True)
+    pair.edge.wait_log("the key server does not permit the site's mode with its key.*example.com")
+
+
 # --- what the edge learns ---
 
 def captured(output):
