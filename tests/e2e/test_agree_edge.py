@@ -2,6 +2,8 @@
 import contextlib
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -10,6 +12,7 @@ import pytest
 
 import edgelib
 import harness
+import keyproto
 import liar
 import pair as pairs
 
@@ -121,6 +124,47 @@ def test_much_data_by_either_record_layer(make, mode, records, folder):
             assert got.read_bytes() == large
 
 
+# --- key servers ---
+
+def add_server(pair, daemons, name):
+    """Another key server with the same keys."""
+    folder, port = pair.folder / name, harness.free_port()
+    shutil.copytree(pair.folder / "keys1", folder, ignore=shutil.ignore_patterns("run", "audit.log*"))
+    (folder / "run").mkdir()
+    conf = folder / "keyd.conf"
+    conf.write_text(conf.read_text().replace(f":{pair.keyd_port}", f":{port}"))
+    daemons.append(harness.Daemon(harness.FARKEY, "keyd", "-c", conf, log=pair.folder / f"{name}.log"))
+    pair.servers[name] = port
+    pair.write_edge()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_handshake_is_one_key_servers(make, daemons, mode):
+    """Of two that take turns each gets whole handshakes; the handles of one are nothing to the other."""
+    pair = make(mode, site_options="strategy = round_robin")
+    add_server(pair, daemons, "keys2")
+    pair.edge.signal(signal.SIGHUP)
+
+    def servers():
+        (worker,) = pair.status("edge")["workers"]
+        return {server["name"]: server for server in worker["keyservers"]}
+    harness.wait_until(lambda: len(servers()) == 2 and all(server["up"] for server in servers().values()), "both are up")
+    for cipher in (ECDHE, DHE, RSA) * 3:
+        assert "hello from the origin" in pair.s_client(*suite(cipher))
+    assert all(server["requests"] > 0 for server in servers().values()), servers()
+    assert "operation failed" not in pair.edge.log()
+
+
+@pytest.mark.parametrize("mode,option", [("agree", ""), ("agree", "agree_private = on"), ("master", ""), ("keys", "")])
+def test_signed_and_sealed(make, folder, mode, option):
+    """The edge signs its requests; the secrets come sealed to it, past the front."""
+    pair = make(mode, site_options=option, keyd_options="fronts = 1 signers = 2 signed_requests = on",
+                **pairs.request_key(folder))
+    for cipher in (ECDHE, DHE, RSA) * 2:
+        assert "hello from the origin" in pair.s_client(*suite(cipher))
+    assert "operation failed" not in pair.edge.log()
+
+
 # --- permissions ---
 
 @pytest.mark.parametrize("mode,allowed", [("agree", "master"), ("master", "keys"), ("keys", "agree"),
@@ -189,6 +233,34 @@ def test_what_is_in_the_edges_memory(make, folder, mode, cipher):
             assert len(premaster) == 48 and (mode == "agree" or not pairs.holds_any(worker, [premaster]))
 
 
+@pytest.mark.unsanitized
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+@pytest.mark.parametrize("option,cipher", [("", ECDHE), ("", DHE), ("agree_private = on", ECDHE),
+                                           ("agree_private = on", DHE)])
+def test_what_opens_a_recorded_session_is_forgotten(make, folder, option, cipher):
+    """Mode agree: the premaster secret or the private value came here; while the session lasts it is here no more."""
+    pair = make("agree", site_options=f"records = openssl {option}")
+    answers = []
+
+    def listen(frame):
+        answers.append(frame)
+        return [frame]
+    between = liar.Liar(pair, pair.keyd_port, listen)
+    pair.servers = {"keys1": between.port}
+    pair.write_edge()
+    pair.edge.signal(signal.SIGHUP)
+    harness.wait_until(lambda: between.told > 0 and pair.get(check=False)[0] == 0, "the edge asks through the listener")
+    answers.clear()
+    with contextlib.closing(Held(pair, folder, cipher)) as held:
+        # The last thing in the last answer: big-endian, as numbers of OpenSSL are not.
+        answer = [keyproto.Answer(0x0100, 0, frame[8:]) for frame in answers if frame[8:12] == b"\x11\x00\x01\xf0"][-1]
+        secret = answer.items["payload"][-28:]
+        worker, = pair.edge.children("edge-worker")
+        assert pairs.holds_any(worker, [held.master])
+        assert not pairs.holds_any(worker, [secret, secret[::-1]])
+    between.stop()
+
+
 # --- faults ---
 
 @pytest.mark.parametrize("mode,answers,seen", [
@@ -207,7 +279,7 @@ def test_key_server_is_lost_between_round_trips(make, mode, answers, seen):
     between = liar.Liar(pair, pair.keyd_port, lie)
     pair.servers = {"keys1": between.port}
     pair.write_edge()
-    pair.edge.signal(1)
+    pair.edge.signal(signal.SIGHUP)
     harness.wait_until(lambda: between.told > 0 and pair.get(check=False)[0] == 0, "the edge asks through the liar")
     state["count"] = 0
     output = pair.s_client(*suite(ECDHE), check=False)

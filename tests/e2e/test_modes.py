@@ -17,6 +17,8 @@ from test_lend import give_lend_key
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
 EXCHANGES = ("ecdhe", "dhe", "rsa")
 CLIENTS = ("curl", "openssl", "gnutls")
+OPAQUE = ("agree", "master", "keys")
+ALLOWED = "sign, decrypt, agree, master, keys"
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
 
@@ -39,6 +41,8 @@ def check_cell(mode, version, kind, exchange):
         raise Refused("this exchange is for RSA keys")
     if mode == "decrypt" and (version, exchange) != ("1.2", "rsa"):
         raise Refused("decrypt is RSA key exchange, which TLS 1.2 has")
+    if mode in OPAQUE and version != "1.2":
+        raise Refused("the secrets that stay at the key server are TLS 1.2's")
 
 
 # --- clients: each connects, and once more to resume if that is wanted; with the options of a cell ---
@@ -95,7 +99,7 @@ def start(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode; `naming`: how sessions are named."""
     def start_pair(mode, kind, naming):
         more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
-                "policy": "allow = {sign, decrypt}\n"}
+                "policy": f"allow = {{{ALLOWED}}}\n", "edge_allow": ALLOWED}
         if mode == "lend":
             give_lend_key(folder)
             more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
@@ -120,11 +124,12 @@ def connections(pair, since):
     return re.findall(pattern, pair.edge.log()[since:])
 
 
-def run_cell(pair, client, version, kind, exchange, naming):
+def run_cell(pair, client, version, kind, exchange, naming, resumes):
+    """With a mode that resumes nothing the second handshake is another full one."""
     again = naming != "full"
     since = len(pair.edge.log())
     assert RUN[client](pair, version, kind, exchange, again), pair.edge.log()[since:]
-    expected = ["no", "yes"] if again else ["no"]
+    expected = ["no", "yes" if resumes else "no"] if again else ["no"]
     harness.wait_until(lambda: len(connections(pair, since)) >= len(expected), "the edge tells of its connections")
     got = connections(pair, since)
     assert [resumed for _, _, resumed in got] == expected, got
@@ -159,12 +164,13 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
         except Refused:
             run_refused(pair, client, version, kind, exchange)
         else:
-            run_cell(pair, client, version, kind, exchange, naming)
+            run_cell(pair, client, version, kind, exchange, naming, mode != "keys")
             ran += 1
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"]}
+MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
+         **{mode: list(KINDS) for mode in OPAQUE}}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -176,7 +182,10 @@ def test_every_cell(start, mode, kind, naming):
 
 @pytest.mark.parametrize("mode,kind,naming", [("sign", "rsa2048", "full"), ("sign", "p256", "ticket"),
                                               ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
-                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id")])
+                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
+                                              ("agree", "rsa2048", "ticket"), ("agree", "ed25519", "full"),
+                                              ("master", "rsa2048", "id"), ("master", "p256", "ticket"),
+                                              ("keys", "rsa2048", "full"), ("keys", "p256", "ticket")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),
