@@ -38,6 +38,7 @@ static const struct fk_conf_name permission_names[] = {
      "make and sign ephemeral keys of TLS 1.2 and tell the premaster secrets (mode agree)"},
     {"master", FK_PERM_MASTER, "derive master secrets of TLS 1.2 (mode master)"},
     {"keys", FK_PERM_KEYS, "derive session keys and Finished messages of TLS 1.2 (mode keys)"},
+    {"expose", FK_PERM_EXPOSE, "with keys: tell the master secret, too (expose = master)"},
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {NULL, 0, NULL},

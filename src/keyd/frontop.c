@@ -164,6 +164,16 @@ static int parse_keys(struct ask *ask)
     return FK_OK;
 }
 
+/* An addition to what `keys` permits, so that both are needed. */
+static int parse_expose(struct ask *ask)
+{
+    int err = parse_keys(ask);
+
+    ask->keeps = false;
+    ask->need.permission |= FK_PERM_EXPOSE;
+    return err;
+}
+
 static int parse_finished(struct ask *ask)
 {
     struct fk_finished_op op;
@@ -320,6 +330,12 @@ static const struct op ops[256] = {
                         .permission = FK_PERM_KEYS,
                         .types = RSA | EC | ED,
                         .parse = parse_finished},
+    [FK_OP_EXPOSE] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_EXPOSE,
+                      .signer = FK_SIGNER_OWNED,
+                      .permission = FK_PERM_KEYS,
+                      .types = RSA | EC | ED,
+                      .parse = parse_expose},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,

@@ -38,6 +38,8 @@
       "Requests received, by operation.")                                                          \
     X(OP_FINISHED, "farkey_keyd_requests_total", "op=\"finished\"", COUNTER,                       \
       "Requests received, by operation.")                                                          \
+    X(OP_EXPOSE, "farkey_keyd_requests_total", "op=\"expose\"", COUNTER,                           \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

@@ -190,6 +190,7 @@ static const struct row rows[] = {
     [FK_SIGNER_MASTER] = {0, true, false, fk_op_master},
     [FK_SIGNER_KEYS] = {0, true, false, fk_op_keys},
     [FK_SIGNER_FINISHED] = {0, true, false, fk_op_finished},
+    [FK_SIGNER_EXPOSE] = {0, true, false, fk_op_expose},
     [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
@@ -220,6 +221,7 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
                       {FK_OP_MASTER, FK_SIGNER_MASTER},
                       {FK_OP_KEYS, FK_SIGNER_KEYS},
                       {FK_OP_FINISHED, FK_SIGNER_FINISHED},
+                      {FK_OP_EXPOSE, FK_SIGNER_EXPOSE},
                       {FK_OP_LEND, FK_SIGNER_LEND}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)

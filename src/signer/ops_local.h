@@ -146,6 +146,7 @@ int fk_op_agree_finish(struct fk_op_call *call);
 int fk_op_master(struct fk_op_call *call);
 int fk_op_keys(struct fk_op_call *call);
 int fk_op_finished(struct fk_op_call *call);
+int fk_op_expose(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

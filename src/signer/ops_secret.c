@@ -107,6 +107,19 @@ static struct fk_handle_binding binding_of(const struct fk_op_call *call)
         .owner = call->owner, .ski = call->entry->public.ski, .stage = FK_HANDLE_FINISHED};
 }
 
+/* The master secret and the keys. */
+static int derive_keys(struct fk_op_call *call, const struct fk_keys_op *op, size_t block_len,
+                       struct derived *derived)
+{
+    struct fk_handle_master *master = &derived->secret.master;
+    int err;
+
+    master->prf = op->derivation.prf;
+    if ((err = derive_master(call, &op->source, &op->derivation, master->master)) != FK_OK)
+        return err;
+    return derive_key_block(call, op, block_len, derived);
+}
+
 /* All of the session; the master secret is kept when nothing can fail any more. */
 static int derive_session(struct fk_op_call *call, const struct fk_keys_op *op, size_t block_len,
                           struct derived *derived, struct fk_keys_answer *ret)
@@ -115,9 +128,7 @@ static int derive_session(struct fk_op_call *call, const struct fk_keys_op *op, 
     struct fk_handle_master *master = &derived->secret.master;
     int err;
 
-    master->prf = op->derivation.prf;
-    if ((err = derive_master(call, &op->source, &op->derivation, master->master)) != FK_OK ||
-        (err = derive_key_block(call, op, block_len, derived)) != FK_OK)
+    if ((err = derive_keys(call, op, block_len, derived)) != FK_OK)
         return err;
     fk_reader_init(&ret->key_block, derived->key_block, block_len);
     if (op->finished_hash.left > 0) {
@@ -162,6 +173,35 @@ int fk_op_keys(struct fk_op_call *call)
     if ((err = derive_session(call, &op, block_len, &derived, &answer)) == FK_OK) {
         fk_writer_init(&out, call->ret, FK_SIGNER_RESULT_MAX);
         fk_keys_answer_encode(&answer, &out);
+        err = fk_writer_end(&out, &call->ret_len);
+    }
+    fk_wipe(&derived, sizeof derived);
+    return err;
+}
+
+/* The edge gets the master secret as well, and nothing is kept. */
+int fk_op_expose(struct fk_op_call *call)
+{
+    struct derived derived = {.key_block = {0}};
+    struct fk_exposed_answer answer;
+    struct fk_keys_op op;
+    struct fk_writer out;
+    size_t block_len;
+    int err;
+
+    if (call->owner == NULL || !fk_op_allowed(call, FK_PERM_KEYS) ||
+        !fk_op_allowed(call, FK_PERM_EXPOSE))
+        return FK_ERR_DENIED;
+    if ((err = fk_keys_op_decode(call->payload, &op)) != FK_OK ||
+        (err = check_suite(&op, &block_len)) != FK_OK)
+        return err;
+    if (op.finished_hash.left > 0)
+        return FK_ERR_FORMAT;
+    if ((err = derive_keys(call, &op, block_len, &derived)) == FK_OK) {
+        fk_reader_init(&answer.key_block, derived.key_block, block_len);
+        fk_reader_init(&answer.master, derived.secret.master.master, FK_MASTER_SIZE);
+        fk_writer_init(&out, call->ret, FK_SIGNER_RESULT_MAX);
+        fk_exposed_answer_encode(&answer, &out);
         err = fk_writer_end(&out, &call->ret_len);
     }
     fk_wipe(&derived, sizeof derived);

@@ -314,6 +314,7 @@ static const struct {
     {FK_OP_MASTER, "master"},
     {FK_OP_KEYS, "keys"},
     {FK_OP_FINISHED, "finished"},
+    {FK_OP_EXPOSE, "expose"},
     {FK_OP_HS_OPEN, "handshake-open"},
     {FK_OP_HS_DATA, "handshake-data"},
     {FK_OP_HS_CLOSE, "handshake-close"},

@@ -168,6 +168,29 @@ void fk_keys_answer_encode(const struct fk_keys_answer *answer, struct fk_writer
     fk_writer_vec8(out, answer->verify_data.next, answer->verify_data.left);
 }
 
+/* --- EXPOSE --- */
+
+int fk_exposed_answer_decode(struct fk_reader payload, struct fk_exposed_answer *ret)
+{
+    struct fk_exposed_answer answer = {0};
+    int err;
+
+    if ((err = fk_reader_vec8(&payload, &answer.key_block)) != FK_OK ||
+        (err = fk_reader_take(&payload, FK_MASTER_SIZE, &answer.master)) != FK_OK ||
+        (err = fk_reader_end(&payload)) != FK_OK)
+        return err;
+    if (answer.key_block.left == 0)
+        return FK_ERR_FORMAT;
+    *ret = answer;
+    return FK_OK;
+}
+
+void fk_exposed_answer_encode(const struct fk_exposed_answer *answer, struct fk_writer *out)
+{
+    fk_writer_vec8(out, answer->key_block.next, answer->key_block.left);
+    fk_writer_bytes(out, answer->master.next, answer->master.left);
+}
+
 /* --- FINISHED --- */
 
 int fk_finished_op_decode(struct fk_reader payload, struct fk_finished_op *ret)

@@ -82,6 +82,18 @@ struct fk_keys_answer {
 int fk_keys_answer_decode(struct fk_reader payload, struct fk_keys_answer *ret);
 void fk_keys_answer_encode(const struct fk_keys_answer *answer, struct fk_writer *out);
 
+/*
+ * EXPOSE: as KEYS, but for an edge that makes Finished itself, and resumes: the finished hash is
+ * empty. Its answer: key block<u8> | master secret 48.
+ */
+struct fk_exposed_answer {
+    struct fk_reader key_block; /* not empty */
+    struct fk_reader master;    /* FK_MASTER_SIZE bytes */
+};
+
+int fk_exposed_answer_decode(struct fk_reader payload, struct fk_exposed_answer *ret);
+void fk_exposed_answer_encode(const struct fk_exposed_answer *answer, struct fk_writer *out);
+
 enum fk_finished_end { FK_FINISHED_CLIENT = 1, FK_FINISHED_SERVER = 2 };
 
 /* FINISHED: handle 16 | end u8 | transcript hash<u8>. The answer is the end's verify_data. */

@@ -21,7 +21,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
-AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED = 0x48, 0x49, 0x4A, 0x4B, 0x4C
+AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED, EXPOSE = 0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4E
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -231,6 +231,15 @@ class Keys:
     def __init__(self, payload):
         reader = Reader(payload)
         self.handle, self.key_block, self.verify_data = reader.take(16), reader.vec(1), reader.vec(1)
+        reader.end()
+
+
+class Exposed:
+    """An EXPOSE answer; the request is that of KEYS, without a hash."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.key_block, self.master = reader.vec(1), reader.take(48)
         reader.end()
 
 

@@ -24,6 +24,8 @@ edge "edge3" { keys = {"*"} allow = agree }
 edge "edge4" { keys = {"*"} allow = {sign, decrypt} }
 edge "edge5" { keys = {"*"} allow = master }
 edge "edge6" { keys = {"*"} allow = keys }
+edge "edge7" { keys = {"*"} allow = {keys, expose} }
+edge "edge8" { keys = {"*"} allow = {agree, master, expose} }
 """
 NAMES = ("example.com", "ec.example", "ed.example")
 
@@ -33,10 +35,10 @@ def build(folder, authority, site_authority, daemons):
     """A key server whose keys may be used for mode `agree`: by edge3 all of them, by edge4 none."""
     def build_server(start=True, **options):
         server = Keyserver(folder, authority, site_authority, edges=EDGES, **options)
-        for name in ("edge3", "edge4", "edge5", "edge6"):
+        for name in ("edge3", "edge4", "edge5", "edge6", "edge7", "edge8"):
             harness.channel_identity(authority, folder / name, "edge", name)
         for name in NAMES:
-            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree, master, keys}\n")
+            (folder / "keys" / f"{name}.policy").write_text("allow = {sign, agree, master, keys, expose}\n")
         return server.start(daemons) if start else server
     return build_server
 
@@ -171,11 +173,11 @@ def test_rights(server):
         assert refusal(begin, channel, server, "ec.example", group=0x19) == FORMAT
 
 
-@pytest.mark.parametrize("edge, permission", [("edge3", 0x40), ("edge5", 0x80), ("edge6", 0x100)])
+@pytest.mark.parametrize("edge, permission", [("edge3", 0x40), ("edge5", 0x80), ("edge6", 0x100), ("edge7", 0x1100)])
 def test_info_tells(server, edge, permission):
     with server.edge(edge) as channel:
         page = keyproto.Page(channel.call(keyproto.INFO, keyproto.info()))
-    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 31 == 31
+    assert page.capabilities >> (keyproto.AGREE_INIT - 0x40) & 0x5F == 0x5F
     assert {key["name"]: key["permissions"] for key in page.keys} == {name: permission for name in NAMES}
 
 
@@ -286,6 +288,44 @@ def test_session_keys_of_rsa(server):
         assert answer.key_block == keyproto.prf(keyproto.PRF_SHA256, secret, b"key expansion",
                                                 SERVER_RANDOM + CLIENT_RANDOM, 40)
         assert answer.verify_data == keyproto.verify_data(keyproto.PRF_SHA256, secret, keyproto.CLIENT_END, HASH)
+
+
+def exposed(channel, server, source, derived, suite, finished_hash=b"", name="ec.example"):
+    payload = keyproto.keys(source, keyproto.derivation(*derived), suite, CLIENT_RANDOM, SERVER_RANDOM, finished_hash)
+    return keyproto.Exposed(channel.call(keyproto.EXPOSE, payload, ski=server.ski(name)))
+
+
+@pytest.mark.parametrize("suite, prf, size", SUITES)
+def test_exposed_master_secret(server, suite, prf, size):
+    """To who has both permissions, keys and expose; nothing is kept for Finished."""
+    client, derived = Client(X25519), (prf, CLIENT_RANDOM + SERVER_RANDOM, False)
+    with server.edge("edge7") as channel, server.edge("edge6") as without, server.edge("edge8") as only:
+        for other in (without, only):
+            made = begin(other, server)
+            source = keyproto.agreed(made.handle, client.share)
+            assert refusal(exposed, other, server, source, derived, suite) == DENIED
+        made = begin(channel, server)
+        secret = keyproto.master_secret(prf, client.agree(made), *derived[1:])
+        source = keyproto.agreed(made.handle, client.share)
+        assert refusal(exposed, channel, server, source, derived, 0x1301) == FORMAT
+        answer = exposed(channel, server, source, derived, suite)
+        assert answer.master == secret
+        assert answer.key_block == keyproto.prf(prf, secret, b"key expansion", SERVER_RANDOM + CLIENT_RANDOM, size)
+        assert refusal(exposed, channel, server, source, derived, suite) == EXPIRED_HANDLE
+        assert refusal(verify_data, channel, server, made.handle, keyproto.SERVER_END, HASH) == EXPIRED_HANDLE
+        assert refusal(master, channel, server, source, derived) == DENIED
+    audit = server.folder / "audit.log"
+    line = rf"edge=edge7 key=ec.example op=expose .*hash={CLIENT_RANDOM.hex()} result=OK"
+    harness.wait_until(lambda: re.search(line, audit.read_text()), "its line is in the log")
+
+
+def test_exposed_master_secret_of_rsa(server):
+    premaster, derived = b"\3\3" + os.urandom(46), (keyproto.PRF_SHA256, HASH, True)
+    with server.edge("edge7") as channel:
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        answer = exposed(channel, server, source, derived, 0x009C, name="example.com")
+        assert answer.master == keyproto.master_secret(keyproto.PRF_SHA256, premaster, HASH, True)
+        assert refusal(exposed, channel, server, source, derived, 0x009C, HASH, "example.com") == FORMAT
 
 
 def test_a_stage_is_not_another(build):

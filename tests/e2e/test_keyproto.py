@@ -122,6 +122,9 @@ def test_agree_vectors(data, fields):
         answer = keyproto.Keys(data)
         assert (answer.handle, answer.key_block) == (unhex(fields["handle"]), unhex(fields["key_block"]))
         assert answer.verify_data == unhex(fields["verify_data"])
+    elif fields["op"] == "exposed_answer":
+        answer = keyproto.Exposed(data)
+        assert (answer.key_block, answer.master) == (unhex(fields["key_block"]), unhex(fields["master"]))
     else:
         assert fields["op"] == "finished"
         assert keyproto.finished(unhex(fields["handle"]), number("end"), unhex(fields["hash"])) == data

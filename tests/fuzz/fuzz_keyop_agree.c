@@ -113,10 +113,22 @@ static void try_finished(struct fk_reader payload)
     check_written(&writer, payload);
 }
 
+static void try_exposed_answer(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_exposed_answer answer;
+
+    if (fk_exposed_answer_decode(payload, &answer) != FK_OK)
+        return;
+    fk_exposed_answer_encode(&answer, &writer);
+    check_written(&writer, payload);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct fk_reader) = {
-        try_init, try_made, try_finish, try_master, try_keys, try_keys_answer, try_finished};
+        try_init, try_made,        try_finish,   try_master,
+        try_keys, try_keys_answer, try_finished, try_exposed_answer};
     struct fk_reader input;
     uint8_t choice;
 

@@ -90,8 +90,8 @@ static uint8_t *find_handle(uint8_t *payload, size_t len, uint16_t opcode)
 
     if (opcode == FK_OP_AGREE_FINISH && len >= owner + FK_HANDLE_SIZE)
         return payload + owner;
-    if ((opcode == FK_OP_MASTER || opcode == FK_OP_KEYS) && len > owner + FK_HANDLE_SIZE &&
-        payload[owner] == FK_PREMASTER_AGREED)
+    if ((opcode == FK_OP_MASTER || opcode == FK_OP_KEYS || opcode == FK_OP_EXPOSE) &&
+        len > owner + FK_HANDLE_SIZE && payload[owner] == FK_PREMASTER_AGREED)
         return payload + owner + 1;
     return NULL;
 }

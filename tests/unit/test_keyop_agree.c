@@ -62,6 +62,7 @@ static int decode(const struct vector *v, size_t len)
         struct fk_master_op master;
         struct fk_keys_op keys;
         struct fk_keys_answer answer;
+        struct fk_exposed_answer exposed;
         struct fk_finished_op finished;
     } u;
 
@@ -81,6 +82,8 @@ static int decode(const struct vector *v, size_t len)
         return fk_keys_op_decode(payload, &u.keys);
     if (strcmp(op, "keys_answer") == 0)
         return fk_keys_answer_decode(payload, &u.answer);
+    if (strcmp(op, "exposed_answer") == 0)
+        return fk_exposed_answer_decode(payload, &u.exposed);
     assert_string_equal(op, "finished");
     return fk_finished_op_decode(payload, &u.finished);
 }
@@ -187,6 +190,18 @@ static void check_keys_answer(struct vector *v)
     finish(&out, v);
 }
 
+static void check_exposed_answer(struct vector *v)
+{
+    struct fk_writer out = start();
+    struct fk_exposed_answer answer;
+
+    assert_ok(fk_exposed_answer_decode(payload_of(v), &answer));
+    assert_bytes(answer.key_block, vector_bytes(v, "key_block"));
+    assert_bytes(answer.master, vector_bytes(v, "master"));
+    fk_exposed_answer_encode(&answer, &out);
+    finish(&out, v);
+}
+
 static void check_finished(struct vector *v)
 {
     struct fk_writer out = start();
@@ -205,9 +220,13 @@ static void each_vector_both_ways(void **state)
     static const struct {
         const char *op;
         void (*check)(struct vector *v);
-    } checks[] = {{"init", check_init},        {"made", check_made},
-                  {"finish", check_finish},    {"master", check_master},
-                  {"keys", check_keys},        {"keys_answer", check_keys_answer},
+    } checks[] = {{"init", check_init},
+                  {"made", check_made},
+                  {"finish", check_finish},
+                  {"master", check_master},
+                  {"keys", check_keys},
+                  {"keys_answer", check_keys_answer},
+                  {"exposed_answer", check_exposed_answer},
                   {"finished", check_finished}};
     struct vectors vectors;
     size_t checked = 0;

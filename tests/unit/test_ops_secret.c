@@ -227,9 +227,8 @@ static const struct {
     {0x009d, FK_PRF_SHA384, 72}, {0xccaa, FK_PRF_SHA256, 88},
 };
 
-static int keys(struct bench *bench, uint8_t edge, int key, const struct fk_keys_op *op)
+static int ask_keys(struct bench *bench, struct asked asked, const struct fk_keys_op *op)
 {
-    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_KEYS};
     uint8_t payload[1024];
     struct fk_writer out;
     size_t len;
@@ -238,6 +237,20 @@ static int keys(struct bench *bench, uint8_t edge, int key, const struct fk_keys
     fk_keys_op_encode(op, &out);
     assert_ok(fk_writer_end(&out, &len));
     return bench_ask(bench, &asked, payload, len);
+}
+
+static int keys(struct bench *bench, uint8_t edge, int key, const struct fk_keys_op *op)
+{
+    const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_KEYS};
+
+    return ask_keys(bench, asked, op);
+}
+
+static int expose(struct bench *bench, int key, const struct fk_keys_op *op)
+{
+    const struct asked asked = {.edge = 1, .key = key, .opcode = FK_OP_EXPOSE};
+
+    return ask_keys(bench, asked, op);
 }
 
 static int finished(struct bench *bench, struct asked asked, const uint8_t handle[FK_HANDLE_SIZE],
@@ -445,6 +458,88 @@ static void rights_to_keys(void **state)
     bench_close(&bench);
 }
 
+/* --- EXPOSE --- */
+
+static void assert_exposed(const struct bench *bench, enum fk_prf number, const uint8_t secret[48],
+                           size_t block)
+{
+    struct fk_exposed_answer answer;
+    struct fk_keys_answer keys;
+
+    assert_ok(fk_exposed_answer_decode(fk_item(bench->ret, bench->len), &answer));
+    assert_memory_equal(answer.master.next, secret, 48);
+    keys.key_block = answer.key_block;
+    assert_keys(&keys, number, secret, block);
+}
+
+static void exposed_with_the_keys(void **state)
+{
+    const uint8_t premaster[48] = {3, 3, 0x44};
+    uint8_t expected[48];
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS | FK_PERM_EXPOSE, NULL);
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        for (int ems = 0; ems < 2; ems++) {
+            struct fk_keys_op op = keys_op(suites[i].suite, suites[i].prf, ems);
+
+            begin(&bench, &client, &op.source);
+            client_master(&op.derivation, client.secret, client.secret_len, expected);
+            assert_ok(expose(&bench, P256, &op));
+            assert_exposed(&bench, suites[i].prf, expected, suites[i].block);
+            assert_err(expose(&bench, P256, &op), FK_ERR_EXPIRED);
+            assert_err(finished(&bench, by_edge1, op.source.agreed.handle, FK_FINISHED_SERVER, 32),
+                       FK_ERR_EXPIRED);
+            EVP_PKEY_free(client.key);
+
+            op.source = rsa_source(premaster);
+            client_master(&op.derivation, premaster, 48, expected);
+            assert_ok(expose(&bench, K_RSA, &op));
+            assert_exposed(&bench, suites[i].prf, expected, suites[i].block);
+        }
+    bench_close(&bench);
+}
+
+/* A hash has no use, another suite no keys; the handle is still good after each. */
+static void malformed_exposure(void **state)
+{
+    struct fk_keys_op op = keys_op(0xc02b, FK_PRF_SHA256, true);
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS | FK_PERM_EXPOSE, NULL);
+    begin(&bench, &client, &op.source);
+    op.finished_hash = fk_item(hash, 32);
+    assert_err(expose(&bench, P256, &op), FK_ERR_FORMAT);
+    op.finished_hash = fk_item(NULL, 0);
+    op.suite = 0x1301;
+    assert_err(expose(&bench, P256, &op), FK_ERR_UNSUPPORTED);
+    op.suite = 0xc02b;
+    assert_ok(expose(&bench, P256, &op));
+    EVP_PKEY_free(client.key);
+    bench_close(&bench);
+}
+
+static void rights_to_exposure(void **state)
+{
+    static const unsigned without[] = {FK_PERM_KEYS, FK_PERM_EXPOSE};
+    struct fk_keys_op op = keys_op(0xc02b, FK_PRF_SHA256, true);
+    struct client client;
+    struct bench bench;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+        bench_open(&bench, UNIT_PERM_ALL & ~without[i], NULL);
+        begin(&bench, &client, &op.source);
+        assert_err(expose(&bench, P256, &op), FK_ERR_DENIED);
+        EVP_PKEY_free(client.key);
+        bench_close(&bench);
+    }
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -456,4 +551,6 @@ UNIT_MAIN(cmocka_unit_test(master_of_an_agreement), cmocka_unit_test(master_of_r
           cmocka_unit_test(rights_to_a_master_secret), cmocka_unit_test(malformed_derivations),
           cmocka_unit_test(keys_and_both_finished), cmocka_unit_test(keys_of_rsa),
           cmocka_unit_test(finished_is_for_who_got_the_keys), cmocka_unit_test(other_suites),
-          cmocka_unit_test_teardown(rights_to_keys, teardown))
+          cmocka_unit_test(rights_to_keys), cmocka_unit_test(exposed_with_the_keys),
+          cmocka_unit_test(malformed_exposure),
+          cmocka_unit_test_teardown(rights_to_exposure, teardown))
