@@ -19,6 +19,8 @@ enum fk_edge_mode {
     FK_MODE_KEYS,
 };
 
+enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
+
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U
 #define FK_EDGE_TLS13 2U
@@ -58,6 +60,7 @@ struct fk_edge_site {
     /* keys */
     int mode; /* enum fk_edge_mode */
     bool agree_private;
+    int expose; /* enum fk_edge_expose */
     struct fk_conf_list keyservers;
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;

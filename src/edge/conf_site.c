@@ -115,6 +115,13 @@ static const struct fk_conf_name modes[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name exposures[] = {
+    {"none", FK_EXPOSE_NONE, "no more than the mode says"},
+    {"master", FK_EXPOSE_MASTER,
+     "the master secret, too: Finished is made here, and sessions are resumed"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name strategies[] = {
     {"round_robin", FK_STRATEGY_ROUND_ROBIN, "one after the other"},
     {"least_outstanding", FK_STRATEGY_LEAST_OUTSTANDING,
@@ -170,6 +177,8 @@ static const struct fk_conf_option site_options[] = {
     {"agree_private", FK_CONF_BOOL, OPT(fk_edge_site, agree_private), "off",
      .help = "Mode agree: have the key server hand the ephemeral private value over at once, which "
              "saves a round trip."},
+    {"expose", FK_CONF_ENUM, OPT(fk_edge_site, expose), "none", .names = exposures,
+     .help = "Mode keys: what else the key server is to tell."},
     {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
      .help = "Key servers that hold this site's keys, by the titles of their blocks."},
     {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
@@ -415,6 +424,10 @@ static void check_site(void *block, struct fk_conf *conf)
         fk_conf_blame(conf, &site->block, "agree_private",
                       "site \"%s\": agree_private is for mode = agree; remove it",
                       site->block.title);
+    if (site->expose != FK_EXPOSE_NONE && site->mode != FK_MODE_KEYS &&
+        !fk_conf_is_bad(&site->block, "mode"))
+        fk_conf_blame(conf, &site->block, "expose",
+                      "site \"%s\": expose is for mode = keys; remove it", site->block.title);
     if (site->tls == 0)
         fk_conf_blame(conf, &site->block, "tls",
                       "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",

@@ -41,6 +41,7 @@ static json_t *site_json(struct fk_site *site)
 {
     static const char *const modes[] = {"sign", "decrypt", "local",  "handshake",
                                         "lend", "agree",   "master", "keys"};
+    static const char *const exposures[] = {"none", "master"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
     json_t *json;
@@ -50,11 +51,11 @@ static json_t *site_json(struct fk_site *site)
             origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
-    json =
-        json_pack("{s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                  modes[site->conf->mode], "certificate", site->ctx != NULL || fk_site_passes(site),
-                  "connections", (json_int_t)site->connections, "active", (json_int_t)site->active,
-                  "origins", origins);
+    json = json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
+                     modes[site->conf->mode], "expose", exposures[site->conf->expose],
+                     "certificate", site->ctx != NULL || fk_site_passes(site), "connections",
+                     (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
+                     origins);
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
     return json;

@@ -83,7 +83,7 @@ enum fk_opaque_mode fk_tlsctx_opaque(const struct fk_edge_site *site)
     case FK_MODE_MASTER:
         return FK_OPAQUE_MASTER;
     case FK_MODE_KEYS:
-        return FK_OPAQUE_KEYS;
+        return site->expose == FK_EXPOSE_MASTER ? FK_OPAQUE_EXPOSE : FK_OPAQUE_KEYS;
     default:
         return FK_OPAQUE_NONE;
     }
@@ -97,7 +97,7 @@ uint16_t fk_tlsctx_permission(const struct fk_edge_site *site)
     case FK_MODE_MASTER:
         return FK_PERM_MASTER;
     case FK_MODE_KEYS:
-        return FK_PERM_KEYS;
+        return FK_PERM_KEYS | (site->expose == FK_EXPOSE_MASTER ? FK_PERM_EXPOSE : 0U);
     default:
         return 0;
     }

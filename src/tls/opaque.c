@@ -23,8 +23,10 @@ static const enum fk_opaque_stage after[FK_OPAQUE_STAGES][FK_OPAQUE_STEPS] = {
     [FK_OPAQUE_AGREED] = {[FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED},
     [FK_OPAQUE_SOURCED] = {[FK_OPAQUE_FINISH] = FK_OPAQUE_DONE,
                            [FK_OPAQUE_TO_MASTER] = FK_OPAQUE_DONE,
-                           [FK_OPAQUE_TO_TOKEN] = FK_OPAQUE_MASTERED},
+                           [FK_OPAQUE_TO_TOKEN] = FK_OPAQUE_MASTERED,
+                           [FK_OPAQUE_TO_BOTH] = FK_OPAQUE_EXPOSED},
     [FK_OPAQUE_MASTERED] = {[FK_OPAQUE_TO_KEYS] = FK_OPAQUE_KEYED},
+    [FK_OPAQUE_EXPOSED] = {[FK_OPAQUE_BLOCK] = FK_OPAQUE_DONE},
     [FK_OPAQUE_KEYED] = {[FK_OPAQUE_CLIENT] = FK_OPAQUE_VERIFIED},
     [FK_OPAQUE_VERIFIED] = {[FK_OPAQUE_SERVER] = FK_OPAQUE_DONE},
 };
@@ -314,7 +316,8 @@ int fk_opaque_agree(struct fk_opaque *opaque, struct fk_reader share, uint8_t *o
 
 bool fk_opaque_keeps_rsa(const struct fk_opaque *opaque)
 {
-    return opaque->mode == FK_OPAQUE_MASTER || opaque->mode == FK_OPAQUE_KEYS;
+    return opaque->mode == FK_OPAQUE_MASTER || opaque->mode == FK_OPAQUE_KEYS ||
+           opaque->mode == FK_OPAQUE_EXPOSE;
 }
 
 int fk_opaque_take_rsa(struct fk_opaque *opaque, const struct fk_decrypt *op,

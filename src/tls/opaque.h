@@ -22,6 +22,7 @@ enum fk_opaque_mode {
     FK_OPAQUE_HANDED, /* it makes the ephemeral key, and hands the private value over at once */
     FK_OPAQUE_MASTER, /* the master secret comes here, what it is made from does not */
     FK_OPAQUE_KEYS,   /* the session's keys come here, and nothing that they are made from */
+    FK_OPAQUE_EXPOSE, /* ... but the master secret comes with them, for Finished and resumption */
 };
 
 /* The property query of an SSL_CTX whose secrets are kept elsewhere; TLS 1.2 only. */
@@ -55,7 +56,7 @@ void fk_opaque_free(struct fk_opaque *opaque);
 
 /*
  * The key block (RFC 5246 section 6.3) that the key server has made, for the record engine:
- * borrowed until the handshake's fk_opaque_free(). Empty when libssl has a master secret itself.
+ * borrowed until the handshake's fk_opaque_free(). Empty in other modes, and of a session resumed.
  */
 struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque);
 

@@ -13,13 +13,16 @@
 
 /* kind, handle or version, share or ciphertext; derivation; suite, randoms, hash */
 #define PAYLOAD_MAX (FK_OPAQUE_SOURCE_MAX + 3 + 2 * 32 + 2 + 2 * 32 + 1 + FK_SUITE_HASH_MAX)
-/* handle, key block, verify_data */
-#define KEYS_ANSWER_MAX (FK_HANDLE_SIZE + 1 + FK_KEY_BLOCK_MAX + 1 + FK_VERIFY_DATA_SIZE)
+/* key block, handle and verify_data, or the master secret; with their lengths */
+#define KEYS_ANSWER_MAX (FK_KEY_BLOCK_MAX + 2 + FK_HANDLE_SIZE + FK_MASTER_SIZE)
 
 bool fk_opaque_is_token(const struct fk_opaque *opaque, const uint8_t *secret, size_t len)
 {
+    /* After EXPOSE it is the secret itself, of which only the key block is the key server's. */
+    bool stands = opaque->mode != FK_OPAQUE_EXPOSE || opaque->stage == FK_OPAQUE_EXPOSED;
+
     return len == FK_OPAQUE_TOKEN_SIZE && (fk_equal_ct(secret, opaque->premaster, len) ||
-                                           fk_equal_ct(secret, opaque->master, len));
+                                           (stands && fk_equal_ct(secret, opaque->master, len)));
 }
 
 /* --- the master secret --- */
@@ -65,35 +68,6 @@ static int ask_master(struct fk_opaque *opaque, uint8_t *out, size_t len)
     return fk_rkey_raise(FK_ERR_FORMAT, "master secret of wrong length");
 }
 
-static int derive_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, bool ems,
-                         uint8_t *out, size_t len)
-{
-    int err;
-
-    if (len != FK_MASTER_SIZE)
-        return fk_rkey_raise(FK_ERR_UNEXPECTED, "length of a master secret");
-    if ((err = keep_derivation(opaque, prf, ems)) != FK_OK)
-        return err;
-    if (opaque->mode != FK_OPAQUE_KEYS)
-        return ask_master(opaque, out, len);
-    if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_TOKEN)) != FK_OK)
-        return err;
-    memcpy(out, opaque->master, sizeof opaque->master);
-    return FK_OK;
-}
-
-static int plain_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, uint8_t *out,
-                        size_t len)
-{
-    return derive_master(opaque, prf, false, out, len);
-}
-
-static int extended_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, uint8_t *out,
-                           size_t len)
-{
-    return derive_master(opaque, prf, true, out, len);
-}
-
 /* --- the session's keys --- */
 
 /*
@@ -118,28 +92,48 @@ static int describe_keys(const struct fk_opaque *opaque, struct fk_keys_op *ret)
 }
 
 /* Both writers' keys and fixed nonces: what the record engine and libssl need of it. */
-static int keep_keys(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader answer)
+static int keep_block(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader block)
 {
     const struct fk_suite *suite = fk_suite_find(op->suite);
+
+    if (suite == NULL || block.left != fk_key_block_len(suite) || block.left > sizeof opaque->block)
+        return FK_ERR_FORMAT;
+    memcpy(opaque->block, block.next, block.left);
+    opaque->block_len = block.left;
+    return FK_OK;
+}
+
+static int keep_keys(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader answer)
+{
     struct fk_keys_answer keys;
     int err;
 
-    if ((err = fk_keys_answer_decode(answer, &keys)) != FK_OK)
+    if ((err = fk_keys_answer_decode(answer, &keys)) != FK_OK ||
+        (err = keep_block(opaque, op, keys.key_block)) != FK_OK)
         return err;
-    if (suite == NULL || keys.key_block.left != fk_key_block_len(suite) ||
-        keys.key_block.left > sizeof opaque->block ||
-        (keys.verify_data.left > 0) != (op->finished_hash.left > 0))
+    if ((keys.verify_data.left > 0) != (op->finished_hash.left > 0))
         return FK_ERR_FORMAT;
     memcpy(opaque->master_handle, keys.handle, sizeof opaque->master_handle);
-    memcpy(opaque->block, keys.key_block.next, keys.key_block.left);
-    opaque->block_len = keys.key_block.left;
     opaque->verify_len = keys.verify_data.left;
     if (keys.verify_data.left > 0)
         memcpy(opaque->verify_data, keys.verify_data.next, keys.verify_data.left);
     return FK_OK;
 }
 
-static int ask_keys(struct fk_opaque *opaque, const struct fk_keys_op *op)
+static int keep_both(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader answer)
+{
+    struct fk_exposed_answer both;
+    int err;
+
+    if ((err = fk_exposed_answer_decode(answer, &both)) != FK_OK ||
+        (err = keep_block(opaque, op, both.key_block)) != FK_OK)
+        return err;
+    memcpy(opaque->master, both.master.next, sizeof opaque->master);
+    return FK_OK;
+}
+
+/* KEYS or EXPOSE. */
+static int ask_keys(struct fk_opaque *opaque, uint8_t opcode, const struct fk_keys_op *op)
 {
     uint8_t payload[PAYLOAD_MAX], answer[KEYS_ANSWER_MAX];
     struct fk_writer writer;
@@ -149,14 +143,32 @@ static int ask_keys(struct fk_opaque *opaque, const struct fk_keys_op *op)
 
     fk_writer_init(&writer, payload, sizeof payload);
     fk_keys_op_encode(op, &writer);
-    err = fk_opaque_call(opaque, FK_OP_KEYS, &writer, answer, sizeof answer, &len);
+    err = fk_opaque_call(opaque, opcode, &writer, answer, sizeof answer, &len);
     if (err != FK_OK)
         return err;
     fk_reader_init(&reader, answer, len);
-    if ((err = keep_keys(opaque, op, reader)) != FK_OK)
+    err = opcode == FK_OP_KEYS ? keep_keys(opaque, op, reader) : keep_both(opaque, op, reader);
+    if (err != FK_OK)
         err = fk_rkey_raise(err, "answer of the key server");
     fk_wipe(answer, len);
     return err;
+}
+
+/* With EXPOSE they are here already. From then on the master secret is libssl's, no token. */
+static int get_block(struct fk_opaque *opaque)
+{
+    struct fk_keys_op op;
+    int err;
+
+    if (opaque->mode == FK_OPAQUE_EXPOSE) {
+        fk_wipe(opaque->master, sizeof opaque->master);
+        return fk_opaque_step(opaque, FK_OPAQUE_BLOCK);
+    }
+    if ((err = describe_keys(opaque, &op)) != FK_OK)
+        return fk_rkey_raise(err, "session keys");
+    if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_KEYS)) != FK_OK)
+        return err;
+    return ask_keys(opaque, FK_OP_KEYS, &op);
 }
 
 /*
@@ -166,19 +178,70 @@ static int ask_keys(struct fk_opaque *opaque, const struct fk_keys_op *op)
 static int derive_block(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, uint8_t *out,
                         size_t len)
 {
-    struct fk_keys_op op;
     int err;
 
-    if (prf->prf != opaque->prf || (err = describe_keys(opaque, &op)) != FK_OK)
+    if (prf->prf != opaque->prf)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "session keys");
-    if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_KEYS)) != FK_OK ||
-        (err = ask_keys(opaque, &op)) != FK_OK)
+    if ((err = get_block(opaque)) != FK_OK)
         return err;
     if (opaque->block_len > len)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "length of a key block");
     memcpy(out, opaque->block, opaque->block_len);
     memset(out + opaque->block_len, 0, len - opaque->block_len);
     return FK_OK;
+}
+
+/* --- the master secret, when libssl is to have one --- */
+
+/* Mode keys with the master secret exposed: both are asked for at once. */
+static int ask_both(struct fk_opaque *opaque, uint8_t *out)
+{
+    struct fk_keys_op op;
+    int err;
+
+    if ((err = describe_keys(opaque, &op)) != FK_OK)
+        return fk_rkey_raise(err, "session keys");
+    fk_reader_init(&op.finished_hash, NULL, 0); /* Finished is made here */
+    if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_BOTH)) != FK_OK ||
+        (err = ask_keys(opaque, FK_OP_EXPOSE, &op)) != FK_OK)
+        return err;
+    memcpy(out, opaque->master, sizeof opaque->master);
+    return FK_OK;
+}
+
+static int give_master_token(struct fk_opaque *opaque, uint8_t *out)
+{
+    int err;
+
+    if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_TOKEN)) == FK_OK)
+        memcpy(out, opaque->master, sizeof opaque->master);
+    return err;
+}
+
+static int derive_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, bool ems,
+                         uint8_t *out, size_t len)
+{
+    int err;
+
+    if (len != FK_MASTER_SIZE)
+        return fk_rkey_raise(FK_ERR_UNEXPECTED, "length of a master secret");
+    if ((err = keep_derivation(opaque, prf, ems)) != FK_OK)
+        return err;
+    if (opaque->mode == FK_OPAQUE_KEYS)
+        return give_master_token(opaque, out);
+    return opaque->mode == FK_OPAQUE_EXPOSE ? ask_both(opaque, out) : ask_master(opaque, out, len);
+}
+
+static int plain_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, uint8_t *out,
+                        size_t len)
+{
+    return derive_master(opaque, prf, false, out, len);
+}
+
+static int extended_master(struct fk_opaque *opaque, const struct fk_opaque_prf *prf, uint8_t *out,
+                           size_t len)
+{
+    return derive_master(opaque, prf, true, out, len);
 }
 
 /* --- Finished --- */

@@ -32,6 +32,7 @@ enum fk_opaque_stage {
     FK_OPAQUE_SOURCED,  /* a token stands for the premaster secret, which can be made */
     FK_OPAQUE_MASTERED, /* a token stands for the master secret, which can be made */
     FK_OPAQUE_KEYED,    /* the key block is here, the master secret has a handle */
+    FK_OPAQUE_EXPOSED,  /* both are here, libssl has not asked for the key block yet */
     FK_OPAQUE_VERIFIED, /* the client's Finished is known */
     FK_OPAQUE_DONE,
     FK_OPAQUE_STAGES,
@@ -44,6 +45,8 @@ enum fk_opaque_step {
     FK_OPAQUE_TO_MASTER, /* MASTER */
     FK_OPAQUE_TO_TOKEN,  /* a token in place of it */
     FK_OPAQUE_TO_KEYS,   /* KEYS */
+    FK_OPAQUE_TO_BOTH,   /* EXPOSE */
+    FK_OPAQUE_BLOCK,     /* libssl takes the key block that came by it */
     FK_OPAQUE_CLIENT,    /* the client's Finished */
     FK_OPAQUE_SERVER,    /* ours */
     FK_OPAQUE_STEPS,
@@ -80,9 +83,9 @@ struct fk_opaque {
     bool ems;
     size_t seed_len;
     uint8_t seed[2 * 32];
-    uint8_t master[FK_OPAQUE_TOKEN_SIZE];
+    uint8_t master[FK_OPAQUE_TOKEN_SIZE]; /* a token; after EXPOSE the secret itself */
 
-    /* KEYS */
+    /* KEYS, EXPOSE */
     uint8_t master_handle[FK_HANDLE_SIZE];
     size_t block_len, verify_len;
     uint8_t block[FK_KEY_BLOCK_MAX];

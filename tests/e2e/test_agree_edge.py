@@ -17,6 +17,7 @@ import liar
 import pair as pairs
 
 MODES = ("agree", "master", "keys")
+EXPOSE = "expose = master"
 ECDHE, DHE, RSA = "ECDHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES256-GCM-SHA384", "AES128-GCM-SHA256"
 
 
@@ -31,7 +32,8 @@ def origin():
 def make(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode, whose edge may do nothing else."""
     def start(mode, kinds=("rsa2048",), allow=None, port=None, **options):
-        allowed = allow or (f"{mode}, decrypt" if mode == "agree" else mode)
+        also = {"agree": ", decrypt", "keys": ", expose" if EXPOSE in options.get("site_options", "") else ""}
+        allowed = allow or mode + also.get(mode, "")
         options["site_options"] = f"mode = {mode} dhe = on rsa_key_exchange = on {options.get('site_options', '')}"
         pair = pairs.Pair(folder, authority, site_authority, port or origin.port, keys={"example.com": list(kinds)},
                           policy=f"allow = {{{allowed}}}\n", edge_allow=allowed, **options)
@@ -57,7 +59,8 @@ def suite(cipher):
     ("agree", "", ECDHE, 2), ("agree", "", DHE, 2), ("agree", "", RSA, 1),
     ("agree", "agree_private = on", ECDHE, 1), ("agree", "agree_private = on", DHE, 1),
     ("master", "", ECDHE, 2), ("master", "", DHE, 2), ("master", "", RSA, 1),
-    ("keys", "", ECDHE, 3), ("keys", "", DHE, 3), ("keys", "", RSA, 2)])
+    ("keys", "", ECDHE, 3), ("keys", "", DHE, 3), ("keys", "", RSA, 2),
+    ("keys", EXPOSE, ECDHE, 2), ("keys", EXPOSE, DHE, 2), ("keys", EXPOSE, RSA, 1)])
 def test_round_trips(make, mode, option, cipher, trips):
     pair = make(mode, site_options=option)
     before = requests(pair)
@@ -67,6 +70,7 @@ def test_round_trips(make, mode, option, cipher, trips):
     assert requests(pair) - before == trips
     site, = [site for worker in pair.status("edge")["workers"] for site in worker["sites"]]
     assert site["mode"] == mode and site["certificate"]
+    assert site["expose"] == ("master" if option == EXPOSE else "none")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -96,11 +100,12 @@ def test_group_that_is_not_made(make, folder):
     assert done.returncode == 1 and 'group "P-521" is not made by key servers' in done.stderr
 
 
-@pytest.mark.parametrize("mode,resumed", [("agree", True), ("master", True), ("keys", False)])
+@pytest.mark.parametrize("mode,option,resumed", [("agree", "", True), ("master", "", True), ("keys", "", False),
+                                                 ("keys", EXPOSE, True)])
 @pytest.mark.parametrize("options", [[], ["-no_ticket"]])
-def test_resumption(make, folder, mode, resumed, options):
+def test_resumption(make, folder, mode, option, resumed, options):
     """With the master secret at the edge as ever, and nothing is asked; without it none at all."""
-    pair = make(mode)
+    pair = make(mode, site_options=option)
     session = folder / "session.pem"
     pair.s_client(*suite(ECDHE), *options, "-sess_out", session)
     assert session.exists() == resumed  # one that has neither id nor ticket is not written
@@ -111,13 +116,13 @@ def test_resumption(make, folder, mode, resumed, options):
     assert (requests(pair) == before) == resumed
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode,option", [*((mode, "") for mode in MODES), ("keys", EXPOSE)])
 @pytest.mark.parametrize("records", ["engine", "openssl"])
-def test_much_data_by_either_record_layer(make, mode, records, folder):
+def test_much_data_by_either_record_layer(make, mode, option, records, folder):
     large = os.urandom(1 << 20)
     served = edgelib.Origin(edgelib.http(large))
     with contextlib.closing(served):
-        pair = make(mode, port=served.port, site_options=f"records = {records}")
+        pair = make(mode, port=served.port, site_options=f"records = {records} {option}")
         for cipher in (ECDHE, "ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES256-GCM-SHA384"):
             got = folder / "got"
             pair.get("example.com", "--ciphers", cipher, "-o", got)
@@ -155,7 +160,8 @@ def test_one_handshake_is_one_key_servers(make, daemons, mode):
     assert "operation failed" not in pair.edge.log()
 
 
-@pytest.mark.parametrize("mode,option", [("agree", ""), ("agree", "agree_private = on"), ("master", ""), ("keys", "")])
+@pytest.mark.parametrize("mode,option", [("agree", ""), ("agree", "agree_private = on"), ("master", ""), ("keys", ""),
+                                         ("keys", EXPOSE)])
 def test_signed_and_sealed(make, folder, mode, option):
     """The edge signs its requests; the secrets come sealed to it, past the front."""
     pair = make(mode, site_options=option, keyd_options="fronts = 1 signers = 2 signed_requests = on",
@@ -173,6 +179,13 @@ def test_not_permitted(make, mode, allowed):
     pair = make(mode, allow=allowed)
     assert "alert internal error" in pair.s_client(*suite(ECDHE), check=False)
     pair.edge.wait_log("private key operation failed.*DENIED")
+
+
+def test_exposure_is_permitted_of_its_own(make):
+    pair = make("keys", allow="keys", site_options=EXPOSE, fetch_certificates=True)
+    assert "alert internal error" in pair.s_client(*suite(ECDHE), check=False)
+    pair.edge.wait_log("private key operation failed.*DENIED")
+    assert "the key server does not permit the site's mode with its key" in pair.edge.log()
 
 
 def test_not_permitted_is_said_when_certificates_come(make):

@@ -18,7 +18,8 @@ KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1
 EXCHANGES = ("ecdhe", "dhe", "rsa")
 CLIENTS = ("curl", "openssl", "gnutls")
 OPAQUE = ("agree", "master", "keys")
-ALLOWED = "sign, decrypt, agree, master, keys"
+EXPOSED = "keys expose = master"  # a mode, and an option behind it
+ALLOWED = "sign, decrypt, agree, master, keys, expose"
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
 
@@ -41,7 +42,7 @@ def check_cell(mode, version, kind, exchange):
         raise Refused("this exchange is for RSA keys")
     if mode == "decrypt" and (version, exchange) != ("1.2", "rsa"):
         raise Refused("decrypt is RSA key exchange, which TLS 1.2 has")
-    if mode in OPAQUE and version != "1.2":
+    if mode.split()[0] in OPAQUE and version != "1.2":
         raise Refused("the secrets that stay at the key server are TLS 1.2's")
 
 
@@ -170,7 +171,7 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
 
 
 MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
-         **{mode: list(KINDS) for mode in OPAQUE}}
+         **{mode: list(KINDS) for mode in (*OPAQUE, EXPOSED)}}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -185,7 +186,8 @@ def test_every_cell(start, mode, kind, naming):
                                               ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
                                               ("agree", "rsa2048", "ticket"), ("agree", "ed25519", "full"),
                                               ("master", "rsa2048", "id"), ("master", "p256", "ticket"),
-                                              ("keys", "rsa2048", "full"), ("keys", "p256", "ticket")])
+                                              ("keys", "rsa2048", "full"), ("keys", "p256", "ticket"),
+                                              (EXPOSED, "rsa2048", "id"), (EXPOSED, "ed25519", "ticket")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),

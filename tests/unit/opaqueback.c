@@ -254,26 +254,45 @@ static void master(struct opaqueback *back, struct fk_reader payload, struct fk_
     fk_writer_bytes(out, secret, sizeof secret);
 }
 
-static void keys(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+/* The master secret, and the key block: its length. */
+static size_t make_keys(struct opaqueback *back, const struct fk_keys_op *op,
+                        uint8_t ret[FK_KEY_BLOCK_MAX])
 {
-    uint8_t block[FK_KEY_BLOCK_MAX], randoms[64], verify_data[12];
-    const struct fk_suite *suite;
+    const struct fk_suite *suite = fk_suite_find(op->suite);
+    uint8_t randoms[64];
+
+    assert_non_null(suite);
+    make_master(back, &op->source, &op->derivation, back->master);
+    back->master_len = sizeof back->master;
+    memcpy(randoms, op->server_random, 32);
+    memcpy(randoms + 32, op->client_random, 32);
+    prf(op->derivation.prf, bytes(back->master, 48), "key expansion",
+        bytes(randoms, sizeof randoms), ret, fk_key_block_len(suite));
+    return fk_key_block_len(suite);
+}
+
+static void expose(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+{
+    uint8_t block[FK_KEY_BLOCK_MAX];
     struct fk_keys_op op;
-    struct fk_reader seed;
 
     assert_ok(fk_keys_op_decode(payload, &op));
-    suite = fk_suite_find(op.suite);
-    assert_non_null(suite);
-    make_master(back, &op.source, &op.derivation, back->master);
-    back->master_len = sizeof back->master;
-    memcpy(randoms, op.server_random, 32);
-    memcpy(randoms + 32, op.client_random, 32);
-    seed = bytes(randoms, sizeof randoms);
-    prf(op.derivation.prf, bytes(back->master, 48), "key expansion", seed, block,
-        fk_key_block_len(suite));
+    assert_int_equal(op.finished_hash.left, 0);
+    fk_writer_vec8(out, block, make_keys(back, &op, block));
+    fk_writer_bytes(out, back->master, 48);
+}
+
+static void keys(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+{
+    uint8_t block[FK_KEY_BLOCK_MAX], verify_data[12];
+    struct fk_keys_op op;
+    size_t len;
+
+    assert_ok(fk_keys_op_decode(payload, &op));
+    len = make_keys(back, &op, block);
     assert_int_equal(RAND_bytes(back->handle, sizeof back->handle), 1);
     fk_writer_bytes(out, back->handle, sizeof back->handle);
-    fk_writer_vec8(out, block, fk_key_block_len(suite));
+    fk_writer_vec8(out, block, len);
     if (op.finished_hash.left > 0)
         prf(op.derivation.prf, bytes(back->master, 48), "client finished", op.finished_hash,
             verify_data, sizeof verify_data);
@@ -323,7 +342,7 @@ static const struct {
 } operations[] = {{FK_OP_SIGN12, sign12},         {FK_OP_DECRYPT, decrypt12},
                   {FK_OP_AGREE_INIT, agree_init}, {FK_OP_AGREE_FINISH, agree_finish},
                   {FK_OP_MASTER, master},         {FK_OP_KEYS, keys},
-                  {FK_OP_FINISHED, finished}};
+                  {FK_OP_FINISHED, finished},     {FK_OP_EXPOSE, expose}};
 
 static size_t answer(struct opaqueback *back, const struct fk_key_ticket *ticket, uint8_t *ret,
                      size_t size)

@@ -186,6 +186,9 @@ static const struct {
     {LISTEN CHANNEL SERVER
      "site \"a.example\" { keyservers = {\"hq\"} mode = keys agree_private = on" ORIGIN "}",
      "agree_private is for mode = agree"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = master expose = master" ORIGIN "}",
+     "expose is for mode = keys"},
     {LISTEN "site \"a.example\" { agree_private = on" LOCAL "}",
      "agree_private is for mode = agree"},
     {LISTEN CHANNEL SERVER

@@ -250,7 +250,7 @@ static void check_handover(struct pair *pair)
 }
 
 struct expected {
-    unsigned init, finish, master, keys, finished;
+    unsigned init, finish, master, keys, finished, expose;
 };
 
 static void check_asked(const struct pair *pair, const struct expected *expected)
@@ -262,10 +262,11 @@ static void check_asked(const struct pair *pair, const struct expected *expected
     assert_int_equal(asked[FK_OP_MASTER], expected->master);
     assert_int_equal(asked[FK_OP_KEYS], expected->keys);
     assert_int_equal(asked[FK_OP_FINISHED], expected->finished);
+    assert_int_equal(asked[FK_OP_EXPOSE], expected->expose);
     assert_int_equal(pair->session.operations, opaqueback_asked(&pair->back));
     assert_int_equal(opaqueback_asked(&pair->back), expected->init + expected->finish +
                                                         expected->master + expected->keys +
-                                                        expected->finished);
+                                                        expected->finished + expected->expose);
 }
 
 /* A handshake that succeeds, by so many operations. */
@@ -364,6 +365,25 @@ static void keys_takes_one_more_without_session_hash(void **state)
     run_rsa(FK_OPAQUE_KEYS, false, &rsa);
 }
 
+/* Finished is made here, with and without the session hash. */
+static void keys_with_the_master_secret_takes_two(void **state)
+{
+    static const struct expected expected = {.init = 1, .expose = 1};
+
+    (void)state;
+    run_all(FK_OPAQUE_EXPOSE, true, &expected);
+    run_all(FK_OPAQUE_EXPOSE, false, &expected);
+}
+
+static void keys_with_the_master_secret_takes_one_with_rsa(void **state)
+{
+    static const struct expected expected = {.expose = 1};
+
+    (void)state;
+    run_rsa(FK_OPAQUE_EXPOSE, true, &expected);
+    run_rsa(FK_OPAQUE_EXPOSE, false, &expected);
+}
+
 /* Modes without an own way for RSA key exchange have the ordinary one. */
 static void agree_decrypts_as_ever(void **state)
 {
@@ -404,6 +424,8 @@ static void a_lost_key_server_is_an_internal_error(void **state)
     fails_as(&rsa_kinds[0], FK_OPAQUE_MASTER, FK_OP_MASTER);
     fails_as(&kinds[0], FK_OPAQUE_KEYS, FK_OP_KEYS);
     fails_as(&kinds[0], FK_OPAQUE_KEYS, FK_OP_FINISHED);
+    fails_as(&kinds[0], FK_OPAQUE_EXPOSE, FK_OP_EXPOSE);
+    fails_as(&rsa_kinds[0], FK_OPAQUE_EXPOSE, FK_OP_EXPOSE);
 }
 
 static size_t shorten_by;
@@ -445,7 +467,7 @@ static void answers_of_wrong_length_fail(void **state)
     } rows[] = {{0, FK_OPAQUE_AGREE, FK_OP_AGREE_INIT},  {6, FK_OPAQUE_AGREE, FK_OP_AGREE_INIT},
                 {0, FK_OPAQUE_HANDED, FK_OP_AGREE_INIT}, {0, FK_OPAQUE_AGREE, FK_OP_AGREE_FINISH},
                 {0, FK_OPAQUE_MASTER, FK_OP_MASTER},     {0, FK_OPAQUE_KEYS, FK_OP_KEYS},
-                {0, FK_OPAQUE_KEYS, FK_OP_FINISHED}};
+                {0, FK_OPAQUE_KEYS, FK_OP_FINISHED},     {0, FK_OPAQUE_EXPOSE, FK_OP_EXPOSE}};
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -618,9 +640,10 @@ static void steps_have_an_order(void **state)
     static const unsigned due[FK_OPAQUE_STAGES] = {
         [FK_OPAQUE_BEGUN] = 1U << FK_OPAQUE_INIT | 1U << FK_OPAQUE_SOURCE,
         [FK_OPAQUE_AGREED] = 1U << FK_OPAQUE_SOURCE,
-        [FK_OPAQUE_SOURCED] =
-            1U << FK_OPAQUE_FINISH | 1U << FK_OPAQUE_TO_MASTER | 1U << FK_OPAQUE_TO_TOKEN,
+        [FK_OPAQUE_SOURCED] = 1U << FK_OPAQUE_FINISH | 1U << FK_OPAQUE_TO_MASTER |
+                              1U << FK_OPAQUE_TO_TOKEN | 1U << FK_OPAQUE_TO_BOTH,
         [FK_OPAQUE_MASTERED] = 1U << FK_OPAQUE_TO_KEYS,
+        [FK_OPAQUE_EXPOSED] = 1U << FK_OPAQUE_BLOCK,
         [FK_OPAQUE_KEYED] = 1U << FK_OPAQUE_CLIENT,
         [FK_OPAQUE_VERIFIED] = 1U << FK_OPAQUE_SERVER,
     };
@@ -648,6 +671,8 @@ UNIT_MAIN(cmocka_unit_test(agree_takes_two),
           cmocka_unit_test(master_takes_two), cmocka_unit_test(master_takes_one_with_rsa),
           cmocka_unit_test(keys_takes_three), cmocka_unit_test(keys_takes_two_with_rsa),
           cmocka_unit_test(keys_takes_one_more_without_session_hash),
+          cmocka_unit_test(keys_with_the_master_secret_takes_two),
+          cmocka_unit_test(keys_with_the_master_secret_takes_one_with_rsa),
           cmocka_unit_test(agree_decrypts_as_ever),
           cmocka_unit_test(a_lost_key_server_is_an_internal_error),
           cmocka_unit_test(answers_of_wrong_length_fail),
