@@ -8,9 +8,12 @@
 #include "base/secret.h"
 #include "signer/ops_local.h"
 #include "signer/prf.h"
+#include "tls/fresh.h"
 #include "tls/suite.h"
 
 #include <string.h>
+
+#define RANDOM_SIZE 32
 
 /* --- the master secret (RFC 5246 section 8.1, RFC 7627 section 4) --- */
 
@@ -28,6 +31,23 @@ static int get_premaster(struct fk_op_call *call, const struct fk_premaster_sour
         return FK_ERR_SHARE_MISSING;
     ret->len = FK_PREMASTER_SIZE;
     return fk_ops_premaster(call, &source->rsa, ret->bytes);
+}
+
+/*
+ * RSA key exchange has no part of the key server's in it: a ciphertext that was recorded would be
+ * decrypted again for as long as the key lives. Who brings it must know the seed of the server
+ * random that the secrets are derived with. (The session hash of MASTER shows no random.)
+ */
+static int check_fresh(const struct fk_premaster_source *source, const uint8_t *server_random)
+{
+    uint8_t random[FK_FRESH_RANDOM_SIZE];
+    int err;
+
+    if (source->kind != FK_PREMASTER_RSA)
+        return FK_OK;
+    if ((err = fk_fresh_random(source->random_seed, random)) != FK_OK)
+        return err;
+    return memcmp(random, server_random, sizeof random) == 0 ? FK_OK : FK_ERR_REPLAY; /* public */
 }
 
 static int derive_master(struct fk_op_call *call, const struct fk_premaster_source *source,
@@ -54,7 +74,9 @@ int fk_op_master(struct fk_op_call *call)
 
     if (call->owner == NULL || !fk_op_allowed(call, FK_PERM_MASTER))
         return FK_ERR_DENIED;
-    if ((err = fk_master_op_decode(call->payload, &op)) != FK_OK)
+    if ((err = fk_master_op_decode(call->payload, &op)) != FK_OK ||
+        (!op.derivation.ems &&
+         (err = check_fresh(&op.source, op.derivation.seed.next + RANDOM_SIZE)) != FK_OK))
         return err;
     call->ret_len = FK_MASTER_SIZE;
     return derive_master(call, &op.source, &op.derivation, call->ret);
@@ -142,8 +164,8 @@ static int derive_session(struct fk_op_call *call, const struct fk_keys_op *op, 
                           ret->handle);
 }
 
-/* An AEAD suite of TLS 1.2 with this PRF: the length of its key block. */
-static int check_suite(const struct fk_keys_op *op, size_t *ret_len)
+/* An AEAD suite of TLS 1.2 with this PRF: the length of its key block; a fresh random. */
+static int check_session(const struct fk_keys_op *op, size_t *ret_len)
 {
     const struct fk_suite *suite = fk_suite_find(op->suite);
 
@@ -151,7 +173,7 @@ static int check_suite(const struct fk_keys_op *op, size_t *ret_len)
         suite->hash_len != fk_prf_size(op->derivation.prf))
         return FK_ERR_UNSUPPORTED;
     *ret_len = (size_t)2 * (suite->key_len + suite->iv_len);
-    return FK_OK;
+    return check_fresh(&op->source, op->server_random);
 }
 
 int fk_op_keys(struct fk_op_call *call)
@@ -168,7 +190,7 @@ int fk_op_keys(struct fk_op_call *call)
     if (call->ops->handles == NULL)
         return FK_ERR_UNSUPPORTED;
     if ((err = fk_keys_op_decode(call->payload, &op)) != FK_OK ||
-        (err = check_suite(&op, &block_len)) != FK_OK)
+        (err = check_session(&op, &block_len)) != FK_OK)
         return err;
     if ((err = derive_session(call, &op, block_len, &derived, &answer)) == FK_OK) {
         fk_writer_init(&out, call->ret, FK_SIGNER_RESULT_MAX);
@@ -193,7 +215,7 @@ int fk_op_expose(struct fk_op_call *call)
         !fk_op_allowed(call, FK_PERM_EXPOSE))
         return FK_ERR_DENIED;
     if ((err = fk_keys_op_decode(call->payload, &op)) != FK_OK ||
-        (err = check_suite(&op, &block_len)) != FK_OK)
+        (err = check_session(&op, &block_len)) != FK_OK)
         return err;
     if (op.finished_hash.left > 0)
         return FK_ERR_FORMAT;

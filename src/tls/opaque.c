@@ -320,6 +320,37 @@ bool fk_opaque_keeps_rsa(const struct fk_opaque *opaque)
            opaque->mode == FK_OPAQUE_EXPOSE;
 }
 
+int fk_opaque_draw(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_RANDOM_SIZE])
+{
+    struct fk_opaque_fresh *fresh = &opaque->fresh[opaque->n_fresh % FK_OPAQUE_FRESH];
+    int err;
+
+    if (RAND_bytes(fresh->seed, sizeof fresh->seed) != 1)
+        return FK_ERR_CRYPTO;
+    if ((err = fk_fresh_random(fresh->seed, fresh->random)) != FK_OK)
+        return err;
+    opaque->n_fresh++;
+    memcpy(ret, fresh->random, sizeof fresh->random);
+    return FK_OK;
+}
+
+/* What the server random was made of. */
+static int keep_seed(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_SEED_SIZE])
+{
+    uint8_t random[RANDOM_SIZE];
+    const struct fk_opaque_fresh *fresh = opaque->fresh;
+
+    if (SSL_get_server_random(opaque->ssl, random, sizeof random) != sizeof random)
+        return fk_rkey_raise(FK_ERR_INTERNAL, "no server random");
+    for (size_t i = 0; i < FK_OPAQUE_FRESH; i++) {
+        if (i < opaque->n_fresh && memcmp(fresh[i].random, random, sizeof random) == 0) {
+            memcpy(ret, fresh[i].seed, FK_FRESH_SEED_SIZE);
+            return FK_OK;
+        }
+    }
+    return fk_rkey_raise(FK_ERR_INTERNAL, "a server random of other origin");
+}
+
 int fk_opaque_take_rsa(struct fk_opaque *opaque, const struct fk_decrypt *op,
                        uint8_t ret_token[FK_OPAQUE_TOKEN_SIZE])
 {
@@ -329,7 +360,8 @@ int fk_opaque_take_rsa(struct fk_opaque *opaque, const struct fk_decrypt *op,
 
     source->kind = FK_PREMASTER_RSA;
     source->rsa = *op;
-    if ((err = keep_source(opaque, &source->rsa.ciphertext)) != FK_OK)
+    if ((err = keep_source(opaque, &source->rsa.ciphertext)) != FK_OK ||
+        (err = keep_seed(opaque, source->random_seed)) != FK_OK)
         return err;
     return give_token(opaque, ret_token, FK_OPAQUE_TOKEN_SIZE, &len);
 }

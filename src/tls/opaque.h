@@ -31,6 +31,7 @@ enum fk_opaque_mode {
 /*
  * Load `default`, the provider of remote keys and ours into a library context that nobody uses for
  * anything else, and check that what that query finds is ours: it finds others when it finds none.
+ * Its random generator is ours, too (tls/fresh.h): nothing may have been drawn there before.
  * Idempotent. FK_ERR_CRYPTO.
  */
 int fk_opaque_provider_load(OSSL_LIB_CTX *libctx);

@@ -6,6 +6,7 @@
 #define FK_TLS_OPAQUE_PRIV_H
 
 #include "base/limits.h"
+#include "tls/fresh.h"
 #include "tls/opaque.h"
 #include "tls/rkey_provider.h"
 #include "tls/session_keys.h"
@@ -53,6 +54,8 @@ enum fk_opaque_step {
 };
 
 #define FK_OPAQUE_TOKEN_SIZE 48
+/* A handshake draws as many bytes as a random has for a session id, too, and no more than that. */
+#define FK_OPAQUE_FRESH 4
 /* ServerDHParams: p, g, Ys, each with its length. */
 #define FK_OPAQUE_PARAMS_MAX (3 * 2 + 2 * FK_DH_PRIME_MAX + 1)
 /* struct fk_premaster_source as it travels: kind, handle or version, length, share or ciphertext.
@@ -72,6 +75,12 @@ struct fk_opaque {
     size_t signed_len, signature_len;
     uint8_t signed_bytes[2 * 32 + FK_OPAQUE_PARAMS_MAX]; /* randoms, parameters */
     uint8_t signature[512];
+
+    /* server randoms, or what may become one: what they were made of. Of the last few. */
+    size_t n_fresh;
+    struct fk_opaque_fresh {
+        uint8_t seed[FK_FRESH_SEED_SIZE], random[FK_FRESH_RANDOM_SIZE];
+    } fresh[FK_OPAQUE_FRESH];
 
     /* the premaster secret: its source, and what stands for it */
     struct fk_premaster_source source; /* borrows source_bytes */
@@ -130,6 +139,12 @@ bool fk_opaque_keeps_rsa(const struct fk_opaque *opaque);
 int fk_opaque_take_rsa(struct fk_opaque *opaque, const struct fk_decrypt *op,
                        uint8_t ret_token[FK_OPAQUE_TOKEN_SIZE]);
 
+/*
+ * Random bytes of the handshake, whose RSA premaster secrets are not for here: as many as a server
+ * random has are made of a seed, which is kept. FK_ERR_CRYPTO.
+ */
+int fk_opaque_draw(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_RANDOM_SIZE]);
+
 /* The signature of AGREE_INIT, if it is of that scheme and over these bytes. Else false. */
 bool fk_opaque_signature(const struct fk_opaque *opaque, uint16_t scheme,
                          const struct fk_reader *tbs, uint8_t *out, size_t size, size_t *ret_len);
@@ -161,6 +176,7 @@ extern const OSSL_DISPATCH fk_opaque_keymgmt_ec[];
 extern const OSSL_DISPATCH fk_opaque_keymgmt_dh[];
 extern const OSSL_DISPATCH fk_opaque_exchange[];
 extern const OSSL_DISPATCH fk_opaque_kdf[];
+extern const OSSL_DISPATCH fk_opaque_rand[];
 
 /* A key exchange's key: opaque_keymgmt.c. */
 struct fk_opaque_key;

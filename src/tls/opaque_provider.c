@@ -10,10 +10,12 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 #include <string.h>
 
 #define X25519_NAMES "X25519:1.3.101.110"
 #define EC_NAMES     "EC:id-ecPublicKey:1.2.840.10045.2.1"
+#define RAND_NAME    "FARKEY-FRESH"
 #define DH_NAMES     "DH:dhKeyAgreement:1.2.840.113549.1.3.1"
 
 static const OSSL_ALGORITHM keymgmts[] = {
@@ -32,6 +34,10 @@ static const OSSL_ALGORITHM kdfs[] = {
     {"TLS1-PRF", FK_OPAQUE_PROPERTY, fk_opaque_kdf, "PRF of TLS 1.2 by a key server"},
     {NULL, NULL, NULL, NULL}};
 
+static const OSSL_ALGORITHM rands[] = {
+    {RAND_NAME, FK_OPAQUE_PROPERTY, fk_opaque_rand, "server randoms made of seeds"},
+    {NULL, NULL, NULL, NULL}};
+
 static const OSSL_ALGORITHM *query(void *provctx, int operation, int *no_cache)
 {
     (void)provctx;
@@ -42,6 +48,8 @@ static const OSSL_ALGORITHM *query(void *provctx, int operation, int *no_cache)
         return exchanges;
     if (operation == OSSL_OP_KDF)
         return kdfs;
+    if (operation == OSSL_OP_RAND)
+        return rands;
     return NULL;
 }
 
@@ -189,15 +197,27 @@ static bool finds_prf(OSSL_LIB_CTX *libctx)
     return ok;
 }
 
+/* The generators are made when something is first drawn, so that this comes before. */
+static bool draws(OSSL_LIB_CTX *libctx)
+{
+    EVP_RAND_CTX *ctx = RAND_get0_public(libctx);
+
+    return ctx != NULL && is_ours(EVP_RAND_get0_provider(EVP_RAND_CTX_get0_rand(ctx)));
+}
+
 int fk_opaque_provider_load(OSSL_LIB_CTX *libctx)
 {
+    bool loaded = OSSL_PROVIDER_available(libctx, FK_OPAQUE_PROVIDER);
     int err;
 
     if ((err = fk_rkey_provider_load(libctx)) != FK_OK ||
         (err = fk_provider_add(libctx, FK_OPAQUE_PROVIDER, init)) != FK_OK)
         return err;
-    return finds_keys(libctx, "X25519", "X25519") && finds_keys(libctx, "EC", "ECDH") &&
-                   finds_keys(libctx, "DH", "DH") && finds_prf(libctx)
+    if (!loaded && RAND_set_DRBG_type(libctx, RAND_NAME, "farkey.opaque=yes", NULL, NULL) != 1)
+        return FK_ERR_CRYPTO;
+    return draws(libctx) && finds_keys(libctx, "X25519", "X25519") &&
+                   finds_keys(libctx, "EC", "ECDH") && finds_keys(libctx, "DH", "DH") &&
+                   finds_prf(libctx)
                ? FK_OK
                : FK_ERR_CRYPTO;
 }

@@ -14,7 +14,7 @@ size_t fk_prf_size(enum fk_prf prf)
 
 /* --- the premaster secret --- */
 
-static int read_rsa(struct fk_reader *payload, struct fk_decrypt *ret)
+static int read_rsa(struct fk_reader *payload, struct fk_premaster_source *ret)
 {
     struct fk_reader rest = *payload, ciphertext, whole = *payload;
     uint16_t version;
@@ -24,7 +24,8 @@ static int read_rsa(struct fk_reader *payload, struct fk_decrypt *ret)
         (err = fk_reader_vec16(&rest, &ciphertext)) != FK_OK)
         return err;
     whole.left -= rest.left;
-    if ((err = fk_decrypt_decode(whole, ret)) != FK_OK)
+    if ((err = fk_decrypt_decode(whole, &ret->rsa)) != FK_OK ||
+        (err = fk_reader_copy(&rest, ret->random_seed, sizeof ret->random_seed)) != FK_OK)
         return err;
     *payload = rest;
     return FK_OK;
@@ -41,17 +42,19 @@ static int read_source(struct fk_reader *payload, struct fk_premaster_source *re
     if (kind == FK_PREMASTER_AGREED)
         return fk_agree_share_read(payload, &ret->agreed);
     if (kind == FK_PREMASTER_RSA)
-        return read_rsa(payload, &ret->rsa);
+        return read_rsa(payload, ret);
     return FK_ERR_FORMAT;
 }
 
 static void write_source(const struct fk_premaster_source *source, struct fk_writer *out)
 {
     fk_writer_u8(out, (uint8_t)source->kind);
-    if (source->kind == FK_PREMASTER_AGREED)
+    if (source->kind == FK_PREMASTER_AGREED) {
         fk_agree_finish_encode(&source->agreed, out);
-    else
+    } else {
         fk_decrypt_encode(&source->rsa, out);
+        fk_writer_bytes(out, source->random_seed, sizeof source->random_seed);
+    }
 }
 
 /* --- the master secret --- */

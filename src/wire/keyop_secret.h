@@ -23,11 +23,17 @@ enum fk_premaster_kind {
     FK_PREMASTER_RSA = 2,    /* RSA key exchange */
 };
 
-/* kind u8, then of kind 1: handle 16 | share<u16>; of 2: client_version u16 | ciphertext<u16>. */
+#define FK_RANDOM_SEED_SIZE 32
+
+/*
+ * kind u8, then of kind 1: handle 16 | share<u16>; of 2: client_version u16 | ciphertext<u16> |
+ * random seed 32, of which the server random was made (tls/fresh.h).
+ */
 struct fk_premaster_source {
     enum fk_premaster_kind kind;
     struct fk_agree_finish agreed;
     struct fk_decrypt rsa;
+    uint8_t random_seed[FK_RANDOM_SEED_SIZE];
 };
 
 /* The hash of TLS 1.2's PRF, as HashAlgorithm (RFC 5246 section 7.4.1.4.1) numbers it. */

@@ -209,8 +209,13 @@ def agreed(handle, share):
     return b"\1" + agree_finish(handle, share)
 
 
-def by_rsa(client_version, ciphertext):
-    return b"\2" + decrypt(client_version, ciphertext)
+def server_random(seed):
+    """Of RSA key exchange: it is made of a seed that only who makes the handshake has."""
+    return hashlib.sha256(b"farkey server random" + seed).digest()
+
+
+def by_rsa(client_version, ciphertext, seed):
+    return b"\2" + decrypt(client_version, ciphertext) + seed
 
 
 def derivation(prf, seed, ems):

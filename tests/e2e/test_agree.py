@@ -16,8 +16,9 @@ from keyproto import FFDHE2048, FFDHE3072, FFDHE4096, HANDED, KEPT, SECP256R1, S
 from test_keyd import HASH, PSS, Keyserver, refusal, scrape
 
 RSA_PSS_SHA256, RSA_PKCS1_SHA384, ECDSA_SHA256, ED25519 = 0x0804, 0x0501, 0x0403, 0x0807
-FORMAT, KEY_NOT_FOUND, DENIED, EXPIRED_HANDLE = 0x07, 0x02, 0x40, 0x44
-CLIENT_RANDOM, SERVER_RANDOM = bytes(range(32)), bytes(range(32, 64))
+FORMAT, KEY_NOT_FOUND, DENIED, REPLAY, EXPIRED_HANDLE = 0x07, 0x02, 0x40, 0x43, 0x44
+CLIENT_RANDOM, SEED = bytes(range(32)), bytes(range(32, 64))
+SERVER_RANDOM = keyproto.server_random(SEED)
 
 EDGES = """
 edge "edge3" { keys = {"*"} allow = agree }
@@ -223,13 +224,13 @@ def test_master_secret_of_rsa(server, derived):
     """Also with bad padding: an answer like any other, the same each time."""
     premaster = b"\3\3" + os.urandom(46)
     with server.edge("edge5") as channel:
-        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster), SEED)
         assert master(channel, server, source, derived, "example.com") == keyproto.master_secret(
             derived[0], premaster, derived[1], derived[2])
-        answers = {master(channel, server, keyproto.by_rsa(0x0303, encrypt(server, bad)), derived, "example.com")
+        answers = {master(channel, server, keyproto.by_rsa(0x0303, encrypt(server, bad), SEED), derived, "example.com")
                    for bad in (b"short", bytes(49))}
         assert len(answers) == 2
-        bad = keyproto.by_rsa(0x0303, bytes(255) + b"\x05")
+        bad = keyproto.by_rsa(0x0303, bytes(255) + b"\x05", SEED)
         assert len({master(channel, server, bad, derived, "example.com") for _ in range(3)}) == 1
         assert refusal(master, channel, server, source, derived, "ec.example") == KEY_NOT_FOUND
         assert refusal(master, channel, server, source, derived, "other.example") == KEY_NOT_FOUND
@@ -282,7 +283,7 @@ def test_session_keys_and_finished(server, suite, prf, size, ems):
 def test_session_keys_of_rsa(server):
     premaster, derived = b"\3\3" + os.urandom(46), (keyproto.PRF_SHA256, HASH, True)
     with server.edge("edge6") as channel:
-        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster), SEED)
         answer = session_keys(channel, server, source, derived, 0x009C, HASH, "example.com")
         secret = keyproto.master_secret(keyproto.PRF_SHA256, premaster, HASH, True)
         assert answer.key_block == keyproto.prf(keyproto.PRF_SHA256, secret, b"key expansion",
@@ -322,10 +323,24 @@ def test_exposed_master_secret(server, suite, prf, size):
 def test_exposed_master_secret_of_rsa(server):
     premaster, derived = b"\3\3" + os.urandom(46), (keyproto.PRF_SHA256, HASH, True)
     with server.edge("edge7") as channel:
-        source = keyproto.by_rsa(0x0303, encrypt(server, premaster))
+        source = keyproto.by_rsa(0x0303, encrypt(server, premaster), SEED)
         answer = exposed(channel, server, source, derived, 0x009C, name="example.com")
         assert answer.master == keyproto.master_secret(keyproto.PRF_SHA256, premaster, HASH, True)
         assert refusal(exposed, channel, server, source, derived, 0x009C, HASH, "example.com") == FORMAT
+
+
+def test_what_was_recorded_of_rsa_is_of_no_use(server):
+    """Randoms, hash and ciphertext are on the wire; what the server random was made of is not."""
+    premaster, (hashed, randoms) = b"\3\3" + os.urandom(46), (DERIVATIONS[0], DERIVATIONS[2])
+    ciphertext = encrypt(server, premaster)
+    recorded, known = (keyproto.by_rsa(0x0303, ciphertext, seed) for seed in (SERVER_RANDOM, SEED))
+    with server.edge("edge5") as to_master, server.edge("edge6") as to_keys, server.edge("edge7") as to_both:
+        assert refusal(master, to_master, server, recorded, randoms, "example.com") == REPLAY
+        assert len(master(to_master, server, known, randoms, "example.com")) == 48
+        for derived in (hashed, randoms):
+            assert refusal(session_keys, to_keys, server, recorded, derived, 0x009C, b"", "example.com") == REPLAY
+            assert refusal(exposed, to_both, server, recorded, derived, 0x009C, b"", "example.com") == REPLAY
+            assert session_keys(to_keys, server, known, derived, 0x009C, b"", "example.com").key_block
 
 
 def test_a_stage_is_not_another(build):

@@ -91,7 +91,8 @@ def test_payload_vectors(data, fields):
 def source(fields):
     if fields["kind"] == "1":
         return keyproto.agreed(unhex(fields["handle"]), unhex(fields["share"]))
-    return keyproto.by_rsa(int(fields["client_version"], 16), unhex(fields["ciphertext"]))
+    return keyproto.by_rsa(int(fields["client_version"], 16), unhex(fields["ciphertext"]),
+                           unhex(fields["random_seed"]))
 
 
 def derivation(fields):

@@ -4,6 +4,7 @@
 #include "opaqueback.h"
 
 #include "base/err.h"
+#include "tls/fresh.h"
 #include "tls/session_keys.h"
 #include "wire/keymsg.h"
 #include "wire/keyop_agree.h"
@@ -244,12 +245,25 @@ static void agree_finish(struct opaqueback *back, struct fk_reader payload, stru
     fk_writer_bytes(out, secret, agree(back, &op, secret, sizeof secret));
 }
 
+/* RSA: a server random that is made of the seed. */
+static void check_fresh(const struct fk_premaster_source *source, const uint8_t *server_random)
+{
+    uint8_t random[FK_FRESH_RANDOM_SIZE];
+
+    if (source->kind != FK_PREMASTER_RSA)
+        return;
+    assert_ok(fk_fresh_random(source->random_seed, random));
+    assert_memory_equal(server_random, random, sizeof random);
+}
+
 static void master(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
 {
     struct fk_master_op op;
     uint8_t secret[48];
 
     assert_ok(fk_master_op_decode(payload, &op));
+    if (!op.derivation.ems)
+        check_fresh(&op.source, op.derivation.seed.next + 32);
     make_master(back, &op.source, &op.derivation, secret);
     fk_writer_bytes(out, secret, sizeof secret);
 }
@@ -262,6 +276,7 @@ static size_t make_keys(struct opaqueback *back, const struct fk_keys_op *op,
     uint8_t randoms[64];
 
     assert_non_null(suite);
+    check_fresh(&op->source, op->server_random);
     make_master(back, &op->source, &op->derivation, back->master);
     back->master_len = sizeof back->master;
     memcpy(randoms, op->server_random, 32);

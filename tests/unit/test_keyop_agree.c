@@ -139,6 +139,7 @@ static void check_source(struct vector *v, const struct fk_premaster_source *sou
     } else {
         assert_int_equal(source->rsa.client_version, vector_uint(v, "client_version"));
         assert_bytes(source->rsa.ciphertext, vector_bytes(v, "ciphertext"));
+        assert_array(source->random_seed, FK_RANDOM_SEED_SIZE, vector_bytes(v, "random_seed"));
     }
 }
 

@@ -14,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/kdf.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 
 /* --- one handshake --- */
 
@@ -604,6 +605,44 @@ static void other_secrets_are_the_default_providers(void **state)
     EVP_KDF_free(plain);
 }
 
+/* Random bytes of any number, in a handshake or not, are other ones each time. */
+static void draws_differ(void **state)
+{
+    static const size_t sizes[] = {12, 31, 32, 33, 4096, 100000};
+    static uint8_t a[100000], b[100000];
+    struct pair pair;
+
+    (void)state;
+    make_pair(&pair, &rsa_kinds[0], FK_OPAQUE_KEYS);
+    for (int inside = 0; inside < 2; inside++) {
+        if (inside)
+            fk_rkey_enter(&pair.session);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            assert_int_equal(RAND_bytes_ex(shared_libctx(), a, sizes[i], 0), 1);
+            assert_int_equal(RAND_priv_bytes_ex(shared_libctx(), b, sizes[i], 0), 1);
+            assert_memory_not_equal(a, b, sizes[i]);
+        }
+        assert_int_equal(pair.session.opaque->n_fresh, inside ? 2 : 0);
+    }
+    fk_rkey_leave();
+    free_pair(&pair);
+}
+
+/* One that was not drawn here cannot be shown to be fresh. */
+static void a_server_random_of_other_origin_fails(void **state)
+{
+    struct fk_decrypt op = {.client_version = 0x0303};
+    uint8_t ciphertext[256] = {0}, token[FK_OPAQUE_TOKEN_SIZE];
+    struct pair pair;
+
+    (void)state;
+    make_pair(&pair, &rsa_kinds[0], FK_OPAQUE_KEYS);
+    fk_reader_init(&op.ciphertext, ciphertext, sizeof ciphertext);
+    assert_err(fk_opaque_take_rsa(pair.session.opaque, &op, token), FK_ERR_INTERNAL);
+    ERR_clear_error();
+    free_pair(&pair);
+}
+
 static void nothing_is_generated_outside_of_a_handshake(void **state)
 {
     static const char *const names[] = {"X25519", "EC", "DH"};
@@ -680,6 +719,7 @@ UNIT_MAIN(cmocka_unit_test(agree_takes_two),
           cmocka_unit_test(the_clients_finished_is_compared),
           cmocka_unit_test(a_bad_share_ends_here),
           cmocka_unit_test(a_paused_handshake_can_be_given_up),
-          cmocka_unit_test(other_secrets_are_the_default_providers),
+          cmocka_unit_test(other_secrets_are_the_default_providers), cmocka_unit_test(draws_differ),
+          cmocka_unit_test(a_server_random_of_other_origin_fails),
           cmocka_unit_test(nothing_is_generated_outside_of_a_handshake),
           cmocka_unit_test(tls13_is_refused), cmocka_unit_test(steps_have_an_order))

@@ -6,11 +6,13 @@
 
 #include "base/writer.h"
 #include "signer/prf.h"
+#include "tls/fresh.h"
 
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
 static const uint8_t hash[48] = "the transcript's hash, as long as one may be...";
+static const uint8_t random_seed[FK_FRESH_SEED_SIZE] = "of the server's random";
 static uint8_t randoms[64];
 
 static struct fk_master_derivation derivation_of(enum fk_prf prf, bool ems)
@@ -18,7 +20,7 @@ static struct fk_master_derivation derivation_of(enum fk_prf prf, bool ems)
     struct fk_master_derivation derivation = {.prf = prf, .ems = ems};
 
     memset(randoms, 0xc1, 32);
-    memset(randoms + 32, 0x51, 32);
+    assert_ok(fk_fresh_random(random_seed, randoms + 32));
     derivation.seed = ems ? fk_item(hash, fk_prf_size(prf)) : fk_item(randoms, sizeof randoms);
     return derivation;
 }
@@ -68,14 +70,15 @@ static uint8_t ciphertext[256];
 static struct fk_premaster_source rsa_source(const uint8_t premaster[48])
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(bench_key(K_RSA), NULL);
+    struct fk_premaster_source source = {.kind = FK_PREMASTER_RSA};
     size_t len = sizeof ciphertext;
 
     assert_int_equal(EVP_PKEY_encrypt_init(ctx), 1);
     assert_int_equal(EVP_PKEY_encrypt(ctx, ciphertext, &len, premaster, 48), 1);
     EVP_PKEY_CTX_free(ctx);
-    return (struct fk_premaster_source){
-        .kind = FK_PREMASTER_RSA,
-        .rsa = {.client_version = 0x0303, .ciphertext = {ciphertext, len}}};
+    source.rsa = (struct fk_decrypt){.client_version = 0x0303, .ciphertext = {ciphertext, len}};
+    memcpy(source.random_seed, random_seed, sizeof random_seed);
+    return source;
 }
 
 /* --- MASTER --- */
@@ -540,6 +543,35 @@ static void rights_to_exposure(void **state)
     }
 }
 
+/* Who does not know what the server random was made of has recorded it; MASTER with a session hash
+ * shows no random. */
+static void stale_randoms_of_rsa(void **state)
+{
+    const uint8_t premaster[48] = {3, 3, 0x44};
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_MASTER | FK_PERM_KEYS | FK_PERM_EXPOSE, NULL);
+    for (int ems = 0; ems < 2; ems++) {
+        struct fk_keys_op op = keys_op(0x009c, FK_PRF_SHA256, ems);
+        struct fk_master_op master_op = {.derivation = op.derivation};
+
+        op.source = rsa_source(premaster);
+        for (size_t bit = 0; bit < 8 * sizeof random_seed; bit += 85) {
+            op.source.random_seed[bit / 8] ^= (uint8_t)(1U << bit % 8);
+            master_op.source = op.source;
+            assert_err(keys(&bench, 1, K_RSA, &op), FK_ERR_REPLAY);
+            assert_err(expose(&bench, K_RSA, &op), FK_ERR_REPLAY);
+            assert_err(master(&bench, 1, K_RSA, &master_op), ems ? FK_OK : FK_ERR_REPLAY);
+            op.source.random_seed[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        }
+        assert_ok(keys(&bench, 1, K_RSA, &op));
+        op.server_random[31] ^= 1;
+        assert_err(keys(&bench, 1, K_RSA, &op), ems ? FK_ERR_REPLAY : FK_ERR_FORMAT);
+    }
+    bench_close(&bench);
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -552,5 +584,5 @@ UNIT_MAIN(cmocka_unit_test(master_of_an_agreement), cmocka_unit_test(master_of_r
           cmocka_unit_test(keys_and_both_finished), cmocka_unit_test(keys_of_rsa),
           cmocka_unit_test(finished_is_for_who_got_the_keys), cmocka_unit_test(other_suites),
           cmocka_unit_test(rights_to_keys), cmocka_unit_test(exposed_with_the_keys),
-          cmocka_unit_test(malformed_exposure),
+          cmocka_unit_test(malformed_exposure), cmocka_unit_test(stale_randoms_of_rsa),
           cmocka_unit_test_teardown(rights_to_exposure, teardown))
