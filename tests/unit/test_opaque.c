@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "failmalloc.h"
 #include "opaqueback.h"
 #include "pki.h"
 #include "tls/handover.h"
@@ -198,7 +199,9 @@ static bool handshake(struct pair *pair)
         client = step_client(pair);
         carry(pair);
         server = step_server(pair);
+        failmalloc_pause(true);
         opaqueback_pump(&pair->back);
+        failmalloc_pause(false);
         if (server == SSL_ERROR_SSL || client == SSL_ERROR_SSL)
             return false;
         if (server == SSL_ERROR_NONE && client == SSL_ERROR_NONE)
@@ -577,6 +580,61 @@ static void a_paused_handshake_can_be_given_up(void **state)
 /* --- the provider --- */
 
 /* No handshake, no token: the default provider's PRF. */
+/* The key server's part of it has all the memory that it needs. */
+static const struct fk_keyback_ops *back_ops;
+
+static int submit_well(struct fk_keyback *back, const struct fk_key_request *request,
+                       fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
+{
+    int err;
+
+    failmalloc_pause(true);
+    err = back_ops->submit(back, request, done, arg, ret);
+    failmalloc_pause(false);
+    return err;
+}
+
+/* With the n-th allocation failing; false: there are not as many. */
+static bool survives(const struct kind *kind, enum fk_opaque_mode mode, size_t n)
+{
+    struct fk_keyback_ops ops;
+    struct pair pair;
+    bool done, fired;
+
+    make_pair(&pair, kind, mode);
+    back_ops = pair.back.back.ops;
+    ops = *back_ops;
+    ops.submit = submit_well;
+    pair.back.back.ops = &ops;
+    failmalloc_arm(n);
+    done = handshake(&pair);
+    fired = failmalloc_disarm();
+    assert_int_equal(done, !fired);
+    assert_int_equal(pair.server_alert != 0, fired);
+    free_pair(&pair);
+    return fired;
+}
+
+static void failed_allocations_end_a_handshake(void **state)
+{
+    static const struct {
+        const struct kind *kind;
+        enum fk_opaque_mode mode;
+    } rows[] = {{&kinds[0], FK_OPAQUE_KEYS},   {&kinds[6], FK_OPAQUE_MASTER},
+                {&kinds[0], FK_OPAQUE_HANDED}, {&kinds[6], FK_OPAQUE_HANDED},
+                {&kinds[0], FK_OPAQUE_AGREE},  {&rsa_kinds[0], FK_OPAQUE_EXPOSE}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t n = 1;
+
+        while (survives(rows[i].kind, rows[i].mode, n))
+            n++;
+        print_message("  %zu failed\n", n - 1);
+        assert_true(n > 3);
+    }
+}
+
 static void other_secrets_are_the_default_providers(void **state)
 {
     EVP_KDF *ours = EVP_KDF_fetch(shared_libctx(), "TLS1-PRF", FK_OPAQUE_QUERY);
@@ -719,6 +777,7 @@ UNIT_MAIN(cmocka_unit_test(agree_takes_two),
           cmocka_unit_test(the_clients_finished_is_compared),
           cmocka_unit_test(a_bad_share_ends_here),
           cmocka_unit_test(a_paused_handshake_can_be_given_up),
+          cmocka_unit_test(failed_allocations_end_a_handshake),
           cmocka_unit_test(other_secrets_are_the_default_providers), cmocka_unit_test(draws_differ),
           cmocka_unit_test(a_server_random_of_other_origin_fails),
           cmocka_unit_test(nothing_is_generated_outside_of_a_handshake),
