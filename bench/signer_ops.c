@@ -167,7 +167,7 @@ static void open_bench(struct bench *bench, uint16_t scheme)
              fk_keyset_builder_add(builder, &public, bench->key) == FK_OK &&
              fk_keyset_builder_seal(builder, &fd) == FK_OK &&
              fk_keyset_open(fd, &bench->set) == FK_OK &&
-             fk_ops_new(bench->set, &bench->ops) == FK_OK &&
+             fk_ops_new(bench->set, 0, 1, &bench->ops) == FK_OK &&
              fk_sock_pair(SOCK_STREAM, fds) == FK_OK &&
              fk_signer_peer_new(fds[0], FK_PEER_FRONT, 0, &bench->peer) == FK_OK,
          "set-up");

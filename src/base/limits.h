@@ -147,6 +147,9 @@
 #define FK_KEY_SECRET_MAX 4096
 /* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */
 #define FK_KEY_CALL_MAX 32768
+/* Answer to what one handshake asks: ServerDHParams of 4096 bits, an RSA-4096 signature and, at
+ * most, a private value of 4096 bits. */
+#define FK_RKEY_ANSWER_MAX 2304
 /* Signatures checked at the start of each channel, one in how many later, after a bad one. */
 #define FK_VERIFY_FIRST   16
 #define FK_VERIFY_ONE_IN  64
@@ -450,6 +453,15 @@
 /* Channels whose request counters a signer remembers, the least used of them forgotten first: more
  * than the edges have at once. */
 #define FK_SIGNER_WINDOWS_MAX 1024
+/* Handles: what a signer keeps between two operations of one handshake. As long as a client may
+ * take for it: the edge's own patience is 10 s. */
+#define FK_HANDLE_LIFE_US 15000000
+/* Of one edge, the oldest dropped first: two thousand handshakes a second of clients 2 s away. */
+#define FK_HANDLES_PER_EDGE 4096
+/* Of all edges: sixteen at their most; some 300 bytes each. */
+#define FK_HANDLES_MAX 65536
+/* Edges that have any: each as one that signs and as one that does not, across a change of that. */
+#define FK_HANDLE_OWNERS_MAX (2 * FK_KEYD_EDGES_MAX)
 /* Shares of one key: each names the others by 32 bytes, in files and in a signer's bundle. */
 #define FK_SHARES_MAX 16
 /* One share: as long as the private numbers of an RSA-4096 key (signer/key_numbers.h). */

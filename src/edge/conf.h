@@ -8,14 +8,18 @@
 #include "conf/conf.h"
 
 enum fk_edge_records { FK_RECORDS_ENGINE, FK_RECORDS_OPENSSL };
-enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
 enum fk_edge_mode {
     FK_MODE_SIGN,
     FK_MODE_DECRYPT,
     FK_MODE_LOCAL,
     FK_MODE_HANDSHAKE,
     FK_MODE_LEND,
+    FK_MODE_AGREE,
+    FK_MODE_MASTER,
+    FK_MODE_KEYS,
 };
+
+enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
 
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U
@@ -62,6 +66,8 @@ struct fk_edge_site {
     bool is_default;
     /* keys */
     int mode; /* enum fk_edge_mode */
+    bool agree_private;
+    int expose; /* enum fk_edge_expose */
     struct fk_conf_list keyservers;
     int strategy; /* enum fk_keypool_strategy */
     uint64_t deadline_us;
@@ -75,7 +81,6 @@ struct fk_edge_site {
     struct fk_conf_list alpn;
     struct fk_conf_list groups;
     int records;                  /* enum fk_edge_records */
-    int expose;                   /* enum fk_edge_expose */
     struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
     /* origin */
     struct fk_conf_list origin;

@@ -106,14 +106,20 @@ static const struct fk_conf_name modes[] = {
      "is needed here"},
     {"lend", FK_MODE_LEND,
      "the key server lends the key itself to a signer process of this host, for a limited time"},
+    {"agree", FK_MODE_AGREE,
+     "TLS 1.2 only: the key server makes the ephemeral key; the premaster secret comes here"},
+    {"master", FK_MODE_MASTER, "TLS 1.2 only: the master secret comes here, no secret before it"},
+    {"keys", FK_MODE_KEYS,
+     "TLS 1.2 only: the session's keys come here, no secret that they are made from; no session "
+     "is resumed"},
     {NULL, 0, NULL},
 };
 
-static const struct fk_conf_name exposes[] = {
-    {"none", FK_EXPOSE_NONE, "the traffic keys of sessions and nothing else"},
+static const struct fk_conf_name exposures[] = {
+    {"none", FK_EXPOSE_NONE, "no more than the mode says"},
     {"master", FK_EXPOSE_MASTER,
-     "the master secret, too, in TLS 1.2: the edge makes and verifies Finished, and resumes "
-     "sessions without the key server"},
+     "the master secret of TLS 1.2, too: Finished is made here, and sessions are resumed without "
+     "the key server"},
     {NULL, 0, NULL},
 };
 
@@ -169,9 +175,12 @@ static const struct fk_conf_option site_options[] = {
      .help = "Serve clients whose server name no site has, and those that send none."},
     {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = modes,
      .help = "Where the private key is and what is done with it."},
-    {"expose", FK_CONF_ENUM, OPT(fk_edge_site, expose), "none", .names = exposes,
-     .help = "Mode handshake: what the key server tells this edge of a session. Its keys must "
-             "allow it."},
+    {"agree_private", FK_CONF_BOOL, OPT(fk_edge_site, agree_private), "off",
+     .help = "Mode agree: have the key server hand the ephemeral private value over at once, which "
+             "saves a round trip."},
+    {"expose", FK_CONF_ENUM, OPT(fk_edge_site, expose), "none", .names = exposures,
+     .help =
+         "Modes keys and handshake: what else the key server is to tell. Its keys must allow it."},
     {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
      .help = "Key servers that hold this site's keys, by the titles of their blocks."},
     {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
@@ -363,9 +372,11 @@ static void check_expose(const struct fk_edge_site *site, struct fk_conf *conf)
     const struct fk_conf_block *block = &site->block;
     const char *title = block->title;
 
-    if (site->mode != FK_MODE_HANDSHAKE && !fk_conf_is_bad(block, "mode"))
-        fk_conf_blame(conf, block, "expose", "site \"%s\": expose = master is for mode = handshake",
-                      title);
+    if (site->mode != FK_MODE_HANDSHAKE && site->mode != FK_MODE_KEYS)
+        fk_conf_blame(conf, block, "expose",
+                      "site \"%s\": expose is for mode = keys or handshake; remove it", title);
+    if (site->mode != FK_MODE_HANDSHAKE)
+        return;
     if ((site->tls & FK_EDGE_TLS12) == 0 && !fk_conf_is_bad(block, "tls"))
         fk_conf_blame(conf, block, "expose",
                       "site \"%s\": expose = master is TLS 1.2; write tls = {\"1.2\", \"1.3\"}",
@@ -373,6 +384,38 @@ static void check_expose(const struct fk_edge_site *site, struct fk_conf *conf)
     if (site->client != NULL)
         fk_conf_blame(conf, block, "expose",
                       "site \"%s\": with client_certificate there is no expose = master", title);
+}
+
+/* Modes that leave secrets at the key server. */
+static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+    struct fk_conf_where where = fk_conf_option_where(conf, block, "groups");
+
+    if (site->share.count > 0)
+        fk_conf_blame(conf, block, "share",
+                      "site \"%s\": split keys serve mode = sign and decrypt; remove share",
+                      block->title);
+    for (size_t i = 0; i < site->groups.count; i++)
+        if (!fk_opaque_serves_group(fk_server_group_id(site->groups.items[i])))
+            fk_conf_complain(conf, &where,
+                             "site \"%s\": group \"%s\" is not made by key servers; write "
+                             "\"X25519\", \"P-256\" or \"P-384\"",
+                             block->title, site->groups.items[i]);
+}
+
+static bool is_tls12_only(const struct fk_edge_site *site)
+{
+    return site->mode == FK_MODE_DECRYPT || fk_tlsctx_opaque(site) != FK_OPAQUE_NONE;
+}
+
+static const char *mode_name(const struct fk_edge_site *site)
+{
+    const struct fk_conf_name *name = modes;
+
+    while (name->value != site->mode)
+        name++;
+    return name->name;
 }
 
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
@@ -384,6 +427,8 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
         check_passed(site, conf);
     if (site->mode == FK_MODE_LEND)
         check_lent(site, conf);
+    if (fk_tlsctx_opaque(site) != FK_OPAQUE_NONE)
+        check_opaque(site, conf);
     if (site->key.count > 0)
         fk_conf_blame(conf, block, "key",
                       "site \"%s\": the key is at the key server; remove key, or write "
@@ -395,10 +440,10 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
     if (site->keyservers.count > FK_EDGE_SERVERS_MAX)
         fk_conf_blame(conf, block, "keyservers", "site \"%s\": more than %d keyservers", title,
                       FK_EDGE_SERVERS_MAX);
-    if (site->mode == FK_MODE_DECRYPT && (site->tls & FK_EDGE_TLS12) == 0 &&
-        !fk_conf_is_bad(block, "tls"))
+    if (is_tls12_only(site) && (site->tls & FK_EDGE_TLS12) == 0 && !fk_conf_is_bad(block, "tls"))
         fk_conf_blame(conf, block, "tls",
-                      "site \"%s\": mode = decrypt is TLS 1.2; write tls = {\"1.2\"}", title);
+                      "site \"%s\": mode = %s is TLS 1.2; write tls = {\"1.2\"}", title,
+                      mode_name(site));
 }
 
 static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)
@@ -431,6 +476,10 @@ static void check_site(void *block, struct fk_conf *conf)
     const struct fk_edge_site *site = block;
 
     check_site_names(site, conf);
+    if (site->agree_private && site->mode != FK_MODE_AGREE && !fk_conf_is_bad(&site->block, "mode"))
+        fk_conf_blame(conf, &site->block, "agree_private",
+                      "site \"%s\": agree_private is for mode = agree; remove it",
+                      site->block.title);
     if (site->tls == 0)
         fk_conf_blame(conf, &site->block, "tls",
                       "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",
@@ -441,7 +490,7 @@ static void check_site(void *block, struct fk_conf *conf)
         else
             check_remote_keys(site, conf);
     }
-    if (site->expose == FK_EXPOSE_MASTER)
+    if (site->expose == FK_EXPOSE_MASTER && !fk_conf_is_bad(&site->block, "mode"))
         check_expose(site, conf);
     check_site_origins(site, conf);
     if (site->certificate.count > FK_EDGE_CERTS_MAX)

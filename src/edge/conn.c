@@ -65,6 +65,7 @@ void fk_conn_free_setup(struct fk_conn *conn)
     if (conn->setup == NULL)
         return;
     fk_buf_fini(&conn->setup->hello);
+    fk_opaque_free(conn->setup->key.opaque);
     fk_wipe(conn->setup, sizeof *conn->setup);
     free(conn->setup);
     conn->setup = NULL;

@@ -8,6 +8,7 @@
 #include "edge/conn_state.h"
 #include "edge/origin.h"
 #include "tls/handover.h"
+#include "tls/opaque.h"
 #include "tls/rkey.h"
 #include "wire/client_hello.h"
 

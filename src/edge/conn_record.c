@@ -12,8 +12,11 @@
 static int make_record(struct fk_conn *conn)
 {
     struct fk_session_keys keys;
-    int err = fk_handover_take(conn->ssl, &conn->setup->seen, &keys);
+    int err;
 
+    if (conn->setup->key.opaque != NULL)
+        conn->setup->seen.key_block = fk_opaque_key_block(conn->setup->key.opaque);
+    err = fk_handover_take(conn->ssl, &conn->setup->seen, &keys);
     if (err == FK_OK)
         err = fk_record_new(conn->env->records, &keys, FK_RECORD_SERVER, &conn->record);
     fk_wipe(&keys, sizeof keys);

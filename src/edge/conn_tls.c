@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/conn_priv.h"
 #include "edge/metrics.h"
+#include "edge/tlsctx.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -39,6 +40,7 @@ static enum fk_conn_fact pass_after_all(struct fk_conn *conn)
 
 static int begin(struct fk_conn *conn)
 {
+    enum fk_opaque_mode opaque = fk_tlsctx_opaque(conn->site->conf);
     BIO *bio;
     int err;
 
@@ -59,6 +61,9 @@ static int begin(struct fk_conn *conn)
         return FK_ERR_NOMEM;
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_accept_state(conn->ssl);
+    if (opaque != FK_OPAQUE_NONE && (err = fk_opaque_new(opaque, conn->ssl, conn->site->back,
+                                                         &conn->setup->key.opaque)) != FK_OK)
+        return err;
     if (conn->site->conf->records == FK_RECORDS_ENGINE)
         return fk_handover_watch(conn->ssl, &conn->setup->seen);
     return FK_OK;

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
+#include "edge/tlsctx.h"
 #include "tls/server_ctx.h"
 
 #include <stdio.h>
@@ -64,7 +65,7 @@ static int install(struct fk_gen *gen, struct fk_site *site, const struct fk_cer
                    size_t count, struct fk_why *why)
 {
     struct fk_why reason = {""};
-    int err = fk_site_install(site, gen->base->libctx, gen->resumption, certs, count, &reason);
+    int err = fk_site_install(site, gen->resumption, certs, count, &reason);
 
     if (err == FK_OK)
         return FK_OK;
@@ -128,7 +129,6 @@ static int make_renew(struct fk_gen *gen)
 {
     const struct fk_renew_config config = {
         .loop = gen->base->loop,
-        .libctx = gen->base->libctx,
         .sites = gen->sites,
         .resumption = gen->resumption,
         .listing = listing_of,
@@ -230,6 +230,8 @@ static int make_site(struct fk_gen *gen, size_t index)
     int err;
 
     site->cache = gen->base->cache;
+    site->libctx =
+        fk_tlsctx_opaque(site->conf) == FK_OPAQUE_NONE ? gen->base->libctx : gen->base->opaque;
     if ((err = fk_gen_clientca(gen->bundle, gen->base->libctx, site->conf, &path,
                                &site->clientca)) != FK_OK)
         return err;
@@ -351,7 +353,7 @@ int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why)
         if (has_files)
             err = install_files(gen, site, why);
         else if (resumes)
-            err = fk_site_install(site, gen->base->libctx, gen->resumption, NULL, 0, why);
+            err = fk_site_install(site, gen->resumption, NULL, 0, why);
     }
     return err == FK_OK && gen->built < count ? FK_ERR_AGAIN : err;
 }

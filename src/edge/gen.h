@@ -38,6 +38,7 @@ struct fk_gen;
 struct fk_gen_base {
     struct fk_loop *loop;
     OSSL_LIB_CTX *libctx; /* with the remote-key provider */
+    OSSL_LIB_CTX *opaque; /* for sites whose secrets are the key server's: tls/opaque.h */
     struct fk_dns *dns;
     struct fk_tickets *tickets;
     struct fk_sescache *cache; /* NULL: none */

@@ -27,6 +27,7 @@ int fk_listed_id(const struct fk_info_key *key, uint8_t ret[FK_LISTED_ID_SIZE])
 
     if (md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
         EVP_DigestUpdate(md, key->ski, sizeof key->ski) == 1 &&
+        EVP_DigestUpdate(md, &key->permissions, sizeof key->permissions) == 1 &&
         EVP_DigestUpdate(md, &name_len, sizeof name_len) == 1 &&
         EVP_DigestUpdate(md, key->name.next, key->name.left) == 1 &&
         EVP_DigestUpdate(md, key->chain.next, key->chain.left) == 1 &&
@@ -134,6 +135,7 @@ int fk_listed_new(OSSL_LIB_CTX *libctx, const struct fk_info_key *key,
     if (listed == NULL)
         return FK_ERR_NOMEM;
     listed->refs = 1;
+    listed->permissions = key->permissions;
     memcpy(listed->id, id, sizeof listed->id);
     listed->key_name = strndup((const char *)key->name.next, key->name.left);
     err = listed->key_name == NULL ? FK_ERR_NOMEM : read_chain(listed, libctx, key);

@@ -12,7 +12,8 @@
 
 struct fk_listed {
     unsigned refs;
-    uint8_t id[FK_LISTED_ID_SIZE]; /* of all that was listed: key, name, chain */
+    uint8_t id[FK_LISTED_ID_SIZE]; /* of all that was listed: key, permissions, name, chain */
+    uint16_t permissions;          /* FK_PERM_* that this edge has with the key */
     struct fk_cert cert;           /* leaf NULL: none that is of use */
     char *key_name;                /* as listed */
     char **names;                  /* that the leaf is for: lower case, wildcards as "*.a.b" */

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "edge/tlsctx.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -29,23 +30,35 @@ static void take_print(const struct fk_listed *const *found, size_t count, uint8
     (void)EVP_Digest(ids, sizeof ids, ret, NULL, EVP_sha256(), NULL);
 }
 
+/* Said here, where it is known, and not by each handshake that fails. */
+static void check_permission(const struct fk_site *site, const struct fk_listed *listed)
+{
+    uint16_t needed = fk_tlsctx_permission(site->conf);
+
+    if ((listed->permissions & needed) != needed)
+        fk_log(FK_LOG_WARN, "the key server does not permit the site's mode with its key",
+               fk_str("site", site->conf->block.title), fk_str("key", listed->key_name));
+}
+
 static void install(struct fk_renew *renew, struct fk_site *site,
                     const struct fk_listed *const *found, size_t count)
 {
-    struct fk_cert certs[FK_EDGE_CERTS_MAX];
+    struct fk_cert certs[FK_EDGE_CERTS_MAX] = {{.leaf = NULL}};
     bool first = site->ctx == NULL;
     struct fk_why why = {""};
     int err;
 
     for (size_t i = 0; i < count; i++)
         certs[i] = found[i]->cert; /* borrowed */
-    err = fk_site_install(site, renew->config.libctx, renew->config.resumption, certs, count, &why);
+    err = fk_site_install(site, renew->config.resumption, certs, count, &why);
     if (err != FK_OK) {
         fk_log(FK_LOG_ERROR, "certificates of the key server are of no use",
                fk_str("site", site->conf->block.title), fk_str("why", why.text), fk_error(err));
         return;
     }
     take_print(found, count, site->print);
+    for (size_t i = 0; i < count; i++)
+        check_permission(site, found[i]);
     fk_log(FK_LOG_INFO, "certificates from the key server", fk_str("site", site->conf->block.title),
            fk_uint("count", count));
     renew->config.renewed(renew->config.arg, site, first);

@@ -14,7 +14,6 @@ struct fk_renew;
 /* All borrowed. */
 struct fk_renew_config {
     struct fk_loop *loop;
-    OSSL_LIB_CTX *libctx;
     struct fk_sites *sites;
     const struct fk_edge_tickets *resumption;
     /* What a key server lists, by the title of its block. */

@@ -215,12 +215,11 @@ int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listene
     return FK_OK;
 }
 
-int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
-                    const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
-                    size_t n_certs, struct fk_why *why)
+int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumption,
+                    const struct fk_cert *certs, size_t n_certs, struct fk_why *why)
 {
     struct fk_tlsctx_config config = {
-        .libctx = libctx,
+        .libctx = site->libctx,
         .site = site->conf,
         .resumption = resumption,
         .certs = certs,

@@ -20,6 +20,7 @@
 
 struct fk_site {
     const struct fk_edge_site *conf;
+    OSSL_LIB_CTX *libctx;         /* which `ctx` is made in */
     SSL_CTX *ctx;                 /* NULL: no certificate yet; fk_site_exposes(): it resumes */
     struct fk_list waiting;       /* connections that wait for one: struct fk_conn's site_link */
     struct fk_list wanted;        /* edge/renew.h */
@@ -74,8 +75,7 @@ int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listene
  * Give a site certificates: a new TLS context takes the place of the old one, which lives until
  * its sessions end. Errors and `why` as of fk_tlsctx_new(); the old context then stays.
  */
-int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
-                    const struct fk_edge_tickets *resumption, const struct fk_cert *certs,
-                    size_t n_certs, struct fk_why *why);
+int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumption,
+                    const struct fk_cert *certs, size_t n_certs, struct fk_why *why);
 
 #endif

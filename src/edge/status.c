@@ -39,8 +39,9 @@ static json_t *lent_json(const struct fk_site *site)
 
 static json_t *site_json(struct fk_site *site)
 {
-    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend"};
-    static const char *const exposes[] = {"none", "master"};
+    static const char *const modes[] = {"sign", "decrypt", "local",  "handshake",
+                                        "lend", "agree",   "master", "keys"};
+    static const char *const exposures[] = {"none", "master"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
     json_t *json;
@@ -51,8 +52,8 @@ static json_t *site_json(struct fk_site *site)
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
     json = json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                     modes[site->conf->mode], "expose", exposes[site->conf->expose], "certificate",
-                     site->ctx != NULL || fk_site_passes(site), "connections",
+                     modes[site->conf->mode], "expose", exposures[site->conf->expose],
+                     "certificate", site->ctx != NULL || fk_site_passes(site), "connections",
                      (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
                      origins);
     if (json != NULL && site->lent != NULL)

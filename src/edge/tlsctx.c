@@ -75,6 +75,34 @@ size_t fk_tlsctx_alpn(const struct fk_edge_site *site, uint8_t *ret)
     return size;
 }
 
+enum fk_opaque_mode fk_tlsctx_opaque(const struct fk_edge_site *site)
+{
+    switch (site->mode) {
+    case FK_MODE_AGREE:
+        return site->agree_private ? FK_OPAQUE_HANDED : FK_OPAQUE_AGREE;
+    case FK_MODE_MASTER:
+        return FK_OPAQUE_MASTER;
+    case FK_MODE_KEYS:
+        return site->expose == FK_EXPOSE_MASTER ? FK_OPAQUE_EXPOSE : FK_OPAQUE_KEYS;
+    default:
+        return FK_OPAQUE_NONE;
+    }
+}
+
+uint16_t fk_tlsctx_permission(const struct fk_edge_site *site)
+{
+    switch (site->mode) {
+    case FK_MODE_AGREE:
+        return FK_PERM_AGREE;
+    case FK_MODE_MASTER:
+        return FK_PERM_MASTER;
+    case FK_MODE_KEYS:
+        return FK_PERM_KEYS | (site->expose == FK_EXPOSE_MASTER ? FK_PERM_EXPOSE : 0U);
+    default:
+        return 0;
+    }
+}
+
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site)
 {
     if (site->mode == FK_MODE_DECRYPT)
@@ -87,15 +115,20 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
 {
     const struct fk_edge_tickets *resumption = config->resumption;
     const struct fk_edge_site *site = config->site;
+    enum fk_opaque_mode opaque = fk_tlsctx_opaque(site);
+    /* Of a session whose master secret is not here nothing can be kept. */
+    bool resumes = opaque != FK_OPAQUE_KEYS;
 
     *ret = (struct fk_server_conf){
         .libctx = config->libctx,
         .tls12 = (site->tls & FK_EDGE_TLS12) != 0,
-        .tls13 = (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT,
+        .opaque = opaque != FK_OPAQUE_NONE,
+        .tls13 = (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT &&
+                 opaque == FK_OPAQUE_NONE,
         .exchanges = fk_tlsctx_exchanges(site),
         .lifetime_us = resumption->lifetime_us,
-        .n_tickets = resumption->enabled ? (unsigned)resumption->count : 0,
-        .ids = resumption->cache > 0,
+        .n_tickets = resumes && resumption->enabled ? (unsigned)resumption->count : 0,
+        .ids = resumes && resumption->cache > 0,
         /* What OpenSSL has read ahead cannot be got back, so with the engine it must not:
          * edge/bio.h. Without: one recv a record, not two. */
         .read_ahead = site->records == FK_RECORDS_OPENSSL,

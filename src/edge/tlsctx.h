@@ -11,12 +11,14 @@
 #include "tls/tickets.h"
 #include "edge/why.h"
 #include "tls/keyback.h"
+#include "tls/opaque.h"
 
 #include <openssl/ssl.h>
 
 /* All borrowed. The objects behind `back`, `tickets` and `clientca` must outlive the context. */
 struct fk_tlsctx_config {
-    OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
+    OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded, and that of tls/opaque.h if its
+                           * secrets are the key server's */
     const struct fk_edge_site *site;
     const struct fk_edge_tickets *resumption;
     const struct fk_cert *certs; /* one for each type of key */
@@ -37,6 +39,12 @@ int fk_tlsctx_check_groups(const struct fk_edge_site *site, const char **ret_bad
 
 /* The site's ALPN names in wire form, names<u8>: written to `ret`, unless that is NULL. Bytes. */
 size_t fk_tlsctx_alpn(const struct fk_edge_site *site, uint8_t *ret);
+
+/* Which secrets of its handshakes are the key server's. */
+enum fk_opaque_mode fk_tlsctx_opaque(const struct fk_edge_site *site);
+
+/* The permission that the mode needs beyond what all keys have: FK_PERM_* (wire/keyop.h), or 0. */
+uint16_t fk_tlsctx_permission(const struct fk_edge_site *site);
 
 /* The key exchanges of TLS 1.2 that it offers: FK_SERVER_* (tls/server_ctx.h). */
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);

@@ -12,6 +12,7 @@
 #include "loop/proc.h"
 #include "loop/sandbox.h"
 #include "loop/sock.h"
+#include "tls/opaque.h"
 #include "tls/rkey.h"
 
 #include <stdio.h>
@@ -402,7 +403,7 @@ static int init_base(struct worker *worker)
     struct fk_gen_base *base = &worker->base;
     int err;
 
-    if ((base->libctx = OSSL_LIB_CTX_new()) == NULL)
+    if ((base->libctx = OSSL_LIB_CTX_new()) == NULL || (base->opaque = OSSL_LIB_CTX_new()) == NULL)
         return FK_ERR_NOMEM;
     base->on_certificate = on_certificate;
     base->arg = worker;
@@ -410,6 +411,7 @@ static int init_base(struct worker *worker)
         return err;
     fk_defer_init(&worker->build, base->loop, on_build); /* fini() stops it, come what may */
     if ((err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
+        (err = fk_opaque_provider_load(base->opaque)) != FK_OK ||
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
         (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
         return err;
@@ -448,6 +450,7 @@ static void fini(struct worker *worker)
     fk_dns_free(worker->base.dns);
     fk_conn_env_fini(&worker->env);
     fk_io_want(&worker->control, 0);
+    OSSL_LIB_CTX_free(worker->base.opaque);
     OSSL_LIB_CTX_free(worker->base.libctx);
     fk_loop_free(worker->base.loop);
     fk_metrics_close(worker->env.metrics); /* last: what ends is counted */

@@ -79,6 +79,9 @@ static json_t *permissions_json(unsigned permissions)
         {FK_PERM_CLIENT, "client"},
         {FK_PERM_DIGEST, "digest"},
         {FK_PERM_D1_DECRYPT, "dialect1_decrypt"},
+        {FK_PERM_AGREE, "agree"},
+        {FK_PERM_MASTER, "master"},
+        {FK_PERM_KEYS, "keys"},
         {FK_PERM_HANDSHAKE, "handshake"},
         {FK_PERM_EXPOSE, "expose"},
     };

@@ -199,9 +199,16 @@ void fk_front_requests_fini(struct fk_front *front);
 struct fk_front_request *fk_front_request_new(struct fk_front_conn *conn,
                                               const struct fk_keymsg *msg,
                                               const struct fk_index_key *key);
-/* Whether the edge may do what needs `permission` with the key: taken from its rate and quota. */
-int fk_front_decide(struct fk_front_conn *conn, uint16_t permission, const struct fk_index_key *key,
-                    const char **ret_why);
+/* What an operation needs. */
+struct fk_front_need {
+    uint16_t permission; /* FK_PERM_*: all of these */
+    uint16_t any;        /* and one of these; 0: no more */
+    bool is_step;        /* of what has been decided on before */
+};
+/* Whether the edge may do what needs this with the key: taken from its rate and quota, unless it
+ * is a step. */
+int fk_front_decide(struct fk_front_conn *conn, const struct fk_front_need *need,
+                    const struct fk_index_key *key, const char **ret_why);
 /* It is under way: fk_front_request_done() follows, a fk_signer_done_cb. */
 void fk_front_request_begin(struct fk_front_request *request);
 fk_signer_done_cb fk_front_request_done;

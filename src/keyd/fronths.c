@@ -114,6 +114,7 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     struct fk_hs_ask ask = {
         .head = make_head(conn, msg->opcode), .index = FK_HS_ANY, .payload = msg->payload};
+    struct fk_front_need need = {.permission = 0};
     const char *why = "no such key with a certificate";
     struct fk_front_request *request;
     const struct fk_index_key *key;
@@ -130,8 +131,8 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
     if ((request = fk_front_request_new(conn, msg, key)) == NULL)
         return;
     request->exposes = (open.options & FK_HANDSHAKE_EXPOSE) != 0;
-    if (key != NULL &&
-        (err = fk_front_decide(conn, fk_handshake_permissions(&open), key, &why)) == FK_OK) {
+    need.permission = fk_handshake_permissions(&open);
+    if (key != NULL && (err = fk_front_decide(conn, &need, key, &why)) == FK_OK) {
         why = "no handshaker";
         if ((err = ask.head.n_keys > 0 ? add_share(msg, &ask) : FK_ERR_KEY_NOT_FOUND) == FK_OK)
             err = submit(request, &ask);

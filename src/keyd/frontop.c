@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
+#include "wire/keyop_secret.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,12 @@
 /* What was learned of a message before it is decided on. */
 struct ask {
     const struct fk_keymsg *msg;
-    uint16_t permission;
+    struct fk_front_need need;
     unsigned types;        /* of key */
     struct fk_reader hash; /* for the audit line; of `bytes` or of the message */
     uint8_t bytes[48];
+    bool keeps;                     /* a signer keeps something for the edge's next step */
+    uint8_t handle[FK_HANDLE_SIZE]; /* need.is_step: of what it keeps */
 };
 
 struct op {
@@ -53,7 +56,7 @@ static int parse_sign13(struct ask *ask)
     if ((err = fk_sign13_decode(ask->msg->payload, &op)) != FK_OK)
         return err;
     if (op.role == FK_ROLE_CLIENT)
-        ask->permission = FK_PERM_CLIENT;
+        ask->need.permission = FK_PERM_CLIENT;
     memcpy(ask->bytes, op.hash, op.hash_len);
     ask->hash = fk_item(ask->bytes, op.hash_len);
     return FK_OK;
@@ -88,6 +91,98 @@ static int parse_lend(struct ask *ask)
         return err;
     memcpy(ask->bytes, op.once, sizeof op.once);
     ask->hash = fk_item(ask->bytes, sizeof op.once);
+    return FK_OK;
+}
+
+/* What follows decides which permission it was for; one to go on with is needed here. */
+static int parse_agree_init(struct ask *ask)
+{
+    struct fk_agree_init op;
+    int err;
+
+    if ((err = fk_agree_init_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    ask->keeps = op.form == FK_AGREE_KEPT;
+    if (ask->keeps)
+        ask->need = (struct fk_front_need){.any = FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS};
+    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
+    return FK_OK;
+}
+
+static void set_step(struct ask *ask, const uint8_t handle[FK_HANDLE_SIZE])
+{
+    ask->need.is_step = true;
+    memcpy(ask->handle, handle, sizeof ask->handle);
+}
+
+static int parse_agree_finish(struct ask *ask)
+{
+    struct fk_agree_finish op;
+    int err;
+
+    if ((err = fk_agree_finish_decode(ask->msg->payload, &op)) == FK_OK)
+        set_step(ask, op.handle);
+    return err;
+}
+
+/* One that needs no handle is a first step. */
+static void set_source(struct ask *ask, const struct fk_premaster_source *source)
+{
+    if (source->kind == FK_PREMASTER_AGREED)
+        set_step(ask, source->agreed.handle);
+    else
+        ask->types = RSA;
+}
+
+static int parse_master(struct ask *ask)
+{
+    struct fk_master_op op;
+    int err;
+
+    if ((err = fk_master_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_source(ask, &op.source);
+    ask->hash =
+        op.derivation.seed; /* the session hash; or the client's random before the server's */
+    if (!op.derivation.ems)
+        ask->hash.left = 32;
+    return FK_OK;
+}
+
+static int parse_keys(struct ask *ask)
+{
+    struct fk_keys_op op;
+    int err;
+
+    if ((err = fk_keys_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_source(ask, &op.source);
+    ask->keeps = true;
+    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
+    return FK_OK;
+}
+
+/* An addition to what `keys` permits, so that both are needed. */
+static int parse_expose(struct ask *ask)
+{
+    int err = parse_keys(ask);
+
+    ask->keeps = false;
+    ask->need.permission |= FK_PERM_EXPOSE;
+    return err;
+}
+
+static int parse_finished(struct ask *ask)
+{
+    struct fk_finished_op op;
+    int err;
+
+    if ((err = fk_finished_op_decode(ask->msg->payload, &op)) != FK_OK)
+        return err;
+    set_step(ask, op.handle);
+    ask->hash = op.hash;
     return FK_OK;
 }
 
@@ -205,6 +300,42 @@ static const struct op ops[256] = {
                     .types = RSA | EC | ED,
                     .named = true,
                     .parse = parse_lend},
+    [FK_OP_AGREE_INIT] = {.dialects = D2,
+                          .metric = FK_KEYD_OP_AGREE_INIT,
+                          .signer = FK_SIGNER_OWNED,
+                          .permission = FK_PERM_AGREE,
+                          .types = RSA | EC | ED,
+                          .parse = parse_agree_init},
+    [FK_OP_AGREE_FINISH] = {.dialects = D2,
+                            .metric = FK_KEYD_OP_AGREE_FINISH,
+                            .signer = FK_SIGNER_OWNED,
+                            .permission = FK_PERM_AGREE,
+                            .types = RSA | EC | ED,
+                            .parse = parse_agree_finish},
+    [FK_OP_MASTER] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_MASTER,
+                      .signer = FK_SIGNER_OWNED,
+                      .permission = FK_PERM_MASTER,
+                      .types = RSA | EC | ED,
+                      .parse = parse_master},
+    [FK_OP_KEYS] = {.dialects = D2,
+                    .metric = FK_KEYD_OP_KEYS,
+                    .signer = FK_SIGNER_OWNED,
+                    .permission = FK_PERM_KEYS,
+                    .types = RSA | EC | ED,
+                    .parse = parse_keys},
+    [FK_OP_FINISHED] = {.dialects = D2,
+                        .metric = FK_KEYD_OP_FINISHED,
+                        .signer = FK_SIGNER_OWNED,
+                        .permission = FK_PERM_KEYS,
+                        .types = RSA | EC | ED,
+                        .parse = parse_finished},
+    [FK_OP_EXPOSE] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_EXPOSE,
+                      .signer = FK_SIGNER_OWNED,
+                      .permission = FK_PERM_KEYS,
+                      .types = RSA | EC | ED,
+                      .parse = parse_expose},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,
@@ -402,15 +533,17 @@ struct fk_front_request *fk_front_request_new(struct fk_front_conn *conn,
 }
 
 /* The policy's word on it. */
-int fk_front_decide(struct fk_front_conn *conn, uint16_t permission, const struct fk_index_key *key,
-                    const char **ret_why)
+int fk_front_decide(struct fk_front_conn *conn, const struct fk_front_need *need,
+                    const struct fk_index_key *key, const char **ret_why)
 {
     struct fk_front *front = conn->front;
     const struct fk_policy_ask facts = {
         .edge = conn->edge,
         .position = fk_index_position(front->set->index, key),
         .key_permissions = key->public.permissions,
-        .permission = permission,
+        .permission = need->permission,
+        .any = need->any,
+        .is_step = need->is_step,
         .draining = front->draining,
         .now_us = fk_loop_now_us(front->loop),
         .day = front->day,
@@ -505,6 +638,23 @@ static int add_name(const struct fk_front_conn *conn, const struct fk_keymsg *ms
     return fk_writer_end(&writer, &ret->len);
 }
 
+/* For an edge that does not sign: who it is, as that is what handles are bound to. */
+static int add_owner(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
+                     uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
+{
+    struct fk_writer writer;
+    int err;
+
+    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
+    fk_writer_bytes(&writer, conn->edge->owner, sizeof conn->edge->owner);
+    fk_writer_vec16(&writer, msg->share.next, msg->share.left);
+    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
+    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
+        return err;
+    ret->payload = bytes;
+    return FK_OK;
+}
+
 void fk_front_request_begin(struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
@@ -516,15 +666,18 @@ void fk_front_request_begin(struct fk_front_request *request)
     request->account->outstanding++;
 }
 
-static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
+static int submit(const struct op *op, const struct ask *asked, const struct fk_index_key *key,
                   struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
+    const struct fk_keymsg *msg = asked->msg;
     struct fk_signer_ask ask = {.op = op->signer,
                                 .detail = msg->opcode,
                                 .ski = key->public.ski,
                                 .payload = msg->payload.next,
-                                .len = msg->payload.left};
+                                .len = msg->payload.left,
+                                .keeps = asked->keeps,
+                                .handle = asked->need.is_step ? asked->handle : NULL};
     struct fk_signer_pool *pool = fk_front_pool_of(conn->front, key);
     uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
     int err = FK_OK;
@@ -533,6 +686,8 @@ static int submit(const struct op *op, const struct fk_keymsg *msg, const struct
         err = ask_signed(conn, msg, bytes, &ask);
     else if (op->named)
         err = add_name(conn, msg, bytes, &ask);
+    else if (op->signer == FK_SIGNER_OWNED)
+        err = add_owner(conn, msg, bytes, &ask);
     else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
         err = add_share(msg, bytes, &ask);
     if (err != FK_OK)
@@ -577,9 +732,9 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
         return;
     request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
     if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
-        (err = fk_front_decide(conn, ask->permission, key, &why)) == FK_OK) {
+        (err = fk_front_decide(conn, &ask->need, key, &why)) == FK_OK) {
         why = key->token != 0 ? "token" : "no signer";
-        err = submit(op, ask->msg, key, request);
+        err = submit(op, ask, key, request);
     }
     if (err != FK_OK)
         fk_front_request_refuse(request, err, why);
@@ -612,7 +767,7 @@ static bool may_talk(struct fk_front_conn *conn)
 void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+    struct ask ask = {.msg = msg, .need = {.permission = op->permission}, .types = op->types};
     int err = FK_OK;
 
     if ((op->dialects & (1U << conn->dialect)) == 0) {
@@ -649,7 +804,7 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+    struct ask ask = {.msg = msg, .need = {.permission = op->permission}, .types = op->types};
 
     if (op->start != NULL)
         op->start(conn, msg);

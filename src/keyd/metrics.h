@@ -28,6 +28,18 @@
       "Requests received, by operation.")                                                          \
     X(OP_LEND, "farkey_keyd_requests_total", "op=\"lend\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_AGREE_INIT, "farkey_keyd_requests_total", "op=\"agree-init\"", COUNTER,                   \
+      "Requests received, by operation.")                                                          \
+    X(OP_AGREE_FINISH, "farkey_keyd_requests_total", "op=\"agree-finish\"", COUNTER,               \
+      "Requests received, by operation.")                                                          \
+    X(OP_MASTER, "farkey_keyd_requests_total", "op=\"master\"", COUNTER,                           \
+      "Requests received, by operation.")                                                          \
+    X(OP_KEYS, "farkey_keyd_requests_total", "op=\"keys\"", COUNTER,                               \
+      "Requests received, by operation.")                                                          \
+    X(OP_FINISHED, "farkey_keyd_requests_total", "op=\"finished\"", COUNTER,                       \
+      "Requests received, by operation.")                                                          \
+    X(OP_EXPOSE, "farkey_keyd_requests_total", "op=\"expose\"", COUNTER,                           \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

@@ -180,7 +180,7 @@ bool fk_policy_has_key(const struct fk_policy_edge *edge, size_t position)
 
 static bool is_serving(const struct fk_policy_ask *ask)
 {
-    return !ask->draining;
+    return ask->is_step || !ask->draining;
 }
 
 static bool has_key(const struct fk_policy_ask *ask)
@@ -188,24 +188,32 @@ static bool has_key(const struct fk_policy_ask *ask)
     return fk_policy_has_key(ask->edge, ask->position);
 }
 
+static bool permits(const struct fk_policy_ask *ask, unsigned permissions)
+{
+    return (ask->permission | ask->any) != 0 &&
+           (permissions & ask->permission) == ask->permission &&
+           (ask->any == 0 || (permissions & ask->any) != 0);
+}
+
 static bool edge_permits(const struct fk_policy_ask *ask)
 {
-    return ask->permission != 0 && (ask->edge->permissions & ask->permission) == ask->permission;
+    return permits(ask, ask->edge->permissions);
 }
 
 static bool key_permits(const struct fk_policy_ask *ask)
 {
-    return ask->permission != 0 && (ask->key_permissions & ask->permission) == ask->permission;
+    return permits(ask, ask->key_permissions & ask->edge->permissions);
 }
 
 static bool within_rate(const struct fk_policy_ask *ask)
 {
-    return fk_quota_rate(ask->edge->slot, ask->edge->rate, ask->edge->burst, ask->now_us);
+    return ask->is_step ||
+           fk_quota_rate(ask->edge->slot, ask->edge->rate, ask->edge->burst, ask->now_us);
 }
 
 static bool within_quota(const struct fk_policy_ask *ask)
 {
-    return fk_quota_day(ask->edge->slot, ask->edge->quota, ask->day);
+    return ask->is_step || fk_quota_day(ask->edge->slot, ask->edge->quota, ask->day);
 }
 
 static const struct rule {

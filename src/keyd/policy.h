@@ -45,15 +45,18 @@ struct fk_policy_ask {
     const struct fk_policy_edge *edge;
     size_t position;          /* of the key */
     uint16_t key_permissions; /* of the key's policy */
-    uint16_t permission;      /* the one that the operation needs */
+    uint16_t permission;      /* that the operation needs: all of these */
+    uint16_t any;             /* ... and one of these; 0: no more */
+    bool is_step;             /* of a handshake that has been decided on: takes nothing */
     bool draining;
     uint64_t now_us; /* monotonic */
     uint64_t day;    /* days since 1970 */
 };
 
 /*
- * FK_OK: granted, and taken from rate and quota. FK_ERR_DRAINING, FK_ERR_DENIED, FK_ERR_RATE;
- * *ret_why then says which rule refused, in one word for logs. The rules stand in one table.
+ * FK_OK: granted, and taken from rate and quota, unless it is a step. FK_ERR_DRAINING,
+ * FK_ERR_DENIED, FK_ERR_RATE; *ret_why then says which rule refused, in one word for logs. The
+ * rules stand in one table.
  */
 int fk_policy_decide(const struct fk_policy_ask *ask, const char **ret_why);
 

@@ -479,6 +479,9 @@ void fk_keyd_switch_fronts(struct fk_keyd_master *master)
 
 void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, bool others)
 {
+    /* They end as soon as no front needs them any more: a handshake may have two steps to go. */
+    const unsigned handshakes = 2 * (FK_HANDLE_LIFE_US / 1000000) + 1;
+    unsigned seconds = fk_keyd_drain_seconds(master);
     struct fk_child *child = NULL;
 
     while ((child = fk_super_next(master->super, child)) != NULL) {
@@ -486,7 +489,7 @@ void fk_keyd_retire_signers(struct fk_keyd_master *master, uint32_t generation, 
 
         if (place->role == FK_KEYD_SIGNER && (place->generation == generation) != others &&
             !fk_child_retired(child))
-            fk_super_retire(child, fk_keyd_drain_seconds(master));
+            fk_super_retire(child, seconds > handshakes ? seconds : handshakes);
     }
 }
 

@@ -9,8 +9,9 @@
  * loop and by nobody else; a callback may free the pool, so they look at `alive` after each one.
  *
  * A signer that owes answers and gives none is late (it hangs, or was stopped): its calls move to
- * another. All operations may be done twice; only the answer of the signer that a call is with now
- * counts, and the other one takes nothing but `busy` from its signer.
+ * another, but those for what only this one keeps. All others may be done twice; only the answer of
+ * the signer that a call is with now counts, and the other one takes nothing but `busy` from its
+ * signer.
  */
 #include "signer/client.h"
 
@@ -21,6 +22,7 @@
 #include "base/secret.h"
 #include "base/writer.h"
 #include "loop/sock.h"
+#include "signer/handles.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
 
@@ -39,6 +41,8 @@ struct fk_signer_call {
     struct signer *signer; /* NULL: none was left; waits for a new one */
     uint64_t deadline_us;
     bool sent_again;               /* or must not be */
+    bool keeps;                    /* what the signer makes, it keeps for FK_HANDLE_LIFE_US */
+    bool bound;                    /* to this signer, which keeps what it is about */
     struct fk_signer_route *route; /* NULL: whoever answers */
     fk_signer_done_cb *done;
     fk_key_done_cb *key_done; /* instead of `done`: asked through the back-end */
@@ -60,6 +64,7 @@ struct signer {
     uint32_t number; /* of it alone in the pool's life */
     uint32_t generation;
     unsigned index;
+    uint64_t keeps_us;    /* until when it may keep something; 0: nothing */
     uint32_t busy;        /* requests sent that it has not answered, forgotten ones included */
     uint64_t owes_us;     /* while busy: since it answered last, or became busy */
     struct fk_timer late; /* looks whether it is; active while it is busy */
@@ -81,7 +86,8 @@ struct fk_signer_pool {
     struct slot *slots;    /* never fewer than there were: ids under way stay what they are */
     uint32_t n_slots, max, outstanding, first_free;
     struct fk_timer timer;
-    struct fk_defer flush; /* write what was queued in this iteration */
+    struct fk_timer retire; /* active while an older signer keeps something */
+    struct fk_defer flush;  /* write what was queued in this iteration */
     struct fk_defer fail;
     struct fk_defer tidy;
     bool *alive; /* of the function that is making callbacks; NULL: none is */
@@ -192,8 +198,9 @@ static void fail_calls(struct fk_defer *defer)
 
     pool->alive = &alive;
     while ((item = fk_list_pop(&pool->failed)) != NULL) {
-        finish_call(pool, fk_container(item, struct fk_signer_call, link), FK_ERR_UNAVAILABLE, NULL,
-                    0, 0);
+        struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
+
+        finish_call(pool, call, call->bound ? FK_ERR_EXPIRED : FK_ERR_UNAVAILABLE, NULL, 0, 0);
         if (!alive)
             return;
     }
@@ -238,6 +245,23 @@ static struct signer *choose_signer(struct fk_signer_pool *pool)
     return best;
 }
 
+/* The one that a handle is of. NULL: it has gone. */
+static struct signer *find_holder(struct fk_signer_pool *pool, const uint8_t *handle)
+{
+    struct fk_list *item;
+    uint16_t generation;
+    unsigned index;
+
+    fk_handle_route(handle, &index, &generation);
+    fk_list_each (item, &pool->signers) {
+        struct signer *signer = fk_container(item, struct signer, link);
+
+        if (signer->index == index && (uint16_t)signer->generation == generation)
+            return signer;
+    }
+    return NULL;
+}
+
 /* Stop using a signer: it is freed later, since its own callback may be running. */
 static void bury_signer(struct signer *signer)
 {
@@ -274,18 +298,31 @@ static void tidy_up(struct fk_defer *defer)
     free_signers(&fk_container(defer, struct fk_signer_pool, tidy)->dead);
 }
 
-/* Older signers without work are not needed any more. */
+/* Older signers that have nothing to do and keep nothing are not needed any more. */
 static void retire_signers(struct fk_signer_pool *pool)
 {
     const struct signer *newest = choose_signer(pool);
+    uint64_t now = fk_loop_now_us(pool->loop);
     struct fk_list *item, *temp;
 
     fk_list_each_safe (item, temp, &pool->signers) {
         struct signer *signer = fk_container(item, struct signer, link);
 
-        if (signer->generation < newest->generation && signer->busy == 0)
+        if (signer->generation == newest->generation || signer->busy > 0)
+            continue;
+        if (now >= signer->keeps_us)
             bury_signer(signer);
+        else if (!fk_timer_active(&pool->retire))
+            fk_timer_start(&pool->retire, signer->keeps_us - now);
     }
+}
+
+static void retire_again(struct fk_timer *timer)
+{
+    struct fk_signer_pool *pool = fk_container(timer, struct fk_signer_pool, retire);
+
+    if (!fk_list_empty(&pool->signers))
+        retire_signers(pool);
 }
 
 /* Queue a call's request for a signer. FK_ERR_LIMIT, FK_ERR_NOMEM. */
@@ -314,7 +351,7 @@ static int send_again(struct fk_signer_pool *pool, struct fk_signer_call *call)
 {
     struct signer *other = choose_signer(pool);
 
-    if (call->sent_again)
+    if (call->sent_again || call->bound)
         return FK_ERR_UNAVAILABLE;
     call->sent_again = true;
     return other == NULL ? FK_OK : send_call(other, call);
@@ -355,7 +392,7 @@ static void move_calls(struct signer *signer)
         struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
         struct signer *other;
 
-        if (call->signer != signer || call->sent_again)
+        if (call->signer != signer || call->sent_again || call->bound)
             continue;
         other = choose_signer(pool);
         if (other == NULL || is_late(other) || send_call(other, call) != FK_OK)
@@ -473,6 +510,8 @@ static void deliver(struct signer *signer, const struct fk_signer_result *result
     signer->in_head += size;
     signer->busy--;
     signer->owes_us = fk_loop_now_us(signer->pool->loop);
+    if (call != NULL && call->signer == signer && call->keeps && result->err == FK_OK)
+        signer->keeps_us = signer->owes_us + FK_HANDLE_LIFE_US;
     if (call != NULL && call->signer == signer && call->route != NULL)
         call->route->signer = signer->number;
     if (call != NULL && call->signer == signer)
@@ -622,6 +661,7 @@ int fk_signer_pool_new(struct fk_loop *loop, uint64_t deadline_us, uint32_t max_
     fk_list_init(&pool->calls);
     fk_list_init(&pool->failed);
     fk_timer_init(&pool->timer, loop, timer_fired);
+    fk_timer_init(&pool->retire, loop, retire_again);
     fk_defer_init(&pool->flush, loop, flush_signers);
     fk_defer_init(&pool->fail, loop, fail_calls);
     fk_defer_init(&pool->tidy, loop, tidy_up);
@@ -656,6 +696,7 @@ void fk_signer_pool_free(struct fk_signer_pool *pool)
     free_signers(&pool->signers);
     free_signers(&pool->dead);
     fk_timer_stop(&pool->timer);
+    fk_timer_stop(&pool->retire);
     fk_defer_stop(&pool->flush);
     fk_defer_stop(&pool->fail);
     fk_defer_stop(&pool->tidy);
@@ -710,10 +751,13 @@ static struct signer *find_signer(struct fk_signer_pool *pool, uint32_t number)
 }
 
 static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
-                  const void *payload, struct fk_signer_route *route, struct fk_signer_call **ret)
+                  const void *payload, struct fk_signer_route *route, struct signer *holder,
+                  struct fk_signer_call **ret)
 {
     bool bound = route != NULL && route->signer != 0;
-    struct signer *signer = bound ? find_signer(pool, route->signer) : choose_signer(pool);
+    struct signer *signer = holder != NULL ? holder
+                            : bound        ? find_signer(pool, route->signer)
+                                           : choose_signer(pool);
     struct fk_signer_call *call;
     int err;
 
@@ -728,6 +772,7 @@ static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *r
         free_call(call);
         return err;
     }
+    call->bound = holder != NULL;
     if (!fk_timer_active(&pool->timer))
         arm_timer(pool);
     *ret = call;
@@ -739,15 +784,19 @@ int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_as
 {
     struct fk_signer_request request = {.op = (uint16_t)ask->op, .detail = ask->detail};
     struct fk_signer_call *call;
+    struct signer *holder = NULL;
     int err;
 
     if (ask->len > FK_SIGNER_PAYLOAD_MAX)
         return FK_ERR_INVAL;
+    if (ask->handle != NULL && (holder = find_holder(pool, ask->handle)) == NULL)
+        return FK_ERR_EXPIRED;
     request.len = (uint32_t)ask->len;
     if (ask->ski != NULL)
         memcpy(request.ski, ask->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, ask->payload, ask->route, &call)) != FK_OK)
+    if ((err = submit(pool, &request, ask->payload, ask->route, holder, &call)) != FK_OK)
         return err;
+    call->keeps = ask->keeps;
     call->done = done;
     call->arg = arg;
     *ret = call;
@@ -807,7 +856,7 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
         return err;
     request.len = (uint32_t)len;
     memcpy(request.ski, key_request->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, payload, NULL, &call)) != FK_OK)
+    if ((err = submit(pool, &request, payload, NULL, NULL, &call)) != FK_OK)
         return err;
     call->key_done = done;
     call->arg = arg;

@@ -9,6 +9,8 @@
 #include "signer/request.h"
 #include "tls/keyback.h"
 
+#include <stdbool.h>
+
 struct fk_signer_pool;
 
 /* `deadline_us` of one request: FK_ERR_TIMEOUT after it. `max_outstanding` over all signers. */
@@ -24,11 +26,11 @@ void fk_signer_pool_free(struct fk_signer_pool *pool);
 /*
  * A new signer of key generation `generation` (takes the socket `fd`, closes it when it fails).
  * Requests go to signers of the newest generation, the least busy first; an older generation's
- * socket is closed when its last request is answered. A signer that dies has its requests sent to
- * another once, then they fail with FK_ERR_UNAVAILABLE. One that answers nothing for a quarter of
- * the deadline has its requests sent to another once, too, and gets no new ones while there are
- * others, until it answers. When the last one dies, requests wait for the next, new ones for
- * FK_SIGNER_GAP_US. FK_ERR_LIMIT, FK_ERR_NOMEM.
+ * socket is closed when its last request is answered and nothing is kept there any more. A signer
+ * that dies has its requests sent to another once, then they fail with FK_ERR_UNAVAILABLE. One that
+ * answers nothing for a quarter of the deadline has its requests sent to another once, too, and
+ * gets no new ones while there are others, until it answers. When the last one dies, requests wait
+ * for the next, new ones for FK_SIGNER_GAP_US. FK_ERR_LIMIT, FK_ERR_NOMEM.
  */
 int fk_signer_pool_add(struct fk_signer_pool *pool, int fd, uint32_t generation, unsigned index);
 
@@ -50,6 +52,10 @@ struct fk_signer_ask {
     const uint8_t *ski;  /* FK_SKI_SIZE bytes; NULL for operations without a key */
     const void *payload; /* `len` bytes, FK_SIGNER_PAYLOAD_MAX at most */
     size_t len;
+    /* What comes of it is kept by the signer that does it, under a handle (signer/handles.h): the
+     * pool holds on to that signer for as long, whatever newer ones there are. */
+    bool keeps;
+    const uint8_t *handle; /* FK_HANDLE_SIZE bytes: only the signer that has it; NULL: any */
     /*
      * Borrowed until done or cancelled; NULL: any signer will do. Signer 0: any, and that which
      * answers is written here. Else that one alone is asked: FK_ERR_UNAVAILABLE when it is gone.
@@ -59,6 +65,7 @@ struct fk_signer_ask {
 };
 
 /*
+ * FK_ERR_EXPIRED when the signer that the handle is of has gone, also later as its result;
  * FK_ERR_LIMIT when too many are outstanding, FK_ERR_UNAVAILABLE when there is no signer and none
  * is expected, FK_ERR_INVAL when the payload is too long.
  */

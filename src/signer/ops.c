@@ -1,6 +1,7 @@
 /* The table of a signer's operations, and the two that sign TLS structures: see ops.h. */
 #include "signer/ops.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "signer/audit_keys.h"
@@ -90,6 +91,17 @@ static int sign_parts(struct fk_op_call *call, const struct scheme *scheme,
     return fk_ops_sign_message(call, message, len);
 }
 
+int fk_ops_sign12_parts(struct fk_op_call *call, uint16_t id, const struct fk_reader *parts,
+                        size_t n_parts)
+{
+    const struct scheme *scheme;
+    int err;
+
+    if ((err = find_scheme(id, false, &call->entry->public, &scheme)) != FK_OK)
+        return err;
+    return sign_parts(call, scheme, parts, n_parts);
+}
+
 int fk_op_sign13(struct fk_op_call *call)
 {
     const struct fk_key_public *public = &call->entry->public;
@@ -128,8 +140,6 @@ static int check_params(struct fk_op_call *call, const struct fk_sign12 *op)
 
 int fk_op_sign12(struct fk_op_call *call)
 {
-    const struct fk_key_public *public = &call->entry->public;
-    const struct scheme *scheme;
     struct fk_reader parts[3];
     struct fk_sign12 op;
     int err;
@@ -137,13 +147,12 @@ int fk_op_sign12(struct fk_op_call *call)
     if (!fk_op_allowed(call, FK_PERM_SIGN12))
         return FK_ERR_DENIED;
     if ((err = fk_sign12_decode(call->payload, &op)) != FK_OK ||
-        (err = find_scheme(op.scheme, false, public, &scheme)) != FK_OK ||
         (err = check_params(call, &op)) != FK_OK)
         return err;
     fk_reader_init(&parts[0], op.client_random, sizeof op.client_random);
     fk_reader_init(&parts[1], op.server_random, sizeof op.server_random);
     parts[2] = op.params;
-    return sign_parts(call, scheme, parts, 3);
+    return fk_ops_sign12_parts(call, op.scheme, parts, 3);
 }
 
 static int run_ping(struct fk_op_call *call)
@@ -176,6 +185,13 @@ static const struct row rows[] = {
     [FK_SIGNER_SPLIT] = {PEER(FK_PEER_FRONT), true, false, fk_op_split},
     [FK_SIGNER_SPLIT_OPEN] = {PEER(FK_PEER_HANDSHAKER), true, false, fk_op_split_open},
     [FK_SIGNER_SHARE] = {PEER(FK_PEER_WORKER), true, false, fk_op_share},
+    [FK_SIGNER_OWNED] = {PEER(FK_PEER_FRONT), true, false, fk_op_owned},
+    [FK_SIGNER_AGREE_INIT] = {0, true, true, fk_op_agree_init},
+    [FK_SIGNER_AGREE_FINISH] = {0, true, false, fk_op_agree_finish},
+    [FK_SIGNER_MASTER] = {0, true, false, fk_op_master},
+    [FK_SIGNER_KEYS] = {0, true, false, fk_op_keys},
+    [FK_SIGNER_FINISHED] = {0, true, false, fk_op_finished},
+    [FK_SIGNER_EXPOSE] = {0, true, false, fk_op_expose},
     [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
@@ -201,6 +217,12 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
     } operations[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
                       {FK_OP_SIGN12, FK_SIGNER_SIGN12},
                       {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},
+                      {FK_OP_AGREE_INIT, FK_SIGNER_AGREE_INIT},
+                      {FK_OP_AGREE_FINISH, FK_SIGNER_AGREE_FINISH},
+                      {FK_OP_MASTER, FK_SIGNER_MASTER},
+                      {FK_OP_KEYS, FK_SIGNER_KEYS},
+                      {FK_OP_FINISHED, FK_SIGNER_FINISHED},
+                      {FK_OP_EXPOSE, FK_SIGNER_EXPOSE},
                       {FK_OP_LEND, FK_SIGNER_LEND}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
@@ -317,9 +339,19 @@ static int start_groups(struct fk_ops *ops)
     return ops->bn_ctx == NULL ? FK_ERR_NOMEM : FK_OK;
 }
 
-int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret)
+int fk_ops_new(const struct fk_keyset *set, uint8_t index, uint32_t generation, struct fk_ops **ret)
 {
-    return fk_ops_new_private(set, NULL, ret);
+    struct fk_ops *ops;
+    int err;
+
+    if ((err = fk_ops_new_private(set, NULL, &ops)) != FK_OK)
+        return err;
+    if ((err = fk_handles_new(index, (uint16_t)generation, &ops->handles)) != FK_OK) {
+        fk_ops_free(ops);
+        return err;
+    }
+    *ret = ops;
+    return FK_OK;
 }
 
 int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, struct fk_ops **ret)
@@ -338,7 +370,9 @@ int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, 
         err = FK_ERR_NOMEM;
         goto out;
     }
-    if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK)
+    if ((err = start_digests(ops)) != FK_OK || (err = start_groups(ops)) != FK_OK ||
+        (err = fk_ephemerals_new(&ops->ephemerals)) != FK_OK ||
+        (err = fk_prf_maker_new(&ops->prf)) != FK_OK)
         goto out;
     if (fk_keyset_has_signing(set) && (err = fk_windows_new(&ops->windows)) != FK_OK)
         goto out;
@@ -352,6 +386,27 @@ int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private, 
 out:
     fk_ops_free(ops);
     return err;
+}
+
+uint64_t fk_ops_end_us(const struct fk_ops *ops)
+{
+    uint64_t loan = ops->loans == NULL ? UINT64_MAX : fk_loans_end_us(ops->loans);
+    uint64_t handle = ops->handles == NULL ? UINT64_MAX : fk_handles_end_us(ops->handles);
+
+    return loan < handle ? loan : handle;
+}
+
+void fk_ops_expire(struct fk_ops *ops, uint64_t now_us)
+{
+    if (ops->loans != NULL)
+        fk_loans_expire(ops->loans, now_us);
+    if (ops->handles != NULL)
+        fk_handles_expire(ops->handles, now_us);
+}
+
+size_t fk_ops_handles(const struct fk_ops *ops)
+{
+    return ops->handles == NULL ? 0 : fk_handles_count(ops->handles);
 }
 
 void fk_ops_free(struct fk_ops *ops)
@@ -372,6 +427,9 @@ void fk_ops_free(struct fk_ops *ops)
     BN_CTX_free(ops->bn_ctx);
     EVP_PKEY_free(ops->audit_key);
     fk_windows_free(ops->windows);
+    fk_handles_free(ops->handles);
+    fk_ephemerals_free(ops->ephemerals);
+    fk_prf_maker_free(ops->prf);
     fk_loans_free(ops->loans);
     free(ops);
 }

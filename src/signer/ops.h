@@ -22,10 +22,18 @@
 
 struct fk_ops;
 
-/* Operations on the keys of `set` (borrowed, must outlive it). FK_ERR_NOMEM, FK_ERR_CRYPTO. */
-int fk_ops_new(const struct fk_keyset *set, struct fk_ops **ret);
-/* The same, with the private halves of a token in place of those in the set; `private` is
- * borrowed. All that it signs is verified, if it says so. */
+/*
+ * Operations on the keys of `set` (borrowed, must outlive it), of the signer of this number and
+ * generation: both stand in the names of what it keeps (signer/handles.h). FK_ERR_NOMEM,
+ * FK_ERR_CRYPTO.
+ */
+int fk_ops_new(const struct fk_keyset *set, uint8_t index, uint32_t generation,
+               struct fk_ops **ret);
+/*
+ * The same, with the private halves of a token in place of those in the set; `private` is borrowed.
+ * All that it signs is verified, if it says so. Nothing is kept under handles: several of these
+ * work for one token, and the next step of a handshake may come to another one.
+ */
 int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private,
                        struct fk_ops **ret);
 void fk_ops_free(struct fk_ops *ops);
@@ -39,7 +47,8 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
  * scheme does not fit the key, a group that is not served), FK_ERR_FORMAT, FK_ERR_TRUNCATED,
  * FK_ERR_TRAILING, FK_ERR_RANGE (a point or number that is not valid), FK_ERR_REPLAY (a checkpoint
  * older than one already signed), FK_ERR_CRYPTO, FK_ERR_VERIFY (a signature came out wrong),
- * FK_ERR_SHARE_* (a split key, signer/share.h), FK_ERR_NOMEM. The caller wipes `ret` when it is
+ * FK_ERR_SHARE_* (a split key, signer/share.h), FK_ERR_EXPIRED (no such handle, or not for this
+ * edge, key and operation), FK_ERR_NOMEM. The caller wipes `ret` when it is
  * sent: it may hold a premaster secret.
  */
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
@@ -54,10 +63,13 @@ int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
                  uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);
 
 /*
- * When something that is lent to this host ends next, by fk_clock_us(); UINT64_MAX: nothing is.
- * fk_ops_expire() wipes all that has ended.
+ * When something that is lent to this host, or kept of a handshake, ends next, by fk_clock_us();
+ * UINT64_MAX: nothing is. fk_ops_expire() wipes all that has ended.
  */
 uint64_t fk_ops_end_us(const struct fk_ops *ops);
 void fk_ops_expire(struct fk_ops *ops, uint64_t now_us);
+
+/* How many handles there are. */
+size_t fk_ops_handles(const struct fk_ops *ops);
 
 #endif

@@ -86,14 +86,12 @@ struct scratch {
     uint8_t reject[PREMASTER];     /* the answer to bad padding */
 };
 
-/* The modulus's length, if this call may decrypt a ciphertext of this length. */
-static int check_call(const struct fk_op_call *call, unsigned need, size_t len, size_t *ret_size)
+/* The modulus's length, if this key decrypts a ciphertext of this length. */
+static int check_size(const struct fk_op_call *call, size_t len, size_t *ret_size)
 {
     const struct fk_key_public *public = &call->entry->public;
     size_t size;
 
-    if (!fk_op_allowed(call, need))
-        return FK_ERR_DENIED;
     if (public->type != FK_KEY_RSA)
         return FK_ERR_UNSUPPORTED;
     size = ((size_t) public->bits + 7) / 8;
@@ -121,33 +119,44 @@ static int decrypt_block(struct fk_op_call *call, const struct fk_reader *cipher
 }
 
 /*
- * farkey/1's decrypt: 48 bytes. The version bytes are always the client's, also with good padding
- * (RFC 5246 section 7.4.7.1): a client that sent another version computes another premaster, and
- * its Finished fails. The other 46 bytes never depend on the version asked with, or asking twice
- * with two versions would tell good padding from bad.
+ * The version bytes are always the client's, also with good padding (RFC 5246 section 7.4.7.1): a
+ * client that sent another version computes another premaster, and its Finished fails. The other 46
+ * bytes never depend on the version asked with, or asking twice with two versions would tell good
+ * padding from bad.
  */
-int fk_op_decrypt(struct fk_op_call *call)
+int fk_ops_premaster(struct fk_op_call *call, const struct fk_decrypt *op, uint8_t ret[PREMASTER])
 {
     struct scratch scratch;
-    struct fk_decrypt op;
     uint8_t good;
     size_t size;
     int err;
 
-    if ((err = fk_decrypt_decode(call->payload, &op)) != FK_OK ||
-        (err = check_call(call, FK_PERM_DECRYPT, op.ciphertext.left, &size)) != FK_OK)
+    if ((err = check_size(call, op->ciphertext.left, &size)) != FK_OK)
         return err;
-    if ((err = decrypt_block(call, &op.ciphertext, scratch.block)) != FK_OK ||
-        (err = expand(call, 'p', &op.ciphertext, scratch.reject, PREMASTER)) != FK_OK)
+    if ((err = decrypt_block(call, &op->ciphertext, scratch.block)) != FK_OK ||
+        (err = expand(call, 'p', &op->ciphertext, scratch.reject, PREMASTER)) != FK_OK)
         goto out;
     good = padding_is_good(scratch.block, size);
-    select_bytes(good, scratch.block + size - PREMASTER, scratch.reject, call->ret, PREMASTER);
-    call->ret[0] = (uint8_t)(op.client_version >> 8);
-    call->ret[1] = (uint8_t)op.client_version;
-    call->ret_len = PREMASTER;
+    select_bytes(good, scratch.block + size - PREMASTER, scratch.reject, ret, PREMASTER);
+    ret[0] = (uint8_t)(op->client_version >> 8);
+    ret[1] = (uint8_t)op->client_version;
 out:
     fk_wipe(&scratch, sizeof scratch);
     return err;
+}
+
+/* farkey/1's decrypt: 48 bytes. */
+int fk_op_decrypt(struct fk_op_call *call)
+{
+    struct fk_decrypt op;
+    int err;
+
+    if ((err = fk_decrypt_decode(call->payload, &op)) != FK_OK)
+        return err;
+    if (!fk_op_allowed(call, FK_PERM_DECRYPT))
+        return FK_ERR_DENIED;
+    call->ret_len = PREMASTER;
+    return fk_ops_premaster(call, &op, call->ret);
 }
 
 /*
@@ -163,7 +172,9 @@ int fk_op_d1_decrypt(struct fk_op_call *call)
     size_t size, fill;
     int err;
 
-    if ((err = check_call(call, FK_PERM_D1_DECRYPT, call->payload.left, &size)) != FK_OK)
+    if (!fk_op_allowed(call, FK_PERM_D1_DECRYPT))
+        return FK_ERR_DENIED;
+    if ((err = check_size(call, call->payload.left, &size)) != FK_OK)
         return err;
     fill = size - PREMASTER - 3;
     if ((err = decrypt_block(call, &call->payload, scratch.block)) != FK_OK ||

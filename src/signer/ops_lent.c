@@ -100,16 +100,14 @@ static void ends_at(struct fk_loans *loans, uint64_t end_us)
         loans->end_us = end_us;
 }
 
-uint64_t fk_ops_end_us(const struct fk_ops *ops)
+uint64_t fk_loans_end_us(const struct fk_loans *loans)
 {
-    return ops->loans == NULL ? UINT64_MAX : ops->loans->end_us;
+    return loans->end_us;
 }
 
-void fk_ops_expire(struct fk_ops *ops, uint64_t now_us)
+void fk_loans_expire(struct fk_loans *loans, uint64_t now_us)
 {
-    struct fk_loans *loans = ops->loans;
-
-    if (loans == NULL || now_us < loans->end_us)
+    if (now_us < loans->end_us)
         return;
     loans->end_us = UINT64_MAX;
     for (size_t i = loans->n_loans; i > 0; i--) {

@@ -7,7 +7,9 @@
 
 #include "base/limits.h"
 #include "base/reader.h"
+#include "signer/handles.h"
 #include "signer/ops.h"
+#include "signer/prf.h"
 #include "signer/private.h"
 
 #include <openssl/bn.h>
@@ -43,7 +45,10 @@ struct fk_ops {
     EVP_PKEY *audit_key; /* signs checkpoints; NULL: no audit secret in the bundle */
     struct fk_chain_state chains[FK_SIGNER_CHAINS_MAX];
     size_t n_chains;
-    uint64_t forgotten_ms;      /* the youngest chain that had to leave the table */
+    uint64_t forgotten_ms; /* the youngest chain that had to leave the table */
+    struct fk_ephemerals *ephemerals;
+    struct fk_handles *handles; /* NULL: nothing is kept here (a token's process) */
+    struct fk_prf_maker *prf;
     struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
     struct fk_loans *loans;     /* keys that are lent to this host; NULL: none can be */
     /* A key that is in no set, while an operation uses it, and its state; else NULL. */
@@ -59,7 +64,8 @@ struct fk_op_call {
     const struct fk_keyset_edge *edge;   /* who has signed the request; NULL: nobody */
     uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
-    bool handshaker; /* for a process that makes whole handshakes */
+    bool handshaker;                     /* for a process that makes whole handshakes */
+    const struct fk_handle_owner *owner; /* the edge; NULL: not known, or none */
     struct fk_reader payload;
     uint8_t *ret; /* FK_SIGNER_RESULT_MAX bytes */
     size_t ret_len;
@@ -82,9 +88,23 @@ bool fk_op_allowed(const struct fk_op_call *call, unsigned need);
 /* ops_reject.c: the 32-byte secret of implicit rejection of the call's key, borrowed. */
 int fk_ops_reject_secret(struct fk_op_call *call, const uint8_t **ret);
 
+/* ops.c: sign the concatenation of `parts` as TLS 1.2 does by a SignatureScheme that fits the key.
+ */
+int fk_ops_sign12_parts(struct fk_op_call *call, uint16_t scheme, const struct fk_reader *parts,
+                        size_t n_parts);
+
 /* ops_params.c: the ephemeral parameters of TLS 1.2. */
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
 int fk_ops_check_dh(struct fk_reader params);
+
+/* ops_agree.c: the premaster secret of a handle and the client's share; the handle is used up,
+ * whatever comes of it. */
+int fk_ops_agreed(struct fk_op_call *call, const struct fk_agree_finish *op,
+                  uint8_t ret[FK_EPHEMERAL_SECRET_MAX], size_t *ret_len);
+
+/* ops_decrypt.c: the premaster secret of RSA key exchange, by implicit rejection. */
+int fk_ops_premaster(struct fk_op_call *call, const struct fk_decrypt *op,
+                     uint8_t ret[FK_PREMASTER_SIZE]);
 
 /* ops_signed.c */
 int fk_windows_new(struct fk_windows **ret);
@@ -109,6 +129,9 @@ int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry
 /* ops_lent.c: what this host borrows, by its private lend key. FK_ERR_NOMEM, FK_ERR_CRYPTO. */
 int fk_loans_new(const uint8_t lend_key[32], struct fk_loans **ret);
 void fk_loans_free(struct fk_loans *loans);
+/* When one ends next; wipe those that have ended. */
+uint64_t fk_loans_end_us(const struct fk_loans *loans);
+void fk_loans_expire(struct fk_loans *loans, uint64_t now_us);
 
 /* Rows of the table. */
 int fk_op_lend(struct fk_op_call *call);
@@ -118,6 +141,13 @@ int fk_op_lent(struct fk_op_call *call);
 int fk_op_split(struct fk_op_call *call);
 int fk_op_split_open(struct fk_op_call *call);
 int fk_op_share(struct fk_op_call *call);
+int fk_op_owned(struct fk_op_call *call);
+int fk_op_agree_init(struct fk_op_call *call);
+int fk_op_agree_finish(struct fk_op_call *call);
+int fk_op_master(struct fk_op_call *call);
+int fk_op_keys(struct fk_op_call *call);
+int fk_op_finished(struct fk_op_call *call);
+int fk_op_expose(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

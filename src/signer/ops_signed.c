@@ -14,6 +14,7 @@
 #include "wire/keyproof.h"
 
 #include <openssl/err.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +177,7 @@ static int run(struct fk_op_call *call, const struct fk_keymsg *msg)
 int fk_op_signed(struct fk_op_call *call)
 {
     struct fk_windows *windows = call->ops->windows;
+    struct fk_handle_owner owner = {.has_signed = true};
     struct window *window;
     struct asked asked;
     int err;
@@ -191,7 +193,11 @@ int fk_op_signed(struct fk_op_call *call)
     if ((err = fk_keyproof_take(&window->window, asked.proof.counter)) != FK_OK ||
         (err = find_key(call, &asked)) != FK_OK)
         return err;
-    if ((err = run(call, &asked.msg)) != FK_OK)
+    SHA256((const uint8_t *)asked.edge->name, strlen(asked.edge->name), owner.id);
+    call->owner = &owner;
+    err = run(call, &asked.msg);
+    call->owner = NULL;
+    if (err != FK_OK)
         return err;
     return wants_sealing(&asked) ? seal_result(call, &asked) : FK_OK;
 }

@@ -40,6 +40,8 @@ const struct fk_metric fk_signer_metric_table[] = {
                                 "Processes connected to signers."},
     [FK_SIGNER_METRIC_KEYS] = {"farkey_signer_keys", NULL, FK_METRIC_GAUGE,
                                "Keys held by signers."},
+    [FK_SIGNER_METRIC_HANDLES] = {"farkey_signer_handles", NULL, FK_METRIC_GAUGE,
+                                  "Handshakes that signers keep a secret of."},
     {NULL, NULL, FK_METRIC_COUNTER, NULL},
 };
 

@@ -55,6 +55,7 @@ enum fk_signer_metric {
     FK_SIGNER_METRIC_TIME,
     FK_SIGNER_METRIC_PEERS,
     FK_SIGNER_METRIC_KEYS,
+    FK_SIGNER_METRIC_HANDLES,
 };
 
 #endif

@@ -34,6 +34,8 @@ struct signer {
     struct fk_metrics *metrics;
     struct fk_signer_peer *peers[FK_SIGNER_PEERS_MAX];
     size_t n_peers;
+    size_t handles; /* as counted last */
+    unsigned index;
     uint32_t generation;
     bool serving;         /* GO was said */
     bool draining;        /* DRAIN was said: no peers left means the end */
@@ -78,7 +80,7 @@ static int take_keys(struct signer *signer, struct fk_procmsg *msg)
     signer->generation = msg->arg;
     if ((err = fk_keyset_open(msg->fds[0], &signer->set)) != FK_OK)
         return err;
-    return fk_ops_new(signer->set, &signer->ops);
+    return fk_ops_new(signer->set, (uint8_t)signer->index, signer->generation, &signer->ops);
 }
 
 static int take_metrics(struct signer *signer, struct fk_procmsg *msg)
@@ -192,6 +194,16 @@ static void drop_peer(struct signer *signer, size_t i, int err)
     fk_metric_set(signer->metrics, FK_SIGNER_METRIC_PEERS, signer->n_peers);
 }
 
+static void count_handles(struct signer *signer)
+{
+    size_t handles = fk_ops_handles(signer->ops);
+
+    if (handles == signer->handles)
+        return;
+    signer->handles = handles;
+    fk_metric_set(signer->metrics, FK_SIGNER_METRIC_HANDLES, handles);
+}
+
 /* What comes next without anybody's asking. */
 static uint64_t next_us(const struct signer *signer)
 {
@@ -252,6 +264,8 @@ static void wait_and_serve(struct signer *signer)
         fk_ops_expire(signer->ops, fk_clock_us());
     if (count > 1)
         serve_peers(signer, fds);
+    if (signer->serving)
+        count_handles(signer);
     if (fds[0].revents != 0)
         read_control(signer);
     if (signer->draining && (signer->n_peers == 0 || fk_clock_us() >= signer->deadline_us))
@@ -269,6 +283,7 @@ int fk_signer_main(unsigned index)
     signer = calloc(1, sizeof *signer);
     if (signer == NULL)
         return 1;
+    signer->index = index;
     signer->status = -1;
     while (signer->status < 0)
         wait_and_serve(signer);

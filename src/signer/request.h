@@ -38,6 +38,18 @@ enum fk_signer_op {
     /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
      * that the payload names: 32 bytes, fk_share_binding(). */
     FK_SIGNER_SHARE,
+    /*
+     * Key operation `detail` (an opcode of farkey/1) for an edge that does not sign: who it is 32
+     * (SHA-256 of its identity) | the other share of a split key <u16>, or none | the operation's
+     * payload. What keeps something for the edge comes in no other way.
+     */
+    FK_SIGNER_OWNED,
+    FK_SIGNER_AGREE_INIT, /* for an edge only, see above */
+    FK_SIGNER_AGREE_FINISH,
+    FK_SIGNER_MASTER,
+    FK_SIGNER_KEYS,
+    FK_SIGNER_FINISHED,
+    FK_SIGNER_EXPOSE,
     /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
      * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */
     FK_SIGNER_LEND,

@@ -104,11 +104,14 @@ static int take_tls13(const struct fk_suite *suite, const struct fk_handover *se
  * GCM: OpenSSL has written one record, its Finished, with a random explicit nonce; the engine's are
  * sequence numbers from 1 on. Among 2^64 they do not meet.
  */
-static int take_tls12(const SSL *ssl, const struct fk_suite *suite, struct fk_session_keys *ret)
+static int take_tls12(const SSL *ssl, const struct fk_suite *suite, const struct fk_handover *seen,
+                      struct fk_session_keys *ret)
 {
     uint8_t master[MASTER_LEN], client[RANDOM_LEN], server[RANDOM_LEN];
     int err = FK_ERR_INTERNAL;
 
+    if (seen->key_block.left > 0)
+        return fk_session_keys_block(suite, seen->key_block.next, seen->key_block.left, ret);
     if (SSL_SESSION_get_master_key(SSL_get0_session(ssl), master, sizeof master) == MASTER_LEN &&
         SSL_get_client_random(ssl, client, sizeof client) == RANDOM_LEN &&
         SSL_get_server_random(ssl, server, sizeof server) == RANDOM_LEN)
@@ -128,5 +131,6 @@ int fk_handover_take(SSL *ssl, const struct fk_handover *seen, struct fk_session
     /* Whether MAC or encryption came first with CBC, OpenSSL does not tell. */
     if (suite == NULL || suite->protection == FK_PROTECT_CBC || SSL_has_pending(ssl) == 1)
         return FK_ERR_UNSUPPORTED;
-    return suite->version == FK_TLS13 ? take_tls13(suite, seen, ret) : take_tls12(ssl, suite, ret);
+    return suite->version == FK_TLS13 ? take_tls13(suite, seen, ret)
+                                      : take_tls12(ssl, suite, seen, ret);
 }

@@ -8,6 +8,7 @@
 #ifndef FK_TLS_HANDOVER_H
 #define FK_TLS_HANDOVER_H
 
+#include "base/reader.h"
 #include "tls/session_keys.h"
 
 #include <openssl/ssl.h>
@@ -17,6 +18,7 @@ struct fk_handover {
     uint8_t client_secret[FK_SUITE_HASH_MAX], server_secret[FK_SUITE_HASH_MAX];
     size_t client_len, server_len; /* bytes of these, 0: not seen */
     uint64_t sent;                 /* records written under the server's secret */
+    struct fk_reader key_block;    /* TLS 1.2: made by others; empty: of the master secret */
 };
 
 /*

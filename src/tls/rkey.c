@@ -26,6 +26,11 @@ void fk_rkey_leave(void)
     current = NULL;
 }
 
+struct fk_rkey_session *fk_rkey_current(void)
+{
+    return current;
+}
+
 int fk_rkey_raise(int err, const char *what)
 {
     if (current != NULL)
@@ -78,14 +83,12 @@ void fk_rkey_abort(struct fk_rkey_session *session, int err)
     }
 }
 
-static int submit(struct fk_rkey_session *session, const struct fk_rkey *key,
+static int submit(struct fk_rkey_session *session, struct fk_keyback *back,
                   struct fk_key_request *request)
 {
     struct fk_key_ticket *ticket;
     int err;
 
-    memcpy(request->ski, key->ski, sizeof request->ski);
-    request->public_key = key->public_key;
     request->context = &session->context;
     request->share = session->share;
     request->share_len = session->share_len;
@@ -94,29 +97,27 @@ static int submit(struct fk_rkey_session *session, const struct fk_rkey *key,
     session->err = FK_OK;
     session->operations++;
     session->started_us = fk_clock_us();
-    err = key->back->ops->submit(key->back, request, answered, session, &ticket);
+    err = back->ops->submit(back, request, answered, session, &ticket);
     if (err != FK_OK)
         return err;
-    session->back = key->back;
+    session->back = back;
     session->ticket = ticket;
     session->waiting = true;
     return FK_OK;
 }
 
-int fk_rkey_run(const struct fk_rkey *key, struct fk_key_request *request, uint8_t *out,
-                size_t size, size_t *ret_len)
+int fk_rkey_ask(struct fk_keyback *back, struct fk_key_request *request, uint8_t *out, size_t size,
+                size_t *ret_len)
 {
     /* The session outlives the job: its owner may not free it while the job is paused. */
     struct fk_rkey_session *session = current;
     int err;
 
-    if (key->back == NULL)
-        return fk_rkey_raise(FK_ERR_UNSUPPORTED, "public key only");
     if (session == NULL || ASYNC_get_current_job() == NULL)
         return fk_rkey_raise(FK_ERR_INVAL, "not in an asynchronous handshake (SSL_MODE_ASYNC)");
     if (session->waiting)
         return fk_rkey_raise(FK_ERR_INVAL, "another operation is under way");
-    err = submit(session, key, request);
+    err = submit(session, back, request);
     if (err != FK_OK)
         return fk_rkey_raise(err, "submit");
     while (!session->done) {
@@ -135,4 +136,14 @@ int fk_rkey_run(const struct fk_rkey *key, struct fk_key_request *request, uint8
     }
     clear_result(session);
     return err == FK_OK ? FK_OK : fk_rkey_raise(err, "operation failed");
+}
+
+int fk_rkey_run(const struct fk_rkey *key, struct fk_key_request *request, uint8_t *out,
+                size_t size, size_t *ret_len)
+{
+    if (key->back == NULL)
+        return fk_rkey_raise(FK_ERR_UNSUPPORTED, "public key only");
+    memcpy(request->ski, key->ski, sizeof request->ski);
+    request->public_key = key->public_key;
+    return fk_rkey_ask(key->back, request, out, size, ret_len);
 }

@@ -9,6 +9,7 @@
 #ifndef FK_TLS_RKEY_H
 #define FK_TLS_RKEY_H
 
+#include "base/limits.h"
 #include "tls/keyback.h"
 
 #include <openssl/ssl.h>
@@ -38,17 +39,18 @@ struct fk_rkey_session {
     const uint8_t *share, *share_digest;
     size_t share_len;
     void (*wake)(struct fk_rkey_session *session);
+    struct fk_opaque *opaque; /* its secrets are kept elsewhere: tls/opaque.h. NULL: here */
     /* Owned by the provider: */
     struct fk_keyback *back;
     struct fk_key_ticket *ticket; /* under way */
     bool waiting;
     bool done;
     int err;             /* why the last operation failed, FK_OK if none did */
-    unsigned operations; /* private-key operations asked for so far */
+    unsigned operations; /* asked for so far: round trips */
     uint64_t started_us;
     uint64_t waited_us; /* time spent waiting for the back-end */
     size_t len;
-    uint8_t data[1024]; /* result: a signature of at most 512 bytes (RSA-4096), wiped */
+    uint8_t data[FK_RKEY_ANSWER_MAX]; /* the result, wiped */
 };
 
 void fk_rkey_enter(struct fk_rkey_session *session);

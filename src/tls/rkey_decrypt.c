@@ -5,7 +5,7 @@
  * constant time). A failure to reach it is an error here and never 48 random bytes: those would
  * look like a bad ciphertext of the client.
  */
-#include "tls/rkey_provider.h"
+#include "tls/opaque_priv.h"
 
 #include "base/err.h"
 #include "base/secret.h"
@@ -73,6 +73,7 @@ static int decrypt(void *vctx, unsigned char *out, size_t *ret_len, size_t size,
 {
     struct decrypt *ctx = vctx;
     struct fk_key_request request = {.op = FK_KEY_DECRYPT};
+    struct fk_opaque *opaque = fk_opaque_current();
     size_t len;
 
     if (ctx->pad_mode != RSA_PKCS1_WITH_TLS_PADDING || ctx->client_version == 0 ||
@@ -88,6 +89,10 @@ static int decrypt(void *vctx, unsigned char *out, size_t *ret_len, size_t size,
         return 0;
     request.u.decrypt.client_version = (uint16_t)ctx->client_version;
     fk_reader_init(&request.u.decrypt.ciphertext, in, in_len);
+    if (opaque != NULL && fk_opaque_keeps_rsa(opaque)) {
+        *ret_len = FK_PREMASTER_SIZE;
+        return fk_opaque_take_rsa(opaque, &request.u.decrypt, out) == FK_OK;
+    }
     if (fk_rkey_run(ctx->key, &request, out, size, &len) != FK_OK)
         return 0;
     if (len != FK_PREMASTER_SIZE) {

@@ -14,7 +14,10 @@
 #include <openssl/provider.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
+
+#define FK_PROVIDER_NAME_MAX 32
 
 /* Names with the aliases under which certificates and libssl look an algorithm up. */
 #define RSA_NAMES     "RSA:rsaEncryption:1.2.840.113549.1.1.1"
@@ -84,28 +87,30 @@ static const OSSL_DISPATCH dispatch[] = {
     {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query},
     {0, NULL}};
 
-static OSSL_FUNC_core_get_libctx_fn *find_get_libctx(const OSSL_DISPATCH *in)
+int fk_provider_libctx(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, OSSL_LIB_CTX **ret)
 {
+    OSSL_FUNC_core_get_libctx_fn *get_libctx = NULL;
+
     for (; in->function_id != 0; in++)
         if (in->function_id == OSSL_FUNC_CORE_GET_LIBCTX)
-            return OSSL_FUNC_core_get_libctx(in);
-    return NULL;
+            get_libctx = OSSL_FUNC_core_get_libctx(in);
+    /* The core's handle is the library context itself: true for built-in providers only. */
+    if (get_libctx == NULL)
+        return FK_ERR_UNSUPPORTED;
+    *ret = (OSSL_LIB_CTX *)get_libctx(handle);
+    return FK_OK;
 }
 
 static int init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
                 void **ret_provctx)
 {
-    OSSL_FUNC_core_get_libctx_fn *get_libctx = find_get_libctx(in);
-    struct fk_rkey_provider *provider;
+    struct fk_rkey_provider *provider = OPENSSL_zalloc(sizeof *provider);
 
-    if (get_libctx == NULL)
+    if (provider == NULL || fk_provider_libctx(handle, in, &provider->libctx) != FK_OK) {
+        OPENSSL_free(provider);
         return 0;
-    provider = OPENSSL_zalloc(sizeof *provider);
-    if (provider == NULL)
-        return 0;
+    }
     provider->handle = handle;
-    /* The core's handle is the library context itself: true for built-in providers only. */
-    provider->libctx = (OSSL_LIB_CTX *)get_libctx(handle);
     *out = dispatch;
     *ret_provctx = provider;
     return 1;
@@ -114,30 +119,42 @@ static int init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const O
 /*
  * Activated by configuration rather than by OSSL_PROVIDER_load(): the library context then owns the
  * activation and ends it when it is freed, whereas a handle would have to be kept and unloaded in
- * time by somebody. The order of the lines is the order of preference.
+ * time by somebody.
  */
-static const char activation[] = "openssl_conf = init\n"
-                                 "[init]\n"
-                                 "providers = providers\n"
-                                 "[providers]\n"
-                                 "default = active\n" FK_RKEY_PROVIDER " = active\n"
-                                 "[active]\n"
-                                 "activate = 1\n";
-
-static int activate(OSSL_LIB_CTX *libctx)
+static int activate(OSSL_LIB_CTX *libctx, const char *name)
 {
-    BIO *text = BIO_new_mem_buf(activation, -1);
+    static const char form[] = "openssl_conf = init\n"
+                               "[init]\n"
+                               "providers = providers\n"
+                               "[providers]\n"
+                               "%s = active\n"
+                               "[active]\n"
+                               "activate = 1\n";
+    char text[sizeof form + FK_PROVIDER_NAME_MAX];
+    int len = snprintf(text, sizeof text, form, name);
     CONF *conf = NCONF_new_ex(libctx, NULL);
+    BIO *bio = NULL;
     int err = FK_ERR_CRYPTO;
 
-    if (text != NULL && conf != NULL && NCONF_load_bio(conf, text, NULL) > 0 &&
-        CONF_modules_load(conf, NULL, 0) > 0)
+    if (len > 0 && (size_t)len < sizeof text && (bio = BIO_new_mem_buf(text, len)) != NULL &&
+        conf != NULL && NCONF_load_bio(conf, bio, NULL) > 0 &&
+        CONF_modules_load(conf, NULL, 0) > 0 && OSSL_PROVIDER_available(libctx, name))
         err = FK_OK;
     NCONF_free(conf);
-    BIO_free(text);
+    BIO_free(bio);
     return err;
 }
 
+int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_fn *init_fn)
+{
+    if (OSSL_PROVIDER_available(libctx, name))
+        return FK_OK;
+    OPENSSL_load_builtin_modules();
+    return OSSL_PROVIDER_add_builtin(libctx, name, init_fn) ? activate(libctx, name)
+                                                            : FK_ERR_CRYPTO;
+}
+
+/* The order of the two is that of preference. */
 int fk_rkey_provider_load(OSSL_LIB_CTX *libctx)
 {
     int err;
@@ -145,13 +162,9 @@ int fk_rkey_provider_load(OSSL_LIB_CTX *libctx)
     if (OSSL_PROVIDER_available(libctx, FK_RKEY_PROVIDER))
         return FK_OK;
     OPENSSL_load_builtin_modules();
-    if (!OSSL_PROVIDER_add_builtin(libctx, FK_RKEY_PROVIDER, init))
-        return FK_ERR_CRYPTO;
-    err = activate(libctx);
-    if (err == FK_OK && (!OSSL_PROVIDER_available(libctx, "default") ||
-                         !OSSL_PROVIDER_available(libctx, FK_RKEY_PROVIDER)))
-        err = FK_ERR_CRYPTO;
-    return err;
+    if ((err = activate(libctx, "default")) != FK_OK)
+        return err;
+    return fk_provider_add(libctx, FK_RKEY_PROVIDER, init);
 }
 
 int fk_ski_of_key(EVP_PKEY *key, uint8_t ret[20])

@@ -48,8 +48,21 @@ struct fk_rkey {
 int fk_rkey_run(const struct fk_rkey *key, struct fk_key_request *request, uint8_t *out,
                 size_t size, size_t *ret_len);
 
+/* The same with an operation that is filled in but for the context. */
+int fk_rkey_ask(struct fk_keyback *back, struct fk_key_request *request, uint8_t *out, size_t size,
+                size_t *ret_len);
+
+/* The handshake that runs now in this thread; NULL: none. */
+struct fk_rkey_session *fk_rkey_current(void);
+
 /* Put an error on OpenSSL's queue, and in the current session when there is one. Returns `err`. */
 int fk_rkey_raise(int err, const char *what);
+
+/* What providers that are built in have in common: the library context that one is loaded into
+ * (NULL: the default one; FK_ERR_UNSUPPORTED), and its registration and activation, behind those
+ * that are there (FK_ERR_CRYPTO). */
+int fk_provider_libctx(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, OSSL_LIB_CTX **ret);
+int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_fn *init);
 
 extern const OSSL_DISPATCH fk_rkey_keymgmt_rsa[];
 extern const OSSL_DISPATCH fk_rkey_keymgmt_ec[];

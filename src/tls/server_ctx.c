@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "tls/opaque.h"
 #include "tls/rkey.h"
 
 #include <openssl/err.h>
@@ -68,6 +69,32 @@ static int set_versions(SSL_CTX *ctx, const struct fk_server_conf *conf)
     return FK_OK;
 }
 
+/* A group of RFC 7919 as strong as the RSA key; NIST SP 800-57 part 1, table 2. */
+static uint16_t dhe_group(const struct fk_server_conf *conf)
+{
+    int bits = 0;
+
+    for (size_t i = 0; i < conf->n_certs; i++)
+        if (conf->certs[i].type == EVP_PKEY_RSA)
+            bits = EVP_PKEY_get_bits(X509_get0_pubkey(conf->certs[i].leaf));
+    return bits <= 2048 ? 0x0100 : bits <= 3072 ? 0x0101 : 0x0102;
+}
+
+static int set_dhe(SSL_CTX *ctx, const struct fk_server_conf *conf)
+{
+    EVP_PKEY *params;
+    int err;
+
+    if (!conf->opaque)
+        return SSL_CTX_set_dh_auto(ctx, 1) == 1 ? FK_OK : FK_ERR_CRYPTO;
+    if ((err = fk_opaque_dh_params(conf->libctx, dhe_group(conf), &params)) != FK_OK)
+        return err;
+    if (SSL_CTX_set0_tmp_dh_pkey(ctx, params) == 1)
+        return FK_OK;
+    EVP_PKEY_free(params);
+    return FK_ERR_CRYPTO;
+}
+
 static int set_suites(SSL_CTX *ctx, const struct fk_server_conf *conf)
 {
     char list[512] = "";
@@ -80,9 +107,7 @@ static int set_suites(SSL_CTX *ctx, const struct fk_server_conf *conf)
     if ((conf->tls12 && SSL_CTX_set_cipher_list(ctx, list) != 1) ||
         SSL_CTX_set_ciphersuites(ctx, suites13) != 1)
         return FK_ERR_CRYPTO;
-    if ((conf->exchanges & FK_SERVER_DHE) != 0 && SSL_CTX_set_dh_auto(ctx, 1) != 1)
-        return FK_ERR_CRYPTO;
-    return FK_OK;
+    return (conf->exchanges & FK_SERVER_DHE) != 0 ? set_dhe(ctx, conf) : FK_OK;
 }
 
 /* Names as OpenSSL 3.0 takes them; the first of a number is what we call it. */
@@ -339,9 +364,12 @@ static int fill(SSL_CTX *ctx, const struct fk_server_conf *conf)
 
 int fk_server_ctx_new(const struct fk_server_conf *conf, SSL_CTX **ret)
 {
-    SSL_CTX *ctx = SSL_CTX_new_ex(conf->libctx, NULL, TLS_server_method());
+    SSL_CTX *ctx;
     int err;
 
+    if (conf->opaque && conf->tls13)
+        return FK_ERR_INVAL;
+    ctx = SSL_CTX_new_ex(conf->libctx, conf->opaque ? FK_OPAQUE_QUERY : NULL, TLS_server_method());
     if (ctx == NULL)
         return FK_ERR_NOMEM;
     if ((err = fill(ctx, conf)) != FK_OK) {

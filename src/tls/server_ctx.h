@@ -32,6 +32,7 @@ enum fk_server_client {
  * context. */
 struct fk_server_conf {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
+    bool opaque;          /* tls/opaque.h: with that provider loaded, too; TLS 1.2 only */
     bool tls12, tls13;
     unsigned exchanges;   /* FK_SERVER_*, with TLS 1.2 */
     const char *groups;   /* OpenSSL's list; "" or NULL: its default */
@@ -60,7 +61,8 @@ struct fk_server_conf {
     const struct fk_clientca *clientca;
 };
 
-/* FK_ERR_CRYPTO with the reason on OpenSSL's queue, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED. */
+/* FK_ERR_CRYPTO with the reason on OpenSSL's queue, FK_ERR_NOMEM, FK_ERR_UNSUPPORTED,
+ * FK_ERR_INVAL. */
 int fk_server_ctx_new(const struct fk_server_conf *conf, SSL_CTX **ret);
 
 /* The NamedGroup of a name as OpenSSL's lists of groups have it ("P-256", "x25519"), in any case;

@@ -18,7 +18,6 @@
 
 #define PREFIX    "tls13 "
 #define LABEL_MAX 32 /* an HkdfLabel with one of the labels here, and a byte */
-#define BLOCK_MAX (2 * (FK_SUITE_KEY_MAX + FK_SUITE_IV_MAX + FK_SUITE_MAC_MAX))
 
 static EVP_MAC *hmac;
 static EVP_KDF *tls12_kdf;
@@ -173,24 +172,45 @@ static const uint8_t *cut(const uint8_t *block, uint8_t *client, uint8_t *server
     return block + 2 * len;
 }
 
+size_t fk_key_block_len(const struct fk_suite *suite)
+{
+    return 2 * ((size_t)suite->mac_len + suite->key_len + suite->iv_len);
+}
+
+static void cut_block(const struct fk_suite *suite, const uint8_t *block,
+                      struct fk_session_keys *ret)
+{
+    const uint8_t *at = block;
+
+    *ret = (struct fk_session_keys){.suite = suite};
+    at = cut(at, ret->client.mac_key, ret->server.mac_key, suite->mac_len);
+    at = cut(at, ret->client.key, ret->server.key, suite->key_len);
+    cut(at, ret->client.iv, ret->server.iv, suite->iv_len);
+    ret->client.seq = ret->server.seq = 1;
+}
+
+int fk_session_keys_block(const struct fk_suite *suite, const uint8_t *block, size_t len,
+                          struct fk_session_keys *ret)
+{
+    if (suite->version != FK_TLS12 || len != fk_key_block_len(suite))
+        return FK_ERR_INVAL;
+    cut_block(suite, block, ret);
+    return FK_OK;
+}
+
 int fk_session_keys_tls12(const struct fk_suite *suite, const uint8_t *master,
                           const uint8_t *client_random, const uint8_t *server_random,
                           bool encrypt_then_mac, struct fk_session_keys *ret)
 {
-    size_t len = 2 * ((size_t)suite->mac_len + suite->key_len + suite->iv_len);
-    uint8_t block[BLOCK_MAX];
-    const uint8_t *at = block;
+    uint8_t block[FK_KEY_BLOCK_MAX];
     int err;
 
     if (suite->version != FK_TLS12 || (encrypt_then_mac && suite->protection != FK_PROTECT_CBC))
         return FK_ERR_INVAL;
-    err = expand_keys(suite, master, client_random, server_random, block, len);
+    err = expand_keys(suite, master, client_random, server_random, block, fk_key_block_len(suite));
     if (err == FK_OK) {
-        *ret = (struct fk_session_keys){.suite = suite, .encrypt_then_mac = encrypt_then_mac};
-        at = cut(at, ret->client.mac_key, ret->server.mac_key, suite->mac_len);
-        at = cut(at, ret->client.key, ret->server.key, suite->key_len);
-        cut(at, ret->client.iv, ret->server.iv, suite->iv_len);
-        ret->client.seq = ret->server.seq = 1;
+        cut_block(suite, block, ret);
+        ret->encrypt_then_mac = encrypt_then_mac;
     }
     fk_wipe(block, sizeof block);
     return err;

@@ -11,6 +11,10 @@
 
 #include <stdbool.h>
 
+/* TLS 1.2's key block (RFC 5246 section 6.3): both sides' MAC keys, keys, fixed nonces. */
+#define FK_KEY_BLOCK_MAX (2 * (FK_SUITE_KEY_MAX + FK_SUITE_IV_MAX + FK_SUITE_MAC_MAX))
+size_t fk_key_block_len(const struct fk_suite *suite);
+
 /* One direction. Unused parts are zero. */
 struct fk_traffic_keys {
     uint64_t seq;                      /* of the next record */
@@ -42,6 +46,10 @@ int fk_session_keys_tls13(const struct fk_suite *suite, const uint8_t *client_se
 int fk_session_keys_tls12(const struct fk_suite *suite, const uint8_t *master,
                           const uint8_t *client_random, const uint8_t *server_random,
                           bool encrypt_then_mac, struct fk_session_keys *ret);
+
+/* The same from a key block that others have made: fk_key_block_len() bytes, else FK_ERR_INVAL. */
+int fk_session_keys_block(const struct fk_suite *suite, const uint8_t *block, size_t len,
+                          struct fk_session_keys *ret);
 
 /* PRF(master, label, seed) of TLS 1.2 with the suite's hash (RFC 5246 section 5); `master` has 48
  * bytes. FK_ERR_CRYPTO. */

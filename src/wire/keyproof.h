@@ -55,7 +55,8 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
 /* Whether an operation is one of those that are signed: what a signer carries out with a key. */
 bool fk_keyproof_covers(uint8_t opcode);
 
-/* Whether an operation's result is a secret: sealed when there is a reply key. */
+/* Whether an operation's result is a secret: sealed when there is a reply key. That of AGREE_INIT
+ * is one when a private value is handed over. */
 bool fk_keyproof_is_secret(uint8_t opcode);
 
 /*

@@ -7,6 +7,7 @@ server as an edge does, and as no edge would: wrong certificates, garbage, half 
         signature = channel.call(SIGN13, sign13(0x0804, SERVER, digest), ski=ski)
 """
 import hashlib
+import hmac
 import itertools
 import socket
 import ssl
@@ -20,6 +21,7 @@ ECDSA_MD5SHA1, ECDSA_SHA1, ECDSA_SHA224, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA51
 ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
+AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED, EXPOSE = 0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4E
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -167,6 +169,109 @@ class Lent:
         self.seconds, self.permissions = reader.unpack(">IH")
         self.spki, self.sealed = reader.vec(2), reader.vec(2)
         reader.end()
+
+
+# Groups of AGREE_INIT, and its forms.
+SECP256R1, SECP384R1, X25519, FFDHE2048, FFDHE3072, FFDHE4096 = 0x17, 0x18, 0x1D, 0x100, 0x101, 0x102
+KEPT, HANDED = 0, 1
+
+
+def agree_init(scheme, group, client_random, server_random, form=KEPT):
+    return struct.pack(">HHB", scheme, group, form) + client_random + server_random
+
+
+class Made:
+    """An AGREE_INIT answer; `share` is the server's point or Ys, `prime` DHE's."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.handle, self.params = reader.take(16), reader.vec(2)
+        self.signature, self.private = reader.vec(2), reader.vec(2)
+        reader.end()
+        params = Reader(self.params)
+        if params.data[0] == 3:
+            self.group = int.from_bytes(params.take(3)[1:], "big")
+            self.share, self.prime = params.vec(1), None
+        else:
+            self.prime, self.generator, self.share = params.vec(2), params.vec(2), params.vec(2)
+        params.end()
+
+
+def agree_finish(handle, share):
+    return handle + vec16(share)
+
+
+# Where MASTER's and KEYS' premaster secret comes from, and the PRF's hashes.
+PRF_SHA256, PRF_SHA384 = 4, 5
+
+
+def agreed(handle, share):
+    return b"\1" + agree_finish(handle, share)
+
+
+def server_random(seed):
+    """Of RSA key exchange: it is made of a seed that only who makes the handshake has."""
+    return hashlib.sha256(b"farkey server random" + seed).digest()
+
+
+def by_rsa(client_version, ciphertext, seed):
+    return b"\2" + decrypt(client_version, ciphertext) + seed
+
+
+def derivation(prf, seed, ems):
+    return bytes([prf, ems]) + vec8(seed)
+
+
+def master(source, derived):
+    return source + derived
+
+
+def keys(source, derived, suite, client_random, server_random, finished_hash=b""):
+    return source + derived + struct.pack(">H", suite) + client_random + server_random + vec8(finished_hash)
+
+
+class Keys:
+    """A KEYS answer."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.handle, self.key_block, self.verify_data = reader.take(16), reader.vec(1), reader.vec(1)
+        reader.end()
+
+
+class Exposed:
+    """An EXPOSE answer; the request is that of KEYS, without a hash."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.key_block, self.master = reader.vec(1), reader.take(48)
+        reader.end()
+
+
+CLIENT_END, SERVER_END = 1, 2
+
+
+def finished(handle, end, transcript_hash):
+    return handle + bytes([end]) + vec8(transcript_hash)
+
+
+def verify_data(number, secret, end, transcript_hash):
+    label = b"client finished" if end == CLIENT_END else b"server finished"
+    return prf(number, secret, label, transcript_hash, 12)
+
+
+def prf(number, secret, label, seed, size):
+    """TLS 1.2's PRF (RFC 5246 section 5)."""
+    digest = "sha256" if number == PRF_SHA256 else "sha384"
+    data, chain, seed = b"", label + seed, label + seed
+    while len(data) < size:
+        chain = hmac.digest(secret, chain, digest)
+        data += hmac.digest(secret, chain + seed, digest)
+    return data[:size]
+
+
+def master_secret(number, premaster, seed, ems):
+    return prf(number, premaster, b"extended master secret" if ems else b"master secret", seed, 48)
 
 
 def info(cursor=0):

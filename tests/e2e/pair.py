@@ -4,6 +4,7 @@ import http.client
 import os
 import pathlib
 import re
+import shutil
 import ssl
 import subprocess
 
@@ -181,6 +182,15 @@ channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" {self.o
     def audit_verify(self):
         return harness.run(harness.FARKEY, "audit", "verify", "--key", self.folder / "keys1" / "audit.key",
                            self.folder / "keys1" / "audit.log", check=False)
+
+
+def request_key(folder):
+    """The edge's request key, as its operator makes it and gives the public half to the key server; its options."""
+    for part in ("edge1", "keys1"):
+        (folder / part).mkdir(exist_ok=True)
+    harness.run(harness.FARKEY, "ca", "request-key", "-o", folder / "edge1")
+    shutil.copy(folder / "edge1/request.pub", folder / "keys1/edge1.request.pub")
+    return {"edge_policy": 'request_key = "edge1.request.pub"', "edge_channel_options": 'request_key = "request.key"'}
 
 
 def process_memory(pid):

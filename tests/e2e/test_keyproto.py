@@ -88,6 +88,49 @@ def test_payload_vectors(data, fields):
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 
 
+def source(fields):
+    if fields["kind"] == "1":
+        return keyproto.agreed(unhex(fields["handle"]), unhex(fields["share"]))
+    return keyproto.by_rsa(int(fields["client_version"], 16), unhex(fields["ciphertext"]),
+                           unhex(fields["random_seed"]))
+
+
+def derivation(fields):
+    return keyproto.derivation(int(fields["prf"], 16), unhex(fields["seed"]), int(fields["ems"]))
+
+
+@pytest.mark.parametrize("data, fields", [v for v in vectors("agree.txt") if "error" not in v.values[1]])
+def test_agree_vectors(data, fields):
+    def number(name):
+        return int(fields[name], 16)
+
+    if fields["op"] == "init":
+        assert keyproto.agree_init(number("scheme"), number("group"), unhex(fields["client_random"]),
+                                   unhex(fields["server_random"]), number("form")) == data
+    elif fields["op"] == "made":
+        made = keyproto.Made(data)
+        assert (made.handle, made.params) == (unhex(fields["handle"]), unhex(fields["params"]))
+        assert (made.signature, made.private) == (unhex(fields["signature"]), unhex(fields["private"]))
+        assert made.prime is not None if number("group") >= 0x100 else made.group == number("group")
+    elif fields["op"] == "finish":
+        assert keyproto.agree_finish(unhex(fields["handle"]), unhex(fields["share"])) == data
+    elif fields["op"] == "master":
+        assert keyproto.master(source(fields), derivation(fields)) == data
+    elif fields["op"] == "keys":
+        assert keyproto.keys(source(fields), derivation(fields), number("suite"), unhex(fields["client_random"]),
+                             unhex(fields["server_random"]), unhex(fields["finished_hash"])) == data
+    elif fields["op"] == "keys_answer":
+        answer = keyproto.Keys(data)
+        assert (answer.handle, answer.key_block) == (unhex(fields["handle"]), unhex(fields["key_block"]))
+        assert answer.verify_data == unhex(fields["verify_data"])
+    elif fields["op"] == "exposed_answer":
+        answer = keyproto.Exposed(data)
+        assert (answer.key_block, answer.master) == (unhex(fields["key_block"]), unhex(fields["master"]))
+    else:
+        assert fields["op"] == "finished"
+        assert keyproto.finished(unhex(fields["handle"]), number("end"), unhex(fields["hash"])) == data
+
+
 def openssl(*words, **options):
     return subprocess.run(["openssl", *words], check=True, capture_output=True, **options).stdout
 

@@ -17,6 +17,9 @@ from test_lend import give_lend_key
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
 EXCHANGES = ("ecdhe", "dhe", "rsa")
 CLIENTS = ("curl", "openssl", "gnutls")
+OPAQUE = ("agree", "master", "keys")
+EXPOSED = "keys expose = master"  # a mode, and an option behind it
+ALLOWED = "sign, decrypt, agree, master, keys, expose"
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
 
@@ -39,6 +42,8 @@ def check_cell(mode, version, kind, exchange):
         raise Refused("this exchange is for RSA keys")
     if mode == "decrypt" and (version, exchange) != ("1.2", "rsa"):
         raise Refused("decrypt is RSA key exchange, which TLS 1.2 has")
+    if mode.split()[0] in OPAQUE and version != "1.2":
+        raise Refused("the secrets that stay at the key server are TLS 1.2's")
 
 
 # --- clients: each connects, and once more to resume if that is wanted; with the options of a cell ---
@@ -55,8 +60,11 @@ def curl(pair, version, kind, exchange, again):
 
 def openssl(pair, version, kind, exchange, again):
     options = ["-tls1_3"] if version == "1.3" else ["-tls1_2", "-cipher", suite(kind, exchange)]
-    session = str(pair.folder / "session.pem")
-    for extra in [["-sess_out", session], ["-sess_in", session]][:1 + again]:
+    session = pair.folder / "session.pem"
+    session.unlink(missing_ok=True)
+    for way in ("-sess_out", "-sess_in")[:1 + again]:
+        # A session that has neither id nor ticket is not written.
+        extra = [way, session] if way == "-sess_out" or session.exists() else []
         text = pair.s_client(*options, *extra, data=REQUEST, check=False)
         if "hello from the origin" not in text:
             return None
@@ -93,7 +101,7 @@ def start(folder, authority, site_authority, origin, daemons):
     def start_pair(name, kind, naming):
         mode, _, exposed = name.partition(" ")
         more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
-                "policy": "allow = {sign, decrypt}\n"}
+                "policy": f"allow = {{{ALLOWED}}}\n", "edge_allow": ALLOWED}
         if mode == "lend":
             give_lend_key(folder)
             more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
@@ -121,11 +129,12 @@ def connections(pair, since):
     return re.findall(pattern, pair.edge.log()[since:])
 
 
-def run_cell(pair, client, version, kind, exchange, naming):
+def run_cell(pair, client, version, kind, exchange, naming, resumes):
+    """With a mode that resumes nothing the second handshake is another full one."""
     again = naming != "full"
     since = len(pair.edge.log())
     assert RUN[client](pair, version, kind, exchange, again), pair.edge.log()[since:]
-    expected = ["no", "yes"] if again else ["no"]
+    expected = ["no", "yes" if resumes else "no"] if again else ["no"]
     harness.wait_until(lambda: len(connections(pair, since)) >= len(expected), "the edge tells of its connections")
     got = connections(pair, since)
     assert [resumed for _, _, resumed in got] == expected, got
@@ -160,13 +169,14 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
         except Refused:
             run_refused(pair, client, version, kind, exchange)
         else:
-            run_cell(pair, client, version, kind, exchange, naming)
+            run_cell(pair, client, version, kind, exchange, naming, mode != "keys")
             ran += 1
     return ran
 
 
 MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
-         "handshake": list(KINDS), "handshake expose = master": list(KINDS)}
+         "handshake": list(KINDS), "handshake expose = master": list(KINDS),
+         **{mode: list(KINDS) for mode in (*OPAQUE, EXPOSED)}}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -182,7 +192,11 @@ def test_every_cell(start, mode, kind, naming):
                                               ("handshake", "rsa2048", "id"), ("handshake", "ed25519", "full"),
                                               ("handshake", "p256", "ticket"),
                                               ("handshake expose = master", "rsa2048", "id"),
-                                              ("handshake expose = master", "p256", "ticket")])
+                                              ("handshake expose = master", "p256", "ticket"),
+                                              ("agree", "rsa2048", "ticket"), ("agree", "ed25519", "full"),
+                                              ("master", "rsa2048", "id"), ("master", "p256", "ticket"),
+                                              ("keys", "rsa2048", "full"), ("keys", "p256", "ticket"),
+                                              (EXPOSED, "rsa2048", "id"), (EXPOSED, "ed25519", "ticket")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),

@@ -24,15 +24,12 @@ def origin(tmp_path_factory):
 def build(folder, authority, site_authority, origin):
     """A pair whose edge has a request key, as its operator makes it; `enrolled`: and the key server knows it."""
     def build_pair(enrolled=True, signs=True, **options):
-        for part in ("edge1", "keys1"):
-            (folder / part).mkdir(exist_ok=True)
-        harness.run(harness.FARKEY, "ca", "request-key", "-o", folder / "edge1")
-        shutil.copy(folder / "edge1/request.pub", folder / "keys1/edge1.request.pub")
+        made = pairs.request_key(folder)
         if enrolled:
             options.setdefault("keyd_options", "fronts = 1 signers = 2 signed_requests = on")
-            options["edge_policy"] = 'request_key = "edge1.request.pub"'
+            options["edge_policy"] = made["edge_policy"]
         if signs:
-            options["edge_channel_options"] = 'request_key = "request.key"'
+            options["edge_channel_options"] = made["edge_channel_options"]
         return pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": ["rsa2048"]},
                           policy="allow = {sign, decrypt}\n", site_options="rsa_key_exchange = on",
                           **options)

@@ -10,6 +10,8 @@
 #include "signer/keyset.h"
 #include "signer/ops.h"
 #include "signer/peer.h"
+#include "wire/keymsg.h"
+#include "wire/keyop_secret.h"
 
 #include <fcntl.h>
 #include <openssl/ec.h>
@@ -74,11 +76,47 @@ static void start(void)
     CHECK(fk_keyset_builder_edge(builder, &borrower) == FK_OK);
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
     CHECK(fk_keyset_open(fd, &set) == FK_OK);
-    CHECK(fk_ops_new(set, &ops) == FK_OK);
+    CHECK(fk_ops_new(set, 0, 1, &ops) == FK_OK);
     for (size_t i = 0; i < KEYS; i++)
         seen[i] = fk_keyset_at(set, i)->pkey;
     fk_keyset_builder_free(builder);
     close(fd);
+}
+
+/* Where a request of FK_SIGNER_OWNED for `opcode` has its handle; NULL: it has none. */
+static uint8_t *find_handle(uint8_t *payload, size_t len, uint16_t opcode)
+{
+    const size_t owner = 32 + 2; /* and no share of a split key */
+
+    if (opcode == FK_OP_AGREE_FINISH && len >= owner + FK_HANDLE_SIZE)
+        return payload + owner;
+    if ((opcode == FK_OP_MASTER || opcode == FK_OP_KEYS || opcode == FK_OP_EXPOSE) &&
+        len > owner + FK_HANDLE_SIZE && payload[owner] == FK_PREMASTER_AGREED)
+        return payload + owner + 1;
+    return NULL;
+}
+
+/* Names of handles cannot be guessed: put a good one there, of a group that its bytes choose. */
+static void put_handle(const struct fk_signer_request *request, uint8_t *payload, uint8_t *handle)
+{
+    static const uint16_t groups[] = {FK_AGREE_P256, FK_AGREE_P384, FK_AGREE_X25519,
+                                      FK_AGREE_FFDHE2048};
+    struct fk_signer_request init = *request;
+    struct fk_agree_init op = {.group = groups[handle[0] % 4]};
+    uint8_t bytes[256], ret[FK_SIGNER_RESULT_MAX];
+    struct fk_writer writer;
+    size_t len;
+
+    op.scheme = handle[1] % 2 == 0 ? 0x0403 : 0x0804;
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_writer_bytes(&writer, payload, 32);
+    fk_writer_u16(&writer, 0);
+    fk_agree_init_encode(&op, &writer);
+    CHECK(fk_writer_end(&writer, &len) == FK_OK);
+    init.len = (uint32_t)len;
+    init.detail = FK_OP_AGREE_INIT;
+    if (fk_ops_run(ops, &init, bytes, ret, &len) == FK_OK)
+        memcpy(handle, ret, FK_HANDLE_SIZE);
 }
 
 static void try_request(const uint8_t *data, size_t size)
@@ -87,13 +125,17 @@ static void try_request(const uint8_t *data, size_t size)
     static const size_t longest[] = {[FK_KEY_RSA] = 256, [FK_KEY_EC] = 72, [FK_KEY_ED25519] = 64};
     struct fk_signer_request request = {
         .len = (uint32_t)(size - 3), .op = data[1], .detail = data[2]};
-    uint8_t ret[FK_SIGNER_RESULT_MAX];
+    uint8_t payload[FK_SIGNER_PAYLOAD_MAX], ret[FK_SIGNER_RESULT_MAX], *handle;
     size_t len = 0;
 
     CHECK(entry->pkey == seen[data[0] % KEYS]);
     memcpy(request.ski, entry->public.ski, sizeof request.ski);
     (void)fk_ops_serve(ops, FK_PEER_HANDSHAKER, &request, data + 3, ret, &len);
-    if (fk_ops_run(ops, &request, data + 3, ret, &len) != FK_OK)
+    memcpy(payload, data + 3, size - 3);
+    if (request.op == FK_SIGNER_OWNED &&
+        (handle = find_handle(payload, size - 3, request.detail)) != NULL)
+        put_handle(&request, payload, handle);
+    if (fk_ops_run(ops, &request, payload, ret, &len) != FK_OK)
         return;
     CHECK(len <= longest[entry->public.type] || request.op >= FK_SIGNER_PING);
 }

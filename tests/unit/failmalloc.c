@@ -14,6 +14,7 @@ enum { LIVE_MAX = 1 << 16 }; /* a power of two; more blocks than any test holds 
 static struct {
     bool armed;
     bool fired;
+    bool paused;
     size_t countdown;     /* allocations until the one that fails; 0: none */
     void *live[LIVE_MAX]; /* open addressing; TOMB where a block was freed */
     size_t n_live;
@@ -78,9 +79,14 @@ static void forget(const void *block)
     }
 }
 
+void failmalloc_pause(bool paused)
+{
+    state.paused = paused;
+}
+
 bool failmalloc_due(void)
 {
-    if (!state.armed || state.countdown == 0 || --state.countdown > 0)
+    if (!state.armed || state.paused || state.countdown == 0 || --state.countdown > 0)
         return false;
     state.fired = true;
     errno = ENOMEM;

@@ -21,6 +21,9 @@ void failmalloc_arm(size_t n);
 /* Stop. Whether an allocation was made to fail. */
 bool failmalloc_disarm(void);
 
+/* None fails, and none is counted, while the test does something for itself. */
+void failmalloc_pause(bool paused);
+
 /* For failcrypto.c: count one more allocation; whether it is the one that fails. */
 bool failmalloc_due(void);
 

@@ -98,7 +98,7 @@ static void make_signer(struct world *w, EVP_PKEY *key)
     fk_keyset_builder_free(builder);
     assert_ok(fk_keyset_open(fd, &w->keys));
     (void)close(fd);
-    assert_ok(fk_ops_new(w->keys, &w->ops));
+    assert_ok(fk_ops_new(w->keys, 0, 1, &w->ops));
     assert_ok(fk_sock_pair(SOCK_STREAM, fds));
     assert_ok(fk_localkeys_add(w->base.local, 1, 0, fds[0]));
     assert_ok(fk_signer_peer_new(fds[1], FK_PEER_WORKER, 0, &w->signer));

@@ -174,6 +174,26 @@ static const struct {
     {LISTEN CHANNEL SERVER
      "site \"a.example\" { keyservers = {\"hq\"} mode = decrypt tls = {\"1.3\"}" ORIGIN "}",
      "mode = decrypt is TLS 1.2"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = agree tls = {\"1.3\"}" ORIGIN "}",
+     "mode = agree is TLS 1.2"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = keys groups = {\"P-521\"}" ORIGIN "}",
+     "group \"P-521\" is not made by key servers"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = master share = {\"s\"}" ORIGIN "}",
+     "split keys serve mode = sign and decrypt"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = keys agree_private = on" ORIGIN "}",
+     "agree_private is for mode = agree"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = master expose = master" ORIGIN "}",
+     "expose is for mode = keys"},
+    {LISTEN "site \"a.example\" { agree_private = on" LOCAL "}",
+     "agree_private is for mode = agree"},
+    {LISTEN CHANNEL SERVER
+     "site \"a.example\" { keyservers = {\"hq\"} mode = agree key = {\"k\"}" ORIGIN "}",
+     "the key is at the key server"},
     {LISTEN "site \"a.example\" { tls = {}" LOCAL "}", "tls names no version"},
     {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} }", "origin"},
     {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} "

@@ -51,7 +51,7 @@ static void side_open(struct side *side, struct fk_keyset_builder *builder)
     fk_keyset_builder_free(builder);
     assert_ok(fk_keyset_open(fd, &side->set));
     close(fd);
-    assert_ok(fk_ops_new(side->set, &side->ops));
+    assert_ok(fk_ops_new(side->set, 0, 1, &side->ops));
 }
 
 static void side_fini(struct side *side)

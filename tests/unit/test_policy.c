@@ -100,6 +100,36 @@ static void each_permission_alone(void **state)
     }
 }
 
+/* Of `permission` all, of `any` one: the same one of edge and key. */
+static void several_permissions(void **state)
+{
+    static const struct {
+        unsigned edge, key, all, any;
+        int err;
+    } rows[] = {
+        {0x7, 0x7, 0x3, 0, FK_OK},           {0x5, 0x7, 0x3, 0, FK_ERR_DENIED},
+        {0x7, 0x6, 0x3, 0, FK_ERR_DENIED},   {0x2, 0x7, 0, 0x3, FK_OK},
+        {0x7, 0x1, 0, 0x3, FK_OK},           {0x4, 0x7, 0, 0x3, FK_ERR_DENIED},
+        {0x7, 0x4, 0, 0x3, FK_ERR_DENIED},   {0x1, 0x2, 0, 0x3, FK_ERR_DENIED},
+        {0x5, 0x7, 0x4, 0x3, FK_OK},         {0x3, 0x7, 0x4, 0x3, FK_ERR_DENIED},
+        {0x4, 0x7, 0x4, 0x3, FK_ERR_DENIED},
+    };
+    uint8_t keys[1] = {1};
+    struct fk_policy_edge edge = {.keys = keys, .slot = fresh_slot()};
+    const char *why;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct fk_policy_ask ask = {.edge = &edge,
+                                          .key_permissions = (uint16_t)rows[i].key,
+                                          .permission = (uint16_t)rows[i].all,
+                                          .any = (uint16_t)rows[i].any};
+
+        edge.permissions = (uint16_t)rows[i].edge;
+        assert_err(fk_policy_decide(&ask, &why), rows[i].err);
+    }
+}
+
 static void refused_requests_take_nothing(void **state)
 {
     uint8_t keys[1] = {1};
@@ -333,6 +363,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(decision_matrix),
         cmocka_unit_test(each_permission_alone),
+        cmocka_unit_test(several_permissions),
         cmocka_unit_test(refused_requests_take_nothing),
         cmocka_unit_test(rate_is_a_bucket),
         cmocka_unit_test(channels_are_counted_over_fronts),

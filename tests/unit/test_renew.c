@@ -353,7 +353,8 @@ static struct world *make(size_t count, const char *servers)
         assert_ok(fk_listing_new(w->libctx, &source, &w->listings[i]));
     }
     config.loop = w->loop;
-    config.libctx = w->libctx;
+    for (size_t i = 0; i < fk_sites_count(w->sites); i++)
+        fk_sites_at(w->sites, i)->libctx = w->libctx;
     config.sites = w->sites;
     config.resumption = fk_edge_tickets(fk_conf_root(w->conf));
     assert_ok(fk_renew_new(&config, &w->renew));

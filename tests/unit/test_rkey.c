@@ -139,7 +139,7 @@ static size_t mem_decrypt(const struct fk_key_ticket *ticket, EVP_PKEY *key, uin
 static unsigned mem_pump(struct memory_back *back)
 {
     unsigned completed = 0;
-    uint8_t out[2048] = {0};
+    uint8_t out[FK_RKEY_ANSWER_MAX + 1] = {0};
 
     for (size_t i = 0; i < 4; i++) {
         struct fk_key_ticket *ticket = &back->queue[i];

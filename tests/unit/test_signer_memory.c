@@ -14,6 +14,7 @@
 #include "loop/sock.h"
 #include "wire/keymsg.h"
 #include "wire/keyop.h"
+#include "wire/keyop_agree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,19 @@ static void put_decrypt(struct request *request)
     assert_ok(fk_writer_end(&writer, &request->len));
 }
 
+/* In the name of an edge, without a share. */
+static void put_agree_init(struct request *request)
+{
+    const struct fk_agree_init op = {.scheme = 0x0403, .group = FK_AGREE_P256};
+    struct fk_writer writer;
+
+    fk_writer_init(&writer, request->payload, sizeof request->payload);
+    fk_writer_fill(&writer, 'e', 32);
+    fk_writer_u16(&writer, 0);
+    fk_agree_init_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &request->len));
+}
+
 static int run(struct fk_ops *ops, const struct request *request, uint8_t *ret, size_t *ret_len)
 {
     struct fk_signer_request head = {
@@ -106,7 +120,7 @@ static int serve(void *context)
     uint8_t result[FK_SIGNER_RESULT_MAX] = {0};
     struct fk_ops *ops = NULL;
     size_t len = 4711;
-    int err = fk_ops_new(keys, &ops);
+    int err = fk_ops_new(keys, 0, 1, &ops);
 
     if (err != FK_OK) {
         assert_null(ops);
@@ -131,7 +145,7 @@ static size_t to_begin;
 static int begin(void *context)
 {
     struct fk_ops *ops = NULL;
-    int err = fk_ops_new(keys, &ops);
+    int err = fk_ops_new(keys, 0, 1, &ops);
 
     (void)context;
     assert_true((err == FK_OK) == (ops != NULL));
@@ -147,6 +161,7 @@ static void every_operation_without_memory_is_told(void **state)
         {.name = "ECDSA", .key = P256, .op = FK_SIGNER_SIGN13, .at_least = 1},
         {.name = "Ed25519", .key = ED25519, .op = FK_SIGNER_SIGN13, .at_least = 1},
         {.name = "decrypt", .key = RSA2048, .op = FK_SIGNER_DECRYPT, .at_least = 2},
+        {.name = "agree init", .key = P256, .op = FK_SIGNER_OWNED, .at_least = 4},
         {.name = "d1 decrypt", .key = RSA2048, .op = FK_SIGNER_DIALECT1, .at_least = 2},
     };
 
@@ -155,8 +170,10 @@ static void every_operation_without_memory_is_told(void **state)
     put_sign13(&requests[1], 0x0403);
     put_sign13(&requests[2], 0x0807);
     put_decrypt(&requests[3]);
-    requests[4].detail = FK_OP_RSA_DECRYPT;
-    requests[4].len = 256;
+    put_agree_init(&requests[4]);
+    requests[4].detail = FK_OP_AGREE_INIT;
+    requests[5].detail = FK_OP_RSA_DECRYPT;
+    requests[5].len = 256;
     to_begin = failmalloc_try(begin, NULL);
     assert_true(to_begin >= 2 + 5 + 3 + 3 + 1);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
@@ -165,6 +182,49 @@ static void every_operation_without_memory_is_told(void **state)
         if (n < to_begin + requests[i].at_least)
             fail_msg("%s: only %zu allocations", requests[i].name, n - to_begin);
     }
+}
+
+/* A key is made, then agreed with: its handle is used up, with memory or without. */
+static int agree(void *context)
+{
+    struct request begin_it = {.key = P256, .op = FK_SIGNER_OWNED, .detail = FK_OP_AGREE_INIT};
+    struct request end_it = {.key = P256, .op = FK_SIGNER_OWNED, .detail = FK_OP_AGREE_FINISH};
+    struct fk_ops *ops = *(struct fk_ops **)context;
+    struct fk_agree_finish op = {.handle = {0}};
+    uint8_t result[FK_SIGNER_RESULT_MAX];
+    const struct fk_agree_init init = {.group = FK_AGREE_P256};
+    struct fk_ecdh_params params;
+    struct fk_agree_made made;
+    struct fk_writer writer;
+    size_t len;
+    int err;
+
+    put_agree_init(&begin_it);
+    if ((err = run(ops, &begin_it, result, &len)) != FK_OK)
+        return err;
+    assert_ok(fk_agree_made_decode(fk_item(result, len), &init, &made));
+    assert_ok(fk_ecdh_params_decode(made.params, &params));
+    memcpy(op.handle, made.handle, sizeof op.handle);
+    op.share = params.point; /* its own: a point like any other */
+    fk_writer_init(&writer, end_it.payload, sizeof end_it.payload);
+    fk_writer_fill(&writer, 'e', 32);
+    fk_writer_u16(&writer, 0);
+    fk_agree_finish_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &end_it.len));
+    err = run(ops, &end_it, result, &len);
+    assert_int_equal(ERR_peek_error(), 0);
+    assert_err(run(ops, &end_it, result, &len), FK_ERR_EXPIRED);
+    return err;
+}
+
+static void agreeing_without_memory_is_told(void **state)
+{
+    struct fk_ops *ops;
+
+    (void)state;
+    assert_ok(fk_ops_new(keys, 0, 1, &ops));
+    assert_true(failmalloc_try(agree, &ops) >= 5);
+    fk_ops_free(ops);
 }
 
 /* --- the audit process's requests --- */
@@ -199,7 +259,7 @@ static void checkpoint_without_memory_is_signed_next_time(void **state)
     struct fk_ops *ops;
 
     (void)state;
-    assert_ok(fk_ops_new(keys, &ops));
+    assert_ok(fk_ops_new(keys, 0, 1, &ops));
     assert_int_equal(failmalloc_try(sign_checkpoint, &ops), 1);
     fk_ops_free(ops);
 }
@@ -236,6 +296,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(every_operation_without_memory_is_told),
+        cmocka_unit_test(agreeing_without_memory_is_told),
         cmocka_unit_test(checkpoint_without_memory_is_signed_next_time),
         cmocka_unit_test(front_without_memory_is_left_to_the_caller),
     };

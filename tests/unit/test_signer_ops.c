@@ -56,7 +56,7 @@ static void open_bench(struct bench *bench, unsigned permissions)
     fk_keyset_builder_free(builder);
     assert_ok(fk_keyset_open(fd, &bench->set));
     close(fd);
-    assert_ok(fk_ops_new(bench->set, &bench->ops));
+    assert_ok(fk_ops_new(bench->set, 0, 1, &bench->ops));
 }
 
 static void close_bench(struct bench *bench)

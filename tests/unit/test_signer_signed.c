@@ -60,7 +60,7 @@ static void open_bench_with(struct bench *bench, struct fk_keyset_edge edge,
     *bench = (struct bench){.proof = {.key = request_key, .place = {.server = "keys1"}}};
     assert_ok(fk_keyset_open(fd, &bench->set));
     close(fd);
-    assert_ok(fk_ops_new(bench->set, &bench->ops));
+    assert_ok(fk_ops_new(bench->set, 0, 1, &bench->ops));
     assert_ok(fk_seal_key_new(&bench->proof.reply, bench->proof.reply_key));
     memset(bench->proof.place.exporter, 0x77, 32);
 }

@@ -5,7 +5,9 @@
 #include "softtoken.h"
 
 #include "base/writer.h"
+#include "wire/keymsg.h"
 #include "wire/keyop.h"
+#include "wire/keyop_secret.h"
 
 static const struct fk_token_settings settings = {.name = "hsm",
                                                   .type = FK_TOKEN_PKCS11,
@@ -293,8 +295,73 @@ static void no_answer_without_the_secret(void **state)
     close_bench(&bench);
 }
 
+/* In the name of an edge. */
+static int run_owned(struct bench *bench, uint8_t opcode, const struct fk_writer *payload)
+{
+    struct fk_signer_request request = {.op = FK_SIGNER_OWNED, .detail = opcode};
+    uint8_t bytes[1024];
+    struct fk_writer writer;
+    size_t len;
+
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_writer_fill(&writer, 'e', 32);
+    fk_writer_u16(&writer, 0);
+    fk_writer_bytes(&writer, payload->base, payload->len);
+    assert_ok(fk_writer_end(&writer, &len));
+    request.len = (uint32_t)len;
+    memcpy(request.ski, bench->ski, 20);
+    return fk_ops_run(bench->ops, &request, bytes, bench->ret, &bench->len);
+}
+
+/* Several work for a token and share no table: what needs none is done, the rest is refused. */
+static void nothing_is_kept_under_handles(void **state)
+{
+    static const uint8_t ciphertext[256] = {0, 1}, hash[32] = {9};
+    struct fk_agree_init init = {.scheme = 0x0804, .group = FK_AGREE_X25519};
+    struct fk_keys_op keys = {
+        .source = {.kind = FK_PREMASTER_RSA, .rsa = {0x0303, {ciphertext, sizeof ciphertext}}},
+        .derivation = {.prf = FK_PRF_SHA256, .ems = true, .seed = {hash, sizeof hash}},
+        .suite = 0x009c};
+    struct fk_master_op master = {.source = keys.source, .derivation = keys.derivation};
+    const struct fk_agree_finish finish = {.share = {hash, sizeof hash}};
+    const struct fk_finished_op finished = {.end = FK_FINISHED_SERVER, .hash = {hash, 32}};
+    struct fk_agree_made made;
+    uint8_t payload[1024];
+    struct fk_writer writer;
+    struct bench bench;
+
+    (void)state;
+    open_bench(&bench, "rsa2048", FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_agree_init_encode(&init, &writer);
+    assert_int_equal(run_owned(&bench, FK_OP_AGREE_INIT, &writer), FK_ERR_UNSUPPORTED);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_agree_finish_encode(&finish, &writer);
+    assert_int_equal(run_owned(&bench, FK_OP_AGREE_FINISH, &writer), FK_ERR_EXPIRED);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_keys_op_encode(&keys, &writer);
+    assert_int_equal(run_owned(&bench, FK_OP_KEYS, &writer), FK_ERR_UNSUPPORTED);
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_finished_op_encode(&finished, &writer);
+    assert_int_equal(run_owned(&bench, FK_OP_FINISHED, &writer), FK_ERR_EXPIRED);
+    assert_int_equal(bench.soft.signs + bench.soft.raws, 0);
+    init.form = FK_AGREE_HANDED;
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_agree_init_encode(&init, &writer);
+    assert_ok(run_owned(&bench, FK_OP_AGREE_INIT, &writer));
+    assert_ok(fk_agree_made_decode(fk_item(bench.ret, bench.len), &init, &made));
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_master_op_encode(&master, &writer);
+    assert_ok(run_owned(&bench, FK_OP_MASTER, &writer));
+    assert_int_equal(bench.len, FK_MASTER_SIZE);
+    bench.soft.err = FK_ERR_TOKEN;
+    assert_int_equal(run_owned(&bench, FK_OP_MASTER, &writer), FK_ERR_TOKEN);
+    close_bench(&bench);
+}
+
 UNIT_MAIN(cmocka_unit_test(bundle_carries_token_and_key),
           cmocka_unit_test(half_records_are_refused), cmocka_unit_test(half_settings_are_refused),
           cmocka_unit_test(signatures_are_verified), cmocka_unit_test(permissions_hold),
           cmocka_unit_test(bad_padding_gets_a_stable_answer),
-          cmocka_unit_test(no_answer_without_the_secret))
+          cmocka_unit_test(no_answer_without_the_secret),
+          cmocka_unit_test(nothing_is_kept_under_handles))

@@ -1,0 +1,64 @@
+/*
+ * Secrets of TLS 1.2 handshakes that stay at a key server: the ephemeral private value (mode
+ * `agree`), the premaster secret (`master`), the master secret (`keys`). An OpenSSL provider
+ * ("farkey-opaque") in a library context of its own makes libssl use tokens in their place: random
+ * bytes that mean something in one handshake only. What they stand for is asked for as late as can
+ * be, by operations of farkey/1 (wire/keyop_agree.h, wire/keyop_secret.h), each of which pauses the
+ * handshake as an operation with a remote key does (tls/rkey.h).
+ *
+ * Never computes with a secret that it has a token for.
+ */
+#ifndef FK_TLS_OPAQUE_H
+#define FK_TLS_OPAQUE_H
+
+#include "tls/keyback.h"
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+enum fk_opaque_mode {
+    FK_OPAQUE_NONE,   /* all secrets are made here */
+    FK_OPAQUE_AGREE,  /* the ephemeral key is the key server's; the premaster secret comes here */
+    FK_OPAQUE_HANDED, /* it makes the ephemeral key, and hands the private value over at once */
+    FK_OPAQUE_MASTER, /* the master secret comes here, what it is made from does not */
+    FK_OPAQUE_KEYS,   /* the session's keys come here, and nothing that they are made from */
+    FK_OPAQUE_EXPOSE, /* ... but the master secret comes with them, for Finished and resumption */
+};
+
+/* The property query of an SSL_CTX whose secrets are kept elsewhere; TLS 1.2 only. */
+#define FK_OPAQUE_QUERY "?farkey.opaque=yes"
+
+/*
+ * Load `default`, the provider of remote keys and ours into a library context that nobody uses for
+ * anything else, and check that what that query finds is ours: it finds others when it finds none.
+ * Its random generator is ours, too (tls/fresh.h): nothing may have been drawn there before.
+ * Idempotent. FK_ERR_CRYPTO.
+ */
+int fk_opaque_provider_load(OSSL_LIB_CTX *libctx);
+
+/* Parameters of one of our DHE keys, for SSL_CTX_set0_tmp_dh_pkey(): ffdhe2048, 3072 or 4096 by its
+ * NamedGroup. The caller owns *ret. FK_ERR_UNSUPPORTED, FK_ERR_CRYPTO. */
+int fk_opaque_dh_params(OSSL_LIB_CTX *libctx, uint16_t group, EVP_PKEY **ret);
+
+/* Whether ephemeral keys of a NamedGroup are made by key servers. */
+bool fk_opaque_serves_group(uint16_t group);
+
+/*
+ * One handshake. To be put into its struct fk_rkey_session before the handshake begins, and freed
+ * after it, or after SSL_free(). `ssl` and `back` are borrowed. FK_ERR_NOMEM; FK_ERR_CRYPTO: no
+ * random bytes.
+ */
+struct fk_opaque;
+
+int fk_opaque_new(enum fk_opaque_mode mode, SSL *ssl, struct fk_keyback *back,
+                  struct fk_opaque **ret);
+/* Wipes. NULL is fine. */
+void fk_opaque_free(struct fk_opaque *opaque);
+
+/*
+ * The key block (RFC 5246 section 6.3) that the key server has made, for the record engine:
+ * borrowed until the handshake's fk_opaque_free(). Empty in other modes, and of a session resumed.
+ */
+struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque);
+
+#endif
