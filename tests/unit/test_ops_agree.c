@@ -322,6 +322,7 @@ static void what_an_edge_signs_for_is_its_own(void **state)
 
     (void)state;
     facts.permissions |= FK_PERM_AGREE;
+    facts.signs = true;
     bench_open(&bench, FK_PERM_AGREE, &facts);
     edge.proof.key = bench_request_key;
     assert_ok(fk_seal_key_new(&edge.proof.reply, edge.proof.reply_key));
