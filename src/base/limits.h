@@ -53,6 +53,9 @@
 /* PP2_TYPE_UNIQUE_ID (the protocol's own figure, section 2.2.5). */
 #define FK_PROXY_UNIQUE_ID_MAX 128
 
+/* Ticket keys in one answer: those alive at once are five (FK_TICKET_ROOTS_MAX). */
+#define FK_TICKET_GRANTS_MAX 8
+
 /* --- tls --- */
 
 /* Bytes of the names of CAs that a site tells its clients of (RFC 8446 section 4.2.4): a hundred.
@@ -365,6 +368,9 @@
 /* A front that has it in service says so at once, or is in trouble. */
 #define FK_KEYD_SERVE_US 10000000
 
+/* Without randomness new ticket keys are tried for again after this. */
+#define FK_KEYD_TICKET_RETRY_US 1000000
+
 /* --- conf --- */
 
 /* One file of a bundle: the CRL of a large CA takes a few megabytes. */
@@ -434,6 +440,9 @@
 
 /* --- signer --- */
 
+/* Secrets of ticket keys alive at once: one made every quarter of a life, one that is over but not
+ * taken away yet, one that is announced. */
+#define FK_TICKET_ROOTS_MAX 6
 /* A signer that owes answers and has given none for this part (a quarter) of a call's deadline is
  * late: its calls are sent to another one, with most of their time left. A signer that works
  * answers each of its peers several times within that. */

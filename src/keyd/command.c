@@ -80,6 +80,7 @@ static json_t *permissions_json(unsigned permissions)
         {FK_PERM_DIGEST, "digest"},
         {FK_PERM_D1_DECRYPT, "dialect1_decrypt"},
         {FK_PERM_HANDSHAKE, "handshake"},
+        {FK_PERM_TICKETS, "tickets"},
         {FK_PERM_EXPOSE, "expose"},
     };
     json_t *list = json_array();

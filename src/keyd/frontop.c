@@ -91,6 +91,11 @@ static int parse_lend(struct ask *ask)
     return FK_OK;
 }
 
+static int parse_nothing(struct ask *ask)
+{
+    return ask->msg->payload.left == 0 ? FK_OK : FK_ERR_FORMAT;
+}
+
 static int parse_digest(struct ask *ask)
 {
     ask->hash = ask->msg->payload;
@@ -212,6 +217,12 @@ static const struct op ops[256] = {
     [FK_OP_HS_CLOSE] = {.dialects = D2,
                         .metric = FK_KEYD_OP_HANDSHAKE_DATA,
                         .start = fk_front_hs_data},
+    [FK_OP_TICKET_KEYS] = {.dialects = D2,
+                           .metric = FK_KEYD_OP_TICKET_KEYS,
+                           .signer = FK_SIGNER_TICKET_KEYS,
+                           .permission = FK_PERM_TICKETS,
+                           .types = RSA | EC | ED,
+                           .parse = parse_nothing},
     [FK_OP_RESPONSE] = RESPONSE,
     [FK_OP_PING] = {.dialects = D1 | D2, .metric = FK_KEYD_OP_PING, .answer = answer_ping},
     [FK_OP_PONG] = RESPONSE,

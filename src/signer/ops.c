@@ -180,6 +180,7 @@ static const struct row rows[] = {
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
     [FK_SIGNER_LENT] = {PEER(FK_PEER_WORKER), false, false, fk_op_lent},
+    [FK_SIGNER_TICKET_KEYS] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_keys},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -201,12 +202,20 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
     } operations[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
                       {FK_OP_SIGN12, FK_SIGNER_SIGN12},
                       {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},
-                      {FK_OP_LEND, FK_SIGNER_LEND}};
+                      {FK_OP_LEND, FK_SIGNER_LEND},
+                      {FK_OP_TICKET_KEYS, FK_SIGNER_TICKET_KEYS}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (operations[i].opcode == opcode)
             return operations[i].op;
     return 0;
+}
+
+bool fk_ops_uses_key(uint16_t opcode)
+{
+    const struct row *row = find_row(fk_ops_of_opcode(opcode));
+
+    return row != NULL && row->whole;
 }
 
 int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
@@ -373,5 +382,6 @@ void fk_ops_free(struct fk_ops *ops)
     EVP_PKEY_free(ops->audit_key);
     fk_windows_free(ops->windows);
     fk_loans_free(ops->loans);
+    fk_secret_free(ops->roots);
     free(ops);
 }

@@ -54,6 +54,8 @@ int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader
         return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
     if (opcode == FK_OP_LEND) /* who splits a key wants it whole nowhere */
         return FK_ERR_DENIED;
+    if (!fk_ops_uses_key(opcode))
+        return FK_ERR_OPCODE;
     if ((err = fk_share_binding((uint8_t)opcode, call->entry->public.ski, call->payload.next,
                                 call->payload.left, binding)) != FK_OK)
         return err;

@@ -50,6 +50,7 @@ enum fk_signer_op {
     FK_SIGNER_LEND_ASK,
     FK_SIGNER_BORROW,
     FK_SIGNER_LENT,
+    FK_SIGNER_TICKET_KEYS, /* the ticket keys of who may use the key; the payload is empty */
 };
 
 struct fk_signer_request {

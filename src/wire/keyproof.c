@@ -55,12 +55,13 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT ||
+           opcode == FK_OP_TICKET_KEYS ||
            opcode == FK_OP_LEND; /* whose result is sealed past the channel anyway */
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
-    return opcode == FK_OP_DECRYPT;
+    return opcode == FK_OP_DECRYPT || opcode == FK_OP_TICKET_KEYS;
 }
 
 /* --- replay --- */

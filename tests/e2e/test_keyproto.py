@@ -84,6 +84,11 @@ def test_payload_vectors(data, fields):
             assert key["ski"] == unhex(fields[f"ski{i}"]) and key["type"] == number(f"type{i}")
             assert key["name"].encode() == unhex(fields[f"name{i}"])
             assert b"".join(map(keyproto.vec16, key["chain"])) == unhex(fields[f"chain{i}"])
+    elif fields["op"] == "ticket_keys":
+        answer = keyproto.TicketKeys(data)
+        assert answer.refresh == number("refresh") and len(answer.keys) == number("count")
+        for i, key in enumerate(answer.keys):
+            assert key == (unhex(fields[f"id{i}"]), unhex(fields[f"secret{i}"]), number(f"seals{i}"), number(f"ends{i}"))
     else:
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "wire/keyop.h"
+#include "wire/keyticket.h"
 
 #include <string.h>
 
@@ -120,6 +121,20 @@ static void try_pong(struct fk_reader payload)
     check_written(&writer, payload);
 }
 
+static void try_ticket_keys(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_grants grants;
+
+    if (fk_ticket_grants_decode(payload, &grants) != FK_OK)
+        return;
+    CHECK(grants.count > 0 && grants.count <= FK_TICKET_GRANTS_MAX && grants.refresh_ms > 0);
+    for (size_t i = 0; i < grants.count; i++)
+        CHECK(grants.items[i].seals_ms < grants.items[i].ends_ms);
+    fk_ticket_grants_encode(&grants, &writer);
+    check_written(&writer, payload);
+}
+
 /* What a TLS library hands over; a bare message, no payload. */
 static void try_messages(struct fk_reader tbs)
 {
@@ -140,7 +155,8 @@ static void try_messages(struct fk_reader tbs)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct fk_reader) = {
-        try_sign13, try_sign12, try_decrypt, try_info_request, try_info, try_pong, try_messages,
+        try_sign13, try_sign12, try_decrypt,  try_info_request,
+        try_info,   try_pong,   try_messages, try_ticket_keys,
     };
     struct fk_reader input;
     uint8_t choice;

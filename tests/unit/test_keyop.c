@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "wire/keyop.h"
+#include "wire/keyticket.h"
 
 #include <stdio.h>
 
@@ -44,6 +45,7 @@ static void finish(const struct fk_writer *writer, const struct vector *vector)
 /* Decode a payload of any operation, the keys of an INFO answer included. */
 static int decode(const char *op, struct fk_reader payload)
 {
+    struct fk_ticket_grants grants;
     struct fk_info_answer answer;
     struct fk_decrypt decrypt;
     struct fk_info_key key;
@@ -63,6 +65,8 @@ static int decode(const char *op, struct fk_reader payload)
         return fk_info_request_decode(payload, &cursor);
     if (strcmp(op, "pong") == 0)
         return fk_pong_decode(payload, &generation);
+    if (strcmp(op, "ticket_keys") == 0)
+        return fk_ticket_grants_decode(payload, &grants);
     assert_string_equal(op, "info");
     if ((err = fk_info_answer_decode(payload, &answer)) != FK_OK)
         return err;
@@ -206,12 +210,37 @@ static void check_pong(struct vector *vector)
     finish(&writer, vector);
 }
 
+static void check_ticket_keys(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_grants grants;
+
+    assert_ok(fk_ticket_grants_decode(reader_of(vector->bytes, vector->len), &grants));
+    assert_int_equal(grants.refresh_ms, vector_uint(vector, "refresh"));
+    assert_int_equal(grants.count, vector_uint(vector, "count"));
+    for (size_t i = 0; i < grants.count; i++) {
+        const struct fk_ticket_grant *grant = &grants.items[i];
+
+        assert_bytes(reader_of(grant->id, 16), vector_bytes(vector, numbered("id", i)));
+        assert_bytes(reader_of(grant->secret, 32), vector_bytes(vector, numbered("secret", i)));
+        assert_int_equal(grant->seals_ms, vector_uint(vector, numbered("seals", i)));
+        assert_int_equal(grant->ends_ms, vector_uint(vector, numbered("ends", i)));
+    }
+    fk_ticket_grants_encode(&grants, &writer);
+    finish(&writer, vector);
+}
+
 static const struct {
     const char *op;
     void (*check)(struct vector *vector);
 } checks[] = {
-    {"sign13", check_sign13}, {"sign12", check_sign12}, {"decrypt", check_decrypt},
-    {"info", check_info},     {"pong", check_pong},     {"info_request", check_info_request},
+    {"sign13", check_sign13},
+    {"sign12", check_sign12},
+    {"decrypt", check_decrypt},
+    {"info", check_info},
+    {"pong", check_pong},
+    {"info_request", check_info_request},
+    {"ticket_keys", check_ticket_keys},
 };
 
 static void vectors_decode_and_encode(void **state)
