@@ -262,9 +262,20 @@
 #define FK_EDGE_REST_US 1000000
 /* Sessions in the cache that workers share: 512 bytes each, 512 MiB. */
 #define FK_EDGE_SESSIONS_MAX 1048576
-/* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
-#define FK_EDGE_TICKET_KEYS 5
-/* Sites whose derived ticket keys share one secret: 5 locked pages. One a site would take three
+/* Ticket keys that a site opens with at once. Its own edge's are five: one made every quarter of a
+ * life, and one about to end; of those that edges share it is six from each of two key servers. */
+#define FK_EDGE_TICKET_KEYS 12
+/* Private keys whose ticket keys an edge shares: two secrets each, six mappings of the 65,530 that
+ * a process may have. */
+#define FK_EDGE_TICKET_GROUPS_MAX 4096
+/* So often shared ticket keys are looked at: whether one begins to seal or ends, and whether a key
+ * server is to be asked. */
+#define FK_EDGE_TICKET_LOOK_US 1000000
+/* A key server that gives none is asked again after this, if not for another reason before. */
+#define FK_EDGE_TICKET_REFUSED_US 60000000
+/* Questions about ticket keys under way at once: handshakes come first. */
+#define FK_EDGE_TICKET_ASKED_MAX 64
+/* Sites whose derived ticket keys share one secret: 11 locked pages. One a site would take three
  * mappings each, of the 65,530 that a process may have. At most 64: bits of a word. */
 #define FK_EDGE_TICKET_SLAB 32
 

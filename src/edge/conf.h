@@ -16,6 +16,7 @@ enum fk_edge_mode {
     FK_MODE_HANDSHAKE,
     FK_MODE_LEND,
 };
+enum fk_edge_tickets_of { FK_TICKETS_EDGE, FK_TICKETS_SHARED };
 
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U
@@ -77,6 +78,7 @@ struct fk_edge_site {
     int records;                  /* enum fk_edge_records */
     int expose;                   /* enum fk_edge_expose */
     struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
+    int tickets;                  /* enum fk_edge_tickets_of */
     /* origin */
     struct fk_conf_list origin;
     int origin_connect; /* enum fk_origin_connect */

@@ -141,6 +141,14 @@ static const struct fk_conf_name records[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name tickets_of[] = {
+    {"edge", FK_TICKETS_EDGE, "the edge: its own processes open them, no other edge's"},
+    {"shared", FK_TICKETS_SHARED,
+     "the key server, which gives them to all edges that may have them: each opens the others' "
+     "tickets for a site of the same title"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name connects[] = {
     {"at_once", FK_ORIGIN_AT_ONCE,
      "as soon as the handshake is done; for protocols in which the server speaks first"},
@@ -204,6 +212,8 @@ static const struct fk_conf_option site_options[] = {
      .help = "Groups for the key agreement, most wanted first."},
     {"records", FK_CONF_ENUM, OPT(fk_edge_site, records), "engine", .names = records,
      .help = "Who protects the records after the handshake."},
+    {"tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge", .names = tickets_of,
+     .help = "Who makes the keys of session tickets, and of the cache's sessions."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",
@@ -307,6 +317,10 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
     if (site->share.count > 0)
         fk_conf_blame(conf, &site->block, "share",
                       "site \"%s\": mode = local has whole keys; remove share", title);
+    if (site->tickets == FK_TICKETS_SHARED)
+        fk_conf_blame(
+            conf, &site->block, "tickets",
+            "site \"%s\": mode = local asks no key server for ticket keys; remove tickets", title);
     if (site->keyservers.count > 0)
         fk_conf_blame(conf, &site->block, "keyservers",
                       "site \"%s\": mode = local asks no key server; remove keyservers", title);
@@ -322,6 +336,11 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
         fk_conf_blame(conf, block, "certificate",
                       "site \"%s\": with mode = handshake the key server shows its own "
                       "certificates; remove certificate",
+                      block->title);
+    if (site->tickets == FK_TICKETS_SHARED)
+        fk_conf_blame(conf, block, "tickets",
+                      "site \"%s\": with mode = handshake the key server seals and opens tickets; "
+                      "remove tickets",
                       block->title);
     if (site->records == FK_RECORDS_OPENSSL)
         fk_conf_blame(conf, block, "records",

@@ -140,8 +140,41 @@ static int make_renew(struct fk_gen *gen)
     return gen->keys == NULL ? FK_OK : fk_renew_new(&config, &gen->renew);
 }
 
+/* --- ticket keys from key servers --- */
+
+static struct fk_ticketfeed_state state_of(void *arg, const char *server)
+{
+    const struct fk_gen *gen = arg;
+    const struct fk_keyserver *found = fk_keys_find(gen->keys, server);
+    struct fk_keyserver_stats stats;
+
+    fk_keyserver_stats(found, &stats);
+    return (struct fk_ticketfeed_state){.channels = stats.connects,
+                                        .generation = fk_keyserver_generation(found)};
+}
+
+static int make_feeds(struct fk_gen *gen)
+{
+    const struct fk_ticketfeeds_config config = {
+        .loop = gen->base->loop,
+        .groups = gen->base->groups,
+        .state = state_of,
+        .arg = gen,
+    };
+
+    return gen->keys == NULL ? FK_OK : fk_ticketfeeds_new(&config, &gen->feeds);
+}
+
+void fk_gen_rest(struct fk_gen *gen)
+{
+    if (gen->feeds != NULL)
+        fk_ticketfeeds_stop(gen->feeds);
+}
+
 void fk_gen_refresh(struct fk_gen *gen)
 {
+    if (gen->feeds != NULL)
+        fk_ticketfeeds_start(gen->feeds);
     if (gen->renew != NULL)
         fk_renew_start(gen->renew);
 }
@@ -242,6 +275,11 @@ static int make_site(struct fk_gen *gen, size_t index)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
         return err;
+    if (site->conf->tickets == FK_TICKETS_SHARED) {
+        site->feeds = gen->feeds;
+        site->feeds_back = site->back;
+        fk_ticket_site_follow(site->tickets, NULL); /* until its private key is known */
+    }
     if (site->conf->mode == FK_MODE_LEND && (err = make_lent(gen, site)) != FK_OK)
         return err;
     site->servers = site->back;
@@ -325,7 +363,8 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     gen->base = base;
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
-        (err = make_keys(gen, old, why)) == FK_OK && (err = make_sites(gen)) == FK_OK)
+        (err = make_keys(gen, old, why)) == FK_OK && (err = make_feeds(gen)) == FK_OK &&
+        (err = make_sites(gen)) == FK_OK)
         err = make_renew(gen);
     if (err != FK_OK) {
         fk_gen_unref(gen);
@@ -371,6 +410,7 @@ void fk_gen_unref(struct fk_gen *gen)
     if (gen->keys != NULL)
         fk_keys_unwatch(gen->keys, gen);
     fk_renew_free(gen->renew);
+    fk_ticketfeeds_free(gen->feeds); /* before the pools that it asks */
     count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
     fk_sites_free(gen->sites);
     for (size_t i = 0; gen->pools != NULL && i < count; i++)

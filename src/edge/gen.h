@@ -40,6 +40,7 @@ struct fk_gen_base {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider */
     struct fk_dns *dns;
     struct fk_tickets *tickets;
+    struct fk_ticketgroups *groups;
     struct fk_sescache *cache; /* NULL: none */
     struct fk_localkeys *local;
     struct fk_metrics *metrics; /* NULL: none */
@@ -59,13 +60,14 @@ struct fk_gen {
     const struct fk_edge_limits *limits;
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;
-    uint32_t keys_number;       /* generation of this host's keys */
-    struct fk_localpool *local; /* signers of this host */
-    struct fk_keys *keys;       /* key servers; NULL: none */
-    struct fk_keypool **pools;  /* one a site, NULL for mode local */
-    struct fk_renew *renew;     /* NULL: no key servers */
-    size_t without;             /* sites that have no certificate yet */
-    size_t built;               /* sites that fk_gen_build() has looked at */
+    uint32_t keys_number;         /* generation of this host's keys */
+    struct fk_localpool *local;   /* signers of this host */
+    struct fk_keys *keys;         /* key servers; NULL: none */
+    struct fk_keypool **pools;    /* one a site, NULL for mode local */
+    struct fk_renew *renew;       /* NULL: no key servers */
+    struct fk_ticketfeeds *feeds; /* likewise */
+    size_t without;               /* sites that have no certificate yet */
+    size_t built;                 /* sites that fk_gen_build() has looked at */
 };
 
 /* What the master says about a generation. */
@@ -96,6 +98,8 @@ void fk_gen_unref(struct fk_gen *gen);
  * certificates of sites that come from there, in the turns of the loop that follow.
  */
 void fk_gen_refresh(struct fk_gen *gen);
+/* Another generation is in service: nothing is to be asked any more that no handshake waits for. */
+void fk_gen_rest(struct fk_gen *gen);
 /* A client waits for this site's certificate. */
 void fk_gen_want(struct fk_gen *gen, struct fk_site *site);
 

@@ -37,6 +37,14 @@ static json_t *lent_json(const struct fk_site *site)
                      (json_int_t)stats.failures);
 }
 
+/* Who makes the keys of its tickets. */
+static const char *tickets_of(const struct fk_site *site)
+{
+    if (fk_site_passes(site))
+        return "keyserver";
+    return site->feeds == NULL ? "edge" : "shared";
+}
+
 static json_t *site_json(struct fk_site *site)
 {
     static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend"};
@@ -50,11 +58,12 @@ static json_t *site_json(struct fk_site *site)
             origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
-    json = json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                     modes[site->conf->mode], "expose", exposes[site->conf->expose], "certificate",
-                     site->ctx != NULL || fk_site_passes(site), "connections",
-                     (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
-                     origins);
+    json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
+        modes[site->conf->mode], "expose", exposes[site->conf->expose], "tickets", tickets_of(site),
+        "ticket_keys", (json_int_t)fk_ticket_site_count(site->tickets), "certificate",
+        site->ctx != NULL || fk_site_passes(site), "connections", (json_int_t)site->connections,
+        "active", (json_int_t)site->active, "origins", origins);
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
     return json;

@@ -215,6 +215,8 @@ static void apply(struct worker *worker)
         fk_keys_serve(worker->gen->keys, worker->gen);
     if (old != NULL && old->keys != NULL)
         fk_keys_give_way(old->keys, worker->gen->keys);
+    if (old != NULL)
+        fk_gen_rest(old);
     fk_gen_unref(old);
     fk_gen_refresh(worker->gen);
     fk_listeners_start(worker->listeners);
@@ -411,7 +413,8 @@ static int init_base(struct worker *worker)
     fk_defer_init(&worker->build, base->loop, on_build); /* fini() stops it, come what may */
     if ((err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
-        (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
+        (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK ||
+        (err = fk_ticketgroups_new(base->libctx, &base->groups)) != FK_OK)
         return err;
     return fk_localkeys_new(base->loop, &base->local);
 }
@@ -444,6 +447,7 @@ static void fini(struct worker *worker)
     fk_gen_unref(worker->gen);
     fk_localkeys_free(worker->base.local);
     fk_sescache_close(worker->base.cache);
+    fk_ticketgroups_free(worker->base.groups);
     fk_tickets_free(worker->base.tickets);
     fk_dns_free(worker->base.dns);
     fk_conn_env_fini(&worker->env);

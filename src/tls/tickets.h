@@ -66,10 +66,17 @@ void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *key
 
 struct fk_ticket_site; /* one site's derived keys */
 
+/* How many keys open the site's tickets now. */
+size_t fk_ticket_site_count(const struct fk_ticket_site *site);
+
 /* `name` sets the site apart: its title. `tickets` must outlive it. FK_ERR_NOMEM: also when memory
  * for its keys cannot be locked; a handshake needs no more of it. */
 int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret);
 void fk_ticket_site_free(struct fk_ticket_site *site); /* wipes */
+
+/* From now on the site derives from these in place of those that it was made with; borrowed until
+ * it follows others. NULL: from none, it has no tickets. */
+void fk_ticket_site_follow(struct fk_ticket_site *site, const struct fk_tickets *source);
 
 /*
  * The body of OpenSSL's ticket key callback (SSL_CTX_set_tlsext_ticket_key_evp_cb): 1 fine, 2 fine
