@@ -278,6 +278,20 @@
 /* Sites whose derived ticket keys share one secret: 11 locked pages. One a site would take three
  * mappings each, of the 65,530 that a process may have. At most 64: bits of a word. */
 #define FK_EDGE_TICKET_SLAB 32
+/* Commands of one worker that the store of sessions has not answered: a second of it at a thousand
+ * full handshakes a second. Beyond, sessions are neither looked for nor kept there. */
+#define FK_EDGE_STORE_CALLS_MAX 1024
+/* Bytes of these that it has not read: a session and the command around it take 1.3 KiB. */
+#define FK_EDGE_STORE_OUT_MAX (FK_EDGE_STORE_CALLS_MAX * 1344)
+/* Without an answer, or without a connection, for so long it is given up; and tried again then. */
+#define FK_EDGE_STORE_STALL_US 2000000
+#define FK_EDGE_STORE_RETRY_US 1000000
+/* What is put before session ids there: a name that an operator recognises. */
+#define FK_EDGE_STORE_PREFIX_MAX 64
+/* A password of it: Redis makes ones of 64 characters. */
+#define FK_EDGE_STORE_PASSWORD_MAX 512
+/* Bytes of it read at once: some twenty sessions. */
+#define FK_EDGE_STORE_READ 16384
 
 /* --- loop --- */
 

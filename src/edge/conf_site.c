@@ -149,6 +149,12 @@ static const struct fk_conf_name tickets_of[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name sessions_at[] = {
+    {"host", FK_SESSIONS_HOST, "in memory of this host, for all of its workers"},
+    {"redis", FK_SESSIONS_REDIS, "there, and sealed in the redis block's server, for all edges"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name connects[] = {
     {"at_once", FK_ORIGIN_AT_ONCE,
      "as soon as the handshake is done; for protocols in which the server speaks first"},
@@ -214,6 +220,8 @@ static const struct fk_conf_option site_options[] = {
      .help = "Who protects the records after the handshake."},
     {"tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge", .names = tickets_of,
      .help = "Who makes the keys of session tickets, and of the cache's sessions."},
+    {"sessions", FK_CONF_ENUM, OPT(fk_edge_site, sessions), "host", .names = sessions_at,
+     .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",
@@ -324,6 +332,17 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
     if (site->keyservers.count > 0)
         fk_conf_blame(conf, &site->block, "keyservers",
                       "site \"%s\": mode = local asks no key server; remove keyservers", title);
+}
+
+/* Edges read each other's entries only with the same keys. */
+static void check_sessions(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    if (site->sessions == FK_SESSIONS_REDIS && site->tickets != FK_TICKETS_SHARED &&
+        !fk_conf_is_bad(&site->block, "tickets"))
+        fk_conf_blame(conf, &site->block, "sessions",
+                      "site \"%s\": sessions = redis needs keys that edges share; write "
+                      "tickets = shared",
+                      site->block.title);
 }
 
 /* What only matters where OpenSSL shakes hands, and what has to be said in numbers. */
@@ -460,6 +479,7 @@ static void check_site(void *block, struct fk_conf *conf)
         else
             check_remote_keys(site, conf);
     }
+    check_sessions(site, conf);
     if (site->expose == FK_EXPOSE_MASTER)
         check_expose(site, conf);
     check_site_origins(site, conf);

@@ -165,10 +165,44 @@ static int make_feeds(struct fk_gen *gen)
     return gen->keys == NULL ? FK_OK : fk_ticketfeeds_new(&config, &gen->feeds);
 }
 
+/* --- the store of sessions --- */
+
+static int make_redis(struct fk_gen *gen, struct fk_why *why)
+{
+    struct fk_redis_config config = {
+        .loop = gen->base->loop,
+        .dns = gen->base->dns,
+        .metrics = gen->base->metrics,
+        .conf = (const void *)gen->root->redis,
+    };
+    size_t len;
+    int err = FK_OK;
+
+    if (config.conf == NULL)
+        return FK_OK;
+    if (config.conf->password_file != NULL &&
+        ((err = fk_bundle_read(gen->bundle, config.conf->password_file, &config.password, &len)) !=
+             FK_OK ||
+         (err = fk_redis_password(config.password, len, &config.password_len)) != FK_OK))
+        return fk_why_set(why, err, "redis: %s: %s", config.conf->password_file, fk_err_text(err));
+    return fk_redis_new(&config, &gen->redis);
+}
+
+/* --- in service, or not --- */
+
 void fk_gen_rest(struct fk_gen *gen)
 {
+    if (gen->redis != NULL)
+        fk_redis_rest(gen->redis);
     if (gen->feeds != NULL)
         fk_ticketfeeds_stop(gen->feeds);
+}
+
+void fk_gen_serve(struct fk_gen *gen)
+{
+    if (gen->redis != NULL)
+        fk_redis_start(gen->redis);
+    fk_gen_refresh(gen);
 }
 
 void fk_gen_refresh(struct fk_gen *gen)
@@ -263,6 +297,8 @@ static int make_site(struct fk_gen *gen, size_t index)
     int err;
 
     site->cache = gen->base->cache;
+    if (site->conf->sessions == FK_SESSIONS_REDIS)
+        site->store = fk_redis_store(gen->redis);
     if ((err = fk_gen_clientca(gen->bundle, gen->base->libctx, site->conf, &path,
                                &site->clientca)) != FK_OK)
         return err;
@@ -364,7 +400,7 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
         (err = make_keys(gen, old, why)) == FK_OK && (err = make_feeds(gen)) == FK_OK &&
-        (err = make_sites(gen)) == FK_OK)
+        (err = make_redis(gen, why)) == FK_OK && (err = make_sites(gen)) == FK_OK)
         err = make_renew(gen);
     if (err != FK_OK) {
         fk_gen_unref(gen);
@@ -417,6 +453,7 @@ void fk_gen_unref(struct fk_gen *gen)
         fk_keypool_free(gen->pools[i]);
     free(gen->pools);
     fk_keys_free(gen->keys);
+    fk_redis_free(gen->redis);
     if (gen->local != NULL)
         fk_localpool_unref(gen->local);
     fk_conf_free(gen->conf);

@@ -9,6 +9,7 @@
 #include "edge/conf.h"
 #include "edge/keys.h"
 #include "edge/localkeys.h"
+#include "edge/redis.h"
 #include "edge/renew.h"
 #include "edge/sites.h"
 #include "loop/metrics.h"
@@ -66,6 +67,7 @@ struct fk_gen {
     struct fk_keypool **pools;    /* one a site, NULL for mode local */
     struct fk_renew *renew;       /* NULL: no key servers */
     struct fk_ticketfeeds *feeds; /* likewise */
+    struct fk_redis *redis;       /* NULL: none is configured */
     size_t without;               /* sites that have no certificate yet */
     size_t built;                 /* sites that fk_gen_build() has looked at */
 };
@@ -93,6 +95,8 @@ int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why);
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);
 
+/* This generation goes into service. */
+void fk_gen_serve(struct fk_gen *gen);
 /*
  * A key server has listed its keys anew, or this generation goes into service: renew the
  * certificates of sites that come from there, in the turns of the loop that follow.

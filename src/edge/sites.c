@@ -263,6 +263,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .back = site->back,
         .tickets = site->tickets,
         .cache = site->cache,
+        .store = site->store,
         .clientca = site->clientca,
         .only_resumes = fk_site_exposes(site),
     };

@@ -35,6 +35,7 @@ struct fk_site {
     struct fk_keyback *feeds_back; /* over the site's key servers */
     struct fk_ticketfeed *feed;    /* for its present private key; NULL: none yet */
     struct fk_sescache *cache;     /* the process's; NULL: none */
+    struct fk_sesstore *store;     /* the generation's; NULL: none */
     struct fk_origins *origins;
     uint64_t connections; /* so far */
     uint32_t active;

@@ -59,9 +59,10 @@ static json_t *site_json(struct fk_site *site)
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
     json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-        modes[site->conf->mode], "expose", exposes[site->conf->expose], "tickets", tickets_of(site),
-        "ticket_keys", (json_int_t)fk_ticket_site_count(site->tickets), "certificate",
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
+        "mode", modes[site->conf->mode], "expose", exposes[site->conf->expose], "tickets",
+        tickets_of(site), "sessions", site->store == NULL ? "host" : "redis", "ticket_keys",
+        (json_int_t)fk_ticket_site_count(site->tickets), "certificate",
         site->ctx != NULL || fk_site_passes(site), "connections", (json_int_t)site->connections,
         "active", (json_int_t)site->active, "origins", origins);
     if (json != NULL && site->lent != NULL)
@@ -81,8 +82,10 @@ static json_t *worker_json(const struct fk_gen *gen)
             break;
         json_array_append_new(servers, server);
     }
-    return json_pack("{s:I, s:o, s:o}", "generation", (json_int_t)(gen == NULL ? 0 : gen->number),
-                     "sites", sites, "keyservers", servers);
+    return json_pack("{s:I, s:b, s:o, s:o}", "generation",
+                     (json_int_t)(gen == NULL ? 0 : gen->number), "session_store",
+                     gen != NULL && gen->redis != NULL && fk_redis_is_up(gen->redis), "sites",
+                     sites, "keyservers", servers);
 }
 
 int fk_status_send(int control, const struct fk_gen *gen)

@@ -14,7 +14,8 @@
 
 #include <openssl/ssl.h>
 
-/* All borrowed. The objects behind `back`, `tickets` and `clientca` must outlive the context. */
+/* All borrowed. The objects behind `back`, `tickets`, `store` and `clientca` must outlive the
+ * context. */
 struct fk_tlsctx_config {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
     const struct fk_edge_site *site;
@@ -24,6 +25,7 @@ struct fk_tlsctx_config {
     struct fk_keyback *back;
     struct fk_ticket_site *tickets;
     struct fk_sescache *cache;          /* NULL: none */
+    struct fk_sesstore *store;          /* NULL: none */
     const struct fk_clientca *clientca; /* NULL: clients are not asked for certificates */
     bool only_resumes;                  /* see struct fk_server_conf; without certificates */
 };

@@ -218,7 +218,7 @@ static void apply(struct worker *worker)
     if (old != NULL)
         fk_gen_rest(old);
     fk_gen_unref(old);
-    fk_gen_refresh(worker->gen);
+    fk_gen_serve(worker->gen);
     fk_listeners_start(worker->listeners);
     if (fk_gen_complete(worker->gen))
         tell_ready(worker);

@@ -1,22 +1,20 @@
 """Resumption: who makes the keys of tickets, how sessions are named, at which edge they are resumed, and what ends it.
 
-A fleet is one key server with two edges that serve the same sites. Clients that resume with the address they came from
-reach both by way of a relay, which gives one connection to one edge and the next to the other.
+A fleet (fleet.py) is one key server with two edges that serve the same sites. Clients that resume with the address they
+came from reach both by way of a relay, which gives one connection to one edge and the next to the other.
 """
-import contextlib
 import itertools
 import os
 import re
 import shutil
 import signal
-import socket
 import ssl
-import threading
 import time
 
 import pytest
 
 import edgelib
+import fleet as fleets
 import harness
 import keyproto
 import pair as pairs
@@ -30,106 +28,10 @@ def origin(tmp_path_factory):
     nginx.stop()
 
 
-class EdgeOf:
-    """One more edge of a pair's key server, in a folder of its own: the pair's configuration on another port."""
-
-    def __init__(self, pair, name):
-        self.pair, self.name = pair, name
-        self.folder = pair.folder / name
-        self.port = harness.free_port()
-        self.daemon = None
-        harness.channel_identity(pair.authority, self.folder, "edge", name)
-        (self.folder / "run").mkdir()
-        for path in (pair.folder / "edge1").glob("*.crt"):
-            if path.name not in ("channel.crt", "ca.crt"):
-                shutil.copy(path, self.folder)
-        text = (pair.folder / "edge1/edge.conf").read_text()
-        (self.folder / "edge.conf").write_text(text.replace(f"127.0.0.1:{pair.port}", f"127.0.0.1:{self.port}"))
-
-    def start(self, daemons):
-        self.daemon = harness.Daemon(harness.FARKEY, "edge", "-c", self.folder / "edge.conf",
-                                     log=self.folder / "edge.log")
-        daemons.append(self.daemon)
-        self.daemon.wait_log("edge is ready", since=0)
-
-    def log(self):
-        return self.daemon.log()
-
-    def status(self):
-        return harness.control(self.folder / "run/edge.sock")
-
-    def ticket_keys(self, site="example.com"):
-        return [entry["ticket_keys"] for worker in self.status()["workers"] for entry in worker["sites"]
-                if entry["name"] == site]
-
-
-class Fleet(pairs.Pair):
-    """Two edges; `tickets`: the sites' option; `edges`: lines of keyd.conf by edge name."""
-
-    def __init__(self, folder, authority, site_authority, origin_port, tickets="shared", **options):
-        self.edges_allowed = {name: "keys = {\"*\"} allow = {sign, decrypt, tickets}" for name in ("edge1", "edge2")}
-        self.limits = options.pop("limits", "")
-        options.setdefault("policy", "allow = {sign, decrypt, tickets}\n")
-        options["site_options"] = f"tickets = {tickets} " + options.get("site_options", "")
-        options["server_options"] = "ping_interval = 100ms"
-        super().__init__(folder, authority, site_authority, origin_port, **options)
-        self.edges = [EdgeOf(self, "edge2")]
-
-    def write_keyd(self):
-        super().write_keyd()
-        path = self.folder / "keys1/keyd.conf"
-        text = re.sub(r'edge "edge1" .*\n', "", path.read_text())
-        for name, rights in self.edges_allowed.items():
-            text += f'edge "{name}" {{ {rights} }}\n'
-        path.write_text(text + (f"limits {{ {self.limits} }}\n" if self.limits else ""))
-
-    def start(self, daemons):
-        self.start_keyd(daemons)
-        self.start_edge(daemons, ready=False)
-        self.edge.wait_log("edge is ready")
-        for edge in self.edges:
-            edge.start(daemons)
-        return self
-
-    def wait_for_keys(self, more_than=0):
-        harness.wait_until(lambda: all(count > more_than for count in self.ticket_keys()), "edge1 has ticket keys")
-        for edge in self.edges:
-            harness.wait_until(lambda edge=edge: all(count > more_than for count in edge.ticket_keys()),
-                               f"{edge.name} has ticket keys")
-
-    def ticket_keys(self, site="example.com"):
-        return [entry["ticket_keys"] for worker in self.status("edge")["workers"] for entry in worker["sites"]
-                if entry["name"] == site]
-
-    def reload_keyd(self):
-        self.write_keyd()
-        answer = harness.control(self.folder / "keys1/run/keyd.sock", "reload")
-        assert answer.get("ok"), answer
-
-    def ports(self):
-        return [self.port] + [edge.port for edge in self.edges]
-
-    def session(self, port, version="tls1_3", name="example.com", path="session"):
-        """Make a session at the edge of this port; the file that it is in (none if it cannot be resumed)."""
-        file = self.folder / path
-        file.unlink(missing_ok=True)
-        text = edgelib.s_client(port, f"-{version}", "-sess_out", file, name=name, ca=self.site_authority.certificate)
-        assert "hello from the origin" in text and "New, TLS" in text, text
-        return file
-
-    def resumes(self, port, file, version="tls1_3", name="example.com"):
-        """Whether that edge resumes a session; a client is served in any case."""
-        if not file.exists():
-            return False
-        text = edgelib.s_client(port, f"-{version}", "-sess_in", file, name=name, ca=self.site_authority.certificate)
-        assert "hello from the origin" in text, text
-        return "Reused, TLS" in text
-
-
 @pytest.fixture
 def make_fleet(folder, authority, site_authority, origin):
     def make(**options):
-        return Fleet(folder, authority, site_authority, origin.port, **options)
+        return fleets.Fleet(folder, authority, site_authority, origin.port, **options)
     return make
 
 
@@ -142,50 +44,12 @@ def fleet(make_fleet, daemons):
 
 # --- the matrix ---
 
-class Relay:
-    """Gives its connections to ports, one after the other."""
-
-    def __init__(self, ports):
-        self.ports = itertools.cycle(ports)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                edge = socket.create_connection(("127.0.0.1", next(self.ports)), harness.PATIENCE)
-                for one, other in ((client, edge), (edge, client)):
-                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
-
-    @staticmethod
-    def _pump(one, other):
-        with contextlib.suppress(OSError):
-            while data := one.recv(65536):
-                other.sendall(data)
-        with contextlib.suppress(OSError):
-            other.shutdown(socket.SHUT_WR)
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-
-class At:
-    """A pair as the clients of test_modes see it, at a port of our choice."""
-
-    s_client = pairs.Pair.s_client
-
-    def __init__(self, fleet, port):
-        self.folder, self.site_authority, self.port = fleet.folder, fleet.site_authority, port
-
-
 #          keys of    named by  at the same edge, at another
 EXPECTED = {("edge", "id"): ("yes", "no"),
             ("edge", "ticket"): ("yes", "no"),
             ("edge", "psk"): ("yes", "no"),
             ("shared", "id"): ("yes", "no"),  # the cache is the host's
+            ("redis", "id"): ("yes", "yes"),  # shared keys, and sessions = redis
             ("shared", "ticket"): ("yes", "yes"),
             ("shared", "psk"): ("yes", "yes"),
             # mode handshake: all is with the key server, which binds sessions to the edge
@@ -212,26 +76,31 @@ CELLS = ([("sign", "p256", *cell) for cell in EXPECTED if cell[0] != "keyserver"
 
 
 @pytest.mark.parametrize("mode,kind,tickets,naming", CELLS)
-def test_matrix(make_fleet, daemons, mode, kind, tickets, naming):
+def test_matrix(make_fleet, folder, daemons, mode, kind, tickets, naming):
     """Each client, and each edge: the cells of docs/modes.md."""
     handshake = mode == "handshake"
-    fleet = make_fleet(tickets="edge" if handshake else tickets, keys={"example.com": [kind]},
-                       site_options=f"mode = {mode}", fetch_certificates=handshake,
+    redis = fleets.Redis(folder).start(daemons) if tickets == "redis" else None
+    fleet = make_fleet(tickets={"keyserver": "edge", "redis": "shared"}.get(tickets, tickets),
+                       keys={"example.com": [kind]}, fetch_certificates=handshake,
+                       site_options=f"mode = {mode}{' sessions = redis' if redis else ''}",
                        policy=f"allow = {{sign, decrypt, tickets{', handshake' if handshake else ''}}}\n",
-                       edge_options=f"workers = 2 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}")
+                       edge_options=f"workers = 2 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}" +
+                       (f' redis {{ address = "127.0.0.1:{redis.port}" }}' if redis else ""))
     if handshake:
         for name in fleet.edges_allowed:
             fleet.edges_allowed[name] = 'keys = {"*"} allow = {handshake}'
         fleet.write_keyd()
     fleet.start(daemons)
     fleet.wait_for_keys()
+    if redis:
+        harness.wait_until(fleet.reach_the_store, "the store is up")
     version, exchange = ("1.3" if naming == "psk" else "1.2"), ("rsa" if mode == "decrypt" else "ecdhe")
     for client, place in itertools.product(test_modes.CLIENTS, (0, 1)):
         expected = expected_of(client, tickets, naming)[place]
-        relay = Relay([fleet.port] if place == 0 else fleet.ports())
+        relay = fleets.Relay([fleet.port] if place == 0 else fleet.ports())
         since = [len(fleet.edge.log())] + [len(edge.log()) for edge in fleet.edges]
         try:
-            assert test_modes.RUN[client](At(fleet, relay.port), version, kind, exchange, True), (client, place)
+            assert test_modes.RUN[client](fleets.At(fleet, relay.port), version, kind, exchange, True), (client, place)
             harness.wait_until(lambda: len(resumed_by(fleet, since)) == 2, "both connections are told of")
             assert sorted(resumed_by(fleet, since)) == sorted(["no", expected]), (client, place)
         finally:
@@ -511,6 +380,6 @@ def test_a_site_that_is_taken_away_ends_its_sessions(fleet):
 @pytest.mark.parametrize("mode,why", [("local", "mode = local asks no key server for ticket keys"),
                                       ("handshake", "the key server seals and opens tickets")])
 def test_modes_that_cannot_share(folder, authority, site_authority, origin, mode, why):
-    fleet = Fleet(folder, authority, site_authority, origin.port, site_options=f"mode = {mode}")
+    fleet = fleets.Fleet(folder, authority, site_authority, origin.port, site_options=f"mode = {mode}")
     done = harness.run(harness.FARKEY, "check", "-c", fleet.folder / "edge1/edge.conf", check=False)
     assert done.returncode != 0 and why in done.stdout + done.stderr
