@@ -55,6 +55,8 @@
 
 /* Ticket keys in one answer: those alive at once are five (FK_TICKET_ROOTS_MAX). */
 #define FK_TICKET_GRANTS_MAX 8
+/* Keys of single tickets in one answer: eight handshakes of two tickets. */
+#define FK_TICKET_SINGLES_MAX 16
 
 /* --- tls --- */
 
@@ -278,6 +280,15 @@
 /* Sites whose derived ticket keys share one secret: 11 locked pages. One a site would take three
  * mappings each, of the 65,530 that a process may have. At most 64: bits of a word. */
 #define FK_EDGE_TICKET_SLAB 32
+/* Keys of single tickets that a site has in stock, one answer's worth; below half, it asks. */
+#define FK_EDGE_TICKET_STOCK_LOW (FK_TICKET_SINGLES_MAX / 2)
+/* Longest wait for the keys of a client's ticket, all key servers together; then its handshake is a
+ * full one. And until a key server that gave none is asked for new ones again. */
+#define FK_EDGE_TICKET_OPEN_US        500000
+#define FK_EDGE_TICKET_RETRY_STOCK_US 1000000
+/* What a handshake may wait for besides its private key: a session of the store or the tickets that
+ * the client offers, of which it can send hundreds. */
+#define FK_HANDSHAKE_AWAITS_MAX 4
 /* Commands of one worker that the store of sessions has not answered: a second of it at a thousand
  * full handshakes a second. Beyond, sessions are neither looked for nor kept there. */
 #define FK_EDGE_STORE_CALLS_MAX 1024

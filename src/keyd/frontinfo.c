@@ -11,6 +11,7 @@
     (1U << (FK_OP_INFO - 0x40) | 1U << (FK_OP_SIGN13 - 0x40) | 1U << (FK_OP_SIGN12 - 0x40) |   \
      1U << (FK_OP_DECRYPT - 0x40) | 1U << (FK_OP_LEND - 0x40) | 1U << (FK_OP_HS_OPEN - 0x40) | \
      1U << (FK_OP_HS_DATA - 0x40) | 1U << (FK_OP_HS_CLOSE - 0x40) |                            \
+     1U << (FK_OP_TICKET_SEAL - 0x40) | 1U << (FK_OP_TICKET_UNSEAL - 0x40) |                   \
      1U << (FK_OP_TICKET_KEYS - 0x40))
 
 /* Payload of one page: a frame's body without the heads of frame items, rounded down. */

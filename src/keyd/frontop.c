@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
+#include "wire/keyticket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,25 @@ static int parse_lend(struct ask *ask)
     memcpy(ask->bytes, op.once, sizeof op.once);
     ask->hash = fk_item(ask->bytes, sizeof op.once);
     return FK_OK;
+}
+
+static int parse_ticket_seal(struct ask *ask)
+{
+    struct fk_ticket_use use;
+    uint8_t count;
+
+    return fk_ticket_seal_decode(ask->msg->payload, &count, &use);
+}
+
+/* The audit line has the ticket's name. */
+static int parse_ticket_open(struct ask *ask)
+{
+    struct fk_ticket_use use;
+    int err = fk_ticket_open_decode(ask->msg->payload, ask->bytes, &use);
+
+    if (err == FK_OK)
+        ask->hash = fk_item(ask->bytes, 16);
+    return err;
 }
 
 static int parse_nothing(struct ask *ask)
@@ -217,6 +237,18 @@ static const struct op ops[256] = {
     [FK_OP_HS_CLOSE] = {.dialects = D2,
                         .metric = FK_KEYD_OP_HANDSHAKE_DATA,
                         .start = fk_front_hs_data},
+    [FK_OP_TICKET_SEAL] = {.dialects = D2,
+                           .metric = FK_KEYD_OP_TICKET_SEAL,
+                           .signer = FK_SIGNER_TICKET_SEAL,
+                           .permission = FK_PERM_TICKETS,
+                           .types = RSA | EC | ED,
+                           .parse = parse_ticket_seal},
+    [FK_OP_TICKET_UNSEAL] = {.dialects = D2,
+                             .metric = FK_KEYD_OP_TICKET_UNSEAL,
+                             .signer = FK_SIGNER_TICKET_UNSEAL,
+                             .permission = FK_PERM_TICKETS,
+                             .types = RSA | EC | ED,
+                             .parse = parse_ticket_open},
     [FK_OP_TICKET_KEYS] = {.dialects = D2,
                            .metric = FK_KEYD_OP_TICKET_KEYS,
                            .signer = FK_SIGNER_TICKET_KEYS,

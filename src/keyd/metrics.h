@@ -28,6 +28,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_LEND, "farkey_keyd_requests_total", "op=\"lend\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_TICKET_SEAL, "farkey_keyd_requests_total", "op=\"ticket-seal\"", COUNTER,                 \
+      "Requests received, by operation.")                                                          \
+    X(OP_TICKET_UNSEAL, "farkey_keyd_requests_total", "op=\"ticket-unseal\"", COUNTER,             \
+      "Requests received, by operation.")                                                          \
     X(OP_TICKET_KEYS, "farkey_keyd_requests_total", "op=\"ticket-keys\"", COUNTER,                 \
       "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \

@@ -181,6 +181,8 @@ static const struct row rows[] = {
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
     [FK_SIGNER_LENT] = {PEER(FK_PEER_WORKER), false, false, fk_op_lent},
     [FK_SIGNER_TICKET_KEYS] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_keys},
+    [FK_SIGNER_TICKET_SEAL] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_seal},
+    [FK_SIGNER_TICKET_UNSEAL] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_open},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -199,11 +201,11 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
 {
     static const struct {
         uint16_t opcode, op;
-    } operations[] = {{FK_OP_SIGN13, FK_SIGNER_SIGN13},
-                      {FK_OP_SIGN12, FK_SIGNER_SIGN12},
-                      {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},
-                      {FK_OP_LEND, FK_SIGNER_LEND},
-                      {FK_OP_TICKET_KEYS, FK_SIGNER_TICKET_KEYS}};
+    } operations[] = {
+        {FK_OP_SIGN13, FK_SIGNER_SIGN13},           {FK_OP_SIGN12, FK_SIGNER_SIGN12},
+        {FK_OP_DECRYPT, FK_SIGNER_DECRYPT},         {FK_OP_LEND, FK_SIGNER_LEND},
+        {FK_OP_TICKET_SEAL, FK_SIGNER_TICKET_SEAL}, {FK_OP_TICKET_UNSEAL, FK_SIGNER_TICKET_UNSEAL},
+        {FK_OP_TICKET_KEYS, FK_SIGNER_TICKET_KEYS}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (operations[i].opcode == opcode)

@@ -127,6 +127,8 @@ int fk_op_decrypt(struct fk_op_call *call);
 int fk_op_d1_decrypt(struct fk_op_call *call);
 int fk_op_dialect1(struct fk_op_call *call);
 int fk_op_ticket_keys(struct fk_op_call *call);
+int fk_op_ticket_seal(struct fk_op_call *call);
+int fk_op_ticket_open(struct fk_op_call *call);
 int fk_op_audit_start(struct fk_op_call *call);
 int fk_op_audit_checkpoint(struct fk_op_call *call);
 

@@ -312,6 +312,8 @@ static const struct {
     {FK_OP_HS_OPEN, "handshake-open"},
     {FK_OP_HS_DATA, "handshake-data"},
     {FK_OP_HS_CLOSE, "handshake-close"},
+    {FK_OP_TICKET_SEAL, "ticket-seal"},
+    {FK_OP_TICKET_UNSEAL, "ticket-unseal"},
     {FK_OP_TICKET_KEYS, "ticket-keys"},
     {FK_OP_RESPONSE, "response"},
     {FK_OP_PING, "ping"},

@@ -52,16 +52,22 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
     fk_writer_bytes(out, proof->reply_key, sizeof proof->reply_key);
 }
 
+static bool is_ticket_operation(uint8_t opcode)
+{
+    return opcode == FK_OP_TICKET_KEYS || opcode == FK_OP_TICKET_SEAL ||
+           opcode == FK_OP_TICKET_UNSEAL;
+}
+
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT ||
-           opcode == FK_OP_TICKET_KEYS ||
+           is_ticket_operation(opcode) ||
            opcode == FK_OP_LEND; /* whose result is sealed past the channel anyway */
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
-    return opcode == FK_OP_DECRYPT || opcode == FK_OP_TICKET_KEYS;
+    return opcode == FK_OP_DECRYPT || is_ticket_operation(opcode);
 }
 
 /* --- replay --- */

@@ -89,6 +89,18 @@ def test_payload_vectors(data, fields):
         assert answer.refresh == number("refresh") and len(answer.keys) == number("count")
         for i, key in enumerate(answer.keys):
             assert key == (unhex(fields[f"id{i}"]), unhex(fields[f"secret{i}"]), number(f"seals{i}"), number(f"ends{i}"))
+    elif fields["op"] == "ticket_seal":
+        assert keyproto.ticket_seal(number("count"), number("mode"), unhex(fields["owner"])) == data
+    elif fields["op"] == "ticket_singles":
+        answer = keyproto.SingleTickets(data)
+        assert answer.life == number("life") and len(answer.tickets) == number("count")
+        for i, ticket in enumerate(answer.tickets):
+            assert ticket == tuple(unhex(fields[f"{part}{i}"]) for part in ("name", "aes", "mac"))
+    elif fields["op"] == "ticket_unseal":
+        assert keyproto.ticket_unseal(unhex(fields["name"]), number("mode"), unhex(fields["owner"])) == data
+    elif fields["op"] == "ticket_unsealed":
+        answer = keyproto.UnsealedTicket(data)
+        assert answer.renew == number("renew") and answer.keys == (unhex(fields["aes"]), unhex(fields["mac"]))
     else:
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 
