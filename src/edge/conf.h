@@ -17,7 +17,7 @@ enum fk_edge_mode {
     FK_MODE_LEND,
 };
 enum fk_edge_sessions { FK_SESSIONS_HOST, FK_SESSIONS_REDIS };
-enum fk_edge_tickets_of { FK_TICKETS_EDGE, FK_TICKETS_SHARED };
+enum fk_edge_tickets_of { FK_TICKETS_EDGE, FK_TICKETS_SHARED, FK_TICKETS_KEYSERVER };
 
 /* Flags of a site's `tls`. */
 #define FK_EDGE_TLS12 1U

@@ -146,6 +146,9 @@ static const struct fk_conf_name tickets_of[] = {
     {"shared", FK_TICKETS_SHARED,
      "the key server, which gives them to all edges that may have them: each opens the others' "
      "tickets for a site of the same title"},
+    {"keyserver", FK_TICKETS_KEYSERVER,
+     "the key server, for each ticket its own, and no edge opens one without asking it: a round "
+     "trip in each resumed handshake"},
     {NULL, 0, NULL},
 };
 
@@ -325,7 +328,7 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
     if (site->share.count > 0)
         fk_conf_blame(conf, &site->block, "share",
                       "site \"%s\": mode = local has whole keys; remove share", title);
-    if (site->tickets == FK_TICKETS_SHARED)
+    if (site->tickets != FK_TICKETS_EDGE)
         fk_conf_blame(
             conf, &site->block, "tickets",
             "site \"%s\": mode = local asks no key server for ticket keys; remove tickets", title);
@@ -356,7 +359,7 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
                       "site \"%s\": with mode = handshake the key server shows its own "
                       "certificates; remove certificate",
                       block->title);
-    if (site->tickets == FK_TICKETS_SHARED)
+    if (site->tickets != FK_TICKETS_EDGE)
         fk_conf_blame(conf, block, "tickets",
                       "site \"%s\": with mode = handshake the key server seals and opens tickets; "
                       "remove tickets",

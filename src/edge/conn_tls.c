@@ -59,6 +59,8 @@ static int begin(struct fk_conn *conn)
         return FK_ERR_NOMEM;
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_accept_state(conn->ssl);
+    if (conn->site->desk != NULL)
+        fk_desk_want(conn->site->desk);
     if (conn->site->conf->records == FK_RECORDS_ENGINE)
         return fk_handover_watch(conn->ssl, &conn->setup->seen);
     return FK_OK;

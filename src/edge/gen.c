@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
+#include "edge/tlsctx.h"
 #include "tls/server_ctx.h"
 
 #include <stdio.h>
@@ -165,6 +166,22 @@ static int make_feeds(struct fk_gen *gen)
     return gen->keys == NULL ? FK_OK : fk_ticketfeeds_new(&config, &gen->feeds);
 }
 
+static int make_desk(struct fk_gen *gen, struct fk_site *site)
+{
+    struct fk_desk_config config = {
+        .loop = gen->base->loop,
+        .servers = &site->conf->keyservers,
+        .back = site->back,
+        .use = {.mode = site->conf->mode == FK_MODE_DECRYPT ? FK_TICKET_MODE_DECRYPT
+                                                            : FK_TICKET_MODE_SIGN},
+        .state = state_of,
+        .arg = gen,
+    };
+
+    fk_tlsctx_session_context(site->conf, site->clientca, config.use.owner);
+    return fk_desk_new(&config, &site->desk);
+}
+
 /* --- the store of sessions --- */
 
 static int make_redis(struct fk_gen *gen, struct fk_why *why)
@@ -316,6 +333,9 @@ static int make_site(struct fk_gen *gen, size_t index)
         site->feeds_back = site->back;
         fk_ticket_site_follow(site->tickets, NULL); /* until its private key is known */
     }
+    if (site->conf->tickets == FK_TICKETS_KEYSERVER && gen->resumption->enabled &&
+        (err = make_desk(gen, site)) != FK_OK)
+        return err;
     if (site->conf->mode == FK_MODE_LEND && (err = make_lent(gen, site)) != FK_OK)
         return err;
     site->servers = site->back;

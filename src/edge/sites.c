@@ -166,6 +166,7 @@ void fk_sites_free(struct fk_sites *sites)
         fk_sharekeys_free(sites->items[i].shares);
         fk_lendkeys_free(sites->items[i].lent);
         fk_clientca_free(sites->items[i].clientca);
+        fk_desk_free(sites->items[i].desk);
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }
@@ -262,6 +263,7 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         .n_certs = n_certs,
         .back = site->back,
         .tickets = site->tickets,
+        .desk = site->desk == NULL ? NULL : fk_desk_tickets(site->desk),
         .cache = site->cache,
         .store = site->store,
         .clientca = site->clientca,
@@ -276,6 +278,8 @@ int fk_site_install(struct fk_site *site, OSSL_LIB_CTX *libctx,
         SSL_CTX_free(ctx);
         return err;
     }
+    if (site->desk != NULL)
+        fk_desk_key(site->desk, least_ski(certs, n_certs));
     SSL_CTX_free(site->ctx); /* sessions under way have their own reference */
     site->ctx = ctx;
     return FK_OK;

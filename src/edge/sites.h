@@ -9,6 +9,7 @@
 #include "tls/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
+#include "edge/ticketdesk.h"
 #include "edge/ticketfeed.h"
 #include "tls/clientca.h"
 #include "tls/sescache.h"
@@ -33,6 +34,7 @@ struct fk_site {
     struct fk_ticket_site *tickets;
     struct fk_ticketfeeds *feeds;  /* its ticket keys come from key servers; NULL: the edge's own */
     struct fk_keyback *feeds_back; /* over the site's key servers */
+    struct fk_desk *desk;          /* key servers have the keys of its tickets; NULL: they do not */
     struct fk_ticketfeed *feed;    /* for its present private key; NULL: none yet */
     struct fk_sescache *cache;     /* the process's; NULL: none */
     struct fk_sesstore *store;     /* the generation's; NULL: none */

@@ -40,9 +40,15 @@ static json_t *lent_json(const struct fk_site *site)
 /* Who makes the keys of its tickets. */
 static const char *tickets_of(const struct fk_site *site)
 {
-    if (fk_site_passes(site))
+    if (fk_site_passes(site) || site->desk != NULL)
         return "keyserver";
     return site->feeds == NULL ? "edge" : "shared";
+}
+
+/* How many keys open its tickets; or how many single tickets could be sealed now. */
+static size_t ticket_keys_of(const struct fk_site *site)
+{
+    return site->desk != NULL ? fk_desk_stock(site->desk) : fk_ticket_site_count(site->tickets);
 }
 
 static json_t *site_json(struct fk_site *site)
@@ -62,9 +68,9 @@ static json_t *site_json(struct fk_site *site)
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
         "mode", modes[site->conf->mode], "expose", exposes[site->conf->expose], "tickets",
         tickets_of(site), "sessions", site->store == NULL ? "host" : "redis", "ticket_keys",
-        (json_int_t)fk_ticket_site_count(site->tickets), "certificate",
-        site->ctx != NULL || fk_site_passes(site), "connections", (json_int_t)site->connections,
-        "active", (json_int_t)site->active, "origins", origins);
+        (json_int_t)ticket_keys_of(site), "certificate", site->ctx != NULL || fk_site_passes(site),
+        "connections", (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
+        origins);
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
     return json;

@@ -100,6 +100,7 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
          * edge/bio.h. Without: one recv a record, not two. */
         .read_ahead = site->records == FK_RECORDS_OPENSSL,
         .tickets = config->tickets,
+        .desk = config->desk,
         .cache = config->cache,
         .store = config->store,
         .certs = config->certs,

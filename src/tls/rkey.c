@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/secret.h"
 
@@ -134,12 +135,19 @@ int fk_rkey_await(struct fk_rkey_wait *wait, uint8_t *out, size_t size, size_t *
 
     if (session == NULL)
         return FK_ERR_INVAL;
+    if (session->awaits++ >= FK_HANDSHAKE_AWAITS_MAX)
+        return FK_ERR_LIMIT;
     err = await(session, wait);
     if (err == FK_OK)
         err = fetch(session, out, size, ret_len);
     clear_result(session);
     session->err = FK_OK;
     return err;
+}
+
+const struct fk_key_context *fk_rkey_context(void)
+{
+    return current == NULL ? NULL : &current->context;
 }
 
 /* --- private keys --- */

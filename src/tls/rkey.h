@@ -48,6 +48,7 @@ struct fk_rkey_session {
     int err;             /* why the last operation failed, FK_OK if none did */
     int over;            /* given up: nothing more is waited for; FK_OK: not */
     unsigned operations; /* private-key operations asked for so far */
+    unsigned awaits;     /* and fk_rkey_await()s */
     uint64_t waited_us;  /* time spent waiting for these */
     size_t len;
     uint8_t data[1024]; /* result: a signature of at most 512 bytes (RSA-4096), wiped */
@@ -69,10 +70,14 @@ struct fk_rkey_wait {
 /*
  * Submit it and pause the handshake's job until the answer is here; the answer (at most `size`
  * bytes) is moved to `out`. Nothing is said on OpenSSL's queue and nothing is kept of a failure:
- * the handshake may go on without. FK_ERR_INVAL outside of a handshake's job, FK_ERR_LIMIT, and the
- * errors of submit() and of the answer.
+ * the handshake may go on without. FK_ERR_INVAL outside of a handshake's job, FK_ERR_LIMIT (a
+ * longer answer, or FK_HANDSHAKE_AWAITS_MAX waits of this handshake), and the errors of submit()
+ * and of the answer.
  */
 int fk_rkey_await(struct fk_rkey_wait *wait, uint8_t *out, size_t size, size_t *ret_len);
+
+/* The connection of the handshake that runs now; NULL: none does. */
+const struct fk_key_context *fk_rkey_context(void);
 
 /*
  * Give up on an operation under way: it is cancelled and counted as failed with `err`, as is all

@@ -4,8 +4,10 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/list.h"
+#include "base/secret.h"
 #include "tls/rkey.h"
 #include "tls/sesentry.h"
+#include "wire/keymsg.h"
 
 #include <openssl/err.h>
 #include <openssl/sha.h>
@@ -18,6 +20,7 @@
 /* Kept in the context's ex_data: what the callbacks need, freed with the context. */
 struct extra {
     struct fk_ticket_site *tickets;
+    struct fk_ticketdesk *desk;
     struct fk_sescache *cache;
     struct fk_sesstore *store;
     uint8_t owner[SHA256_DIGEST_LENGTH];
@@ -137,6 +140,7 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
     if (extra == NULL)
         return FK_ERR_NOMEM;
     extra->tickets = conf->tickets;
+    extra->desk = conf->desk;
     extra->cache = conf->cache;
     extra->store = conf->store;
     memcpy(extra->owner, conf->id, sizeof extra->owner);
@@ -224,13 +228,102 @@ static int ask_clients(SSL_CTX *ctx, const struct fk_server_conf *conf)
 
 /* --- resumption --- */
 
+/* What libssl's callback is given. */
+struct ticket {
+    uint8_t *name, *iv;
+    EVP_CIPHER_CTX *cipher;
+    EVP_MAC_CTX *mac;
+};
+
+struct opening {
+    struct fk_rkey_wait wait;
+    struct fk_ticketdesk *desk;
+    const uint8_t *name;
+};
+
+static int ask_desk(struct fk_rkey_wait *wait, fk_key_done_cb *done, void *arg, void **ret)
+{
+    const struct opening *opening = fk_container(wait, struct opening, wait);
+
+    return opening->desk->ops->open(opening->desk, opening->name, fk_rkey_context(), done, arg,
+                                    ret);
+}
+
+static void cancel_desk(struct fk_rkey_wait *wait, void *call)
+{
+    const struct opening *opening = fk_container(wait, struct opening, wait);
+
+    opening->desk->ops->cancel(opening->desk, call);
+}
+
+/* The handshake pauses; without an answer it is a full one. */
+static int open_at_desk(const struct extra *extra, const struct ticket *ticket)
+{
+    struct opening opening = {.wait = {.submit = ask_desk, .cancel = cancel_desk},
+                              .desk = extra->desk,
+                              .name = ticket->name};
+    uint8_t bytes[FK_TICKET_OPENED_WIRE];
+    struct fk_ticket_opened opened;
+    int result = 0;
+    size_t len;
+
+    if (fk_rkey_await(&opening.wait, bytes, sizeof bytes, &len) == FK_OK &&
+        fk_ticket_opened_decode(fk_item(bytes, len), &opened) == FK_OK) {
+        result = fk_ticket_site_open_single(extra->tickets, &opened, ticket->iv, ticket->cipher,
+                                            ticket->mac);
+        if (result == 1 && opened.renew)
+            result = 2;
+        fk_wipe(&opened, sizeof opened);
+    }
+    fk_wipe(bytes, sizeof bytes);
+    return result;
+}
+
+static int seal_at_desk(const struct extra *extra, const struct ticket *ticket)
+{
+    struct fk_ticket_single single;
+    int result;
+
+    if (extra->desk->ops->take(extra->desk, &single) != FK_OK)
+        return 0;
+    result = fk_ticket_site_seal_single(extra->tickets, &single, ticket->name, ticket->iv,
+                                        ticket->cipher, ticket->mac);
+    fk_wipe(&single, sizeof single);
+    return result;
+}
+
+static int open_ticket(const struct extra *extra, const struct ticket *ticket)
+{
+    if (extra->desk != NULL)
+        return open_at_desk(extra, ticket);
+    return fk_ticket_site_open(extra->tickets, ticket->name, ticket->iv, ticket->cipher,
+                               ticket->mac);
+}
+
+/*
+ * Without keys TLS 1.2 has its empty ticket (RFC 5077 section 3.3). TLS 1.3 has none (RFC 8446
+ * section 4.6.1: ticket<1..2^16-1>), and OpenSSL 3.0 would send a malformed message: the ticket is
+ * then one that nobody opens.
+ */
+static int seal_ticket(SSL *ssl, const struct extra *extra, const struct ticket *ticket)
+{
+    int result = extra->desk != NULL ? seal_at_desk(extra, ticket)
+                                     : fk_ticket_site_seal(extra->tickets, ticket->name, ticket->iv,
+                                                           ticket->cipher, ticket->mac);
+
+    if (result == 0 && SSL_version(ssl) == TLS1_3_VERSION)
+        result = fk_ticket_site_seal_single(extra->tickets, NULL, ticket->name, ticket->iv,
+                                            ticket->cipher, ticket->mac);
+    return result;
+}
+
 static int handle_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                          EVP_MAC_CTX *mac, int seal)
 {
     const struct extra *extra = extra_of(ssl);
+    const struct ticket ticket = {.name = name, .iv = iv, .cipher = cipher, .mac = mac};
 
-    return seal ? fk_ticket_site_seal(extra->tickets, name, iv, cipher, mac)
-                : fk_ticket_site_open(extra->tickets, name, iv, cipher, mac);
+    return seal ? seal_ticket(ssl, extra, &ticket) : open_ticket(extra, &ticket);
 }
 
 static void store_session(const struct extra *extra, const SSL_SESSION *session)

@@ -12,6 +12,7 @@
 #include "tls/keyback.h"
 #include "tls/sescache.h"
 #include "tls/sesstore.h"
+#include "tls/ticketdesk.h"
 #include "tls/tickets.h"
 
 #include <openssl/ssl.h>
@@ -29,8 +30,8 @@ enum fk_server_client {
     FK_CLIENT_REQUIRED,
 };
 
-/* All borrowed. The objects behind `back`, `tickets`, `cache`, `store` and `clientca` must outlive
- * the context. */
+/* All borrowed. The objects behind `back`, `tickets`, `desk`, `cache`, `store` and `clientca` must
+ * outlive the context. */
 struct fk_server_conf {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
     bool tls12, tls13;
@@ -44,6 +45,7 @@ struct fk_server_conf {
     bool ids;             /* TLS 1.2 session ids, in `cache` and `store` */
     bool read_ahead;      /* never where the session's keys are handed over */
     struct fk_ticket_site *tickets;
+    struct fk_ticketdesk *desk;  /* has the keys of tickets; NULL: `tickets` has */
     struct fk_sescache *cache;   /* NULL: none */
     struct fk_sesstore *store;   /* NULL: none; asked when the cache does not have it */
     const struct fk_cert *certs; /* one for each type of key */

@@ -372,11 +372,10 @@ static int derive(struct fk_ticket_site *site)
     return FK_OK;
 }
 
-static int set_mac(EVP_MAC_CTX *mac, const struct derived *key)
+static int set_mac(EVP_MAC_CTX *mac, const uint8_t key[32])
 {
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key->mac,
-                                          sizeof key->mac),
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key, 32),
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
         OSSL_PARAM_construct_end(),
     };
@@ -396,7 +395,7 @@ int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *
     memcpy(name, key->name, sizeof key->name);
     if (RAND_bytes_ex(site->tickets->libctx, iv, 16, 0) != 1 ||
         EVP_EncryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
-        set_mac(mac, key) != 1)
+        set_mac(mac, key->mac) != 1)
         return -1;
     return 1;
 }
@@ -412,11 +411,44 @@ int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], con
         if (!fk_equal_ct(name, key->name, sizeof key->name))
             continue;
         if (EVP_DecryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
-            set_mac(mac, key) != 1)
+            set_mac(mac, key->mac) != 1)
             return -1;
         return i == 0 ? 1 : 2;
     }
     return 0;
+}
+
+/* --- tickets with keys of their own --- */
+
+int fk_ticket_site_seal_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_single *single, uint8_t name[16], uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    OSSL_LIB_CTX *libctx = site->tickets->libctx;
+    struct fk_ticket_single nobodys;
+    bool done;
+
+    if (single == NULL) {
+        if (RAND_priv_bytes_ex(libctx, (uint8_t *)&nobodys, sizeof nobodys, 0) != 1)
+            return -1;
+        single = &nobodys;
+    }
+    memcpy(name, single->name, sizeof single->name);
+    done = RAND_bytes_ex(libctx, iv, 16, 0) == 1 &&
+           EVP_EncryptInit_ex(cipher, site->tickets->cipher, NULL, single->aes, iv) == 1 &&
+           set_mac(mac, single->mac) == 1;
+    fk_wipe(&nobodys, sizeof nobodys);
+    return done ? 1 : -1;
+}
+
+int fk_ticket_site_open_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_opened *opened, const uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    return EVP_DecryptInit_ex(cipher, site->tickets->cipher, NULL, opened->aes, iv) == 1 &&
+                   set_mac(mac, opened->mac) == 1
+               ? 1
+               : -1;
 }
 
 /* --- boxes --- */

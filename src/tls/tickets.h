@@ -9,6 +9,7 @@
 #define FK_TLS_TICKETS_H
 
 #include "base/limits.h"
+#include "wire/keyticket.h"
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -87,6 +88,17 @@ int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *
                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
 int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], const uint8_t *iv,
                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+
+/*
+ * The same for a ticket that has keys of its own (ticketdesk.h). To be sealed with NULL: with keys
+ * that nobody keeps. 1, -1.
+ */
+int fk_ticket_site_seal_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_single *single, uint8_t name[16], uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+int fk_ticket_site_open_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_opened *opened, const uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
 
 /* Something sealed by this side for itself. */
 #define FK_TICKET_BOX_TAG 16

@@ -19,6 +19,7 @@ import harness
 import keyproto
 import pair as pairs
 import test_modes
+from test_lend import give_lend_key
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,13 @@ EXPECTED = {("edge", "id"): ("yes", "no"),
             ("redis", "id"): ("yes", "yes"),  # shared keys, and sessions = redis
             ("shared", "ticket"): ("yes", "yes"),
             ("shared", "psk"): ("yes", "yes"),
+            ("keyserver", "id"): ("yes", "no"),  # ids are no tickets
+            ("keyserver", "ticket"): ("yes", "yes"),
+            ("keyserver", "psk"): ("yes", "yes"),
             # mode handshake: all is with the key server, which binds sessions to the edge
-            ("keyserver", "id"): ("yes", "no"),
-            ("keyserver", "ticket"): ("yes", "no"),
-            ("keyserver", "psk"): ("yes", "no")}
+            ("handshake", "id"): ("yes", "no"),
+            ("handshake", "ticket"): ("yes", "no"),
+            ("handshake", "psk"): ("yes", "no")}
 
 
 # curl offers no ticket in TLS 1.2: it resumes by id.
@@ -70,28 +74,42 @@ def resumed_by(fleet, since):
 
 
 # decrypt is TLS 1.2, and PSKs are TLS 1.3's.
-CELLS = ([("sign", "p256", *cell) for cell in EXPECTED if cell[0] != "keyserver"]
-         + [("decrypt", "rsa2048", *cell) for cell in EXPECTED if cell[0] != "keyserver" and cell[1] != "psk"]
-         + [("handshake", "p256", *cell) for cell in EXPECTED if cell[0] == "keyserver"])
+CELLS = ([("sign", "p256", *cell) for cell in EXPECTED if cell[0] != "handshake"]
+         + [("decrypt", "rsa2048", *cell) for cell in EXPECTED if cell[0] != "handshake" and cell[1] != "psk"]
+         + [("local", "p256", *cell) for cell in EXPECTED if cell[0] == "edge"]
+         + [("lend", "p256", *cell) for cell in EXPECTED if cell[0] != "handshake"]
+         + [("handshake", "p256", *cell) for cell in EXPECTED if cell[0] == "handshake"])
 
 
 @pytest.mark.parametrize("mode,kind,tickets,naming", CELLS)
 def test_matrix(make_fleet, folder, daemons, mode, kind, tickets, naming):
     """Each client, and each edge: the cells of docs/modes.md."""
-    handshake = mode == "handshake"
+    handshake, lend = mode == "handshake", mode == "lend"
     redis = fleets.Redis(folder).start(daemons) if tickets == "redis" else None
-    fleet = make_fleet(tickets={"keyserver": "edge", "redis": "shared"}.get(tickets, tickets),
+    fleet = make_fleet(tickets={"handshake": "edge", "redis": "shared"}.get(tickets, tickets),
                        keys={"example.com": [kind]}, fetch_certificates=handshake,
                        site_options=f"mode = {mode}{' sessions = redis' if redis else ''}",
-                       policy=f"allow = {{sign, decrypt, tickets{', handshake' if handshake else ''}}}\n",
+                       policy=f"allow = {{sign, decrypt, tickets{f', {mode}' if handshake or lend else ''}}}\n",
                        edge_options=f"workers = 2 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}" +
-                       (f' redis {{ address = "127.0.0.1:{redis.port}" }}' if redis else ""))
+                       (f' redis {{ address = "127.0.0.1:{redis.port}" }}' if redis else "") +
+                       (' lend_key = "lend.key"' if lend else ""))
+    if lend:
+        for name in fleet.edges_allowed:
+            give_lend_key(folder, name)
+            fleet.edges_allowed[name] = f'keys = {{"*"}} allow = {{lend, sign, tickets}} lend_key = "{name}.lend.pub"'
+        fleet.write_keyd()
     if handshake:
         for name in fleet.edges_allowed:
             fleet.edges_allowed[name] = 'keys = {"*"} allow = {handshake}'
         fleet.write_keyd()
+    if mode == "local":
+        for edge in ("edge1", "edge2"):
+            conf = fleet.folder / edge / "edge.conf"
+            key = fleet.folder / "keys1/keys/example.com.key"
+            conf.write_text(re.sub(r"keyservers = {[^}]*}", f'key = {{"{key}"}}', conf.read_text()))
     fleet.start(daemons)
-    fleet.wait_for_keys()
+    if tickets != "keyserver":  # there, when clients come
+        fleet.wait_for_keys()
     if redis:
         harness.wait_until(fleet.reach_the_store, "the store is up")
     version, exchange = ("1.3" if naming == "psk" else "1.2"), ("rsa" if mode == "decrypt" else "ecdhe")

@@ -1,11 +1,12 @@
 /*
- * tls/server_ctx and a store of sessions: the handshake pauses for it, is resumed, or goes on in
- * full; a session of one server is nothing to another, with the same keys and ids.
+ * tls/server_ctx and who else has sessions or tickets: the handshake pauses for them, is resumed,
+ * or goes on in full; a session of one server is nothing to another, with the same keys and ids.
  */
 #include "pki.h"
 #include "unit.h"
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "tls/rkey.h"
 #include "tls/server_ctx.h"
@@ -101,6 +102,51 @@ static void store_put(struct fk_sesstore *store, const uint8_t id[FK_SESSTORE_ID
 
 static const struct fk_sesstore_ops store_ops = {store_find, store_cancel, store_put};
 
+/* --- the desk: tickets with keys of their own --- */
+
+static struct played_desk {
+    struct fk_ticketdesk desk;
+    unsigned taken, asked, cancelled;
+    bool empty, renew;
+    fk_key_done_cb *done;
+    void *arg;
+    uint8_t name[16];
+} clerk;
+
+/* Each ticket's name and keys are one byte, its number. */
+static int desk_take(struct fk_ticketdesk *desk, struct fk_ticket_single *ret)
+{
+    (void)desk;
+    if (clerk.empty)
+        return FK_ERR_AGAIN;
+    memset(ret, (int)++clerk.taken, sizeof *ret);
+    return FK_OK;
+}
+
+static int desk_open(struct fk_ticketdesk *desk, const uint8_t name[16],
+                     const struct fk_key_context *context, fk_key_done_cb *done, void *arg,
+                     void **ret)
+{
+    (void)desk;
+    assert_non_null(context);
+    clerk.asked++;
+    memcpy(clerk.name, name, sizeof clerk.name);
+    clerk.done = done;
+    clerk.arg = arg;
+    *ret = &clerk;
+    return FK_OK;
+}
+
+static void desk_cancel(struct fk_ticketdesk *desk, void *call)
+{
+    (void)desk;
+    assert_ptr_equal(call, &clerk);
+    clerk.cancelled++;
+    clerk.done = NULL;
+}
+
+static const struct fk_ticketdesk_ops desk_ops = {desk_take, desk_open, desk_cancel};
+
 /* --- servers and a client --- */
 
 static struct fk_tickets *tickets;
@@ -118,17 +164,26 @@ static void on_wake(struct fk_rkey_session *woken_session)
     woken++;
 }
 
+/* What the server has besides ids. */
+static struct offer {
+    unsigned n_tickets;
+    struct fk_ticketdesk *desk;
+} offer;
+
 static SSL_CTX *make_server(const uint8_t *owner)
 {
     struct fk_cert cert = {.leaf = leaf, .type = EVP_PKEY_EC};
     const struct fk_server_conf conf = {
         .libctx = libctx,
         .tls12 = true,
+        .tls13 = offer.n_tickets > 0,
         .exchanges = FK_SERVER_ECDHE,
         .id = owner,
         .lifetime_us = 7000000,
         .ids = true,
         .tickets = site,
+        .n_tickets = offer.n_tickets,
+        .desk = offer.desk,
         .store = &played.store,
         .certs = &cert,
         .n_certs = 1,
@@ -150,6 +205,9 @@ static int setup(void **state)
     (void)state;
     memset(&played, 0, sizeof played);
     memset(&holder, 0, sizeof holder);
+    memset(&clerk, 0, sizeof clerk);
+    clerk.desk.ops = &desk_ops;
+    offer = (struct offer){.n_tickets = 0};
     played.store.ops = &store_ops;
     holder.back.ops = &key_ops;
     holder.key = spec.key;
@@ -237,7 +295,7 @@ static bool shake_hands(void)
         assert_int_not_equal(at_server, SSL_ERROR_SSL);
         if (at_client == SSL_ERROR_NONE && at_server == SSL_ERROR_NONE)
             return true;
-        if (at_server == SSL_ERROR_WANT_ASYNC && played.done != NULL)
+        if (at_server == SSL_ERROR_WANT_ASYNC && (played.done != NULL || clerk.done != NULL))
             return false;
     }
     fail_msg("the handshake does not end");
@@ -387,9 +445,195 @@ static void given_up_when_the_answer_has_come(void **state)
     SSL_SESSION_free(made);
 }
 
+/* --- tickets --- */
+
+static void use_tickets(struct fk_ticketdesk *desk, int version)
+{
+    SSL_CTX_free(server_ctx);
+    offer = (struct offer){.n_tickets = 2, .desk = desk};
+    server_ctx = make_server(owner);
+    SSL_CTX_clear_options(client_ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_min_proto_version(client_ctx, version);
+    SSL_CTX_set_max_proto_version(client_ctx, version);
+}
+
+/* A session with the ticket that came last, in TLS 1.3 behind the handshake. */
+static SSL_SESSION *make_ticket_session(void)
+{
+    SSL_SESSION *made;
+    char byte;
+
+    open_ends(server_ctx, NULL);
+    assert_true(shake_hands());
+    assert_int_equal(SSL_read(client, &byte, 1), -1);
+    assert_int_equal(SSL_get_error(client, -1),
+                     SSL_ERROR_WANT_READ); /* what came was well-formed */
+    made = SSL_get1_session(client);
+    close_ends();
+    holder.asked = 0;
+    return made;
+}
+
+static void answer_desk(int err)
+{
+    uint8_t opened[FK_TICKET_OPENED_WIRE];
+    fk_key_done_cb *done = clerk.done;
+
+    assert_non_null(done);
+    clerk.done = NULL;
+    memset(opened, clerk.name[0], sizeof opened);
+    opened[0] = clerk.renew;
+    done(clerk.arg, err, err == FK_OK ? opened : NULL, err == FK_OK ? sizeof opened : 0);
+}
+
+static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+static void without_keys_tickets_are_nobodys(void **state)
+{
+    const struct fk_ticket_keys none = {.count = 0};
+
+    (void)state;
+    fk_tickets_set(tickets, &none);
+    for (size_t i = 0; i < 2; i++) {
+        SSL_SESSION *made;
+
+        use_tickets(NULL, versions[i]);
+        made = make_ticket_session();
+        open_ends(server_ctx, made);
+        (void)shake_hands();
+        assert_int_equal(SSL_session_reused(server), 0);
+        close_ends();
+        SSL_SESSION_free(made);
+    }
+}
+
+static void a_ticket_of_the_desk_is_resumed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        SSL_SESSION *made;
+
+        use_tickets(&clerk.desk, versions[i]);
+        made = make_ticket_session();
+        assert_true(SSL_SESSION_has_ticket(made) == 1 && clerk.taken > 0);
+        clerk.asked = 0;
+        open_ends(server_ctx, made);
+        assert_false(shake_hands());
+        answer_desk(FK_OK);
+        assert_true(shake_hands());
+        assert_int_equal(SSL_session_reused(server), 1);
+        assert_int_equal(clerk.asked, 1);
+        assert_int_equal(holder.asked, 0);
+        close_ends();
+        SSL_SESSION_free(made);
+    }
+}
+
+/* In TLS 1.2 a ticket is replaced only when the key server says so. */
+static void a_ticket_is_renewed_when_it_is_old(void **state)
+{
+    SSL_SESSION *made;
+
+    (void)state;
+    use_tickets(&clerk.desk, TLS1_2_VERSION);
+    made = make_ticket_session();
+    for (unsigned renew = 0; renew < 2; renew++) {
+        unsigned before = clerk.taken;
+
+        clerk.renew = renew == 1;
+        open_ends(server_ctx, made);
+        assert_false(shake_hands());
+        answer_desk(FK_OK);
+        assert_true(shake_hands());
+        assert_int_equal(SSL_session_reused(server), 1);
+        assert_int_equal(clerk.taken, before + renew);
+        close_ends();
+    }
+    SSL_SESSION_free(made);
+}
+
+static void a_ticket_that_the_desk_does_not_open(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        SSL_SESSION *made;
+
+        use_tickets(&clerk.desk, versions[i]);
+        made = make_ticket_session();
+        open_ends(server_ctx, made);
+        assert_false(shake_hands());
+        answer_desk(FK_ERR_EXPIRED);
+        assert_true(shake_hands());
+        assert_int_equal(SSL_session_reused(server), 0);
+        assert_int_equal(holder.asked, 1);
+        close_ends();
+        open_ends(server_ctx, made); /* keys of another ticket */
+        assert_false(shake_hands());
+        clerk.name[0] ^= 1;
+        answer_desk(FK_OK);
+        assert_true(shake_hands());
+        assert_int_equal(SSL_session_reused(server), 0);
+        close_ends();
+        SSL_SESSION_free(made);
+    }
+}
+
+static void a_desk_without_stock(void **state)
+{
+    (void)state;
+    clerk.empty = true;
+    for (size_t i = 0; i < 2; i++) {
+        SSL_SESSION *made;
+
+        use_tickets(&clerk.desk, versions[i]);
+        made = make_ticket_session();
+        assert_int_equal(clerk.asked, 0);
+        SSL_SESSION_free(made);
+    }
+}
+
+/* A ClientHello can have hundreds of tickets. */
+static void so_many_tickets_of_one_client(void **state)
+{
+    SSL_SESSION *made;
+
+    (void)state;
+    use_tickets(&clerk.desk, TLS1_3_VERSION);
+    made = make_ticket_session();
+    open_ends(server_ctx, made);
+    session.awaits = FK_HANDSHAKE_AWAITS_MAX;
+    assert_true(shake_hands());
+    assert_int_equal(clerk.asked, 0);
+    assert_int_equal(SSL_session_reused(server), 0);
+    close_ends();
+    SSL_SESSION_free(made);
+}
+
+static void given_up_while_the_desk_is_asked(void **state)
+{
+    SSL_SESSION *made;
+
+    (void)state;
+    use_tickets(&clerk.desk, TLS1_3_VERSION);
+    made = make_ticket_session();
+    open_ends(server_ctx, made);
+    assert_false(shake_hands());
+    fk_rkey_abort(&session, FK_ERR_TIMEOUT);
+    assert_int_equal(clerk.cancelled, 1);
+    assert_int_equal(step(server), SSL_ERROR_SSL);
+    assert_int_equal(SSL_waiting_for_async(server), 0);
+    assert_int_equal(holder.asked, 0);
+    close_ends();
+    SSL_SESSION_free(made);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(CASE(found_it_is_resumed_without_the_key), CASE(not_found_the_handshake_is_a_full_one),
           CASE(a_store_that_is_away_costs_no_pause),
           CASE(a_session_of_another_server_is_not_resumed), CASE(a_changed_entry_is_not_resumed),
-          CASE(given_up_while_it_waits), CASE(given_up_when_the_answer_has_come))
+          CASE(given_up_while_it_waits), CASE(given_up_when_the_answer_has_come),
+          CASE(without_keys_tickets_are_nobodys), CASE(a_ticket_of_the_desk_is_resumed),
+          CASE(a_ticket_is_renewed_when_it_is_old), CASE(a_ticket_that_the_desk_does_not_open),
+          CASE(a_desk_without_stock), CASE(so_many_tickets_of_one_client),
+          CASE(given_up_while_the_desk_is_asked))
