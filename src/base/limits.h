@@ -53,6 +53,11 @@
 /* PP2_TYPE_UNIQUE_ID (the protocol's own figure, section 2.2.5). */
 #define FK_PROXY_UNIQUE_ID_MAX 128
 
+/* Ticket keys in one answer: those alive at once are five (FK_TICKET_ROOTS_MAX). */
+#define FK_TICKET_GRANTS_MAX 8
+/* Keys of single tickets in one answer: eight handshakes of two tickets. */
+#define FK_TICKET_SINGLES_MAX 16
+
 /* --- tls --- */
 
 /* Bytes of the names of CAs that a site tells its clients of (RFC 8446 section 4.2.4): a hundred.
@@ -262,11 +267,45 @@
 #define FK_EDGE_REST_US 1000000
 /* Sessions in the cache that workers share: 512 bytes each, 512 MiB. */
 #define FK_EDGE_SESSIONS_MAX 1048576
-/* Ticket keys alive at once: one made every quarter of a life, and one about to end. */
-#define FK_EDGE_TICKET_KEYS 5
-/* Sites whose derived ticket keys share one secret: 5 locked pages. One a site would take three
+/* Ticket keys that a site opens with at once. Its own edge's are five: one made every quarter of a
+ * life, and one about to end; of those that edges share it is six from each of two key servers. */
+#define FK_EDGE_TICKET_KEYS 12
+/* Private keys whose ticket keys an edge shares: two secrets each, six mappings of the 65,530 that
+ * a process may have. */
+#define FK_EDGE_TICKET_GROUPS_MAX 4096
+/* So often shared ticket keys are looked at: whether one begins to seal or ends, and whether a key
+ * server is to be asked. */
+#define FK_EDGE_TICKET_LOOK_US 1000000
+/* A key server that gives none is asked again after this, if not for another reason before. */
+#define FK_EDGE_TICKET_REFUSED_US 60000000
+/* Questions about ticket keys under way at once: handshakes come first. */
+#define FK_EDGE_TICKET_ASKED_MAX 64
+/* Sites whose derived ticket keys share one secret: 11 locked pages. One a site would take three
  * mappings each, of the 65,530 that a process may have. At most 64: bits of a word. */
 #define FK_EDGE_TICKET_SLAB 32
+/* Keys of single tickets that a site has in stock, one answer's worth; below half, it asks. */
+#define FK_EDGE_TICKET_STOCK_LOW (FK_TICKET_SINGLES_MAX / 2)
+/* Longest wait for the keys of a client's ticket, all key servers together; then its handshake is a
+ * full one. And until a key server that gave none is asked for new ones again. */
+#define FK_EDGE_TICKET_OPEN_US        500000
+#define FK_EDGE_TICKET_RETRY_STOCK_US 1000000
+/* What a handshake may wait for besides its private key: a session of the store or the tickets that
+ * the client offers, of which it can send hundreds. */
+#define FK_HANDSHAKE_AWAITS_MAX 4
+/* Commands of one worker that the store of sessions has not answered: a second of it at a thousand
+ * full handshakes a second. Beyond, sessions are neither looked for nor kept there. */
+#define FK_EDGE_STORE_CALLS_MAX 1024
+/* Bytes of these that it has not read: a session and the command around it take 1.3 KiB. */
+#define FK_EDGE_STORE_OUT_MAX (FK_EDGE_STORE_CALLS_MAX * 1344)
+/* Without an answer, or without a connection, for so long it is given up; and tried again then. */
+#define FK_EDGE_STORE_STALL_US 2000000
+#define FK_EDGE_STORE_RETRY_US 1000000
+/* What is put before session ids there: a name that an operator recognises. */
+#define FK_EDGE_STORE_PREFIX_MAX 64
+/* A password of it: Redis makes ones of 64 characters. */
+#define FK_EDGE_STORE_PASSWORD_MAX 512
+/* Bytes of it read at once: some twenty sessions. */
+#define FK_EDGE_STORE_READ 16384
 
 /* --- loop --- */
 
@@ -368,6 +407,9 @@
 /* A front that has it in service says so at once, or is in trouble. */
 #define FK_KEYD_SERVE_US 10000000
 
+/* Without randomness new ticket keys are tried for again after this. */
+#define FK_KEYD_TICKET_RETRY_US 1000000
+
 /* --- conf --- */
 
 /* One file of a bundle: the CRL of a large CA takes a few megabytes. */
@@ -437,6 +479,9 @@
 
 /* --- signer --- */
 
+/* Secrets of ticket keys alive at once: one made every quarter of a life, one that is over but not
+ * taken away yet, one that is announced. */
+#define FK_TICKET_ROOTS_MAX 6
 /* A signer that owes answers and has given none for this part (a quarter) of a call's deadline is
  * late: its calls are sent to another one, with most of their time left. A signer that works
  * answers each of its peers several times within that. */

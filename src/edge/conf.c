@@ -219,6 +219,57 @@ static const struct fk_conf_kind tickets_kind = {
     .check = check_tickets,
 };
 
+/* --- redis --- */
+
+static const char *check_redis_address(const void *value)
+{
+    const char *text = *(char *const *)value;
+    char host[FK_HOST_MAX + 1];
+    struct fk_addr addr;
+    uint16_t port;
+
+    if (fk_addr_parse(text, &addr) == FK_OK ||
+        (strncmp(text, "unix:", 5) != 0 && fk_addr_split(text, host, sizeof host, &port) == FK_OK &&
+         port != 0))
+        return NULL;
+    return "not an address; write \"10.0.0.1:6379\", \"redis.example.com:6379\" or "
+           "\"unix:/path\"";
+}
+
+static const char *check_prefix(const void *value)
+{
+    if (strlen(*(char *const *)value) > FK_EDGE_STORE_PREFIX_MAX)
+        return "too long; 64 characters at most";
+    return NULL;
+}
+
+static const struct fk_conf_option redis_options[] = {
+    {"address", FK_CONF_STRING, OPT(fk_edge_redis, address), "127.0.0.1:6379",
+     .check = check_redis_address, .help = "\"host:port\" or \"unix:/path\" of Redis."},
+    {"user", FK_CONF_STRING, OPT(fk_edge_redis, user),
+     .help = "Its user (ACL), who needs GET, SET, PING and SELECT. Default: the default user."},
+    {"password_file", FK_CONF_PATH, OPT(fk_edge_redis, password_file),
+     .help = "A file with the user's password and nothing else. It crosses the network in the "
+             "clear: use a network or a tunnel that is yours."},
+    {"database", FK_CONF_INT, OPT(fk_edge_redis, database), "0", 0, 65535,
+     .help = "Number of the database."},
+    {"prefix", FK_CONF_STRING, OPT(fk_edge_redis, prefix), "farkey:", .check = check_prefix,
+     .help = "What the names of keys begin with there."},
+    {"timeout", FK_CONF_DURATION, OPT(fk_edge_redis, timeout_us), "50ms", 1000, 1000000,
+     .help = "Longest wait for a session; then the client makes a full handshake."},
+    {NULL},
+};
+
+static const struct fk_conf_kind redis_kind = {
+    .name = "redis",
+    .size = sizeof(struct fk_edge_redis),
+    .once = true,
+    .list_offset = OPT(fk_edge_conf, redis),
+    .options = redis_options,
+    .help = "A Redis server where edges share sessions of TLS 1.2 clients without tickets (sites "
+            "with sessions = redis). It gets them sealed.",
+};
+
 /* --- limits --- */
 
 static const struct fk_conf_option limits_options[] = {
@@ -313,8 +364,9 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &fk_edge_listen_kind, &channel_kind, &keyserver_kind, &fk_edge_site_kind,
-    &tickets_kind,        &limits_kind,  &admin_kind,     NULL,
+    &fk_edge_listen_kind, &channel_kind, &keyserver_kind,
+    &fk_edge_site_kind,   &tickets_kind, &redis_kind,
+    &limits_kind,         &admin_kind,   NULL,
 };
 
 static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
@@ -423,6 +475,21 @@ static void check_addresses(const struct fk_edge_conf *root, struct fk_conf *con
     }
 }
 
+static void check_redis(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    const struct fk_edge_redis *redis = (const void *)root->redis;
+
+    if (redis != NULL && redis->user != NULL && redis->password_file == NULL)
+        fk_conf_blame(conf, root->redis, "user", "redis: user without password_file");
+    for (struct fk_conf_block *b = root->sites; b != NULL && redis == NULL; b = b->next) {
+        const struct fk_edge_site *site = (const void *)b;
+
+        if (site->sessions == FK_SESSIONS_REDIS && !fk_conf_is_bad(&root->block, "redis"))
+            fk_conf_blame(conf, b, "sessions",
+                          "site \"%s\": sessions = redis without a redis block", b->title);
+    }
+}
+
 static void check_root(void *block, struct fk_conf *conf)
 {
     const struct fk_edge_conf *root = block;
@@ -438,6 +505,7 @@ static void check_root(void *block, struct fk_conf *conf)
     check_keyservers(root, conf);
     check_lend_key(root, conf);
     check_addresses(root, conf);
+    check_redis(root, conf);
 }
 
 const struct fk_conf_kind fk_edge_conf_kind = {

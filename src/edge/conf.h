@@ -18,6 +18,8 @@ enum fk_edge_mode {
     FK_MODE_MASTER,
     FK_MODE_KEYS,
 };
+enum fk_edge_sessions { FK_SESSIONS_HOST, FK_SESSIONS_REDIS };
+enum fk_edge_tickets_of { FK_TICKETS_EDGE, FK_TICKETS_SHARED, FK_TICKETS_KEYSERVER };
 
 enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
 
@@ -82,6 +84,8 @@ struct fk_edge_site {
     struct fk_conf_list groups;
     int records;                  /* enum fk_edge_records */
     struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
+    int tickets;                  /* enum fk_edge_tickets_of */
+    int sessions;                 /* enum fk_edge_sessions */
     /* origin */
     struct fk_conf_list origin;
     int origin_connect; /* enum fk_origin_connect */
@@ -101,6 +105,14 @@ struct fk_edge_tickets {
     uint64_t lifetime_us; /* of a session */
     uint64_t key_life_us;
     uint64_t cache; /* sessions kept for clients without tickets */
+};
+
+/* Where sites with sessions = redis keep sessions for clients without tickets. */
+struct fk_edge_redis {
+    struct fk_conf_block block;
+    char *address, *user, *password_file, *prefix;
+    uint64_t database;
+    uint64_t timeout_us;
 };
 
 struct fk_edge_limits {
@@ -133,6 +145,7 @@ struct fk_edge_conf {
     struct fk_conf_block *keyservers; /* struct fk_edge_keyserver */
     struct fk_conf_block *sites;      /* struct fk_edge_site */
     struct fk_conf_block *tickets;    /* struct fk_edge_tickets; never absent */
+    struct fk_conf_block *redis;      /* struct fk_edge_redis; NULL: none */
     struct fk_conf_block *limits;     /* struct fk_edge_limits; never absent */
     struct fk_conf_block *admin;      /* struct fk_edge_admin; NULL: none */
 };

@@ -147,6 +147,23 @@ static const struct fk_conf_name records[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name tickets_of[] = {
+    {"edge", FK_TICKETS_EDGE, "the edge: its own processes open them, no other edge's"},
+    {"shared", FK_TICKETS_SHARED,
+     "the key server, which gives them to all edges that may have them: each opens the others' "
+     "tickets for a site of the same title"},
+    {"keyserver", FK_TICKETS_KEYSERVER,
+     "the key server, for each ticket its own, and no edge opens one without asking it: a round "
+     "trip in each resumed handshake"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_name sessions_at[] = {
+    {"host", FK_SESSIONS_HOST, "in memory of this host, for all of its workers"},
+    {"redis", FK_SESSIONS_REDIS, "there, and sealed in the redis block's server, for all edges"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name connects[] = {
     {"at_once", FK_ORIGIN_AT_ONCE,
      "as soon as the handshake is done; for protocols in which the server speaks first"},
@@ -213,6 +230,10 @@ static const struct fk_conf_option site_options[] = {
      .help = "Groups for the key agreement, most wanted first."},
     {"records", FK_CONF_ENUM, OPT(fk_edge_site, records), "engine", .names = records,
      .help = "Who protects the records after the handshake."},
+    {"tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge", .names = tickets_of,
+     .help = "Who makes the keys of session tickets, and of the cache's sessions."},
+    {"sessions", FK_CONF_ENUM, OPT(fk_edge_site, sessions), "host", .names = sessions_at,
+     .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",
@@ -316,9 +337,24 @@ static void check_local_keys(const struct fk_edge_site *site, struct fk_conf *co
     if (site->share.count > 0)
         fk_conf_blame(conf, &site->block, "share",
                       "site \"%s\": mode = local has whole keys; remove share", title);
+    if (site->tickets != FK_TICKETS_EDGE)
+        fk_conf_blame(
+            conf, &site->block, "tickets",
+            "site \"%s\": mode = local asks no key server for ticket keys; remove tickets", title);
     if (site->keyservers.count > 0)
         fk_conf_blame(conf, &site->block, "keyservers",
                       "site \"%s\": mode = local asks no key server; remove keyservers", title);
+}
+
+/* Edges read each other's entries only with the same keys. */
+static void check_sessions(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    if (site->sessions == FK_SESSIONS_REDIS && site->tickets != FK_TICKETS_SHARED &&
+        !fk_conf_is_bad(&site->block, "tickets"))
+        fk_conf_blame(conf, &site->block, "sessions",
+                      "site \"%s\": sessions = redis needs keys that edges share; write "
+                      "tickets = shared",
+                      site->block.title);
 }
 
 /* What only matters where OpenSSL shakes hands, and what has to be said in numbers. */
@@ -331,6 +367,11 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
         fk_conf_blame(conf, block, "certificate",
                       "site \"%s\": with mode = handshake the key server shows its own "
                       "certificates; remove certificate",
+                      block->title);
+    if (site->tickets != FK_TICKETS_EDGE)
+        fk_conf_blame(conf, block, "tickets",
+                      "site \"%s\": with mode = handshake the key server seals and opens tickets; "
+                      "remove tickets",
                       block->title);
     if (site->records == FK_RECORDS_OPENSSL)
         fk_conf_blame(conf, block, "records",
@@ -395,6 +436,11 @@ static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
     if (site->share.count > 0)
         fk_conf_blame(conf, block, "share",
                       "site \"%s\": split keys serve mode = sign and decrypt; remove share",
+                      block->title);
+    if (site->tickets != FK_TICKETS_EDGE)
+        fk_conf_blame(conf, block, "tickets",
+                      "site \"%s\": mode = agree, master and keys have tickets of the edge; remove "
+                      "tickets",
                       block->title);
     for (size_t i = 0; i < site->groups.count; i++)
         if (!fk_opaque_serves_group(fk_server_group_id(site->groups.items[i])))
@@ -490,6 +536,7 @@ static void check_site(void *block, struct fk_conf *conf)
         else
             check_remote_keys(site, conf);
     }
+    check_sessions(site, conf);
     if (site->expose == FK_EXPOSE_MASTER && !fk_conf_is_bad(&site->block, "mode"))
         check_expose(site, conf);
     check_site_origins(site, conf);

@@ -64,6 +64,8 @@ static int begin(struct fk_conn *conn)
     if (opaque != FK_OPAQUE_NONE && (err = fk_opaque_new(opaque, conn->ssl, conn->site->back,
                                                          &conn->setup->key.opaque)) != FK_OK)
         return err;
+    if (conn->site->desk != NULL)
+        fk_desk_want(conn->site->desk);
     if (conn->site->conf->records == FK_RECORDS_ENGINE)
         return fk_handover_watch(conn->ssl, &conn->setup->seen);
     return FK_OK;

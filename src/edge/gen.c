@@ -140,8 +140,91 @@ static int make_renew(struct fk_gen *gen)
     return gen->keys == NULL ? FK_OK : fk_renew_new(&config, &gen->renew);
 }
 
+/* --- ticket keys from key servers --- */
+
+static struct fk_ticketfeed_state state_of(void *arg, const char *server)
+{
+    const struct fk_gen *gen = arg;
+    const struct fk_keyserver *found = fk_keys_find(gen->keys, server);
+    struct fk_keyserver_stats stats;
+
+    fk_keyserver_stats(found, &stats);
+    return (struct fk_ticketfeed_state){.channels = stats.connects,
+                                        .generation = fk_keyserver_generation(found)};
+}
+
+static int make_feeds(struct fk_gen *gen)
+{
+    const struct fk_ticketfeeds_config config = {
+        .loop = gen->base->loop,
+        .groups = gen->base->groups,
+        .state = state_of,
+        .arg = gen,
+    };
+
+    return gen->keys == NULL ? FK_OK : fk_ticketfeeds_new(&config, &gen->feeds);
+}
+
+static int make_desk(struct fk_gen *gen, struct fk_site *site)
+{
+    struct fk_desk_config config = {
+        .loop = gen->base->loop,
+        .servers = &site->conf->keyservers,
+        .back = site->back,
+        .use = {.mode = site->conf->mode == FK_MODE_DECRYPT ? FK_TICKET_MODE_DECRYPT
+                                                            : FK_TICKET_MODE_SIGN},
+        .state = state_of,
+        .arg = gen,
+    };
+
+    fk_tlsctx_session_context(site->conf, site->clientca, config.use.owner);
+    return fk_desk_new(&config, &site->desk);
+}
+
+/* --- the store of sessions --- */
+
+static int make_redis(struct fk_gen *gen, struct fk_why *why)
+{
+    struct fk_redis_config config = {
+        .loop = gen->base->loop,
+        .dns = gen->base->dns,
+        .metrics = gen->base->metrics,
+        .conf = (const void *)gen->root->redis,
+    };
+    size_t len;
+    int err = FK_OK;
+
+    if (config.conf == NULL)
+        return FK_OK;
+    if (config.conf->password_file != NULL &&
+        ((err = fk_bundle_read(gen->bundle, config.conf->password_file, &config.password, &len)) !=
+             FK_OK ||
+         (err = fk_redis_password(config.password, len, &config.password_len)) != FK_OK))
+        return fk_why_set(why, err, "redis: %s: %s", config.conf->password_file, fk_err_text(err));
+    return fk_redis_new(&config, &gen->redis);
+}
+
+/* --- in service, or not --- */
+
+void fk_gen_rest(struct fk_gen *gen)
+{
+    if (gen->redis != NULL)
+        fk_redis_rest(gen->redis);
+    if (gen->feeds != NULL)
+        fk_ticketfeeds_stop(gen->feeds);
+}
+
+void fk_gen_serve(struct fk_gen *gen)
+{
+    if (gen->redis != NULL)
+        fk_redis_start(gen->redis);
+    fk_gen_refresh(gen);
+}
+
 void fk_gen_refresh(struct fk_gen *gen)
 {
+    if (gen->feeds != NULL)
+        fk_ticketfeeds_start(gen->feeds);
     if (gen->renew != NULL)
         fk_renew_start(gen->renew);
 }
@@ -232,6 +315,8 @@ static int make_site(struct fk_gen *gen, size_t index)
     site->cache = gen->base->cache;
     site->libctx =
         fk_tlsctx_opaque(site->conf) == FK_OPAQUE_NONE ? gen->base->libctx : gen->base->opaque;
+    if (site->conf->sessions == FK_SESSIONS_REDIS)
+        site->store = fk_redis_store(gen->redis);
     if ((err = fk_gen_clientca(gen->bundle, gen->base->libctx, site->conf, &path,
                                &site->clientca)) != FK_OK)
         return err;
@@ -243,6 +328,14 @@ static int make_site(struct fk_gen *gen, size_t index)
     if (site->conf->mode == FK_MODE_LOCAL)
         site->back = fk_localpool_back(gen->local);
     else if ((err = make_pool(gen, site, index)) != FK_OK)
+        return err;
+    if (site->conf->tickets == FK_TICKETS_SHARED) {
+        site->feeds = gen->feeds;
+        site->feeds_back = site->back;
+        fk_ticket_site_follow(site->tickets, NULL); /* until its private key is known */
+    }
+    if (site->conf->tickets == FK_TICKETS_KEYSERVER && gen->resumption->enabled &&
+        (err = make_desk(gen, site)) != FK_OK)
         return err;
     if (site->conf->mode == FK_MODE_LEND && (err = make_lent(gen, site)) != FK_OK)
         return err;
@@ -327,7 +420,8 @@ int fk_gen_new(const struct fk_gen_base *base, const struct fk_gen_source *sourc
     gen->base = base;
     if ((err = load(gen, source->bundle_fd, why)) == FK_OK &&
         (err = fk_localkeys_get(base->local, source->keys, &gen->local)) == FK_OK &&
-        (err = make_keys(gen, old, why)) == FK_OK && (err = make_sites(gen)) == FK_OK)
+        (err = make_keys(gen, old, why)) == FK_OK && (err = make_feeds(gen)) == FK_OK &&
+        (err = make_redis(gen, why)) == FK_OK && (err = make_sites(gen)) == FK_OK)
         err = make_renew(gen);
     if (err != FK_OK) {
         fk_gen_unref(gen);
@@ -373,12 +467,14 @@ void fk_gen_unref(struct fk_gen *gen)
     if (gen->keys != NULL)
         fk_keys_unwatch(gen->keys, gen);
     fk_renew_free(gen->renew);
+    fk_ticketfeeds_free(gen->feeds); /* before the pools that it asks */
     count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
     fk_sites_free(gen->sites);
     for (size_t i = 0; gen->pools != NULL && i < count; i++)
         fk_keypool_free(gen->pools[i]);
     free(gen->pools);
     fk_keys_free(gen->keys);
+    fk_redis_free(gen->redis);
     if (gen->local != NULL)
         fk_localpool_unref(gen->local);
     fk_conf_free(gen->conf);

@@ -9,6 +9,7 @@
 #include "edge/conf.h"
 #include "edge/keys.h"
 #include "edge/localkeys.h"
+#include "edge/redis.h"
 #include "edge/renew.h"
 #include "edge/sites.h"
 #include "loop/metrics.h"
@@ -41,6 +42,7 @@ struct fk_gen_base {
     OSSL_LIB_CTX *opaque; /* for sites whose secrets are the key server's: tls/opaque.h */
     struct fk_dns *dns;
     struct fk_tickets *tickets;
+    struct fk_ticketgroups *groups;
     struct fk_sescache *cache; /* NULL: none */
     struct fk_localkeys *local;
     struct fk_metrics *metrics; /* NULL: none */
@@ -60,13 +62,15 @@ struct fk_gen {
     const struct fk_edge_limits *limits;
     const struct fk_edge_tickets *resumption;
     struct fk_sites *sites;
-    uint32_t keys_number;       /* generation of this host's keys */
-    struct fk_localpool *local; /* signers of this host */
-    struct fk_keys *keys;       /* key servers; NULL: none */
-    struct fk_keypool **pools;  /* one a site, NULL for mode local */
-    struct fk_renew *renew;     /* NULL: no key servers */
-    size_t without;             /* sites that have no certificate yet */
-    size_t built;               /* sites that fk_gen_build() has looked at */
+    uint32_t keys_number;         /* generation of this host's keys */
+    struct fk_localpool *local;   /* signers of this host */
+    struct fk_keys *keys;         /* key servers; NULL: none */
+    struct fk_keypool **pools;    /* one a site, NULL for mode local */
+    struct fk_renew *renew;       /* NULL: no key servers */
+    struct fk_ticketfeeds *feeds; /* likewise */
+    struct fk_redis *redis;       /* NULL: none is configured */
+    size_t without;               /* sites that have no certificate yet */
+    size_t built;                 /* sites that fk_gen_build() has looked at */
 };
 
 /* What the master says about a generation. */
@@ -92,11 +96,15 @@ int fk_gen_build(struct fk_gen *gen, bool all, struct fk_why *why);
 struct fk_gen *fk_gen_ref(struct fk_gen *gen);
 void fk_gen_unref(struct fk_gen *gen);
 
+/* This generation goes into service. */
+void fk_gen_serve(struct fk_gen *gen);
 /*
  * A key server has listed its keys anew, or this generation goes into service: renew the
  * certificates of sites that come from there, in the turns of the loop that follow.
  */
 void fk_gen_refresh(struct fk_gen *gen);
+/* Another generation is in service: nothing is to be asked any more that no handshake waits for. */
+void fk_gen_rest(struct fk_gen *gen);
 /* A client waits for this site's certificate. */
 void fk_gen_want(struct fk_gen *gen, struct fk_site *site);
 

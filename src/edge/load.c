@@ -263,6 +263,28 @@ static void check_channel(struct loading *loading)
         fk_channel_conf_check(channel, loading->bundle, loading->conf, false, false);
 }
 
+/* --- redis --- */
+
+static void check_redis(struct loading *loading)
+{
+    const struct fk_edge_redis *redis = (const void *)loading->root->redis;
+    const uint8_t *data;
+    size_t len;
+    int err;
+
+    if (redis == NULL || redis->password_file == NULL)
+        return;
+    if ((err = fk_bundle_read_secret(loading->bundle, redis->password_file, &data, &len)) == FK_OK)
+        err = fk_redis_password(data, len, &len);
+    if (err == FK_ERR_FORMAT)
+        fk_conf_blame(loading->conf, &redis->block, "password_file",
+                      "redis: %s: write the password, and nothing else, in one line",
+                      redis->password_file);
+    else if (err != FK_OK)
+        fk_conf_blame(loading->conf, &redis->block, "password_file", "redis: %s: %s",
+                      redis->password_file, err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
+}
+
 /* --- all --- */
 
 /* As fk_edge_load(), with what was found of private keys in loading->keys. */
@@ -283,6 +305,7 @@ static int load(struct loading *loading, const char *path)
         return err;
     }
     check_channel(loading);
+    check_redis(loading);
     for (const struct fk_conf_block *b = loading->root->sites; b != NULL; b = b->next)
         check_site(loading, (const void *)b);
     check_lend_key(loading);

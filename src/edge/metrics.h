@@ -44,6 +44,14 @@
     X(BYTES_UP, "relayed_bytes_total", "direction=\"up\"", COUNTER,                                \
       "Bytes relayed, from clients (up) and to them (down).")                                      \
     X(BYTES_DOWN, "relayed_bytes_total", "direction=\"down\"", COUNTER, "")                        \
+    X(STORE_FOUND, "session_store_finds_total", "result=\"found\"", COUNTER,                       \
+      "Sessions looked for in the store that edges share, by result.")                             \
+    X(STORE_MISSING, "session_store_finds_total", "result=\"missing\"", COUNTER, "")               \
+    X(STORE_LATE, "session_store_finds_total", "result=\"late\"", COUNTER, "")                     \
+    X(STORE_AWAY, "session_store_finds_total", "result=\"away\"", COUNTER, "")                     \
+    X(STORE_KEPT, "session_store_puts_total", "result=\"kept\"", COUNTER,                          \
+      "Sessions given to the store that edges share, by result.")                                  \
+    X(STORE_DROPPED, "session_store_puts_total", "result=\"dropped\"", COUNTER, "")                \
     X(ORIGIN_FAILED, "origin_failures_total", NULL, COUNTER,                                       \
       "Connections for which no origin could be reached.")                                         \
     X(IDLE, "idle_timeouts_total", NULL, COUNTER, "Connections closed because nothing moved.")

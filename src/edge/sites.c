@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "edge/lendkeys.h"
 #include "edge/sharekeys.h"
@@ -165,6 +166,7 @@ void fk_sites_free(struct fk_sites *sites)
         fk_sharekeys_free(sites->items[i].shares);
         fk_lendkeys_free(sites->items[i].lent);
         fk_clientca_free(sites->items[i].clientca);
+        fk_desk_free(sites->items[i].desk);
         fk_ticket_site_free(sites->items[i].tickets);
         fk_origins_free(sites->items[i].origins);
     }
@@ -215,6 +217,40 @@ int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listene
     return FK_OK;
 }
 
+/* Of several keys the one with the least SKI: all edges take the same, in whatever order. */
+static const uint8_t *least_ski(const struct fk_cert *certs, size_t n_certs)
+{
+    const uint8_t *least = certs[0].ski;
+
+    for (size_t i = 1; i < n_certs; i++)
+        if (memcmp(certs[i].ski, least, sizeof certs[i].ski) < 0)
+            least = certs[i].ski;
+    return least;
+}
+
+/* The site's tickets are those of its private key. Too many keys: it has none, but serves. */
+static int follow(struct fk_site *site, const struct fk_cert *certs, size_t n_certs)
+{
+    struct fk_ticketfeed_source source = {.servers = &site->conf->keyservers,
+                                          .back = site->feeds_back};
+    struct fk_ticketfeed *feed = NULL;
+    int err;
+
+    memcpy(source.ski, least_ski(certs, n_certs), sizeof source.ski);
+    err = fk_ticketfeed_use(site->feeds, &source, &feed);
+    if (err == FK_ERR_LIMIT)
+        fk_log(FK_LOG_ERROR, "no session tickets: too many private keys",
+               fk_str("site", site->conf->block.title),
+               fk_uint("at_most", FK_EDGE_TICKET_GROUPS_MAX));
+    else if (err != FK_OK)
+        return err;
+    fk_ticket_site_follow(site->tickets,
+                          feed == NULL ? NULL : fk_ticketgroup_tickets(fk_ticketfeed_group(feed)));
+    fk_ticketfeed_leave(site->feed);
+    site->feed = feed;
+    return FK_OK;
+}
+
 int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumption,
                     const struct fk_cert *certs, size_t n_certs, struct fk_why *why)
 {
@@ -226,7 +262,9 @@ int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumpti
         .n_certs = n_certs,
         .back = site->back,
         .tickets = site->tickets,
+        .desk = site->desk == NULL ? NULL : fk_desk_tickets(site->desk),
         .cache = site->cache,
+        .store = site->store,
         .clientca = site->clientca,
         .only_resumes = fk_site_exposes(site),
     };
@@ -235,6 +273,12 @@ int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumpti
 
     if (err != FK_OK)
         return err;
+    if (site->feeds != NULL && (err = follow(site, certs, n_certs)) != FK_OK) {
+        SSL_CTX_free(ctx);
+        return err;
+    }
+    if (site->desk != NULL)
+        fk_desk_key(site->desk, least_ski(certs, n_certs));
     SSL_CTX_free(site->ctx); /* sessions under way have their own reference */
     site->ctx = ctx;
     return FK_OK;

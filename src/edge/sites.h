@@ -9,6 +9,8 @@
 #include "tls/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
+#include "edge/ticketdesk.h"
+#include "edge/ticketfeed.h"
 #include "tls/clientca.h"
 #include "tls/sescache.h"
 #include "tls/tickets.h"
@@ -31,7 +33,12 @@ struct fk_site {
     uint8_t share_ski[20];        /* mode handshake: of which key that is */
     struct fk_clientca *clientca; /* judges its clients' certificates; NULL: it asks for none */
     struct fk_ticket_site *tickets;
-    struct fk_sescache *cache; /* the process's; NULL: none */
+    struct fk_ticketfeeds *feeds;  /* its ticket keys come from key servers; NULL: the edge's own */
+    struct fk_keyback *feeds_back; /* over the site's key servers */
+    struct fk_desk *desk;          /* key servers have the keys of its tickets; NULL: they do not */
+    struct fk_ticketfeed *feed;    /* for its present private key; NULL: none yet */
+    struct fk_sescache *cache;     /* the process's; NULL: none */
+    struct fk_sesstore *store;     /* the generation's; NULL: none */
     struct fk_origins *origins;
     uint64_t connections; /* so far */
     uint32_t active;

@@ -37,6 +37,20 @@ static json_t *lent_json(const struct fk_site *site)
                      (json_int_t)stats.failures);
 }
 
+/* Who makes the keys of its tickets. */
+static const char *tickets_of(const struct fk_site *site)
+{
+    if (fk_site_passes(site) || site->desk != NULL)
+        return "keyserver";
+    return site->feeds == NULL ? "edge" : "shared";
+}
+
+/* How many keys open its tickets; or how many single tickets could be sealed now. */
+static size_t ticket_keys_of(const struct fk_site *site)
+{
+    return site->desk != NULL ? fk_desk_stock(site->desk) : fk_ticket_site_count(site->tickets);
+}
+
 static json_t *site_json(struct fk_site *site)
 {
     static const char *const modes[] = {"sign", "decrypt", "local",  "handshake",
@@ -51,11 +65,13 @@ static json_t *site_json(struct fk_site *site)
             origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
                                "connections", (json_int_t)stats.connections, "attempts",
                                (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
-    json = json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "name", site->conf->block.title, "mode",
-                     modes[site->conf->mode], "expose", exposures[site->conf->expose],
-                     "certificate", site->ctx != NULL || fk_site_passes(site), "connections",
-                     (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
-                     origins);
+    json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
+        "mode", modes[site->conf->mode], "expose", exposures[site->conf->expose], "tickets",
+        tickets_of(site), "sessions", site->store == NULL ? "host" : "redis", "ticket_keys",
+        (json_int_t)ticket_keys_of(site), "certificate", site->ctx != NULL || fk_site_passes(site),
+        "connections", (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
+        origins);
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
     return json;
@@ -73,8 +89,10 @@ static json_t *worker_json(const struct fk_gen *gen)
             break;
         json_array_append_new(servers, server);
     }
-    return json_pack("{s:I, s:o, s:o}", "generation", (json_int_t)(gen == NULL ? 0 : gen->number),
-                     "sites", sites, "keyservers", servers);
+    return json_pack("{s:I, s:b, s:o, s:o}", "generation",
+                     (json_int_t)(gen == NULL ? 0 : gen->number), "session_store",
+                     gen != NULL && gen->redis != NULL && fk_redis_is_up(gen->redis), "sites",
+                     sites, "keyservers", servers);
 }
 
 int fk_status_send(int control, const struct fk_gen *gen)

@@ -128,12 +128,14 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
         .exchanges = fk_tlsctx_exchanges(site),
         .lifetime_us = resumption->lifetime_us,
         .n_tickets = resumes && resumption->enabled ? (unsigned)resumption->count : 0,
-        .ids = resumes && resumption->cache > 0,
+        .ids = resumes && (resumption->cache > 0 || config->store != NULL),
         /* What OpenSSL has read ahead cannot be got back, so with the engine it must not:
          * edge/bio.h. Without: one recv a record, not two. */
         .read_ahead = site->records == FK_RECORDS_OPENSSL,
         .tickets = config->tickets,
+        .desk = config->desk,
         .cache = config->cache,
+        .store = config->store,
         .certs = config->certs,
         .n_certs = config->n_certs,
         .back = config->back,

@@ -8,6 +8,8 @@
 #include "tls/cert.h"
 #include "edge/conf.h"
 #include "tls/sescache.h"
+#include "tls/sesstore.h"
+#include "tls/ticketdesk.h"
 #include "tls/tickets.h"
 #include "edge/why.h"
 #include "tls/keyback.h"
@@ -15,7 +17,8 @@
 
 #include <openssl/ssl.h>
 
-/* All borrowed. The objects behind `back`, `tickets` and `clientca` must outlive the context. */
+/* All borrowed. The objects behind `back`, `tickets`, `desk`, `store` and `clientca` must outlive
+ * the context. */
 struct fk_tlsctx_config {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded, and that of tls/opaque.h if its
                            * secrets are the key server's */
@@ -25,7 +28,9 @@ struct fk_tlsctx_config {
     size_t n_certs;
     struct fk_keyback *back;
     struct fk_ticket_site *tickets;
+    struct fk_ticketdesk *desk;         /* NULL: `tickets` has the keys of tickets */
     struct fk_sescache *cache;          /* NULL: none */
+    struct fk_sesstore *store;          /* NULL: none */
     const struct fk_clientca *clientca; /* NULL: clients are not asked for certificates */
     bool only_resumes;                  /* see struct fk_server_conf; without certificates */
 };

@@ -216,8 +216,10 @@ static void apply(struct worker *worker)
         fk_keys_serve(worker->gen->keys, worker->gen);
     if (old != NULL && old->keys != NULL)
         fk_keys_give_way(old->keys, worker->gen->keys);
+    if (old != NULL)
+        fk_gen_rest(old);
     fk_gen_unref(old);
-    fk_gen_refresh(worker->gen);
+    fk_gen_serve(worker->gen);
     fk_listeners_start(worker->listeners);
     if (fk_gen_complete(worker->gen))
         tell_ready(worker);
@@ -413,7 +415,8 @@ static int init_base(struct worker *worker)
     if ((err = fk_rkey_provider_load(base->libctx)) != FK_OK ||
         (err = fk_opaque_provider_load(base->opaque)) != FK_OK ||
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
-        (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK)
+        (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK ||
+        (err = fk_ticketgroups_new(base->libctx, &base->groups)) != FK_OK)
         return err;
     return fk_localkeys_new(base->loop, &base->local);
 }
@@ -446,6 +449,7 @@ static void fini(struct worker *worker)
     fk_gen_unref(worker->gen);
     fk_localkeys_free(worker->base.local);
     fk_sescache_close(worker->base.cache);
+    fk_ticketgroups_free(worker->base.groups);
     fk_tickets_free(worker->base.tickets);
     fk_dns_free(worker->base.dns);
     fk_conn_env_fini(&worker->env);

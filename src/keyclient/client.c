@@ -178,6 +178,11 @@ uint64_t fk_keyserver_listing(const struct fk_keyserver *server)
     return server->listings;
 }
 
+uint64_t fk_keyserver_generation(const struct fk_keyserver *server)
+{
+    return server->list.complete ? server->list.generation : 0;
+}
+
 int fk_keyserver_key(const struct fk_keyserver *server, size_t i, struct fk_info_key *ret)
 {
     if (!server->list.complete || i >= server->list.n)

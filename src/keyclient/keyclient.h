@@ -108,6 +108,8 @@ typedef void fk_keylist_cb(void *arg, struct fk_keyserver *server);
 void fk_keyserver_watch(struct fk_keyserver *server, fk_keylist_cb *changed, void *arg);
 /* The number of the last complete listing, another for each that differs; 0: none yet. */
 uint64_t fk_keyserver_listing(const struct fk_keyserver *server);
+/* What the server called its state then, another for each of its configurations; 0: none yet. */
+uint64_t fk_keyserver_generation(const struct fk_keyserver *server);
 /* Key `i` of the last complete listing; FK_ERR_NOT_FOUND past the end. Borrowed until changed. */
 int fk_keyserver_key(const struct fk_keyserver *server, size_t i, struct fk_info_key *ret);
 

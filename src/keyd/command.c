@@ -83,6 +83,7 @@ static json_t *permissions_json(unsigned permissions)
         {FK_PERM_MASTER, "master"},
         {FK_PERM_KEYS, "keys"},
         {FK_PERM_HANDSHAKE, "handshake"},
+        {FK_PERM_TICKETS, "tickets"},
         {FK_PERM_EXPOSE, "expose"},
     };
     json_t *list = json_array();

@@ -42,6 +42,7 @@ static const struct fk_conf_name permission_names[] = {
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
     {"expose", FK_PERM_EXPOSE, "... and tell the edge master secrets of TLS 1.2"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
+    {"tickets", FK_PERM_TICKETS, "get the keys of session tickets that edges share"},
     {NULL, 0, NULL},
 };
 
@@ -533,6 +534,14 @@ static const struct fk_conf_option limits_options[] = {
      .min = 10000,
      .max = 600000000,
      .help = "Of one operation in the signer; then the edge is answered with an error."},
+    {.name = "ticket_life",
+     .type = FK_CONF_DURATION,
+     .offset = LIMIT(ticket_life),
+     .fallback = "12h",
+     .min = 1000000,
+     .max = UINT64_C(604800000000),
+     .help = "How long ticket keys that edges share are accepted. New ones are made every quarter "
+             "of this time, and at once when an edge may have them no more."},
     {.name = "retire",
      .type = FK_CONF_DURATION,
      .offset = LIMIT(retire),

@@ -74,9 +74,10 @@ struct fk_keyd_limits_conf {
     uint64_t outstanding;         /* requests under way in one front */
     uint64_t output;              /* bytes that one slow reader may leave unread */
     uint64_t hello_timeout, handshake_timeout, idle_timeout, frame_timeout, write_timeout; /* us */
-    uint64_t deadline; /* of one operation */
-    uint64_t retire;   /* us a replaced key is served on */
-    uint64_t drain;    /* us at most */
+    uint64_t deadline;    /* of one operation */
+    uint64_t ticket_life; /* us that ticket keys open, and four times what they seal */
+    uint64_t retire;      /* us a replaced key is served on */
+    uint64_t drain;       /* us at most */
 };
 
 struct fk_keyd_conf {

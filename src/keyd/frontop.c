@@ -10,6 +10,7 @@
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
 #include "wire/keyop_secret.h"
+#include "wire/keyticket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,30 @@ static int parse_finished(struct ask *ask)
     return FK_OK;
 }
 
+static int parse_ticket_seal(struct ask *ask)
+{
+    struct fk_ticket_use use;
+    uint8_t count;
+
+    return fk_ticket_seal_decode(ask->msg->payload, &count, &use);
+}
+
+/* The audit line has the ticket's name. */
+static int parse_ticket_open(struct ask *ask)
+{
+    struct fk_ticket_use use;
+    int err = fk_ticket_open_decode(ask->msg->payload, ask->bytes, &use);
+
+    if (err == FK_OK)
+        ask->hash = fk_item(ask->bytes, 16);
+    return err;
+}
+
+static int parse_nothing(struct ask *ask)
+{
+    return ask->msg->payload.left == 0 ? FK_OK : FK_ERR_FORMAT;
+}
+
 static int parse_digest(struct ask *ask)
 {
     ask->hash = ask->msg->payload;
@@ -343,6 +368,24 @@ static const struct op ops[256] = {
     [FK_OP_HS_CLOSE] = {.dialects = D2,
                         .metric = FK_KEYD_OP_HANDSHAKE_DATA,
                         .start = fk_front_hs_data},
+    [FK_OP_TICKET_SEAL] = {.dialects = D2,
+                           .metric = FK_KEYD_OP_TICKET_SEAL,
+                           .signer = FK_SIGNER_TICKET_SEAL,
+                           .permission = FK_PERM_TICKETS,
+                           .types = RSA | EC | ED,
+                           .parse = parse_ticket_seal},
+    [FK_OP_TICKET_UNSEAL] = {.dialects = D2,
+                             .metric = FK_KEYD_OP_TICKET_UNSEAL,
+                             .signer = FK_SIGNER_TICKET_UNSEAL,
+                             .permission = FK_PERM_TICKETS,
+                             .types = RSA | EC | ED,
+                             .parse = parse_ticket_open},
+    [FK_OP_TICKET_KEYS] = {.dialects = D2,
+                           .metric = FK_KEYD_OP_TICKET_KEYS,
+                           .signer = FK_SIGNER_TICKET_KEYS,
+                           .permission = FK_PERM_TICKETS,
+                           .types = RSA | EC | ED,
+                           .parse = parse_nothing},
     [FK_OP_RESPONSE] = RESPONSE,
     [FK_OP_PING] = {.dialects = D1 | D2, .metric = FK_KEYD_OP_PING, .answer = answer_ping},
     [FK_OP_PONG] = RESPONSE,

@@ -110,6 +110,7 @@ static int start(struct fk_keyd_master *master)
     if ((err = fk_loop_new(&master->loop)) != FK_OK ||
         (err = fk_super_new(master->loop, &fk_keyd_super_ops, master, &master->super)) != FK_OK ||
         (err = make_shared(master)) != FK_OK || (err = fk_keyd_tickets_init(master)) != FK_OK ||
+        (err = fk_keyd_roots_start(master)) != FK_OK ||
         (err = fk_watch_new(master->loop, on_keys_changed, master, &master->watch)) != FK_OK)
         return err;
     fk_timer_init(&master->patience, master->loop, fk_keyd_on_patience);
@@ -135,6 +136,7 @@ static void stop(struct fk_keyd_master *master)
     fk_keyd_load_free(master->current);
     fk_watch_free(master->watch);
     fk_keyd_tickets_fini(master);
+    fk_keyd_roots_stop(master);
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
     fk_metrics_close(master->audit_metrics);

@@ -3,6 +3,7 @@
 #define FK_KEYD_MASTER_PRIV_H
 
 #include "base/limits.h"
+#include "base/secret.h"
 #include "keyd/load.h"
 #include "keyd/quota.h"
 #include "keyd/sockets.h"
@@ -10,6 +11,7 @@
 #include "loop/loop.h"
 #include "loop/metrics.h"
 #include "loop/super.h"
+#include "signer/ticket_roots.h"
 #include "token/token.h"
 
 #include <stdbool.h>
@@ -51,8 +53,10 @@ struct fk_keyd_master {
     int quota_fd, metrics_fd, signer_metrics_fd, audit_metrics_fd, token_metrics_fd;
     struct fk_quota *quota;
     struct fk_metrics *metrics, *audit_metrics, *token_metrics;
-    struct fk_timer patience; /* for what a reload waits for */
-    struct fk_timer retire;   /* until the first retired key ends */
+    struct fk_timer patience;    /* for what a reload waits for */
+    struct fk_timer retire;      /* until the first retired key ends */
+    struct fk_secret *roots;     /* struct fk_ticket_roots: of signers */
+    struct fk_timer roots_timer; /* until they change */
     struct fk_timer watchdog;
     struct fk_timer audit_look;   /* whether the log is still where it was opened */
     struct fk_secret *tickets;    /* struct fk_ticket_keys: of handshakers */
@@ -138,6 +142,18 @@ void fk_keyd_retire_tokens(struct fk_keyd_master *master);
 void fk_keyd_token_report(struct fk_child *child, const struct fk_procmsg *msg);
 /* Before a load: tokens that refuse their PIN get a new process with it. */
 void fk_keyd_renew_tokens(struct fk_keyd_master *master);
+
+/* --- roots.c --- */
+
+/* FK_ERR_NOMEM. */
+int fk_keyd_roots_start(struct fk_keyd_master *master);
+void fk_keyd_roots_stop(struct fk_keyd_master *master);
+/* FK_PROC_TICKETS for a signer that starts with `load`. */
+int fk_keyd_roots_send(struct fk_keyd_master *master, struct fk_child *child,
+                       const struct fk_keyd_load *load);
+/* master->current is in service: signers, new and old, are told before any front is. `old` is what
+ * was; NULL: nothing. */
+void fk_keyd_roots_commit(struct fk_keyd_master *master, const struct fk_keyd_load *old);
 
 /* --- auditfile.c --- */
 

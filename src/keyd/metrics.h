@@ -40,6 +40,12 @@
       "Requests received, by operation.")                                                          \
     X(OP_EXPOSE, "farkey_keyd_requests_total", "op=\"expose\"", COUNTER,                           \
       "Requests received, by operation.")                                                          \
+    X(OP_TICKET_SEAL, "farkey_keyd_requests_total", "op=\"ticket-seal\"", COUNTER,                 \
+      "Requests received, by operation.")                                                          \
+    X(OP_TICKET_UNSEAL, "farkey_keyd_requests_total", "op=\"ticket-unseal\"", COUNTER,             \
+      "Requests received, by operation.")                                                          \
+    X(OP_TICKET_KEYS, "farkey_keyd_requests_total", "op=\"ticket-keys\"", COUNTER,                 \
+      "Requests received, by operation.")                                                          \
     X(OP_INFO, "farkey_keyd_requests_total", "op=\"info\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \

@@ -303,6 +303,7 @@ static void commit(struct fk_keyd_master *master)
     if (fk_keyd_audit_open(master, master->current->conf, &log_changed) != FK_OK)
         fk_log(FK_LOG_ERROR, "audit log cannot be opened", fk_errno(errno));
     fk_keyd_tickets_commit(master);
+    fk_keyd_roots_commit(master, old);
     if (old != NULL) {
         fk_keyd_switch_fronts(master);
         if (log_changed)

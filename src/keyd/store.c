@@ -295,8 +295,8 @@ static int load_token_key(struct load *load, const char *path, const struct fk_s
         goto out;
     if (!fk_store_tokens_can(load->tokens, &place, key->index.public.permissions))
         fk_store_say(&load->report, path,
-                     "its policy allows what keys in such a token cannot do: handshake and lend in "
-                     "any, decrypt in a TPM; write allow = {sign}");
+                     "its policy allows what keys in such a token cannot do: handshake, lend "
+                     "and tickets in any, decrypt in a TPM; write allow = {sign}");
     if (load->report.count == 0 && !is_taken(load, path, key))
         err = fk_store_tokens_add(load->tokens, &key->index.public, &place);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK && key->index.token != 0)

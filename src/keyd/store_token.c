@@ -272,7 +272,8 @@ int fk_store_tokens_read(const struct fk_store_tokens *tokens, const char *path,
 bool fk_store_tokens_can(const struct fk_store_tokens *tokens, const struct fk_store_place *place,
                          uint16_t permissions)
 {
-    unsigned never = FK_PERM_HANDSHAKE | FK_PERM_LEND; /* handshakers ask signers */
+    /* Handshakers ask signers; secrets of ticket keys have no place beside a token's driver. */
+    unsigned never = FK_PERM_HANDSHAKE | FK_PERM_LEND | FK_PERM_TICKETS;
 
     if (place->number != 0 && tokens->items[place->number - 1].conf->type == FK_TOKEN_TPM2)
         never |= FK_PERM_DECRYPT | FK_PERM_D1_DECRYPT;

@@ -167,7 +167,8 @@ static int start_signer(struct fk_keyd_master *master, struct fk_child *child)
         return FK_ERR_NOT_FOUND;
     if ((err = fk_child_send_fd(child, FK_PROC_KEYS, load->generation,
                                 fk_store_keys_fd(load->store))) != FK_OK ||
-        (err = send_metrics(child, master->signer_metrics_fd, -1, NULL)) != FK_OK)
+        (err = send_metrics(child, master->signer_metrics_fd, -1, NULL)) != FK_OK ||
+        (err = fk_keyd_roots_send(master, child, load)) != FK_OK)
         return err;
     return send_go(child, load->conf->signer_user);
 }

@@ -31,7 +31,8 @@ enum fk_proc_type {
     FK_PROC_METRICS, /* m->c: fds[0] shared metrics memory; arg: this process's slot; data: to admin
                         only: whose metrics, see admin/admin.h */
     FK_PROC_LOG,     /* m->c: fds[0] a file to append to (audit, access log) */
-    FK_PROC_TICKETS, /* m->c: data: ticket keys, see tls/tickets.h; wiped after use */
+    FK_PROC_TICKETS, /* m->c: data: ticket keys, see tls/tickets.h, or to signers what they come
+                        from, see signer/ticket_roots.h; wiped after use */
     FK_PROC_GO,      /* m->c: start-up is complete: drop privileges, enter the sandbox, serve;
                         data: the user to become, empty for nobody */
     FK_PROC_DRAIN,   /* m->c: finish what is under way, then exit 0; arg: seconds at most */

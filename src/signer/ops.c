@@ -196,6 +196,9 @@ static const struct row rows[] = {
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
     [FK_SIGNER_LENT] = {PEER(FK_PEER_WORKER), false, false, fk_op_lent},
+    [FK_SIGNER_TICKET_KEYS] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_keys},
+    [FK_SIGNER_TICKET_SEAL] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_seal},
+    [FK_SIGNER_TICKET_UNSEAL] = {PEER(FK_PEER_FRONT), true, false, fk_op_ticket_open},
 };
 
 static const struct row *find_row(uint16_t op)
@@ -223,12 +226,22 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
                       {FK_OP_KEYS, FK_SIGNER_KEYS},
                       {FK_OP_FINISHED, FK_SIGNER_FINISHED},
                       {FK_OP_EXPOSE, FK_SIGNER_EXPOSE},
-                      {FK_OP_LEND, FK_SIGNER_LEND}};
+                      {FK_OP_LEND, FK_SIGNER_LEND},
+                      {FK_OP_TICKET_SEAL, FK_SIGNER_TICKET_SEAL},
+                      {FK_OP_TICKET_UNSEAL, FK_SIGNER_TICKET_UNSEAL},
+                      {FK_OP_TICKET_KEYS, FK_SIGNER_TICKET_KEYS}};
 
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (operations[i].opcode == opcode)
             return operations[i].op;
     return 0;
+}
+
+bool fk_ops_uses_key(uint16_t opcode)
+{
+    const struct row *row = find_row(fk_ops_of_opcode(opcode));
+
+    return row != NULL && row->whole;
 }
 
 int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
@@ -431,5 +444,6 @@ void fk_ops_free(struct fk_ops *ops)
     fk_ephemerals_free(ops->ephemerals);
     fk_prf_maker_free(ops->prf);
     fk_loans_free(ops->loans);
+    fk_secret_free(ops->roots);
     free(ops);
 }

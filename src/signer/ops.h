@@ -38,6 +38,10 @@ int fk_ops_new_private(const struct fk_keyset *set, struct fk_private *private,
                        struct fk_ops **ret);
 void fk_ops_free(struct fk_ops *ops);
 
+/* Take the secrets of ticket keys, as FK_PROC_TICKETS has them (signer/ticket_roots.h); until then
+ * there are none. The caller wipes its copy. As fk_ticket_roots_decode(), FK_ERR_NOMEM. */
+int fk_ops_take_roots(struct fk_ops *ops, const void *data, size_t len);
+
 /* Whether a peer of this kind (enum fk_proc_peer) may ask for this operation at all. */
 bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
 
@@ -48,8 +52,8 @@ bool fk_ops_permitted(enum fk_proc_peer kind, uint16_t op);
  * FK_ERR_TRAILING, FK_ERR_RANGE (a point or number that is not valid), FK_ERR_REPLAY (a checkpoint
  * older than one already signed), FK_ERR_CRYPTO, FK_ERR_VERIFY (a signature came out wrong),
  * FK_ERR_SHARE_* (a split key, signer/share.h), FK_ERR_EXPIRED (no such handle, or not for this
- * edge, key and operation), FK_ERR_NOMEM. The caller wipes `ret` when it is
- * sent: it may hold a premaster secret.
+ * edge, key and operation), FK_ERR_UNAVAILABLE (no ticket keys), FK_ERR_NOMEM. The caller wipes
+ * `ret` when it is sent: it may hold a secret.
  */
 int fk_ops_run(struct fk_ops *ops, const struct fk_signer_request *request, const uint8_t *payload,
                uint8_t ret[FK_SIGNER_RESULT_MAX], size_t *ret_len);

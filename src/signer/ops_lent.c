@@ -208,6 +208,8 @@ static void keep_loan(struct fk_loans *loans, struct loan *loan)
 /* What it was lent for, and no more. */
 static int use_loan(struct fk_op_call *call, struct loan *loan)
 {
+    if (!fk_ops_uses_key(call->detail))
+        return FK_ERR_OPCODE;
     call->permissions = loan->entry.public.permissions;
     return fk_ops_with_key(call, &loan->entry, &loan->state, fk_ops_of_opcode(call->detail));
 }

@@ -49,6 +49,7 @@ struct fk_ops {
     struct fk_ephemerals *ephemerals;
     struct fk_handles *handles; /* NULL: nothing is kept here (a token's process) */
     struct fk_prf_maker *prf;
+    struct fk_secret *roots;    /* struct fk_ticket_roots; NULL: none */
     struct fk_windows *windows; /* of signed requests; NULL: no edge signs */
     struct fk_loans *loans;     /* keys that are lent to this host; NULL: none can be */
     /* A key that is in no set, while an operation uses it, and its state; else NULL. */
@@ -115,6 +116,8 @@ int fk_op_signed(struct fk_op_call *call);
 int fk_ops_key_operation(struct fk_op_call *call, uint16_t op);
 /* Which key operation an opcode of farkey/1 is; 0: none. */
 uint16_t fk_ops_of_opcode(uint16_t opcode);
+/* Whether it is one that uses the private key: others do not need it whole. */
+bool fk_ops_uses_key(uint16_t opcode);
 
 /*
  * ops_split.c: the key operation `opcode` (of farkey/1) with the other share of a split key, as the
@@ -153,6 +156,9 @@ int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);
 int fk_op_d1_decrypt(struct fk_op_call *call);
 int fk_op_dialect1(struct fk_op_call *call);
+int fk_op_ticket_keys(struct fk_op_call *call);
+int fk_op_ticket_seal(struct fk_op_call *call);
+int fk_op_ticket_open(struct fk_op_call *call);
 int fk_op_audit_start(struct fk_op_call *call);
 int fk_op_audit_checkpoint(struct fk_op_call *call);
 

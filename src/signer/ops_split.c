@@ -44,6 +44,14 @@ static int run_bound(struct fk_op_call *call, uint16_t opcode, struct fk_reader 
     return err;
 }
 
+/* Those that use the private key, and those that may: by RSA, and not when they go on with a
+ * handle. */
+static bool takes_share(uint16_t opcode)
+{
+    return fk_ops_uses_key(opcode) || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
+           opcode == FK_OP_EXPOSE;
+}
+
 /* For the operation that is asked for here, and no other. */
 int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item)
 {
@@ -54,6 +62,8 @@ int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader
         return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
     if (opcode == FK_OP_LEND) /* who splits a key wants it whole nowhere */
         return FK_ERR_DENIED;
+    if (!takes_share(opcode))
+        return FK_ERR_OPCODE;
     if ((err = fk_share_binding((uint8_t)opcode, call->entry->public.ski, call->payload.next,
                                 call->payload.left, binding)) != FK_OK)
         return err;

@@ -112,6 +112,12 @@ static int take_peer(struct signer *signer, struct fk_procmsg *msg)
     return FK_OK;
 }
 
+static int take_tickets(struct signer *signer, struct fk_procmsg *msg)
+{
+    return signer->ops == NULL ? FK_ERR_UNEXPECTED
+                               : fk_ops_take_roots(signer->ops, msg->data, msg->len);
+}
+
 /* From here on this process can do nothing but answer. */
 static int begin_serving(struct signer *signer, const struct fk_procmsg *msg)
 {
@@ -144,6 +150,8 @@ static int take_message(struct signer *signer, struct fk_procmsg *msg)
         return take_metrics(signer, msg);
     case FK_PROC_PEER:
         return take_peer(signer, msg);
+    case FK_PROC_TICKETS:
+        return take_tickets(signer, msg);
     case FK_PROC_GO:
         return begin_serving(signer, msg);
     case FK_PROC_DRAIN:
@@ -262,12 +270,13 @@ static void wait_and_serve(struct signer *signer)
     }
     if (signer->serving)
         fk_ops_expire(signer->ops, fk_clock_us());
-    if (count > 1)
+    /* The master first: a peer may ask because of what the master has just changed. */
+    if (fds[0].revents != 0)
+        read_control(signer);
+    else if (count > 1)
         serve_peers(signer, fds);
     if (signer->serving)
         count_handles(signer);
-    if (fds[0].revents != 0)
-        read_control(signer);
     if (signer->draining && (signer->n_peers == 0 || fk_clock_us() >= signer->deadline_us))
         signer->status = 0;
 }

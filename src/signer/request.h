@@ -62,6 +62,9 @@ enum fk_signer_op {
     FK_SIGNER_LEND_ASK,
     FK_SIGNER_BORROW,
     FK_SIGNER_LENT,
+    FK_SIGNER_TICKET_KEYS,   /* the ticket keys of who may use the key; the payload is empty */
+    FK_SIGNER_TICKET_SEAL,   /* keys of new tickets, one each (wire/keyticket.h) */
+    FK_SIGNER_TICKET_UNSEAL, /* the keys of one ticket, by its name */
 };
 
 struct fk_signer_request {

@@ -3,8 +3,12 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/list.h"
+#include "base/secret.h"
 #include "tls/opaque.h"
 #include "tls/rkey.h"
+#include "tls/sesentry.h"
+#include "wire/keymsg.h"
 
 #include <openssl/err.h>
 #include <openssl/sha.h>
@@ -17,7 +21,10 @@
 /* Kept in the context's ex_data: what the callbacks need, freed with the context. */
 struct extra {
     struct fk_ticket_site *tickets;
+    struct fk_ticketdesk *desk;
     struct fk_sescache *cache;
+    struct fk_sesstore *store;
+    uint8_t owner[SHA256_DIGEST_LENGTH];
     const struct fk_clientca *clientca;
     size_t alpn_len;
     uint8_t alpn[]; /* wire form: names<u8> in order of preference */
@@ -158,7 +165,10 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
     if (extra == NULL)
         return FK_ERR_NOMEM;
     extra->tickets = conf->tickets;
+    extra->desk = conf->desk;
     extra->cache = conf->cache;
+    extra->store = conf->store;
+    memcpy(extra->owner, conf->id, sizeof extra->owner);
     extra->clientca = conf->clientca;
     extra->alpn_len = conf->alpn_len;
     if (conf->alpn_len > 0)
@@ -243,13 +253,114 @@ static int ask_clients(SSL_CTX *ctx, const struct fk_server_conf *conf)
 
 /* --- resumption --- */
 
+/* What libssl's callback is given. */
+struct ticket {
+    uint8_t *name, *iv;
+    EVP_CIPHER_CTX *cipher;
+    EVP_MAC_CTX *mac;
+};
+
+struct opening {
+    struct fk_rkey_wait wait;
+    struct fk_ticketdesk *desk;
+    const uint8_t *name;
+};
+
+static int ask_desk(struct fk_rkey_wait *wait, fk_key_done_cb *done, void *arg, void **ret)
+{
+    const struct opening *opening = fk_container(wait, struct opening, wait);
+
+    return opening->desk->ops->open(opening->desk, opening->name, fk_rkey_context(), done, arg,
+                                    ret);
+}
+
+static void cancel_desk(struct fk_rkey_wait *wait, void *call)
+{
+    const struct opening *opening = fk_container(wait, struct opening, wait);
+
+    opening->desk->ops->cancel(opening->desk, call);
+}
+
+/* The handshake pauses; without an answer it is a full one. */
+static int open_at_desk(const struct extra *extra, const struct ticket *ticket)
+{
+    struct opening opening = {.wait = {.submit = ask_desk, .cancel = cancel_desk},
+                              .desk = extra->desk,
+                              .name = ticket->name};
+    uint8_t bytes[FK_TICKET_OPENED_WIRE];
+    struct fk_ticket_opened opened;
+    int result = 0;
+    size_t len;
+
+    if (fk_rkey_await(&opening.wait, bytes, sizeof bytes, &len) == FK_OK &&
+        fk_ticket_opened_decode(fk_item(bytes, len), &opened) == FK_OK) {
+        result = fk_ticket_site_open_single(extra->tickets, &opened, ticket->iv, ticket->cipher,
+                                            ticket->mac);
+        if (result == 1 && opened.renew)
+            result = 2;
+        fk_wipe(&opened, sizeof opened);
+    }
+    fk_wipe(bytes, sizeof bytes);
+    return result;
+}
+
+static int seal_at_desk(const struct extra *extra, const struct ticket *ticket)
+{
+    struct fk_ticket_single single;
+    int result;
+
+    if (extra->desk->ops->take(extra->desk, &single) != FK_OK)
+        return 0;
+    result = fk_ticket_site_seal_single(extra->tickets, &single, ticket->name, ticket->iv,
+                                        ticket->cipher, ticket->mac);
+    fk_wipe(&single, sizeof single);
+    return result;
+}
+
+static int open_ticket(const struct extra *extra, const struct ticket *ticket)
+{
+    if (extra->desk != NULL)
+        return open_at_desk(extra, ticket);
+    return fk_ticket_site_open(extra->tickets, ticket->name, ticket->iv, ticket->cipher,
+                               ticket->mac);
+}
+
+/*
+ * Without keys TLS 1.2 has its empty ticket (RFC 5077 section 3.3). TLS 1.3 has none (RFC 8446
+ * section 4.6.1: ticket<1..2^16-1>), and OpenSSL 3.0 would send a malformed message: the ticket is
+ * then one that nobody opens.
+ */
+static int seal_ticket(SSL *ssl, const struct extra *extra, const struct ticket *ticket)
+{
+    int result = extra->desk != NULL ? seal_at_desk(extra, ticket)
+                                     : fk_ticket_site_seal(extra->tickets, ticket->name, ticket->iv,
+                                                           ticket->cipher, ticket->mac);
+
+    if (result == 0 && SSL_version(ssl) == TLS1_3_VERSION)
+        result = fk_ticket_site_seal_single(extra->tickets, NULL, ticket->name, ticket->iv,
+                                            ticket->cipher, ticket->mac);
+    return result;
+}
+
 static int handle_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                          EVP_MAC_CTX *mac, int seal)
 {
     const struct extra *extra = extra_of(ssl);
+    const struct ticket ticket = {.name = name, .iv = iv, .cipher = cipher, .mac = mac};
 
-    return seal ? fk_ticket_site_seal(extra->tickets, name, iv, cipher, mac)
-                : fk_ticket_site_open(extra->tickets, name, iv, cipher, mac);
+    return seal ? seal_ticket(ssl, extra, &ticket) : open_ticket(extra, &ticket);
+}
+
+static void store_session(const struct extra *extra, const SSL_SESSION *session)
+{
+    uint8_t entry[FK_SESENTRY_MAX];
+    unsigned id_len;
+    const uint8_t *id = SSL_SESSION_get_id(session, &id_len);
+    size_t len;
+
+    if (fk_sesentry_seal(extra->tickets, extra->owner, session, entry, &len) == FK_OK)
+        extra->store->ops->put(extra->store, id, entry, len,
+                               (uint64_t)SSL_SESSION_get_timeout(session) * 1000);
 }
 
 /* Only sessions of TLS 1.2 without a ticket have an id that means anything. */
@@ -257,18 +368,66 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
     const struct extra *extra = extra_of(ssl);
 
-    if (SSL_SESSION_get_protocol_version(session) == TLS1_2_VERSION)
-        (void)fk_sescache_put(extra->cache, extra->tickets, session);
+    if (SSL_SESSION_get_protocol_version(session) == TLS1_2_VERSION) {
+        if (extra->cache != NULL)
+            (void)fk_sescache_put(extra->cache, extra->tickets, session);
+        if (extra->store != NULL)
+            store_session(extra, session);
+    }
     return 0; /* not kept as an object */
+}
+
+struct search {
+    struct fk_rkey_wait wait;
+    struct fk_sesstore *store;
+    const uint8_t *id;
+};
+
+static int ask_store(struct fk_rkey_wait *wait, fk_key_done_cb *done, void *arg, void **ret)
+{
+    const struct search *search = fk_container(wait, struct search, wait);
+    struct fk_sesstore_find *find;
+    int err = search->store->ops->find(search->store, search->id, done, arg, &find);
+
+    if (err == FK_OK)
+        *ret = find;
+    return err;
+}
+
+static void cancel_store(struct fk_rkey_wait *wait, void *call)
+{
+    const struct search *search = fk_container(wait, struct search, wait);
+
+    search->store->ops->cancel(search->store, call);
+}
+
+/* The handshake pauses; without an answer it is a full one. */
+static SSL_SESSION *search_store(const struct extra *extra, const uint8_t *id)
+{
+    struct search search = {
+        .wait = {.submit = ask_store, .cancel = cancel_store}, .store = extra->store, .id = id};
+    const struct fk_sesentry_bound bound = {.id = id, .owner = extra->owner};
+    SSL_SESSION *session = NULL;
+    uint8_t entry[FK_SESENTRY_MAX];
+    size_t len;
+
+    if (fk_rkey_await(&search.wait, entry, sizeof entry, &len) == FK_OK)
+        (void)fk_sesentry_open(extra->tickets, &bound, entry, len, &session);
+    return session;
 }
 
 static SSL_SESSION *find_session(SSL *ssl, const unsigned char *id, int len, int *ret_copy)
 {
     const struct extra *extra = extra_of(ssl);
-    SSL_SESSION *session;
+    SSL_SESSION *session = NULL;
 
     *ret_copy = 0; /* OpenSSL owns what it gets */
-    session = fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
+    if (len != FK_SESSTORE_ID)
+        return NULL;
+    if (extra->cache != NULL)
+        session = fk_sescache_get(extra->cache, extra->tickets, id, (size_t)len);
+    if (session == NULL && extra->store != NULL && fk_ticket_site_count(extra->tickets) > 0)
+        session = search_store(extra, id);
     if (session == NULL || may_resume(extra, session))
         return session;
     SSL_SESSION_free(session);
@@ -283,7 +442,7 @@ static bool resumes(const struct fk_server_conf *conf)
 
 static void set_ids(SSL_CTX *ctx, const struct fk_server_conf *conf)
 {
-    if (!conf->ids || conf->cache == NULL || !resumes(conf)) {
+    if (!conf->ids || (conf->cache == NULL && conf->store == NULL) || !resumes(conf)) {
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         return;
     }

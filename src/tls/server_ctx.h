@@ -11,6 +11,8 @@
 #include "tls/clientca.h"
 #include "tls/keyback.h"
 #include "tls/sescache.h"
+#include "tls/sesstore.h"
+#include "tls/ticketdesk.h"
 #include "tls/tickets.h"
 
 #include <openssl/ssl.h>
@@ -28,8 +30,8 @@ enum fk_server_client {
     FK_CLIENT_REQUIRED,
 };
 
-/* All borrowed. The objects behind `back`, `tickets`, `cache` and `clientca` must outlive the
- * context. */
+/* All borrowed. The objects behind `back`, `tickets`, `desk`, `cache`, `store` and `clientca` must
+ * outlive the context. */
 struct fk_server_conf {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
     bool opaque;          /* tls/opaque.h: with that provider loaded, too; TLS 1.2 only */
@@ -41,10 +43,12 @@ struct fk_server_conf {
     const uint8_t *id;    /* SHA-256 of what a session belongs to: it is resumed there only */
     uint64_t lifetime_us; /* of a session */
     unsigned n_tickets;   /* TLS 1.3 tickets after a full handshake; 0: no tickets, 1.2 neither */
-    bool ids;             /* TLS 1.2 session ids, in `cache` */
+    bool ids;             /* TLS 1.2 session ids, in `cache` and `store` */
     bool read_ahead;      /* never where the session's keys are handed over */
     struct fk_ticket_site *tickets;
+    struct fk_ticketdesk *desk;  /* has the keys of tickets; NULL: `tickets` has */
     struct fk_sescache *cache;   /* NULL: none */
+    struct fk_sesstore *store;   /* NULL: none; asked when the cache does not have it */
     const struct fk_cert *certs; /* one for each type of key */
     size_t n_certs;
     /* It has no certificate: where a session is not resumed the handshake stops before a byte is

@@ -45,7 +45,8 @@ struct fk_tickets {
 
 struct fk_ticket_site {
     struct fk_tickets *tickets;
-    uint64_t generation; /* of the keys that `keys` were derived from */
+    const struct fk_tickets *source; /* whose keys; NULL: nobody's */
+    uint64_t generation;             /* of the keys that `keys` were derived from */
     size_t count;
     struct slab *slab;
     struct derived *keys; /* FK_EDGE_TICKET_KEYS, in the slab */
@@ -180,6 +181,7 @@ out:
 int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret)
 {
     struct fk_tickets *tickets = calloc(1, sizeof *tickets);
+    int err;
 
     if (tickets == NULL)
         return FK_ERR_NOMEM;
@@ -189,11 +191,13 @@ int fk_tickets_new(OSSL_LIB_CTX *libctx, struct fk_tickets **ret)
     tickets->aead = EVP_CIPHER_fetch(libctx, "AES-256-GCM", NULL);
     tickets->box = EVP_CIPHER_CTX_new();
     tickets->kdf = EVP_KDF_fetch(libctx, OSSL_KDF_NAME_HKDF, NULL);
-    if (tickets->cipher == NULL || tickets->aead == NULL || tickets->box == NULL ||
-        tickets->kdf == NULL ||
-        fk_secret_new(sizeof(struct fk_ticket_keys), &tickets->secret) != FK_OK) {
+    err = tickets->cipher == NULL || tickets->aead == NULL || tickets->box == NULL ||
+                  tickets->kdf == NULL
+              ? FK_ERR_CRYPTO
+              : fk_secret_new(sizeof(struct fk_ticket_keys), &tickets->secret);
+    if (err != FK_OK) {
         fk_tickets_free(tickets);
-        return FK_ERR_CRYPTO;
+        return err;
     }
     *ret = tickets;
     return FK_OK;
@@ -288,6 +292,7 @@ int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_t
     if (site == NULL)
         return FK_ERR_NOMEM;
     site->tickets = tickets;
+    site->source = tickets;
     memcpy(site->name, name, len);
     if ((err = take_place(site)) != FK_OK) {
         free(site);
@@ -303,6 +308,26 @@ void fk_ticket_site_free(struct fk_ticket_site *site)
         return;
     give_place_back(site);
     free(site);
+}
+
+size_t fk_ticket_site_count(const struct fk_ticket_site *site)
+{
+    const struct fk_tickets *source = site->source;
+
+    return source == NULL
+               ? 0
+               : ((const struct fk_ticket_keys *)(const void *)fk_secret_bytes(source->secret))
+                     ->count;
+}
+
+void fk_ticket_site_follow(struct fk_ticket_site *site, const struct fk_tickets *source)
+{
+    if (site->source == source)
+        return;
+    fk_wipe(site->keys, PLACE_SIZE);
+    site->count = 0;
+    site->source = source;
+    site->generation = UINT64_MAX; /* none is */
 }
 
 /* HKDF-SHA256 (RFC 5869): salt is the key's id, info says what for and for which site. */
@@ -331,26 +356,26 @@ static int derive_one(const struct fk_ticket_site *site, const struct fk_ticket_
 /* Follow the process's keys when they have changed. */
 static int derive(struct fk_ticket_site *site)
 {
-    const struct fk_ticket_keys *keys = (const void *)fk_secret_bytes(site->tickets->secret);
+    const struct fk_ticket_keys *keys;
     int err;
 
-    if (site->generation == site->tickets->generation)
+    if (site->source == NULL || site->generation == site->source->generation)
         return FK_OK;
+    keys = (const void *)fk_secret_bytes(site->source->secret);
     site->count = 0;
     for (size_t i = 0; i < keys->count; i++)
         if ((err = derive_one(site, &keys->keys[i], &site->keys[i])) != FK_OK)
             return err;
     fk_wipe(&site->keys[keys->count], sizeof site->keys[0] * (FK_EDGE_TICKET_KEYS - keys->count));
     site->count = keys->count;
-    site->generation = site->tickets->generation;
+    site->generation = site->source->generation;
     return FK_OK;
 }
 
-static int set_mac(EVP_MAC_CTX *mac, const struct derived *key)
+static int set_mac(EVP_MAC_CTX *mac, const uint8_t key[32])
 {
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key->mac,
-                                          sizeof key->mac),
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key, 32),
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
         OSSL_PARAM_construct_end(),
     };
@@ -370,7 +395,7 @@ int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *
     memcpy(name, key->name, sizeof key->name);
     if (RAND_bytes_ex(site->tickets->libctx, iv, 16, 0) != 1 ||
         EVP_EncryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
-        set_mac(mac, key) != 1)
+        set_mac(mac, key->mac) != 1)
         return -1;
     return 1;
 }
@@ -386,11 +411,44 @@ int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], con
         if (!fk_equal_ct(name, key->name, sizeof key->name))
             continue;
         if (EVP_DecryptInit_ex(cipher, site->tickets->cipher, NULL, key->aes, iv) != 1 ||
-            set_mac(mac, key) != 1)
+            set_mac(mac, key->mac) != 1)
             return -1;
         return i == 0 ? 1 : 2;
     }
     return 0;
+}
+
+/* --- tickets with keys of their own --- */
+
+int fk_ticket_site_seal_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_single *single, uint8_t name[16], uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    OSSL_LIB_CTX *libctx = site->tickets->libctx;
+    struct fk_ticket_single nobodys;
+    bool done;
+
+    if (single == NULL) {
+        if (RAND_priv_bytes_ex(libctx, (uint8_t *)&nobodys, sizeof nobodys, 0) != 1)
+            return -1;
+        single = &nobodys;
+    }
+    memcpy(name, single->name, sizeof single->name);
+    done = RAND_bytes_ex(libctx, iv, 16, 0) == 1 &&
+           EVP_EncryptInit_ex(cipher, site->tickets->cipher, NULL, single->aes, iv) == 1 &&
+           set_mac(mac, single->mac) == 1;
+    fk_wipe(&nobodys, sizeof nobodys);
+    return done ? 1 : -1;
+}
+
+int fk_ticket_site_open_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_opened *opened, const uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    return EVP_DecryptInit_ex(cipher, site->tickets->cipher, NULL, opened->aes, iv) == 1 &&
+                   set_mac(mac, opened->mac) == 1
+               ? 1
+               : -1;
 }
 
 /* --- boxes --- */

@@ -9,6 +9,7 @@
 #define FK_TLS_TICKETS_H
 
 #include "base/limits.h"
+#include "wire/keyticket.h"
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -66,10 +67,17 @@ void fk_tickets_set(struct fk_tickets *tickets, const struct fk_ticket_keys *key
 
 struct fk_ticket_site; /* one site's derived keys */
 
+/* How many keys open the site's tickets now. */
+size_t fk_ticket_site_count(const struct fk_ticket_site *site);
+
 /* `name` sets the site apart: its title. `tickets` must outlive it. FK_ERR_NOMEM: also when memory
  * for its keys cannot be locked; a handshake needs no more of it. */
 int fk_ticket_site_new(struct fk_tickets *tickets, const char *name, struct fk_ticket_site **ret);
 void fk_ticket_site_free(struct fk_ticket_site *site); /* wipes */
+
+/* From now on the site derives from these in place of those that it was made with; borrowed until
+ * it follows others. NULL: from none, it has no tickets. */
+void fk_ticket_site_follow(struct fk_ticket_site *site, const struct fk_tickets *source);
 
 /*
  * The body of OpenSSL's ticket key callback (SSL_CTX_set_tlsext_ticket_key_evp_cb): 1 fine, 2 fine
@@ -80,6 +88,17 @@ int fk_ticket_site_seal(struct fk_ticket_site *site, uint8_t name[16], uint8_t *
                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
 int fk_ticket_site_open(struct fk_ticket_site *site, const uint8_t name[16], const uint8_t *iv,
                         EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+
+/*
+ * The same for a ticket that has keys of its own (ticketdesk.h). To be sealed with NULL: with keys
+ * that nobody keeps. 1, -1.
+ */
+int fk_ticket_site_seal_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_single *single, uint8_t name[16], uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+int fk_ticket_site_open_single(const struct fk_ticket_site *site,
+                               const struct fk_ticket_opened *opened, const uint8_t *iv,
+                               EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
 
 /* Something sealed by this side for itself. */
 #define FK_TICKET_BOX_TAG 16

@@ -112,6 +112,7 @@ enum fk_key_type { FK_KEY_RSA = 1, FK_KEY_EC = 2, FK_KEY_ED25519 = 3 };
 #define FK_PERM_KEYS       0x0100U /* session keys of TLS 1.2 */
 #define FK_PERM_HANDSHAKE  0x0200U /* whole handshakes, by the key server's handshaker */
 #define FK_PERM_LEND       0x0400U /* the key itself, to the edge's signer, for a time: opt-in */
+#define FK_PERM_TICKETS    0x0800U /* the keys of the key's session tickets: opt-in */
 #define FK_PERM_EXPOSE     0x1000U /* with keys or handshake: the master secret of TLS 1.2, too */
 
 struct fk_info_key {

@@ -52,17 +52,24 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
     fk_writer_bytes(out, proof->reply_key, sizeof proof->reply_key);
 }
 
+static bool is_ticket_operation(uint8_t opcode)
+{
+    return opcode == FK_OP_TICKET_KEYS || opcode == FK_OP_TICKET_SEAL ||
+           opcode == FK_OP_TICKET_UNSEAL;
+}
+
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return (opcode >= FK_OP_SIGN13 && opcode <= FK_OP_DECRYPT) ||
            opcode == FK_OP_LEND || /* whose result is sealed past the channel anyway */
-           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_FINISHED) || opcode == FK_OP_EXPOSE;
+           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_FINISHED) || opcode == FK_OP_EXPOSE ||
+           is_ticket_operation(opcode);
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
     return opcode == FK_OP_DECRYPT || (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_KEYS) ||
-           opcode == FK_OP_EXPOSE;
+           opcode == FK_OP_EXPOSE || is_ticket_operation(opcode);
 }
 
 /* --- replay --- */

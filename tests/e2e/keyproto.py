@@ -23,6 +23,7 @@ PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
 AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED, EXPOSE = 0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4E
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
+TICKET_SEAL, TICKET_UNSEAL, TICKET_KEYS = 0x58, 0x59, 0x5a
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
 # Roles of SIGN13, key exchanges of SIGN12.
@@ -308,6 +309,44 @@ class Handshake:
             self.reason = reader.vec(1).decode()
         elif self.state not in (ANY, FLIGHT):
             raise Malformed(f"state {self.state}")
+        reader.end()
+
+
+def ticket_seal(count, mode, owner):
+    return bytes([count, mode]) + owner
+
+
+def ticket_unseal(name, mode, owner):
+    return name + bytes([mode]) + owner
+
+
+class SingleTickets:
+    """A TICKET_SEAL answer: tickets are (name, AES key, MAC key)."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.life, count = reader.unpack(">IB")
+        self.tickets = [(reader.take(16), reader.take(32), reader.take(32)) for _ in range(count)]
+        reader.end()
+
+
+class UnsealedTicket:
+    """A TICKET_UNSEAL answer."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.renew, = reader.unpack(">B")
+        self.keys = reader.take(32), reader.take(32)
+        reader.end()
+
+
+class TicketKeys:
+    """A TICKET_KEYS answer: keys are (id, secret, seals in, ends in)."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.refresh, count = reader.unpack(">IB")
+        self.keys = [(reader.take(16), reader.take(32), *reader.unpack(">II")) for _ in range(count)]
         reader.end()
 
 

@@ -84,6 +84,23 @@ def test_payload_vectors(data, fields):
             assert key["ski"] == unhex(fields[f"ski{i}"]) and key["type"] == number(f"type{i}")
             assert key["name"].encode() == unhex(fields[f"name{i}"])
             assert b"".join(map(keyproto.vec16, key["chain"])) == unhex(fields[f"chain{i}"])
+    elif fields["op"] == "ticket_keys":
+        answer = keyproto.TicketKeys(data)
+        assert answer.refresh == number("refresh") and len(answer.keys) == number("count")
+        for i, key in enumerate(answer.keys):
+            assert key == (unhex(fields[f"id{i}"]), unhex(fields[f"secret{i}"]), number(f"seals{i}"), number(f"ends{i}"))
+    elif fields["op"] == "ticket_seal":
+        assert keyproto.ticket_seal(number("count"), number("mode"), unhex(fields["owner"])) == data
+    elif fields["op"] == "ticket_singles":
+        answer = keyproto.SingleTickets(data)
+        assert answer.life == number("life") and len(answer.tickets) == number("count")
+        for i, ticket in enumerate(answer.tickets):
+            assert ticket == tuple(unhex(fields[f"{part}{i}"]) for part in ("name", "aes", "mac"))
+    elif fields["op"] == "ticket_unseal":
+        assert keyproto.ticket_unseal(unhex(fields["name"]), number("mode"), unhex(fields["owner"])) == data
+    elif fields["op"] == "ticket_unsealed":
+        answer = keyproto.UnsealedTicket(data)
+        assert answer.renew == number("renew") and answer.keys == (unhex(fields["aes"]), unhex(fields["mac"]))
     else:
         assert fields["op"] == "pong" and int.from_bytes(data, "big") == number("generation")
 

@@ -417,9 +417,9 @@ def test_mistakes_are_said(make_pair, hsm):
     place.write_text('token = "hsm" handle = "0x81000001"\n')
     check("a key in a PKCS#11 token is named by label or id")
     place.write_text('token = "hsm" label = "example.com"\n')
-    for more in ("handshake", "lend"):
+    for more in ("handshake", "lend", "tickets"):
         (store / "example.com.policy").write_text(f"allow = {{sign, {more}}}\n")
-        check("its policy allows what keys in such a token cannot do: handshake and lend in any")
+        check("its policy allows what keys in such a token cannot do: handshake, lend and tickets in any")
     (store / "example.com.policy").write_text("allow = {sign, decrypt}\n")
     (store / "example.com.crt").unlink()
     check("the public half of a key in a token has to be there")

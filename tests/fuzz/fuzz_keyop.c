@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "wire/keyop.h"
+#include "wire/keyticket.h"
 
 #include <string.h>
 
@@ -120,6 +121,52 @@ static void try_pong(struct fk_reader payload)
     check_written(&writer, payload);
 }
 
+static void try_ticket_keys(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_grants grants;
+
+    if (fk_ticket_grants_decode(payload, &grants) != FK_OK)
+        return;
+    CHECK(grants.count > 0 && grants.count <= FK_TICKET_GRANTS_MAX && grants.refresh_ms > 0);
+    for (size_t i = 0; i < grants.count; i++)
+        CHECK(grants.items[i].seals_ms < grants.items[i].ends_ms);
+    fk_ticket_grants_encode(&grants, &writer);
+    check_written(&writer, payload);
+}
+
+static void try_ticket_requests(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_use use;
+    uint8_t count, name[16];
+
+    if (fk_ticket_seal_decode(payload, &count, &use) == FK_OK) {
+        CHECK(count > 0 && count <= FK_TICKET_SINGLES_MAX);
+        fk_ticket_seal_encode(count, &use, &writer);
+        check_written(&writer, payload);
+    } else if (fk_ticket_open_decode(payload, name, &use) == FK_OK) {
+        fk_ticket_open_encode(name, &use, &writer);
+        check_written(&writer, payload);
+    }
+}
+
+static void try_ticket_answers(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_singles singles;
+    struct fk_ticket_opened opened;
+
+    if (fk_ticket_singles_decode(payload, &singles) == FK_OK) {
+        CHECK(singles.count > 0 && singles.count <= FK_TICKET_SINGLES_MAX && singles.life_ms > 0);
+        fk_ticket_singles_encode(&singles, &writer);
+        check_written(&writer, payload);
+    } else if (fk_ticket_opened_decode(payload, &opened) == FK_OK) {
+        fk_ticket_opened_encode(&opened, &writer);
+        check_written(&writer, payload);
+    }
+}
+
 /* What a TLS library hands over; a bare message, no payload. */
 static void try_messages(struct fk_reader tbs)
 {
@@ -140,7 +187,8 @@ static void try_messages(struct fk_reader tbs)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct fk_reader) = {
-        try_sign13, try_sign12, try_decrypt, try_info_request, try_info, try_pong, try_messages,
+        try_sign13, try_sign12,   try_decrypt,     try_info_request,    try_info,
+        try_pong,   try_messages, try_ticket_keys, try_ticket_requests, try_ticket_answers,
     };
     struct fk_reader input;
     uint8_t choice;

@@ -5,11 +5,13 @@
  */
 #include "check.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "loop/sock.h"
 #include "signer/keyset.h"
 #include "signer/ops.h"
 #include "signer/peer.h"
+#include "signer/ticket_roots.h"
 #include "wire/keymsg.h"
 #include "wire/keyop_secret.h"
 
@@ -54,7 +56,9 @@ static void start(void)
     static const struct fk_keyset_edge borrower = {
         .name = "b", .borrows = true, .lend_key = {9}, .permissions = 0xffff, .all = true};
     struct fk_keyset_builder *builder;
-    uint8_t random[1];
+    uint8_t random[1], wire[FK_TICKET_ROOTS_WIRE_MAX];
+    struct fk_ticket_roots roots = {.count = 0};
+    uint64_t next;
     int fd;
 
     CHECK(RAND_bytes(random, 1) == 1 && RAND_priv_bytes(random, 1) == 1);
@@ -77,6 +81,8 @@ static void start(void)
     CHECK(fk_keyset_builder_seal(builder, &fd) == FK_OK);
     CHECK(fk_keyset_open(fd, &set) == FK_OK);
     CHECK(fk_ops_new(set, 0, 1, &ops) == FK_OK);
+    CHECK(fk_ticket_roots_rotate(&roots, UINT64_C(604800000000), fk_clock_us(), &next) == FK_OK);
+    CHECK(fk_ops_take_roots(ops, wire, fk_ticket_roots_encode(&roots, wire)) == FK_OK);
     for (size_t i = 0; i < KEYS; i++)
         seen[i] = fk_keyset_at(set, i)->pkey;
     fk_keyset_builder_free(builder);

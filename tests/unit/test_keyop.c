@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "wire/keyop.h"
+#include "wire/keyticket.h"
 
 #include <stdio.h>
 
@@ -42,6 +43,26 @@ static void finish(const struct fk_writer *writer, const struct vector *vector)
 }
 
 /* Decode a payload of any operation, the keys of an INFO answer included. */
+static int decode_ticket(const char *op, struct fk_reader payload)
+{
+    struct fk_ticket_singles singles;
+    struct fk_ticket_grants grants;
+    struct fk_ticket_opened opened;
+    struct fk_ticket_use use;
+    uint8_t name[16], count;
+
+    if (strcmp(op, "ticket_keys") == 0)
+        return fk_ticket_grants_decode(payload, &grants);
+    if (strcmp(op, "ticket_seal") == 0)
+        return fk_ticket_seal_decode(payload, &count, &use);
+    if (strcmp(op, "ticket_singles") == 0)
+        return fk_ticket_singles_decode(payload, &singles);
+    if (strcmp(op, "ticket_unseal") == 0)
+        return fk_ticket_open_decode(payload, name, &use);
+    assert_string_equal(op, "ticket_unsealed");
+    return fk_ticket_opened_decode(payload, &opened);
+}
+
 static int decode(const char *op, struct fk_reader payload)
 {
     struct fk_info_answer answer;
@@ -63,6 +84,8 @@ static int decode(const char *op, struct fk_reader payload)
         return fk_info_request_decode(payload, &cursor);
     if (strcmp(op, "pong") == 0)
         return fk_pong_decode(payload, &generation);
+    if (strncmp(op, "ticket_", 7) == 0)
+        return decode_ticket(op, payload);
     assert_string_equal(op, "info");
     if ((err = fk_info_answer_decode(payload, &answer)) != FK_OK)
         return err;
@@ -206,12 +229,105 @@ static void check_pong(struct vector *vector)
     finish(&writer, vector);
 }
 
+static void check_ticket_keys(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_grants grants;
+
+    assert_ok(fk_ticket_grants_decode(reader_of(vector->bytes, vector->len), &grants));
+    assert_int_equal(grants.refresh_ms, vector_uint(vector, "refresh"));
+    assert_int_equal(grants.count, vector_uint(vector, "count"));
+    for (size_t i = 0; i < grants.count; i++) {
+        const struct fk_ticket_grant *grant = &grants.items[i];
+
+        assert_bytes(reader_of(grant->id, 16), vector_bytes(vector, numbered("id", i)));
+        assert_bytes(reader_of(grant->secret, 32), vector_bytes(vector, numbered("secret", i)));
+        assert_int_equal(grant->seals_ms, vector_uint(vector, numbered("seals", i)));
+        assert_int_equal(grant->ends_ms, vector_uint(vector, numbered("ends", i)));
+    }
+    fk_ticket_grants_encode(&grants, &writer);
+    finish(&writer, vector);
+}
+
+static void check_use(struct vector *vector, const struct fk_ticket_use *use)
+{
+    assert_int_equal(use->mode, vector_uint(vector, "mode"));
+    assert_bytes(reader_of(use->owner, 32), vector_bytes(vector, "owner"));
+}
+
+static void check_ticket_seal(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_use use;
+    uint8_t count;
+
+    assert_ok(fk_ticket_seal_decode(reader_of(vector->bytes, vector->len), &count, &use));
+    assert_int_equal(count, vector_uint(vector, "count"));
+    check_use(vector, &use);
+    fk_ticket_seal_encode(count, &use, &writer);
+    finish(&writer, vector);
+}
+
+static void check_ticket_singles(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_singles singles;
+
+    assert_ok(fk_ticket_singles_decode(reader_of(vector->bytes, vector->len), &singles));
+    assert_int_equal(singles.life_ms, vector_uint(vector, "life"));
+    assert_int_equal(singles.count, vector_uint(vector, "count"));
+    for (size_t i = 0; i < singles.count; i++) {
+        const struct fk_ticket_single *single = &singles.items[i];
+
+        assert_bytes(reader_of(single->name, 16), vector_bytes(vector, numbered("name", i)));
+        assert_bytes(reader_of(single->aes, 32), vector_bytes(vector, numbered("aes", i)));
+        assert_bytes(reader_of(single->mac, 32), vector_bytes(vector, numbered("mac", i)));
+    }
+    fk_ticket_singles_encode(&singles, &writer);
+    finish(&writer, vector);
+}
+
+static void check_ticket_unseal(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_use use;
+    uint8_t name[16];
+
+    assert_ok(fk_ticket_open_decode(reader_of(vector->bytes, vector->len), name, &use));
+    assert_bytes(reader_of(name, 16), vector_bytes(vector, "name"));
+    check_use(vector, &use);
+    fk_ticket_open_encode(name, &use, &writer);
+    finish(&writer, vector);
+}
+
+static void check_ticket_unsealed(struct vector *vector)
+{
+    struct fk_writer writer = start();
+    struct fk_ticket_opened opened;
+
+    assert_ok(fk_ticket_opened_decode(reader_of(vector->bytes, vector->len), &opened));
+    assert_int_equal(opened.renew, vector_uint(vector, "renew"));
+    assert_bytes(reader_of(opened.aes, 32), vector_bytes(vector, "aes"));
+    assert_bytes(reader_of(opened.mac, 32), vector_bytes(vector, "mac"));
+    fk_ticket_opened_encode(&opened, &writer);
+    finish(&writer, vector);
+}
+
 static const struct {
     const char *op;
     void (*check)(struct vector *vector);
 } checks[] = {
-    {"sign13", check_sign13}, {"sign12", check_sign12}, {"decrypt", check_decrypt},
-    {"info", check_info},     {"pong", check_pong},     {"info_request", check_info_request},
+    {"sign13", check_sign13},
+    {"sign12", check_sign12},
+    {"decrypt", check_decrypt},
+    {"info", check_info},
+    {"pong", check_pong},
+    {"info_request", check_info_request},
+    {"ticket_keys", check_ticket_keys},
+    {"ticket_seal", check_ticket_seal},
+    {"ticket_singles", check_ticket_singles},
+    {"ticket_unseal", check_ticket_unseal},
+    {"ticket_unsealed", check_ticket_unsealed},
 };
 
 static void vectors_decode_and_encode(void **state)
