@@ -189,6 +189,13 @@
 #define FK_ADMIN_COMMAND_US 60000000
 #define FK_SERVE_RETRY_US   100000
 
+/* --- http --- */
+
+/* First allocations for the fields of a message: a small client's; browsers with cookies take two
+ * or three doublings. */
+#define FK_HTTP_TEXT_MIN   512
+#define FK_HTTP_FIELDS_MIN 16
+
 /* --- edge --- */
 
 /* Worker processes: one a core; more than any machine of this job has. */
