@@ -195,6 +195,48 @@
  * or three doublings. */
 #define FK_HTTP_TEXT_MIN   512
 #define FK_HTTP_FIELDS_MIN 16
+/* A request line: RFC 9112 section 3 recommends 8,000 bytes at least. */
+#define FK_HTTP_LINE_MAX 8192
+/* A head: cookies of one host are 10 KiB at the most in browsers' practice, tokens as much again;
+ * origins take 8 KiB to 64 KiB. */
+#define FK_HTTP_HEAD_MAX 32768
+/* Fields of a head: browsers send 20 to 30; look-ups are linear. */
+#define FK_HTTP_FIELDS_MAX 128
+/* Trailers: checksums and gRPC's status. */
+#define FK_HTTP_TRAILERS_MAX       8192
+#define FK_HTTP_TRAILER_FIELDS_MAX 32
+/* A chunk's line, and the bytes of all extensions of a body: nothing known sends any, and each
+ * would be parsed and thrown away. */
+#define FK_HTTP_CHUNK_LINE_MAX       256
+#define FK_HTTP_CHUNK_EXTENSIONS_MAX 4096
+/* Interim responses before the final one: 100, 103 and some 102 of a slow origin. */
+#define FK_HTTP_INTERIM_MAX 16
+/* HTTP/2. Requests of one client at once: what RFC 9113 section 5.1.2 recommends at least. */
+#define FK_H2_STREAMS_MAX 100
+/* Bytes taken at once: one frame of the usual size; bounds the events of one input. */
+#define FK_H2_RECV_MAX 16384
+/* Body bytes that a client may send beyond what was passed on: of a stream, and of all. */
+#define FK_H2_STREAM_WINDOW     65535
+#define FK_H2_CONNECTION_WINDOW 262144
+/* Body bytes of an answer that wait for the client in one stream. */
+#define FK_H2_OUT_MAX 65536
+/* Frames without use (PING, SETTINGS, PRIORITY, resets, empty DATA, unknown ones, refused fields)
+ * that are forgiven, and how many more for each request that ran through. Browsers send a dozen at
+ * the start, and one or two for a request that a user leaves. */
+#define FK_H2_CREDIT_MAX     200
+#define FK_H2_CREDIT_REQUEST 4
+/* Resets by a client: at once, and a second (nghttp2's own count, CVE-2023-44487). */
+#define FK_H2_RESETS_BURST 200
+#define FK_H2_RESETS_RATE  20
+/* CONTINUATION frames of one head: 32 KiB come in two (CVE-2024-28182). */
+#define FK_H2_CONTINUATIONS 8
+/* Settings in one frame; there are nine. Answers to SETTINGS and PING that wait to be sent. */
+#define FK_H2_SETTINGS_MAX 32
+#define FK_H2_ACKS_MAX     100
+/* What a proxy adds to a message besides what it relays: Via, Forwarded, X-Forwarded-*, with the
+ * longest host twice; a list that was there is copied when it grows. */
+#define FK_HTTP_FORWARD_BYTES  4096
+#define FK_HTTP_FORWARD_FIELDS 10
 
 /* --- edge --- */
 

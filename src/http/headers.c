@@ -186,6 +186,11 @@ static size_t seek(const struct fk_http_headers *headers, struct fk_reader name,
     return i;
 }
 
+size_t fk_http_headers_index(const struct fk_http_headers *headers, const char *name, size_t from)
+{
+    return seek(headers, fk_http_text(name), false, from);
+}
+
 size_t fk_http_headers_count(const struct fk_http_headers *headers, const char *name)
 {
     struct fk_reader wanted = fk_http_text(name);
@@ -223,6 +228,14 @@ size_t fk_http_headers_remove(struct fk_http_headers *headers, struct fk_reader 
     removed = headers->count - kept;
     headers->count = kept;
     return removed;
+}
+
+void fk_http_headers_drop(struct fk_http_headers *headers, size_t i)
+{
+    assert(i < headers->count);
+    headers->count--;
+    memmove(headers->fields + i, headers->fields + i + 1,
+            (headers->count - i) * sizeof *headers->fields);
 }
 
 bool fk_http_headers_lists(const struct fk_http_headers *headers, const char *name,

@@ -73,7 +73,11 @@ struct fk_reader fk_http_headers_part(const struct fk_http_headers *headers,
 struct fk_reader fk_http_headers_name(const struct fk_http_headers *headers, size_t i);
 struct fk_reader fk_http_headers_value(const struct fk_http_headers *headers, size_t i);
 
-/* How many fields have this name, without regard to case. */
+/* The first field from `from` on that has this name, without regard to case; headers->count: none.
+ */
+size_t fk_http_headers_index(const struct fk_http_headers *headers, const char *name, size_t from);
+
+/* How many fields have this name. */
 size_t fk_http_headers_count(const struct fk_http_headers *headers, const char *name);
 
 /* The value of the first of this name. FK_ERR_NOT_FOUND. Borrowed as above. */
@@ -83,6 +87,9 @@ int fk_http_headers_find(const struct fk_http_headers *headers, const char *name
 /* Remove every field of this name, with `aliases` also those that '_' and '.' for '-' make the
  * same; how many there were. The name may be text of the headers. */
 size_t fk_http_headers_remove(struct fk_http_headers *headers, struct fk_reader name, bool aliases);
+
+/* Remove field `i`. */
+void fk_http_headers_drop(struct fk_http_headers *headers, size_t i);
 
 /* Whether a comma-separated value of any field of this name has an element, without regard to case
  * (`Connection: close`). */

@@ -12,10 +12,11 @@
 #include <stdint.h>
 
 /* What a byte may be part of. */
-#define FK_HTTP_CHAR_TOKEN  0x01U /* tchar (RFC 9110 section 5.6.2) */
-#define FK_HTTP_CHAR_VALUE  0x02U /* field-vchar, SP, HT (section 5.5) */
-#define FK_HTTP_CHAR_TARGET 0x04U /* visible ASCII but '#': browsers leave more than RFC 3986 raw \
-                                   */
+#define FK_HTTP_CHAR_TOKEN 0x01U /* tchar (RFC 9110 section 5.6.2) */
+#define FK_HTTP_CHAR_VALUE 0x02U /* field-vchar, SP, HT (section 5.5) */
+#define FK_HTTP_CHAR_TARGET                                               \
+    0x04U /* visible ASCII but '#': browsers leave more than RFC 3986 raw \
+           */
 
 /* Whether every byte is of this class (one of the bits above); true for no bytes. */
 bool fk_http_all(struct fk_reader text, unsigned char_class);

@@ -261,13 +261,37 @@ static void numbers_are_digits_only(void **state)
 static void every_fault_has_name_text_and_status(void **state)
 {
     (void)state;
-    for (int fault = FK_HTTP_FAULT_NONE + 1; fault < FK_HTTP_FAULT_COUNT; fault++) {
+    for (enum fk_http_fault fault = FK_HTTP_FAULT_NONE + 1; fault < FK_HTTP_FAULT_COUNT; fault++) {
         assert_true(strlen(fk_http_fault_text(fault)) > 0);
         assert_string_not_equal(fk_http_fault_name(fault), "UNKNOWN");
         assert_in_range(fk_http_fault_status(fault), 400, 505);
     }
     assert_string_equal(fk_http_fault_name(FK_HTTP_FAULT_COUNT), "UNKNOWN");
     assert_int_equal(fk_http_fault_status(FK_HTTP_FAULT_COUNT), 500);
+}
+
+/* docs/http.md names each, with its status and text. */
+static void every_fault_is_documented(void **state)
+{
+    static char page[32768];
+    char path[1024], row[512];
+    size_t len;
+    FILE *file;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/../../docs/http.md", getenv("FK_VECTORS"));
+    file = fopen(path, "re");
+    if (file == NULL)
+        fail_msg("%s: cannot open (set FK_VECTORS to the folder tests/vectors)", path);
+    len = fread(page, 1, sizeof page - 1, file);
+    fclose(file);
+    page[len] = '\0';
+    for (enum fk_http_fault fault = FK_HTTP_FAULT_NONE + 1; fault < FK_HTTP_FAULT_COUNT; fault++) {
+        snprintf(row, sizeof row, "| %s | %d | %s |\n", fk_http_fault_name(fault),
+                 fk_http_fault_status(fault), fk_http_fault_text(fault));
+        if (strstr(page, row) == NULL)
+            fail_msg("docs/http.md: no row %s", row);
+    }
 }
 
 static int fill(void *context)
@@ -302,4 +326,5 @@ UNIT_MAIN(CASE(fields_keep_their_order_and_letters), CASE(no_other_byte_can_be_a
           CASE(bounds_hold_to_the_byte), cmocka_unit_test(field_lines_are_strict),
           cmocka_unit_test(numbers_are_digits_only),
           cmocka_unit_test(every_fault_has_name_text_and_status),
+          cmocka_unit_test(every_fault_is_documented),
           cmocka_unit_test(without_memory_nothing_leaks))
