@@ -27,6 +27,7 @@ enum fk_edge_expose { FK_EXPOSE_NONE, FK_EXPOSE_MASTER };
 #define FK_EDGE_TLS12 1U
 #define FK_EDGE_TLS13 2U
 
+enum fk_edge_protocol { FK_PROTOCOL_TCP, FK_PROTOCOL_HTTP };
 enum fk_origin_connect { FK_ORIGIN_AT_ONCE, FK_ORIGIN_FIRST_BYTES };
 enum fk_origin_balance { FK_BALANCE_ROUND_ROBIN, FK_BALANCE_LEAST_CONNECTIONS };
 enum fk_origin_proxy { FK_ORIGIN_PROXY_OFF, FK_ORIGIN_PROXY_V1, FK_ORIGIN_PROXY_V2 };
@@ -88,6 +89,7 @@ struct fk_edge_site {
     int sessions;                 /* enum fk_edge_sessions */
     /* origin */
     struct fk_conf_list origin;
+    int protocol;       /* enum fk_edge_protocol */
     int origin_connect; /* enum fk_origin_connect */
     int origin_balance; /* enum fk_origin_balance */
     int origin_proxy;   /* enum fk_origin_proxy */

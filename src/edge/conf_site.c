@@ -164,6 +164,14 @@ static const struct fk_conf_name sessions_at[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name protocols[] = {
+    {"tcp", FK_PROTOCOL_TCP, "the decrypted bytes, whatever they are"},
+    {"http", FK_PROTOCOL_HTTP,
+     "HTTP/1.1 requests, each checked and with Via, Forwarded and X-Forwarded-* set "
+     "(docs/http.md)"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name connects[] = {
     {"at_once", FK_ORIGIN_AT_ONCE,
      "as soon as the handshake is done; for protocols in which the server speaks first"},
@@ -236,6 +244,8 @@ static const struct fk_conf_option site_options[] = {
      .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
+    {"protocol", FK_CONF_ENUM, OPT(fk_edge_site, protocol), "tcp", .names = protocols,
+     .help = "What is passed to the origin."},
     {"origin_connect", FK_CONF_ENUM, OPT(fk_edge_site, origin_connect), "at_once",
      .names = connects, .help = "When the origin is connected to."},
     {"origin_balance", FK_CONF_ENUM, OPT(fk_edge_site, origin_balance), "round_robin",
@@ -318,6 +328,25 @@ static void check_site_names(const struct fk_edge_site *site, struct fk_conf *co
         if (strlen(site->alpn.items[i]) > 255 || site->alpn.items[i][0] == '\0')
             fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: names have 1 to 255 bytes",
                           block->title);
+}
+
+/* What a site with protocol = http cannot have, or not yet. */
+static void check_http(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+
+    if (site->protocol != FK_PROTOCOL_HTTP)
+        return;
+    if (site->origin_proxy != FK_ORIGIN_PROXY_OFF)
+        fk_conf_blame(conf, block, "origin_proxy",
+                      "site \"%s\": protocol = http tells the origin by X-Forwarded-For; remove "
+                      "origin_proxy",
+                      block->title);
+    for (size_t i = 0; i < site->alpn.count; i++)
+        if (strcmp(site->alpn.items[i], "http/1.1") != 0)
+            fk_conf_blame(conf, block, "alpn",
+                          "site \"%s\": protocol = http speaks \"http/1.1\" only, not \"%s\"",
+                          block->title, site->alpn.items[i]);
 }
 
 /* Whether an option is known to say nothing. */
@@ -526,6 +555,7 @@ static void check_site(void *block, struct fk_conf *conf)
         fk_conf_blame(conf, &site->block, "agree_private",
                       "site \"%s\": agree_private is for mode = agree; remove it",
                       site->block.title);
+    check_http(site, conf);
     if (site->tls == 0)
         fk_conf_blame(conf, &site->block, "tls",
                       "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",

@@ -13,6 +13,7 @@
 #include "wire/client_hello.h"
 
 struct fk_conn_pass; /* conn_pass.c: the same, in mode `handshake` */
+struct fk_conn_http; /* conn_http.c: the relay's place, with protocol = http */
 
 /* Needed until the handshake is done, then given back. */
 struct fk_conn_setup {
@@ -60,6 +61,7 @@ struct fk_conn {
     struct fk_conn_setup *setup;
     struct fk_conn_pass *pass;
     struct fk_relay relay;
+    struct fk_conn_http *http; /* NULL: the relay moves the bytes */
     struct fk_origin_use origin;
     bool origin_started;
 
@@ -146,6 +148,22 @@ int fk_conn_finish_watch(struct fk_conn_finish *finish, struct fk_reader client,
  */
 int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct fk_reader master,
                    struct fk_buf *out, uint8_t *ret_alert);
+
+/* --- conn_http.c --- */
+
+/* Requests instead of bytes. FK_ERR_NOMEM. */
+int fk_conn_http_begin(struct fk_conn *conn);
+void fk_conn_http_end(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn);
+
+/* --- conn_relay.c, for conn_http.c --- */
+
+/* conn->origin is connected: an end, and its socket is watched. */
+void fk_conn_origin_connected(struct fk_conn *conn);
+/* None could be reached: counted and logged. */
+void fk_conn_origin_failed(struct fk_conn *conn, int err);
+/* Close the connection to it; another may be made. */
+void fk_conn_origin_drop(struct fk_conn *conn);
 
 /* --- conn_record.c --- */
 

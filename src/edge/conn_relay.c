@@ -103,20 +103,33 @@ static void on_origin_io(struct fk_io *io, unsigned events)
     fk_conn_step(conn);
 }
 
-static void connected(struct fk_conn *conn)
+void fk_conn_origin_connected(struct fk_conn *conn)
 {
     fk_io_init(&conn->origin_io, conn->env->loop, conn->origin.fd, on_origin_io);
     fk_end_plain(&conn->relay.origin, conn->origin.fd);
 }
 
-static void origin_failed(struct fk_conn *conn, int err)
+void fk_conn_origin_drop(struct fk_conn *conn)
+{
+    fk_io_want(&conn->origin_io, 0);
+    fk_end_fini(&conn->relay.origin);
+    conn->relay.origin = (struct fk_end){.ops = NULL};
+    fk_origin_stop(&conn->origin);
+}
+
+void fk_conn_origin_failed(struct fk_conn *conn, int err)
 {
     fk_metric_add(conn->env->metrics, FK_EDGE_ORIGIN_FAILED, 1);
-    conn->reason = "no origin could be reached";
-    conn->err = err;
     fk_log_limited(&conn->env->failures[FK_CLASS_ORIGIN], FK_LOG_WARN, "no origin could be reached",
                    fk_uint("connection", conn->id), fk_str("site", conn->site->conf->block.title),
                    fk_error(err));
+}
+
+static void origin_failed(struct fk_conn *conn, int err)
+{
+    conn->reason = "no origin could be reached";
+    conn->err = err;
+    fk_conn_origin_failed(conn, err);
 }
 
 static void on_origin(struct fk_origin_use *use, int err)
@@ -124,7 +137,7 @@ static void on_origin(struct fk_origin_use *use, int err)
     struct fk_conn *conn = fk_container(use, struct fk_conn, origin);
 
     if (err == FK_OK)
-        connected(conn);
+        fk_conn_origin_connected(conn);
     else
         origin_failed(conn, err);
     fk_conn_step(conn);
@@ -137,7 +150,7 @@ static void start_origin(struct fk_conn *conn)
     conn->origin_started = true;
     err = fk_origin_start(&conn->origin, conn->site->origins, on_origin);
     if (err == FK_OK)
-        connected(conn);
+        fk_conn_origin_connected(conn);
     else if (err != FK_ERR_AGAIN)
         origin_failed(conn, err);
 }
@@ -153,13 +166,18 @@ void fk_conn_relay_begin(struct fk_conn *conn)
         origin_failed(conn, err);
         return;
     }
+    if (conn->site->conf->protocol == FK_PROTOCOL_HTTP &&
+        (err = fk_conn_http_begin(conn)) != FK_OK) {
+        (void)fk_conn_lose(conn, "out of memory", err);
+        return;
+    }
     fk_conn_take_over(conn);
     if (conn->record != NULL)
         fk_end_record(&conn->relay.client, conn->fd, conn->record, &conn->in, &conn->env->seal);
     else
         fk_end_tls(&conn->relay.client, conn->fd, conn->ssl);
     fk_conn_wake(conn);
-    if (conn->site->conf->origin_connect == FK_ORIGIN_AT_ONCE)
+    if (conn->http == NULL && conn->site->conf->origin_connect == FK_ORIGIN_AT_ONCE)
         start_origin(conn);
 }
 
@@ -168,6 +186,7 @@ void fk_conn_relay_end(struct fk_conn *conn)
     if (conn->relay.origin.ops != NULL)
         fk_io_want(&conn->origin_io, 0);
     fk_origin_stop(&conn->origin);
+    fk_conn_http_end(conn);
     fk_relay_fini(&conn->relay);
 }
 
@@ -210,6 +229,8 @@ enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
 
     if (conn->reason != NULL)
         return FK_FACT_LOST; /* the origin has failed */
+    if (conn->http != NULL)
+        return fk_conn_run_http(conn);
     err = fk_relay_pump(&conn->relay, &conn->env->scratch, &state, &again);
     if (err == FK_ERR_LIMIT)
         return flooded(conn);

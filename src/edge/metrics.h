@@ -54,6 +54,11 @@
     X(STORE_DROPPED, "session_store_puts_total", "result=\"dropped\"", COUNTER, "")                \
     X(ORIGIN_FAILED, "origin_failures_total", NULL, COUNTER,                                       \
       "Connections for which no origin could be reached.")                                         \
+    X(HTTP_REQUESTS, "http_requests_total", NULL, COUNTER,                                         \
+      "Requests of sites with protocol = http.")                                                   \
+    X(HTTP_REFUSED, "http_refused_total", "side=\"client\"", COUNTER,                              \
+      "Requests (client) and answers (origin) that were refused as malformed.")                    \
+    X(HTTP_BAD_ANSWERS, "http_refused_total", "side=\"origin\"", COUNTER, "")                      \
     X(IDLE, "idle_timeouts_total", NULL, COUNTER, "Connections closed because nothing moved.")
 
 enum fk_edge_metric {
