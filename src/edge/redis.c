@@ -390,11 +390,13 @@ static int take_refusal(struct fk_redis *redis, struct call *call,
 /* The answer to the oldest call. */
 static int take_reply(struct fk_redis *redis, const struct fk_resp_reply *reply)
 {
-    struct call *call = first_call(redis);
+    struct fk_list *item = fk_list_pop(&redis->calls);
+    struct call *call;
     int err = FK_OK;
 
-    if (call == NULL)
+    if (item == NULL)
         return FK_ERR_UNEXPECTED;
+    call = fk_container(item, struct call, link);
     if (!is_answer(call->kind, reply->kind))
         err = take_refusal(redis, call, reply);
     else if (call->kind == FIND)
@@ -405,12 +407,8 @@ static int take_reply(struct fk_redis *redis, const struct fk_resp_reply *reply)
         step(redis, GREETED);
     /* A refusal is over when the same kind of command succeeds; slowness, when it keeps up. */
     if (err == FK_OK && is_answer(call->kind, reply->kind) && redis->state == UP &&
-        (redis->mood != REFUSING || call->kind == PUT)) {
-        free_call(redis, call);
-        if (!is_late(redis))
-            say(redis, FINE, FK_OK, NULL);
-        return FK_OK;
-    }
+        (redis->mood != REFUSING || call->kind == PUT) && !is_late(redis))
+        say(redis, FINE, FK_OK, NULL);
     free_call(redis, call);
     return err;
 }
