@@ -57,6 +57,8 @@
 #define FK_TICKET_GRANTS_MAX 8
 /* Keys of single tickets in one answer: eight handshakes of two tickets. */
 #define FK_TICKET_SINGLES_MAX 16
+/* Extension headers of one IPv6 packet: real ones have two or three. */
+#define FK_IP_EXTENSIONS_MAX 8
 
 /* --- tls --- */
 
