@@ -648,6 +648,15 @@
 /* Fronts of one audit process: one a core, of two generations. */
 #define FK_AUDIT_PEERS_MAX 256
 
+/* --- inline box --- */
+
+/* Spans of one direction of a connection: full records make 256 of them for 4 MiB; the rest is for
+ * peers that send single bytes, which are slowed down by it. 28 bytes each. */
+#define FK_STREAM_MAP_SPANS_MAX 4096
+/* Bytes between a map's ends, so that sequence numbers can be compared: windows are below 2^30 (RFC
+ * 7323 section 2.3). */
+#define FK_STREAM_MAP_REACH (UINT32_C(1) << 30)
+
 /* --- demonstration --- */
 
 /* Of a request's target and host, what the origin shows. */
