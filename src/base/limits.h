@@ -656,6 +656,25 @@
 /* Bytes between a map's ends, so that sequence numbers can be compared: windows are below 2^30 (RFC
  * 7323 section 2.3). */
 #define FK_STREAM_MAP_REACH (UINT32_C(1) << 30)
+/* The hold queue: pieces out of order (as many holes as a window of full segments can have; small
+ * pieces that follow one another share one), and the least memory of one. */
+#define FK_REASM_CHUNKS_MAX 1024
+#define FK_REASM_CHUNK_MIN  512
+/* Blocks of a selective acknowledgement: what a header holds without timestamps. */
+#define FK_REASM_SACKS_MAX 4
+/* Ranges that a sink has selectively acknowledged and that are remembered: one a lost segment, and
+ * losses come in bursts. What is forgotten is sent once more than needed. */
+#define FK_SENDER_SACKS 32
+/* Duplicate acknowledgements that mean a loss (RFC 5681 section 3.2). */
+#define FK_SENDER_DUPS 3
+/* The retransmission timer before anything was measured and at most (RFC 6298 sections 2.1 and
+ * 2.5), and at least: the RFC's second is too long for the local network that a box stands in, 200
+ * ms are above all delayed acknowledgements in use. */
+#define FK_SENDER_RTO_FIRST_US 1000000
+#define FK_SENDER_RTO_MIN_US   200000
+#define FK_SENDER_RTO_MAX_US   60000000
+/* Times in a row that a sink does not answer before it is taken for gone: more than 10 minutes. */
+#define FK_SENDER_TRIES 15
 
 /* --- demonstration --- */
 

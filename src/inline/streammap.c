@@ -80,9 +80,9 @@ void fk_stream_map_fini(struct fk_stream_map *map)
     fk_stream_map_init(map, map->in_end, map->out_end);
 }
 
-bool fk_stream_map_room(const struct fk_stream_map *map)
+bool fk_stream_map_room(const struct fk_stream_map *map, size_t n)
 {
-    return map->count < FK_STREAM_MAP_SPANS_MAX;
+    return n <= FK_STREAM_MAP_SPANS_MAX - map->count;
 }
 
 static bool is_plain(const struct fk_span *span)
@@ -125,7 +125,7 @@ int fk_stream_map_add(struct fk_stream_map *map, const struct fk_span *span)
     if (last != NULL && is_more_of(&last->span, span)) {
         extend(&last->span, span);
     } else {
-        if (!fk_stream_map_room(map))
+        if (!fk_stream_map_room(map, 1))
             return FK_ERR_LIMIT;
         if (map->count == map->cap && (err = grow(map)) != FK_OK)
             return err;
@@ -174,11 +174,24 @@ static uint32_t first_behind(const struct fk_stream_map *map, uint32_t out)
     entry = entry_at(map, i);
     if (fk_seq_le(out, entry->out))
         return entry->in;
-    /* The record's head belongs to the first byte of its content. */
     into = out - entry->out;
     content = into <= entry->span.out_head ? 1 : into - entry->span.out_head;
     return content >= entry->span.content ? in_end(entry)
                                           : entry->in + entry->span.in_head + content;
+}
+
+/* Whether bytes that the box made lie just before `out`, with nothing of the source's between: they
+ * may be missing when all of the source is acknowledged up to `in`. */
+static bool follows_made(const struct fk_stream_map *map, uint32_t out, uint32_t in)
+{
+    size_t i = find(map, out, true);
+
+    if (i == map->count || fk_seq_le(out, entry_at(map, i)->out)) {
+        if (i == 0)
+            return false;
+        i--;
+    }
+    return entry_at(map, i)->span.in_len == 0 && entry_at(map, i)->in == in;
 }
 
 bool fk_stream_map_sacked(const struct fk_stream_map *map, struct fk_seq_range out,
@@ -191,6 +204,9 @@ bool fk_stream_map_sacked(const struct fk_stream_map *map, struct fk_seq_range o
         return false;
     in.start = first_behind(map, out.start);
     in.end = fk_stream_map_acked(map, out.end);
+    /* A cumulative acknowledgement must not come to stand where a selective one began. */
+    if (follows_made(map, out.start, in.start))
+        in.start++;
     if (!fk_seq_lt(in.start, in.end))
         return false;
     *ret = in;
@@ -237,9 +253,8 @@ static uint32_t sent_end(const struct fk_stream_map_entry *entry, uint32_t in)
     const struct fk_span *span = &entry->span;
     uint32_t into = in - entry->in;
 
-    if (into < span->in_head)
-        return entry->out;
-    into = into - span->in_head + 1;
+    /* A record's head belongs to the first byte of its content. */
+    into = into < span->in_head ? 1 : into - span->in_head + 1;
     return into < span->content ? entry->out + span->out_head + into : out_end(entry);
 }
 

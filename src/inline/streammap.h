@@ -38,8 +38,8 @@ struct fk_stream_map {
 void fk_stream_map_init(struct fk_stream_map *map, uint32_t in, uint32_t out);
 void fk_stream_map_fini(struct fk_stream_map *map);
 
-/* Whether another span fits: else nothing more is to be transformed until the sink acknowledges. */
-bool fk_stream_map_room(const struct fk_stream_map *map);
+/* Whether `n` more spans fit: else nothing is to be transformed until the sink acknowledges. */
+bool fk_stream_map_room(const struct fk_stream_map *map, size_t n);
 
 /*
  * Append a span; spans without content and without a counterpart of the same kind become one, and
@@ -57,13 +57,14 @@ uint32_t fk_stream_map_acked(const struct fk_stream_map *map, uint32_t out);
 
 /*
  * What the sink has out of order, said about the source's stream: the bytes whose every counterpart
- * lies within *out. False: none.
+ * lies within *out, but for a first one that the box's own bytes come before. False: none.
  */
 bool fk_stream_map_sacked(const struct fk_stream_map *map, struct fk_seq_range out,
                           struct fk_seq_range *ret);
 
 /* What became of these bytes of the source: with the heads and tails of records that they begin or
- * end. False: nothing, or they are not in the map. */
+ * end; of an opened record's head, the first byte of its content. False: nothing, or they are not
+ * in the map. */
 bool fk_stream_map_sent(const struct fk_stream_map *map, struct fk_seq_range in,
                         struct fk_seq_range *ret);
 
