@@ -675,6 +675,28 @@
 #define FK_SENDER_RTO_MAX_US   60000000
 /* Times in a row that a sink does not answer before it is taken for gone: more than 10 minutes. */
 #define FK_SENDER_TRIES 15
+/* Bytes stored in each direction of a flow, and held out of order: what 100 ms take at 300 Mbit/s.
+ * An idle flow has none of it. */
+#define FK_FLOW_STORE (4 * 1024 * 1024)
+/* The longest record: content, overhead of TLS 1.2's CBC (RFC 5246 section 6.2.3), header. */
+#define FK_FLOW_RECORD (16384 + 2048 + 5)
+/* What a record adds at most under the suites that are offered: TLS 1.2 with GCM. */
+#define FK_FLOW_OVERHEAD 29
+/* A client's handshake messages that may be under way: a ClientHello, and a certificate chain. */
+#define FK_FLOW_HELLO_WINDOW 65536
+/* Bytes of a handshake that are moved at once. */
+#define FK_FLOW_OUTPUT 4096
+/* Without the option (RFC 9293 section 3.7.1), and the least that is believed: below, headers are
+ * larger than what they carry. */
+#define FK_FLOW_MSS_DEFAULT 536
+#define FK_FLOW_MSS_MIN     64
+/* A flow's states: a SYN is sent again for about a minute; a handshake may wait for a key server;
+ * idle, longer than the two hours after which keep-alives begin; at the end, longer than one more
+ * retransmission of the last FIN or byte. */
+#define FK_FLOW_OPENING_US   60000000
+#define FK_FLOW_HANDSHAKE_US 30000000
+#define FK_FLOW_IDLE_US      UINT64_C(9000000000)
+#define FK_FLOW_LINGER_US    60000000
 
 /* --- demonstration --- */
 

@@ -1,0 +1,100 @@
+/*
+ * One TCP connection that the box is in the path of: the box shakes hands with the client in the
+ * server's name, then opens records towards the server and seals them towards the client. The
+ * connection stays one from end to end: addresses, ports, and who opens, closes, and slows down.
+ * Mode `buffered`: no byte of a record goes on before its tag has been verified.
+ *
+ * Sans-I/O: packets and time come in, packets go to an outbox, and a deadline says when time
+ * matters next. It never lets ciphertext reach the server, nor plaintext the client: what cannot be
+ * translated ends in RST both ways.
+ */
+#ifndef FK_INLINE_FLOW_H
+#define FK_INLINE_FLOW_H
+
+#include "base/arena.h"
+#include "inline/flow_state.h"
+#include "inline/outbox.h"
+#include "tls/session_keys.h"
+#include "wire/tcp.h"
+
+struct fk_flow;
+
+/* Who shakes hands. One object a flow, made when the client's first bytes have come. */
+struct fk_flow_tls_ops {
+    int (*new)(void *arg, void **ret);
+    /*
+     * Bytes of the client's that follow those taken before, perhaps none; *ret_used of them are
+     * taken. FK_OK: the handshake is done, and no byte behind it was taken; FK_ERR_AGAIN: it waits,
+     * for more or for something else (then the owner calls fk_flow_wake() in time); else it has
+     * failed. Called again until it says so.
+     */
+    int (*step)(void *tls, const uint8_t *bytes, size_t len, size_t *ret_used);
+    /* Move up to `size` bytes for the client out; 0: there are none. After each step. */
+    size_t (*output)(void *tls, uint8_t *out, size_t size);
+    /* After FK_OK. */
+    int (*keys)(void *tls, struct fk_session_keys *ret);
+    void (*free)(void *tls);
+};
+
+struct fk_flow_conf {
+    const struct fk_flow_tls_ops *tls;
+    void *tls_arg;
+    struct fk_arena *arena; /* of fk_record_arena_new() */
+    bool pass_non_tls;      /* else RST */
+    bool accept_truncation; /* a client's FIN without close_notify is a FIN, not an attack */
+    uint32_t gso_max;       /* payload bytes of a packet that a device will cut; 0: it cannot */
+    bool partial_sums;      /* a device completes checksums */
+};
+
+/* X(name, help): counted for each flow and summed up by its owner */
+#define FK_FLOW_COUNTERS(X)                                                       \
+    X(PACKETS_IN, "Packets of flows.")                                            \
+    X(BAD_SEGMENT, "Segments that say what cannot be: no ACK, numbers far away.") \
+    X(OLD_TIMES, "Segments dropped by their timestamps (PAWS).")                  \
+    X(OUT_OF_ORDER, "Segments held because others are missing.")                  \
+    X(DUPLICATES, "Segments whose bytes had come before.")                        \
+    X(REFUSED, "Segments with bytes behind the window or beyond a bound.")        \
+    X(RECORDS_OPENED, "Records opened.")                                          \
+    X(RECORDS_SEALED, "Records sealed.")                                          \
+    X(BAD_RECORDS, "Records that did not verify or are none.")                    \
+    X(TRUNCATED, "Streams that ended without close_notify.")                      \
+    X(NOT_TLS, "Flows whose client did not begin with TLS.")                      \
+    X(HANDSHAKE_FAILED, "Handshakes that failed.")                                \
+    X(RESENT, "Segments sent again.")                                             \
+    X(RESETS, "Flows reset by the box.")                                          \
+    X(TIMEOUTS, "Flows whose time was over, or whose peer did not answer.")
+
+enum fk_flow_counter {
+#define FK_FLOW_COUNTER_ENUM(name, help) FK_FLOW_N_##name,
+    FK_FLOW_COUNTERS(FK_FLOW_COUNTER_ENUM)
+#undef FK_FLOW_COUNTER_ENUM
+        FK_FLOW_N_COUNT
+};
+
+/*
+ * A flow that begins with this SYN of a client's, which goes on at once. `conf` and `counters`
+ * (FK_FLOW_N_COUNT of them) outlive it. FK_ERR_UNSUPPORTED: a connection that cannot be translated
+ * (MD5 or AO: its segments are signed) and should pass untouched; FK_ERR_INVAL: no plain SYN;
+ * FK_ERR_NOMEM.
+ */
+int fk_flow_new(const struct fk_flow_conf *conf, uint64_t *counters, const struct fk_ip *ip,
+                const struct fk_tcp *syn, struct fk_flow **ret);
+/* NULL is fine. */
+void fk_flow_free(struct fk_flow *flow);
+
+/* A packet from one side, the first SYN included: what it causes goes to `out`. Its checksum has
+ * been verified, or a device vouches for it. */
+void fk_flow_packet(struct fk_flow *flow, enum fk_inline_side from, const struct fk_ip *ip,
+                    const struct fk_tcp *tcp, uint64_t now, struct fk_outbox *out);
+
+/* What the handshake waited for is there. */
+void fk_flow_wake(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);
+
+/* When fk_flow_expire() is due, in us of the same clock as `now`. */
+uint64_t fk_flow_deadline(const struct fk_flow *flow);
+void fk_flow_expire(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);
+
+/* FK_FLOW_GONE: it is to be freed. */
+enum fk_flow_state fk_flow_state(const struct fk_flow *flow);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * Two small but honest TCP endpoints with the box between them, in virtual time: windows, slow
+ * start, retransmission by timer and by duplicates, delayed and selective acknowledgements,
+ * timestamps; wires that lose, delay, reorder and repeat, all by a seed. The client speaks records
+ * with session keys that the test knows, after a handshake that is a number of bytes each way.
+ */
+#ifndef FK_TESTS_INLINESIM_H
+#define FK_TESTS_INLINESIM_H
+
+#include "inline/flow.h"
+#include "tls/record.h"
+
+struct sim_conf {
+    uint64_t seed;
+    uint32_t suite;
+    unsigned loss, again, reorder; /* of 1000 packets, on each of the four wires */
+    size_t up, down;               /* bytes of application data */
+    uint32_t client_isn, server_isn;
+    uint16_t client_mss, server_mss;
+    uint32_t client_window, server_window; /* bytes of receive buffer */
+    bool times, sack, scale, v6;
+    bool plain;     /* no TLS at all: the box passes it */
+    bool tiny;      /* segments of a byte or two */
+    bool slow_read; /* the applications read now and then */
+    bool rewrites;  /* what is sent again has other bytes */
+    size_t damage;  /* flip a bit of this byte of the client's records; 0: none */
+};
+
+struct sim_result {
+    bool done;  /* both streams came to their ends, whole */
+    bool reset; /* the client saw a RST; then the server did, too, or nothing had gone wrong */
+    uint64_t time;
+    uint64_t counters[FK_FLOW_N_COUNT];
+};
+
+/* A choice by the seed: the conditions that a case of a property test is made of. */
+void sim_choose(uint64_t seed, struct sim_conf *ret);
+
+/* Run one connection until it is over or stands still. What must never happen fails the test. */
+void sim_run(const struct sim_conf *conf, struct sim_result *ret);
+
+#endif

@@ -1,0 +1,177 @@
+/*
+ * inline/flow: whole connections in virtual time, and the facts of TCP that a box in the path must
+ * not get wrong. FK_SIM_CASES: how many random connections (make test has 2,000), FK_SIM_FIRST: the
+ * first one's seed, to look at a case again.
+ */
+#include "unit.h"
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "inlinesim.h"
+
+static struct sim_conf plain_case(void)
+{
+    return (struct sim_conf){.seed = 1,
+                             .suite = 0x1301,
+                             .up = 100000,
+                             .down = 100000,
+                             .client_isn = 0xffffff00,
+                             .server_isn = 0xfffffff0,
+                             .client_mss = 1460,
+                             .server_mss = 1460,
+                             .client_window = 65535,
+                             .server_window = 65535,
+                             .times = true,
+                             .sack = true};
+}
+
+static void run_done(const struct sim_conf *conf, struct sim_result *ret)
+{
+    sim_run(conf, ret);
+    assert_false(ret->reset);
+    assert_true(ret->done);
+}
+
+static void bytes_out_are_bytes_in(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    run_done(&conf, &result);
+    assert_true(result.counters[FK_FLOW_N_RECORDS_OPENED] > 0);
+    assert_true(result.counters[FK_FLOW_N_RECORDS_SEALED] > 0);
+    assert_int_equal(result.counters[FK_FLOW_N_RESENT], 0);
+    assert_int_equal(result.counters[FK_FLOW_N_DUPLICATES], 0);
+}
+
+/* Fact 1: a record larger than the sender's first window of congestion, and than the server's
+ * whole receive buffer. */
+static void fact_1_records_larger_than_any_window(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        conf.seed = seed;
+        conf.client_mss = conf.server_mss = 200;
+        conf.server_window = 700;
+        run_done(&conf, &result);
+    }
+}
+
+static void fact_4_other_bytes_sent_again_change_nothing(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    conf.rewrites = true;
+    conf.loss = 0;
+    conf.again = 200;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        conf.seed = seed;
+        run_done(&conf, &result);
+        assert_true(result.counters[FK_FLOW_N_DUPLICATES] > 0);
+    }
+}
+
+static void fact_6_windows_of_one_byte(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    conf.up = conf.down = 300;
+    conf.client_window = conf.server_window = 1;
+    run_done(&conf, &result);
+    conf.scale = true;
+    conf.client_window = conf.server_window = 16;
+    run_done(&conf, &result);
+}
+
+static void fact_9_a_forged_record_resets_both(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        conf.seed = seed;
+        conf.damage = 1 + seed * 997;
+        sim_run(&conf, &result);
+        assert_true(result.reset);
+        assert_false(result.done);
+        assert_int_equal(
+            result.counters[FK_FLOW_N_BAD_RECORDS] + result.counters[FK_FLOW_N_TRUNCATED], 1);
+    }
+}
+
+static void what_is_not_tls_passes_when_it_may(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    conf.plain = true;
+    conf.loss = 20;
+    run_done(&conf, &result);
+    assert_int_equal(result.counters[FK_FLOW_N_NOT_TLS], 1);
+    assert_int_equal(result.counters[FK_FLOW_N_RECORDS_OPENED], 0);
+}
+
+static void losses_are_repaired(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    conf.loss = 50;
+    conf.reorder = 100;
+    conf.again = 20;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        conf.seed = seed;
+        conf.sack = seed % 2;
+        run_done(&conf, &result);
+        assert_true(result.counters[FK_FLOW_N_RESENT] > 0);
+    }
+}
+
+static unsigned long number(const char *name, unsigned long otherwise)
+{
+    const char *text = getenv(name);
+
+    return text == NULL ? otherwise : strtoul(text, NULL, 10);
+}
+
+/* Whatever the conditions: all bytes, or a reset, which only what was forged brings about. */
+static void any_connection(void **state)
+{
+    unsigned long first = number("FK_SIM_FIRST", 1), cases = number("FK_SIM_CASES", 2000);
+    struct sim_result result;
+    struct sim_conf conf;
+
+    (void)state;
+    for (unsigned long seed = first; seed < first + cases; seed++) {
+        if (number("FK_SIM_TRACE", 0) != 0)
+            print_message("seed %lu\n", seed);
+        sim_choose(seed, &conf);
+        sim_run(&conf, &result);
+        if (conf.damage > 0 && !conf.plain ? result.done || !result.reset : !result.done)
+            print_message("seed %lu: done %d reset %d after %lu us\n", seed, result.done,
+                          result.reset, (unsigned long)result.time);
+        if (conf.damage > 0 && !conf.plain)
+            assert_true(result.reset && !result.done);
+        else
+            assert_true(result.done);
+    }
+}
+
+UNIT_MAIN(cmocka_unit_test(bytes_out_are_bytes_in),
+          cmocka_unit_test(fact_1_records_larger_than_any_window),
+          cmocka_unit_test(fact_4_other_bytes_sent_again_change_nothing),
+          cmocka_unit_test(fact_6_windows_of_one_byte),
+          cmocka_unit_test(fact_9_a_forged_record_resets_both),
+          cmocka_unit_test(what_is_not_tls_passes_when_it_may),
+          cmocka_unit_test(losses_are_repaired), cmocka_unit_test(any_connection))
