@@ -214,7 +214,8 @@ int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
 
     if (row == NULL || !row->keyed)
         return FK_ERR_OPCODE;
-    return row->whole && call->entry->is_split ? FK_ERR_SHARE_MISSING : row->run(call);
+    return row->whole && call->entry->is_split && call->half == NULL ? FK_ERR_SHARE_MISSING
+                                                                     : row->run(call);
 }
 
 int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry,

@@ -138,7 +138,9 @@ int fk_op_decrypt(struct fk_op_call *call)
         (err = check_call(call, FK_PERM_DECRYPT, op.ciphertext.left, &size)) != FK_OK)
         return err;
     if ((err = decrypt_block(call, &op.ciphertext, scratch.block)) != FK_OK ||
-        (err = expand(call, 'p', &op.ciphertext, scratch.reject, PREMASTER)) != FK_OK)
+        (call->half != NULL && call->half->holds)) /* there is no block yet */
+        goto out;
+    if ((err = expand(call, 'p', &op.ciphertext, scratch.reject, PREMASTER)) != FK_OK)
         goto out;
     good = padding_is_good(scratch.block, size);
     select_bytes(good, scratch.block + size - PREMASTER, scratch.reject, call->ret, PREMASTER);

@@ -32,8 +32,8 @@ enum fk_signer_op {
      * has it <u16> | the operation's payload. With a key that is whole the share is not looked at.
      */
     FK_SIGNER_SPLIT,
-    /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
-     * that the payload names: 32 bytes, fk_share_binding(). */
+    /* Of a share held here: it, or the power that it makes, sealed to who combines (an item of the
+     * wire), for this operation alone: opcode u8 (of farkey/1) | its payload. */
     FK_SIGNER_SHARE,
     /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
      * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */
