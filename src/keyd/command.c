@@ -80,6 +80,7 @@ static json_t *permissions_json(unsigned permissions)
         {FK_PERM_DIGEST, "digest"},
         {FK_PERM_D1_DECRYPT, "dialect1_decrypt"},
         {FK_PERM_HANDSHAKE, "handshake"},
+        {FK_PERM_SHARE, "share"},
     };
     json_t *list = json_array();
 
@@ -119,6 +120,13 @@ static json_t *key_json(const struct fk_store *store, const struct fk_index_key 
         (void)json_object_set_new(json, "token", json_string(where_is(store, key)));
     if (not_after != 0)
         (void)json_object_set_new(json, "not_after", json_integer(not_after));
+    if (key->split != 0) {
+        const char *scheme = key->split == FK_SHARE_ADDITIVE ? "additive" : "shamir";
+
+        (void)json_object_set_new(
+            json, "split",
+            json_pack("{s:s, s:b}", "scheme", scheme, "combined_here", (int)!key->held));
+    }
     return json;
 }
 

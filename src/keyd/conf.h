@@ -97,9 +97,10 @@ extern const struct fk_conf_kind fk_keyd_token_kind; /* of its token blocks */
 /* NAME.policy beside NAME.key: what may be done with the key, and how else it is called. */
 struct fk_key_policy_conf {
     struct fk_conf_block block;
-    unsigned allow;                /* FK_PERM_* */
-    struct fk_conf_list names;     /* beside the certificate's */
-    struct fk_conf_list addresses; /* destination addresses of clients that send no name */
+    unsigned allow;                 /* FK_PERM_* */
+    struct fk_conf_list names;      /* beside the certificate's */
+    struct fk_conf_list addresses;  /* destination addresses of clients that send no name */
+    struct fk_conf_list share_with; /* names of key servers */
 };
 
 extern const struct fk_conf_kind fk_key_policy_conf_kind;
@@ -138,6 +139,10 @@ static inline const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct
 
 /* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);
+
+/* NAME of "farkey:keyserver:NAME", if such is the identity: a key server that asks for shares; else
+ * NULL. Borrowed. */
+const char *fk_keyd_conf_sharer(const struct fk_keyd_edge_conf *edge);
 
 /* Whether that is known: of a configuration with mistakes it may not be. */
 bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);

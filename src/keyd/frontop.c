@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
+#include "wire/keyshare.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 /* What was learned of a message before it is decided on. */
 struct ask {
     const struct fk_keymsg *msg;
+    struct fk_reader payload; /* of the message, or of what it is about */
     uint16_t permission;
     unsigned types;        /* of key */
     struct fk_reader hash; /* for the audit line; of `bytes` or of the message */
@@ -50,7 +52,7 @@ static int parse_sign13(struct ask *ask)
     struct fk_sign13 op;
     int err;
 
-    if ((err = fk_sign13_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_sign13_decode(ask->payload, &op)) != FK_OK)
         return err;
     if (op.role == FK_ROLE_CLIENT)
         ask->permission = FK_PERM_CLIENT;
@@ -64,7 +66,7 @@ static int parse_sign12(struct ask *ask)
     struct fk_sign12 op;
     int err;
 
-    if ((err = fk_sign12_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_sign12_decode(ask->payload, &op)) != FK_OK)
         return err;
     memcpy(ask->bytes, op.client_random, sizeof op.client_random);
     ask->hash = fk_item(ask->bytes, sizeof op.client_random);
@@ -75,7 +77,7 @@ static int parse_decrypt(struct ask *ask)
 {
     struct fk_decrypt op;
 
-    return fk_decrypt_decode(ask->msg->payload, &op);
+    return fk_decrypt_decode(ask->payload, &op);
 }
 
 /* The key of a lending names it. */
@@ -84,7 +86,7 @@ static int parse_lend(struct ask *ask)
     struct fk_lend op;
     int err;
 
-    if ((err = fk_lend_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_lend_decode(ask->payload, &op)) != FK_OK)
         return err;
     memcpy(ask->bytes, op.once, sizeof op.once);
     ask->hash = fk_item(ask->bytes, sizeof op.once);
@@ -93,14 +95,41 @@ static int parse_lend(struct ask *ask)
 
 static int parse_digest(struct ask *ask)
 {
-    ask->hash = ask->msg->payload;
+    ask->hash = ask->payload;
     return FK_OK;
 }
 
 /* Ed25519 signs whole messages: any length that a signer takes. */
 static int parse_message(struct ask *ask)
 {
-    return ask->msg->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
+    return ask->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
+}
+
+/*
+ * A share is asked for with all of an operation: it must be one that key servers share, in order,
+ * and the audit line is about it. Whether the key's policy allows it is the signer's to say.
+ */
+static int parse_share(struct ask *ask)
+{
+    static const struct {
+        uint8_t opcode;
+        int (*parse)(struct ask *ask);
+    } shared[] = {
+        {FK_OP_SIGN13, parse_sign13}, {FK_OP_SIGN12, parse_sign12}, {FK_OP_DECRYPT, parse_decrypt}};
+    struct fk_share_ask about;
+    int err;
+
+    if ((err = fk_share_ask_decode(ask->payload, &about)) != FK_OK)
+        return err;
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+        if (shared[i].opcode != about.opcode)
+            continue;
+        ask->payload = about.payload;
+        err = shared[i].parse(ask);
+        ask->permission = FK_PERM_SHARE;
+        return err;
+    }
+    return FK_ERR_FORMAT;
 }
 
 static void answer_ping(struct fk_front_conn *conn, const struct fk_keymsg *msg)
@@ -145,6 +174,11 @@ static void answer_response(struct fk_front_conn *conn, const struct fk_keymsg *
         .dialects = D1, .metric = FK_KEYD_OP_DIALECT1, .signer = FK_SIGNER_DIALECT1, \
         .permission = FK_PERM_DIGEST, .types = (types_), .length = (length_),        \
         .parse = parse_digest                                                        \
+    }
+#define SHARE                                                                     \
+    {                                                                             \
+        .dialects = D2, .metric = FK_KEYD_OP_SHARE, .signer = FK_SIGNER_SHARE,    \
+        .permission = FK_PERM_SHARE, .types = RSA | EC | ED, .parse = parse_share \
     }
 #define RESPONSE                                                                   \
     {                                                                              \
@@ -205,6 +239,8 @@ static const struct op ops[256] = {
                     .types = RSA | EC | ED,
                     .named = true,
                     .parse = parse_lend},
+    [FK_OP_SHARE] = SHARE,
+    [FK_OP_PARTIAL] = SHARE,
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,
@@ -605,7 +641,8 @@ static bool may_talk(struct fk_front_conn *conn)
 void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+    struct ask ask = {
+        .msg = msg, .payload = msg->payload, .permission = op->permission, .types = op->types};
     int err = FK_OK;
 
     if ((op->dialects & (1U << conn->dialect)) == 0) {
@@ -642,7 +679,8 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .permission = op->permission, .types = op->types};
+    struct ask ask = {
+        .msg = msg, .payload = msg->payload, .permission = op->permission, .types = op->types};
 
     if (op->start != NULL)
         op->start(conn, msg);

@@ -32,6 +32,8 @@
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_SHARE, "farkey_keyd_requests_total", "op=\"share\"", COUNTER,                             \
+      "Requests received, by operation.")                                                          \
     X(OP_HANDSHAKE, "farkey_keyd_requests_total", "op=\"handshake-open\"", COUNTER,                \
       "Requests received, by operation.")                                                          \
     X(OP_HANDSHAKE_DATA, "farkey_keyd_requests_total", "op=\"handshake-data\"", COUNTER,           \

@@ -164,9 +164,21 @@ static int seal_result(struct fk_op_call *call, const struct asked *asked)
     return err;
 }
 
+/* A key server that asks for a share asks for no operation: these are up to the key's policy. */
+static int run_share(struct fk_op_call *call, uint8_t opcode)
+{
+    if ((call->permissions & FK_PERM_SHARE) == 0)
+        return FK_ERR_DENIED;
+    call->permissions = call->entry->public.permissions;
+    call->detail = opcode;
+    return fk_ops_key_operation(call, FK_SIGNER_SHARE);
+}
+
 static int run(struct fk_op_call *call, const struct fk_keymsg *msg)
 {
     call->payload = fk_item_present(&msg->payload) ? msg->payload : fk_item(NULL, 0);
+    if (msg->opcode == FK_OP_SHARE || msg->opcode == FK_OP_PARTIAL)
+        return run_share(call, msg->opcode);
     if (fk_item_present(&msg->share))
         return fk_ops_with_share(call, msg->opcode, msg->share);
     return fk_ops_key_operation(call, fk_ops_of_opcode(msg->opcode));

@@ -132,11 +132,13 @@ static int seal_power(struct fk_op_call *call, const struct fk_op_half *half,
 int fk_op_share(struct fk_op_call *call)
 {
     const struct fk_keyset_entry *entry = call->entry;
+    uint16_t wanted = entry->share.scheme == FK_SHARE_ADDITIVE ? FK_OP_PARTIAL : FK_OP_SHARE;
     struct fk_op_half half = {.holds = true};
     uint8_t binding[FK_SHARE_BINDING], opcode;
     int err;
 
-    if (!entry->is_split || entry->share.index == FK_SHARE_COMBINER)
+    if (!entry->is_split || entry->share.index == FK_SHARE_COMBINER ||
+        (call->detail != 0 && call->detail != wanted))
         return FK_ERR_UNSUPPORTED;
     if (!fk_op_allowed(call, FK_PERM_SHARE))
         return FK_ERR_DENIED;

@@ -33,7 +33,8 @@ enum fk_signer_op {
      */
     FK_SIGNER_SPLIT,
     /* Of a share held here: it, or the power that it makes, sealed to who combines (an item of the
-     * wire), for this operation alone: opcode u8 (of farkey/1) | its payload. */
+     * wire), for this operation alone: opcode u8 (of farkey/1) | its payload. `detail`: SHARE or
+     * PARTIAL, for either kind of share alone; 0: whichever it is. */
     FK_SIGNER_SHARE,
     /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
      * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */

@@ -309,6 +309,8 @@ static const struct {
     {FK_OP_SIGN12, "sign-1.2"},
     {FK_OP_DECRYPT, "decrypt"},
     {FK_OP_LEND, "lend"},
+    {FK_OP_SHARE, "share"},
+    {FK_OP_PARTIAL, "partial-power"},
     {FK_OP_HS_OPEN, "handshake-open"},
     {FK_OP_HS_DATA, "handshake-data"},
     {FK_OP_HS_CLOSE, "handshake-close"},

@@ -51,6 +51,8 @@ enum fk_key_opcode {
     FK_OP_SIGN12 = 0x42,   /* farkey/1: TLS 1.2 ServerKeyExchange */
     FK_OP_DECRYPT = 0x43,  /* farkey/1: TLS 1.2 RSA premaster */
     FK_OP_LEND = 0x44,     /* farkey/1: the private key itself, sealed, for a time */
+    FK_OP_SHARE = 0x45,    /* farkey/1: a share of a split key, for whoever combines */
+    FK_OP_PARTIAL = 0x46,  /* farkey/1: likewise, a power by an additive share */
     FK_OP_HS_OPEN = 0x50,  /* farkey/1: begin to shake hands with the edge's client */
     FK_OP_HS_DATA = 0x51,  /* farkey/1: go on with what the client has sent */
     FK_OP_HS_CLOSE = 0x52, /* farkey/1: forget it */

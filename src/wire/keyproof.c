@@ -55,7 +55,8 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
 bool fk_keyproof_covers(uint8_t opcode)
 {
     return opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT ||
-           opcode == FK_OP_LEND; /* whose result is sealed past the channel anyway */
+           opcode == FK_OP_LEND || /* whose result is sealed past the channel anyway */
+           opcode == FK_OP_SHARE || opcode == FK_OP_PARTIAL;
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)

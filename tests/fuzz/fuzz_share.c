@@ -1,7 +1,7 @@
 /*
  * signer: a share of a split key. The first byte chooses: a file (PEM), a share's bytes, an item of
- * the wire, or what is sealed in it of an additive share. Whatever they are, they are refused or
- * what was read makes the same bytes again.
+ * the wire, what is sealed in it of an additive share, or what a key server asks another for.
+ * Whatever they are, they are refused or what was read makes the same bytes again.
  */
 #include "check.h"
 
@@ -90,13 +90,31 @@ static void use_power(const uint8_t *data, size_t size)
     CHECK(memcmp(bytes, reader.next, len) == 0);
 }
 
+static void use_ask(const uint8_t *data, size_t size)
+{
+    uint8_t bytes[1024];
+    struct fk_share_ask ask;
+    struct fk_reader reader;
+    struct fk_writer writer;
+    size_t len;
+
+    fk_reader_init(&reader, data, size);
+    if (size > sizeof bytes || fk_share_ask_decode(reader, &ask) != FK_OK)
+        return;
+    CHECK(ask.payload.left > 0);
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_share_ask_encode(&ask, &writer);
+    CHECK(fk_writer_end(&writer, &len) == FK_OK && len == size);
+    CHECK(memcmp(bytes, data, len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fk_reader reader;
 
     if (size == 0)
         return 0;
-    switch (data[0] % 4) {
+    switch (data[0] % 5) {
     case 0:
         use_file(data + 1, size - 1);
         break;
@@ -107,8 +125,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 2:
         use_item(data + 1, size - 1);
         break;
-    default:
+    case 3:
         use_power(data + 1, size - 1);
+        break;
+    default:
+        use_ask(data + 1, size - 1);
     }
     return 0;
 }

@@ -311,6 +311,24 @@ static void a_power_is_for_handshakes_that_the_policy_allows(void **state)
     world_fini(&world);
 }
 
+/* Who asks for a share gets no power, and the other way round. */
+static void each_kind_is_asked_for_by_its_name(void **state)
+{
+    static const uint16_t names[] = {FK_OP_SHARE, FK_OP_PARTIAL};
+    uint8_t bytes[1 + 256] = {FK_OP_SIGN12};
+    size_t len = 1 + sign12(0x0401, bytes + 1);
+    struct world world;
+
+    (void)state;
+    for (int additive = 0; additive < 2; additive++) {
+        world_init_with(&world, "rsa2048", additive);
+        for (int i = 0; i < 2; i++)
+            assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, names[i], bytes, len),
+                       i == additive ? FK_OK : FK_ERR_UNSUPPORTED);
+        world_fini(&world);
+    }
+}
+
 /* Nothing but the right power makes a result: not of another operation, splitting or number. */
 static void wrong_powers_make_no_signature(void **state)
 {
@@ -454,7 +472,9 @@ static void requests_are_believed_nothing(void **state)
     assert_true(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SPLIT));
     assert_false(fk_ops_permitted(FK_PEER_WORKER, FK_SIGNER_SPLIT));
     assert_true(fk_ops_permitted(FK_PEER_WORKER, FK_SIGNER_SHARE));
-    assert_false(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SHARE));
+    assert_true(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SHARE));
+    assert_false(fk_ops_permitted(FK_PEER_HANDSHAKER, FK_SIGNER_SHARE));
+    assert_false(fk_ops_permitted(FK_PEER_AUDIT, FK_SIGNER_SHARE));
     side_fini(&denied);
     world_fini(&world);
 }
@@ -482,6 +502,7 @@ UNIT_MAIN(cmocka_unit_test(every_key_type_signs_again_and_again),
           cmocka_unit_test(decryption_answers_as_a_whole_key_does),
           cmocka_unit_test(additive_shares_sign),
           cmocka_unit_test(a_power_is_for_handshakes_that_the_policy_allows),
+          cmocka_unit_test(each_kind_is_asked_for_by_its_name),
           cmocka_unit_test(wrong_powers_make_no_signature),
           cmocka_unit_test(a_power_that_lies_is_found_out),
           cmocka_unit_test(shares_are_for_one_operation),
