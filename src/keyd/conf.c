@@ -222,6 +222,17 @@ static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
     }
 }
 
+static void check_keyservers(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
+{
+    const struct fk_conf_block *b;
+    size_t count = 0;
+
+    for (b = keyd->keyservers; b != NULL; b = b->next)
+        if (++count == FK_KEYPOOL_SERVERS_MAX + 1)
+            fk_conf_complain(conf, &b->where, "keyserver \"%s\": too many; at most %d", b->title,
+                             FK_KEYPOOL_SERVERS_MAX);
+}
+
 /* With signed requests only, whoever cannot sign has no use for us. */
 static void check_signed(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
 {
@@ -272,6 +283,7 @@ static void check_root(void *block, struct fk_conf *conf)
     check_identities(keyd, conf);
     check_borrowers(keyd, conf);
     check_signed(keyd, conf);
+    check_keyservers(keyd, conf);
     if (keyd->listens == NULL && keyd->dials == NULL && !fk_conf_is_bad(&keyd->block, "listen") &&
         !fk_conf_is_bad(&keyd->block, "dial"))
         fk_conf_complain(conf, &keyd->block.where,
@@ -331,6 +343,11 @@ static const struct fk_conf_option channel_options[] = {
              "and one that is open is closed, when its edge is listed or the time of the list "
              "(nextUpdate) is over. A change of this or another of these files is taken up "
              "without a reload."},
+    {.name = "request_key",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(request_key),
+     .help = "PEM private key (Ed25519) with which this key server signs what it asks others for "
+             "(keyserver blocks): their edge block for it has the public half."},
     {.name = NULL},
 };
 
@@ -731,8 +748,17 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &listen_kind, &dial_kind,  &channel_kind, &keys_kind,   &fk_keyd_token_kind,
-    &edge_kind,   &audit_kind, &admin_kind,   &limits_kind, NULL,
+    &listen_kind,
+    &dial_kind,
+    &channel_kind,
+    &keys_kind,
+    &fk_keyd_token_kind,
+    &edge_kind,
+    &fk_keyd_keyserver_kind,
+    &audit_kind,
+    &admin_kind,
+    &limits_kind,
+    NULL,
 };
 
 const struct fk_conf_kind fk_keyd_conf_kind = {

@@ -22,6 +22,13 @@ struct fk_keyd_dial_conf {
     uint64_t connect_timeout;          /* us */
 };
 
+/* Another key server, which holds shares of keys that are split between it and this one. */
+struct fk_keyd_keyserver_conf {
+    struct fk_conf_block block; /* title: its name */
+    char *address, *identity, *bind, *device;
+    uint64_t connect_timeout_us, ping_interval_us, ping_timeout_us;
+};
+
 struct fk_keyd_keys_conf {
     struct fk_conf_block block; /* title: the directory, as written */
     char *passphrase_file;
@@ -88,7 +95,8 @@ struct fk_keyd_conf {
     int log_level;               /* enum fk_log_level */
     struct fk_conf_block *dials; /* struct fk_keyd_dial_conf */
     struct fk_conf_block *listens, *channel, *keys, *tokens, *edges, *audit, *admin;
-    struct fk_conf_block *limits; /* never absent */
+    struct fk_conf_block *keyservers; /* struct fk_keyd_keyserver_conf */
+    struct fk_conf_block *limits;     /* never absent */
 };
 
 extern const struct fk_conf_kind fk_keyd_conf_kind;
@@ -143,6 +151,11 @@ void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size
 /* NAME of "farkey:keyserver:NAME", if such is the identity: a key server that asks for shares; else
  * NULL. Borrowed. */
 const char *fk_keyd_conf_sharer(const struct fk_keyd_edge_conf *edge);
+
+/* NAME of the identity that this key server's certificate must have. Borrowed. */
+const char *fk_keyd_conf_keyserver_name(const struct fk_keyd_keyserver_conf *server);
+
+extern const struct fk_conf_kind fk_keyd_keyserver_kind; /* conf_keyserver.c */
 
 /* Whether that is known: of a configuration with mistakes it may not be. */
 bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);

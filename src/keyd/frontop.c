@@ -43,7 +43,6 @@ struct op {
     uint16_t permission; /* FK_PERM_*, unless `parse` finds another */
     unsigned types;      /* of key that will do */
     size_t length;       /* of the payload; 0: `parse` checks */
-    bool named;          /* the signer is told which edge asks */
     int (*parse)(struct ask *ask);
 };
 
@@ -237,7 +236,6 @@ static const struct op ops[256] = {
                     .signer = FK_SIGNER_LEND,
                     .permission = FK_PERM_LEND,
                     .types = RSA | EC | ED,
-                    .named = true,
                     .parse = parse_lend},
     [FK_OP_SHARE] = SHARE,
     [FK_OP_PARTIAL] = SHARE,
@@ -316,6 +314,7 @@ static struct fk_front_request *take_request(struct fk_front *front)
 
 static void give_request(struct fk_front_request *request)
 {
+    fk_front_unask(request);
     request->conn = NULL;
     request->call = NULL;
     fk_list_del(&request->link);
@@ -327,8 +326,12 @@ void fk_front_requests_fini(struct fk_front *front)
     struct fk_list *lists[] = {&front->free_requests, &front->orphans}, *item;
 
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        while ((item = fk_list_pop(lists[i])) != NULL)
-            free(fk_container(item, struct fk_front_request, link));
+        while ((item = fk_list_pop(lists[i])) != NULL) {
+            struct fk_front_request *request = fk_container(item, struct fk_front_request, link);
+
+            fk_front_unask(request);
+            free(request);
+        }
 }
 
 /* The line of an operation: made from copies, as the channel and the key may be gone by now. */
@@ -486,54 +489,6 @@ static int check_proof(struct fk_front_conn *conn, const struct fk_keymsg *msg,
     return FK_OK;
 }
 
-/* The whole message, for a signer that believes nobody but the edge. */
-static int ask_signed(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                      uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-    int err;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
-    fk_writer_bytes(&writer, conn->exporter, sizeof conn->exporter);
-    fk_writer_bytes(&writer, msg->body.next, msg->body.left);
-    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
-        return err;
-    ret->op = FK_SIGNER_SIGNED;
-    ret->payload = bytes;
-    return FK_OK;
-}
-
-/* The share travels with the payload; only a signer can read it. */
-static int add_share(const struct fk_keymsg *msg, uint8_t bytes[FK_SIGNER_PAYLOAD_MAX],
-                     struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-    int err;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec16(&writer, msg->share.next, msg->share.left);
-    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
-    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
-        return err;
-    ret->op = FK_SIGNER_SPLIT;
-    ret->payload = bytes;
-    return FK_OK;
-}
-
-/* Who asks stands before what is asked. */
-static int add_name(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
-    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
-    ret->payload = bytes;
-    return fk_writer_end(&writer, &ret->len);
-}
-
 void fk_front_request_begin(struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
@@ -543,35 +498,6 @@ void fk_front_request_begin(struct fk_front_request *request)
     conn->front->outstanding++;
     request->account = conn->account;
     request->account->outstanding++;
-}
-
-static int submit(const struct op *op, const struct fk_keymsg *msg, const struct fk_index_key *key,
-                  struct fk_front_request *request)
-{
-    struct fk_front_conn *conn = request->conn;
-    struct fk_signer_ask ask = {.op = op->signer,
-                                .detail = msg->opcode,
-                                .ski = key->public.ski,
-                                .payload = msg->payload.next,
-                                .len = msg->payload.left};
-    struct fk_signer_pool *pool = fk_front_pool_of(conn->front, key);
-    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
-    int err = FK_OK;
-
-    if (conn->edge->signs)
-        err = ask_signed(conn, msg, bytes, &ask);
-    else if (op->named)
-        err = add_name(conn, msg, bytes, &ask);
-    else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
-        err = add_share(msg, bytes, &ask);
-    if (err != FK_OK)
-        return err;
-    if (pool == NULL)
-        return FK_ERR_TOKEN;
-    err = fk_signer_pool_submit(pool, &ask, fk_front_request_done, request, &request->call);
-    if (err == FK_OK)
-        fk_front_request_begin(request);
-    return err;
 }
 
 /* Refused operations leave a line, too; a flood of them leaves some of its lines. */
@@ -593,6 +519,14 @@ void fk_front_request_refuse(struct fk_front_request *request, int err, const ch
     give_request(request);
 }
 
+/* What was not to be had, when an operation with that key cannot begin. */
+static const char *lacking(const struct fk_index_key *key)
+{
+    if (key->token != 0)
+        return "token";
+    return key->split != 0 && !key->held ? "no signer, or no asker" : "no signer";
+}
+
 static void key_operation(struct fk_front_conn *conn, const struct op *op, struct ask *ask)
 {
     const struct fk_index_key *key = find_key(conn->front->set->index, ask);
@@ -607,8 +541,8 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
     request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
     if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
         (err = fk_front_decide(conn, ask->permission, key, &why)) == FK_OK) {
-        why = key->token != 0 ? "token" : "no signer";
-        err = submit(op, ask->msg, key, request);
+        why = lacking(key);
+        err = fk_front_ask(request, op->signer, key, ask->msg);
     }
     if (err != FK_OK)
         fk_front_request_refuse(request, err, why);

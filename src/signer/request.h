@@ -24,8 +24,9 @@ enum fk_signer_op {
     FK_SIGNER_AUDIT_START,      /* audit process only: a new chain: id and first MAC key */
     FK_SIGNER_AUDIT_CHECKPOINT, /* audit process only: sign a chain's head */
     /*
-     * A request that an edge has signed: name<u8> of the edge | exporter 32 of its channel | body
-     * of the frame. The operation, the key and all else are taken from the body.
+     * A request that an edge has signed: name<u8> of the edge | exporter 32 of its channel |
+     * share<u16> as for SPLIT, empty unless the front has got one | body of the frame. The
+     * operation, the key and all else are taken from the body.
      */
     FK_SIGNER_SIGNED,
     /* Key operation `detail` (an opcode of farkey/1) with a split key: the other share as the wire

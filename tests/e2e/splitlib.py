@@ -68,3 +68,88 @@ def holders(daemons, secrets):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one of the keys before has ended
                 found |= {name} if pairs.holds_any(pid, secrets) else set()
     return found
+
+
+class Two(pairs.Pair):
+    """A pair whose key is split between its key server, keys1, which combines, and another, keys2 (with `more`: and
+    keys3, each with a share of its own)."""
+
+    def __init__(self, *args, kind="p256", additive=False, more=(), holder_options="", sharer_options="",
+                 share_with="keys1", holder_allow="sign, decrypt", **options):
+        self.ports = {name: harness.free_port() for name in ("keys2", *more)}
+        self.holders = {}
+        self.holder_options, self.sharer_options = holder_options, sharer_options
+        options.setdefault("policy", "allow = {sign, decrypt}\n")
+        options.setdefault("edge_options", "workers = 1 tickets { enabled = off }")
+        super().__init__(*args, keys={"example.com": [kind]}, **options)
+        keep_original(self)
+        split(self.folder, "example.com", f"2-of-{1 + len(self.ports)}", "--dir", "keys1/keys", "--remove-original",
+              *(["--additive"] if additive else []))
+        for number, name in enumerate(self.ports, 2):
+            self.make_holder(name, self.folder / f"example.com.share.{number}",
+                             f'allow = {{{holder_allow}}}\nshare_with = {{"{share_with}"}}\n')
+        self.ask_holders()
+
+    def make_holder(self, name, share, policy):
+        part = self.folder / name
+        harness.channel_identity(self.authority, part, "keyserver", name)
+        (part / "run").mkdir(exist_ok=True)
+        (part / "keys").mkdir()
+        audit = part / "audit.key"
+        audit.write_bytes((self.folder / "keys1/audit.key").read_bytes())
+        audit.chmod(0o600)
+        share.rename(part / "keys/example.com.share")
+        (part / "keys/example.com.policy").write_text(policy)
+        (part / "keyd.conf").write_text(f"""fronts = 1 signers = 1 {self.holder_options}
+control = "run/keyd.sock"
+listen "127.0.0.1:{self.ports[name]}" {{}}
+channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" }}
+keys "keys" {{}}
+edge "keys1" {{ identity = "farkey:keyserver:keys1" allow = {{share}} keys = {{"*"}} {self.sharer_options} }}
+audit {{ file = "audit.log" key = "audit.key" }}
+""")
+
+    def ask_holders(self):
+        conf = self.folder / "keys1/keyd.conf"
+        blocks = (f'keyserver "{name}" {{ address = "127.0.0.1:{port}" ping_interval = 200ms ping_timeout = 200ms }}\n'
+                  for name, port in self.ports.items())
+        conf.write_text(conf.read_text() + "".join(blocks))
+
+    def start_holder(self, daemons, name="keys2"):
+        holder = harness.Daemon(harness.FARKEY, "keyd", "-c", self.folder / name / "keyd.conf",
+                                log=self.folder / f"{name}.log")
+        self.holders[name] = holder
+        daemons.append(holder)
+        harness.wait_until(lambda: self.serving(holder, self.ports[name]), "the other key server listens")
+
+    @property
+    def holder(self):
+        return self.holders["keys2"]
+
+    def start(self, daemons):
+        for name in self.ports:
+            self.start_holder(daemons, name)
+        self.start_keyd(daemons)
+        for name in self.ports:
+            self.wait_up(True, name)
+        self.start_edge(daemons, ready=False)
+        self.edge.wait_log("key server is up")
+        return self
+
+    def wait_up(self, up, name="keys2"):
+        harness.wait_until(lambda: self.sharer(name)["up"] is up, f"status says of {name}: up {up}")
+
+    def sharer(self, name="keys2"):
+        sharer, = (server for server in self.status("keyd")["keyservers"] if server["name"] == name)
+        return sharer
+
+    def failed(self, *options):
+        """A handshake that fails; what the combining key server says of it."""
+        since = len(self.keyd.log())
+        text = self.s_client("-tls1_3", *options, check=False)
+        assert "alert" in text and "hello" not in text, text
+        return self.keyd.log()[since:]
+
+    @property
+    def all(self):
+        return [self.keyd, *self.holders.values(), self.edge]

@@ -1,5 +1,7 @@
 """Every mode with every client: mode x TLS version x key type x key exchange x {full, id, ticket} x client.
 
+Mode `sign` also with a key that is split between two key servers.
+
 A cell is carried out, and what the edge says of its connections is what must have been; or it is refused, with the
 reason that docs/modes.md gives. All cells are the long test; some of them, which touch every value once with every
 mode, are in the short one.
@@ -12,11 +14,13 @@ import pytest
 
 import harness
 import pair as pairs
+import splitlib
 from test_lend import give_lend_key
 
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
 EXCHANGES = ("ecdhe", "dhe", "rsa")
 CLIENTS = ("curl", "openssl", "gnutls")
+SPLIT = {"two servers": False, "two servers, additive": True}  # mode sign with a split key; whether it is additive
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
 
@@ -91,15 +95,18 @@ def origin(tmp_path_factory):
 def start(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode; `naming`: how sessions are named."""
     def start_pair(mode, kind, naming):
-        more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
-                "policy": "allow = {sign, decrypt}\n"}
+        options = {"policy": "allow = {sign, decrypt}\n",
+                   "site_options": f"mode = {'sign' if mode in SPLIT else mode} rsa_key_exchange = on dhe = on",
+                   "edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}"}
+        place = (folder, authority, site_authority, origin.port)
+        if mode in SPLIT:
+            return splitlib.Two(*place, kind=kind, additive=SPLIT[mode], **options).start(daemons)
         if mode == "lend":
             give_lend_key(folder)
-            more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
-                    "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
-                    "edge_policy": 'lend_key = "edge1.lend.pub"'}
-        pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]},
-                          site_options=f"mode = {mode} rsa_key_exchange = on dhe = on", **more)
+            options |= {"edge_options": options["edge_options"] + ' lend_key = "lend.key"',
+                        "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
+                        "edge_policy": 'lend_key = "edge1.lend.pub"'}
+        pair = pairs.Pair(*place, keys={"example.com": [kind]}, **options)
         if mode == "local":
             conf = pair.folder / "edge1/edge.conf"
             key = pair.folder / "keys1/keys/example.com.key"
@@ -161,7 +168,8 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"]}
+MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
+         "two servers": list(KINDS), "two servers, additive": ["rsa2048"]}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -173,7 +181,9 @@ def test_every_cell(start, mode, kind, naming):
 
 @pytest.mark.parametrize("mode,kind,naming", [("sign", "rsa2048", "full"), ("sign", "p256", "ticket"),
                                               ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
-                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id")])
+                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
+                                              ("two servers", "p256", "ticket"),
+                                              ("two servers, additive", "rsa2048", "full")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),

@@ -26,6 +26,7 @@ struct bench {
     struct fk_proof proof;
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
     size_t payload_len;
+    struct fk_reader share; /* that the front has got */
     uint8_t signature[FK_KEYPROOF_SIGNATURE];
     uint8_t ret[FK_SIGNER_RESULT_MAX];
     size_t len;
@@ -117,6 +118,7 @@ static void make_request(struct bench *bench, uint8_t opcode, int key, const voi
     fk_writer_init(&writer, bench->payload, sizeof bench->payload);
     fk_writer_vec8(&writer, "edge1", 5);
     fk_writer_bytes(&writer, bench->proof.place.exporter, 32);
+    fk_writer_vec16(&writer, bench->share.next, bench->share.left);
     fk_writer_bytes(&writer, frame + FK_FRAME_HEADER, frame_len - FK_FRAME_HEADER);
     assert_ok(fk_writer_end(&writer, &bench->payload_len));
 }
@@ -393,8 +395,9 @@ static size_t put_sign13(uint8_t opcode, uint8_t ret[64])
     return len;
 }
 
-/* Another key server asks for a share with a signature of its own. */
-static void shares_are_asked_for(void **state)
+/* Another key server asks for a share with a signature of its own; that what an edge has signed is
+ * carried out with it. */
+static void shares_are_asked_for_and_used(void **state)
 {
     static const struct fk_keyset_edge sharer = {.permissions = FK_PERM_SHARE, .all = true};
     struct bench holder, combiner;
@@ -412,6 +415,18 @@ static void shares_are_asked_for(void **state)
     open_bench(&combiner, may_all, true);
     make_request(&holder, FK_OP_SHARE, K_EC, about, len);
     assert_ok(run(&holder));
+
+    combiner.share = fk_item(holder.ret, holder.len);
+    make_sign13(&combiner, K_EC);
+    assert_ok(run(&combiner));
+    assert_int_equal(combiner.ret[0], 0x30);
+    holder.ret[holder.len - 1] ^= 1;
+    make_sign13(&combiner, K_EC);
+    assert_err(run(&combiner), FK_ERR_SHARE_WRONG);
+    combiner.share = fk_item(NULL, 0);
+    make_sign13(&combiner, K_EC);
+    assert_err(run(&combiner), FK_ERR_SHARE_MISSING);
+
     assert_err(run(&holder), FK_ERR_REPLAY);
     make_request(&holder, FK_OP_PARTIAL, K_EC, about, len); /* it is no additive one */
     assert_err(run(&holder), FK_ERR_UNSUPPORTED);
@@ -464,5 +479,5 @@ UNIT_MAIN(cmocka_unit_test(what_the_edge_asks_is_done), cmocka_unit_test(no_fron
           cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(keys_are_lent_to_who_asks),
           cmocka_unit_test(who_signs_is_lent_nothing_unsigned),
           cmocka_unit_test(who_does_not_sign_is_refused), cmocka_unit_test(secrets_are_sealed),
-          cmocka_unit_test(shares_are_asked_for),
+          cmocka_unit_test(shares_are_asked_for_and_used),
           cmocka_unit_test_teardown(many_channels_are_remembered, teardown))
