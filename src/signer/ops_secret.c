@@ -28,7 +28,7 @@ static int get_premaster(struct fk_op_call *call, const struct fk_premaster_sour
     if (source->kind == FK_PREMASTER_AGREED)
         return fk_ops_agreed(call, &source->agreed, ret->bytes, &ret->len);
     if (call->entry->is_split)
-        return FK_ERR_SHARE_MISSING;
+        return fk_ops_lacks(call, FK_SIGNER_MASTER); /* or KEYS: in that they are alike */
     ret->len = FK_PREMASTER_SIZE;
     return fk_ops_premaster(call, &source->rsa, ret->bytes);
 }

@@ -510,7 +510,9 @@ static void requests_are_believed_nothing(void **state)
     assert_ok(lend(&world));
     assert_ok(borrow(&world, FK_OP_SIGN13, payload, len));
     for (unsigned opcode = 0; opcode < 256; opcode++) {
-        int expected = opcode == FK_OP_LEND ? FK_ERR_DENIED : FK_ERR_OPCODE;
+        bool for_edges =
+            (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_FINISHED) || opcode == FK_OP_EXPOSE;
+        int expected = opcode == FK_OP_LEND || for_edges ? FK_ERR_DENIED : FK_ERR_OPCODE;
 
         if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
             continue;
