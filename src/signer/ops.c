@@ -303,6 +303,7 @@ int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
     struct fk_op_call call = {.ops = ops,
                               .detail = request->detail,
                               .handshaker = kind == FK_PEER_HANDSHAKER,
+                              .front = kind == FK_PEER_FRONT,
                               .ret = ret};
 
     if (!fk_ops_permitted(kind, request->op))

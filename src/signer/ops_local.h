@@ -75,6 +75,7 @@ struct fk_op_call {
     uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
     bool handshaker;                     /* for a process that makes whole handshakes */
+    bool front;                          /* for a key server's front */
     const struct fk_handle_owner *owner; /* the edge; NULL: not known, or none */
     struct fk_op_half *half;             /* NULL: here is all that the operation needs */
     struct fk_reader payload;

@@ -54,7 +54,7 @@ static int derive_master(struct fk_op_call *call, const struct fk_premaster_sour
                          const struct fk_master_derivation *derivation, uint8_t ret[FK_MASTER_SIZE])
 {
     struct fk_prf_input input = {.prf = derivation->prf, .seed = {derivation->seed}};
-    struct premaster premaster;
+    struct premaster premaster = {.len = 0};
     int err;
 
     if ((err = get_premaster(call, source, &premaster)) == FK_OK) {

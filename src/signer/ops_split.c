@@ -137,7 +137,7 @@ int fk_op_split_open(struct fk_op_call *call)
 static int try_operation(struct fk_op_call *call, uint8_t opcode, struct fk_op_half *half)
 {
     uint16_t op = fk_ops_of_opcode(opcode);
-    bool for_edge = call->detail == 0;
+    bool for_edge = call->detail == 0 && !call->front;
     int err;
 
     if (!takes_power(op))

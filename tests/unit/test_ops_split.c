@@ -649,11 +649,14 @@ static void handshakes_and_steps_have_no_powers(void **state)
 /* What is for an edge's key server alone, is for no other one. */
 static void steps_are_shared_with_an_edge_only(void **state)
 {
+    struct fk_signer_request request = {.op = FK_SIGNER_SHARE};
     uint8_t bytes[32] = {0};
     struct world world;
 
     (void)state;
     world_init(&world, "P-256");
+    request.len = sizeof bytes;
+    memcpy(request.ski, world.ski, sizeof request.ski);
     for (unsigned opcode = 0; opcode < 256; opcode++) {
         bytes[0] = (uint8_t)opcode;
         if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
@@ -661,6 +664,11 @@ static void steps_are_shared_with_an_edge_only(void **state)
         assert_ok(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, sizeof bytes));
         assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, FK_OP_SHARE, bytes, sizeof bytes),
                    FK_ERR_OPCODE);
+        assert_err(fk_ops_serve(world.edge.ops, FK_PEER_FRONT, &request, bytes, world.edge.ret,
+                                &world.edge.len),
+                   FK_ERR_OPCODE);
+        assert_ok(fk_ops_serve(world.edge.ops, FK_PEER_WORKER, &request, bytes, world.edge.ret,
+                               &world.edge.len));
     }
     world_fini(&world);
 }
