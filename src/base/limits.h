@@ -517,6 +517,15 @@
 /* Bytes between a front and a handshaker that wait in one direction: some hundred answers with
  * certificates. Beyond, requests are refused, and no more of them are read. */
 #define FK_HANDSHAKER_QUEUE_MAX (4 * 1024 * 1024)
+/* Questions for shares under way in an asker, and on one channel: as many as a channel of an edge
+ * has requests. */
+#define FK_ASKER_OUTSTANDING 4096
+/* Getting a share may take this part of an operation's deadline: as long again is left. */
+#define FK_ASKER_PART 2
+/* How often an asker tells how the key servers are: status is that old at most. */
+#define FK_ASKER_TICK_US 500000
+/* How often a draining asker looks whether its questions are answered. */
+#define FK_ASKER_DRAIN_LOOK_US 10000
 /* One message between them: a frame's payload and its head. */
 #define FK_HANDSHAKER_MESSAGE_MAX 65536
 /* Ticket keys of handshakers are accepted for so long, a new one every quarter of it; a session can

@@ -26,7 +26,7 @@
 
 struct split_values {
     const char *dir, *out, *shares, *passphrase_file;
-    bool remove;
+    bool additive, remove;
 };
 
 /* --- shares that are read --- */
@@ -61,21 +61,6 @@ static int load(const char *path, struct loaded *loaded)
     loaded->bytes[loaded->count] = bytes; /* moved */
     fk_reader_init(&reader, fk_secret_bytes(bytes), fk_secret_len(bytes));
     return fk_share_decode(reader, &loaded->shares[loaded->count++]);
-}
-
-/* That they make the private half of their public key. */
-static int combine(const struct loaded *loaded, EVP_PKEY **ret)
-{
-    EVP_PKEY *key;
-    int err = fk_share_combine(loaded->shares, loaded->count, &key);
-
-    if (err != FK_OK)
-        return err;
-    if ((err = fk_key_prove(key)) == FK_OK)
-        *ret = key;
-    else
-        EVP_PKEY_free(key);
-    return err;
 }
 
 /* --- combine-check --- */
@@ -115,7 +100,7 @@ int fk_key_combine_check(int argc, char **argv)
         EVP_PKEY_free(key);
         key = NULL;
         if ((err = load(argv[i], &loaded)) == FK_OK)
-            err = combine(&loaded, &key);
+            err = fk_share_prove(loaded.shares, loaded.count, &key);
         if (err != FK_OK && err != FK_ERR_SHARE_MISSING) { /* it is this one's fault */
             fk_command_fail("cannot use", argv[i], err);
             goto out;
@@ -132,8 +117,9 @@ out:
 /* --- split --- */
 
 /* "2-of-3" */
-static int parse_numbers(const char *text, unsigned *ret_k, unsigned *ret_n)
+static int parse_numbers(const struct split_values *values, unsigned *ret_k, unsigned *ret_n)
 {
+    const char *text = values->shares == NULL && values->additive ? "2-of-2" : values->shares;
     unsigned k, n;
     int used = 0;
 
@@ -143,6 +129,11 @@ static int parse_numbers(const char *text, unsigned *ret_k, unsigned *ret_n)
                 "farkey key split: --shares K-of-N is needed: how many of how many shares make the "
                 "key, 2-of-2 to %d-of-%d\n",
                 FK_SHARES_MAX, FK_SHARES_MAX);
+        return FK_ERR_INVAL;
+    }
+    if (values->additive && n != 2) {
+        fprintf(stderr, "farkey key split: --additive makes two shares, of which both are needed: "
+                        "--shares 2-of-2\n");
         return FK_ERR_INVAL;
     }
     *ret_k = k;
@@ -202,8 +193,8 @@ static int prove(const struct split_values *values, const char *name, EVP_PKEY *
     for (unsigned i = 1; err == FK_OK && i <= n; i++)
         if ((err = share_path(values, name, i, path)) == FK_OK)
             err = load(path, &loaded);
-    if (err == FK_OK && (err = combine(&loaded, &again)) == FK_OK) {
-        if (EVP_PKEY_eq(key, again) != 1)
+    if (err == FK_OK && (err = fk_share_prove(loaded.shares, loaded.count, &again)) == FK_OK) {
+        if (EVP_PKEY_eq(key, again) != 1) /* public halves */
             err = FK_ERR_MISMATCH;
         EVP_PKEY_free(again);
     }
@@ -248,11 +239,13 @@ static int split(const struct split_values *values, const char *name, EVP_PKEY *
     unsigned k, n;
     int err;
 
-    if (parse_numbers(values->shares, &k, &n) != FK_OK)
+    if (parse_numbers(values, &k, &n) != FK_OK)
         return 2;
     if (check_free(values, name, n) != FK_OK)
         return 1;
-    if ((err = fk_share_split(key, k, n, shares)) != FK_OK)
+    err =
+        values->additive ? fk_share_split_additive(key, shares) : fk_share_split(key, k, n, shares);
+    if (err != FK_OK)
         return fk_command_fail("cannot split the key of", name, err);
     err = write_all(values, name, shares, n);
     for (unsigned i = 0; i < n; i++)
@@ -286,6 +279,8 @@ int fk_key_split(int argc, char **argv)
          "the key directory of the key server (default: keys)", 0, 0, NULL},
         {"shares", 'n', FK_OPT_STRING, offsetof(struct split_values, shares), "K-of-N",
          "N shares, of which any K make the key: 2-of-2, 2-of-3 ...", 0, 0, NULL},
+        {"additive", 'a', FK_OPT_FLAG, offsetof(struct split_values, additive), NULL,
+         "two shares of an RSA key that are never combined: each signs its half", 0, 0, NULL},
         {"out", 'o', FK_OPT_STRING, offsetof(struct split_values, out), "DIR",
          "where shares 2 to N are written (default: here)", 0, 0, NULL},
         {"remove-original", 0, FK_OPT_FLAG, offsetof(struct split_values, remove), NULL,
@@ -299,7 +294,9 @@ int fk_key_split(int argc, char **argv)
         "farkey key split",
         "NAME",
         "Split the private key of NAME into shares. Share 1 becomes NAME.share, which the key\n"
-        "server uses once NAME.key is gone; the others, NAME.share.2 and on, are for edges.",
+        "server uses once NAME.key is gone; the others, NAME.share.2 and on, are for edges or "
+        "another\n"
+        "key server.",
         options,
         1,
         1};

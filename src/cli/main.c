@@ -64,6 +64,7 @@ static const struct child_row children[] = {
     {"keyd-front", fk_keyd_child},
     {"keyd-audit", fk_keyd_child},
     {"keyd-handshaker", fk_keyd_child},
+    {"keyd-asker", fk_keyd_child},
     {"edge-worker", fk_edge_child},
     {"demo-origin", origin_main},
     {"demo-relay", relay_main},

@@ -47,6 +47,9 @@ static uint16_t permissions(const struct fk_edge_site *site)
                       (site->rsa_key_exchange ? FK_PERM_DECRYPT : 0));
 }
 
+/* What is done with a split key is for the key server to judge. */
+#define SHARE_PERMISSIONS UINT16_MAX
+
 static bool is_same_share(const struct fk_secret *a, const struct fk_secret *b)
 {
     return fk_secret_len(a) == fk_secret_len(b) &&
@@ -61,7 +64,7 @@ static int keep_again(struct key *key, const struct fk_edge_site *site,
     if ((key->share == NULL) != (share == NULL) ||
         (share != NULL && !is_same_share(key->share, share)))
         return FK_ERR_DUPLICATE;
-    key->public.permissions |= permissions(site);
+    key->public.permissions |= share != NULL ? SHARE_PERMISSIONS : permissions(site);
     return FK_OK;
 }
 
@@ -84,7 +87,7 @@ static int keep(struct keys *keys, const struct fk_edge_site *site,
         return err;
     }
     key->public = *public;
-    key->public.permissions = permissions(site);
+    key->public.permissions = share != NULL ? SHARE_PERMISSIONS : permissions(site);
     snprintf(key->public.name, sizeof key->public.name, "%s", site->block.title);
     key->pkey = pkey;
     key->share = share;

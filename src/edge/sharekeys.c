@@ -30,7 +30,7 @@ struct ticket {
     struct fk_signer_call *call; /* first */
     struct fk_key_ticket *asked; /* then */
     size_t payload_len, tbs_len;
-    uint8_t bytes[]; /* payload, tbs, server name with its NUL */
+    uint8_t bytes[]; /* opcode and payload, tbs, server name with its NUL */
 };
 
 /* --- a copy of a request --- */
@@ -55,11 +55,12 @@ static int find_payload(const struct fk_key_request *request, uint8_t scratch[FK
     return FK_OK;
 }
 
-/* The operation, borrowing from the copy of its payload; and its opcode. */
-static int read_back(struct ticket *ticket, uint8_t *ret_opcode)
+/* The operation, borrowing from the copy of its payload; and its opcode before that. */
+static int read_back(struct ticket *ticket)
 {
     struct fk_key_request *request = &ticket->request;
-    struct fk_reader payload = fk_item(ticket->bytes, ticket->payload_len);
+    struct fk_reader payload = fk_item(ticket->bytes + 1, ticket->payload_len);
+    uint8_t *ret_opcode = &ticket->bytes[0];
 
     switch (request->op) {
     case FK_KEY_SIGN13:
@@ -73,7 +74,7 @@ static int read_back(struct ticket *ticket, uint8_t *ret_opcode)
         return fk_decrypt_decode(payload, &request->u.decrypt);
     case FK_KEY_CALL:
         *ret_opcode = request->u.call.opcode;
-        request->u.call.payload = ticket->bytes;
+        request->u.call.payload = ticket->bytes + 1;
         return FK_OK;
     }
     return FK_ERR_INVAL;
@@ -82,7 +83,7 @@ static int read_back(struct ticket *ticket, uint8_t *ret_opcode)
 static void copy_context(struct ticket *ticket, const struct fk_key_context *context,
                          size_t sni_size)
 {
-    uint8_t *sni = ticket->bytes + ticket->payload_len + ticket->tbs_len;
+    uint8_t *sni = ticket->bytes + 1 + ticket->payload_len + ticket->tbs_len;
 
     ticket->context = *context;
     ticket->request.context = &ticket->context;
@@ -93,7 +94,7 @@ static void copy_context(struct ticket *ticket, const struct fk_key_context *con
 }
 
 static int ticket_new(struct fk_sharekeys *keys, const struct fk_key_request *request,
-                      uint8_t *ret_opcode, struct ticket **ret)
+                      struct ticket **ret)
 {
     const struct fk_key_context *context = request->context;
     size_t sni_size = context != NULL && context->sni != NULL ? strlen(context->sni) + 1 : 0;
@@ -106,20 +107,21 @@ static int ticket_new(struct fk_sharekeys *keys, const struct fk_key_request *re
         return err;
     if (request->tbs_len > FK_KEY_PAYLOAD_MAX || sni_size > FK_HOST_MAX + 1)
         return FK_ERR_LIMIT;
-    if ((ticket = calloc(1, sizeof *ticket + payload.left + request->tbs_len + sni_size)) == NULL)
+    if ((ticket = calloc(1, sizeof *ticket + 1 + payload.left + request->tbs_len + sni_size)) ==
+        NULL)
         return FK_ERR_NOMEM;
     ticket->keys = keys;
     ticket->request = *request;
     ticket->payload_len = payload.left;
     ticket->tbs_len = request->tbs_len;
     if (payload.left > 0)
-        memcpy(ticket->bytes, payload.next, payload.left);
+        memcpy(ticket->bytes + 1, payload.next, payload.left);
     if (request->tbs_len > 0)
-        memcpy(ticket->bytes + payload.left, request->tbs, request->tbs_len);
-    ticket->request.tbs = ticket->bytes + payload.left;
+        memcpy(ticket->bytes + 1 + payload.left, request->tbs, request->tbs_len);
+    ticket->request.tbs = ticket->bytes + 1 + payload.left;
     if (context != NULL)
         copy_context(ticket, context, sni_size);
-    if ((err = read_back(ticket, ret_opcode)) != FK_OK) {
+    if ((err = read_back(ticket)) != FK_OK) {
         free(ticket);
         return err;
     }
@@ -131,7 +133,7 @@ static int ticket_new(struct fk_sharekeys *keys, const struct fk_key_request *re
 static void ticket_free(struct ticket *ticket)
 {
     fk_list_del(&ticket->link);
-    fk_wipe(ticket->bytes, ticket->payload_len); /* a call may carry secrets */
+    fk_wipe(ticket->bytes, 1 + ticket->payload_len); /* a call may carry secrets */
     free(ticket);
 }
 
@@ -151,10 +153,16 @@ static void on_answer(void *arg, int err, const uint8_t *data, size_t len)
     finish(arg, err, data, len);
 }
 
+static int ask_servers(struct ticket *ticket)
+{
+    struct fk_keyback *servers = ticket->keys->servers;
+
+    return servers->ops->submit(servers, &ticket->request, on_answer, ticket, &ticket->asked);
+}
+
 static void on_sealed(void *arg, int err, const uint8_t *data, size_t len, uint32_t micros)
 {
     struct ticket *ticket = arg;
-    struct fk_keyback *servers = ticket->keys->servers;
 
     (void)micros;
     ticket->call = NULL;
@@ -162,42 +170,49 @@ static void on_sealed(void *arg, int err, const uint8_t *data, size_t len, uint3
         ticket->request.share = data; /* until submit has copied it */
         ticket->request.share_len = len;
     }
-    if (err == FK_OK || err == FK_ERR_KEY_NOT_FOUND) /* of that key there is no share here */
-        err = servers->ops->submit(servers, &ticket->request, on_answer, ticket, &ticket->asked);
+    /* Of that key there is no share here, or that operation takes none. */
+    if (err == FK_OK || err == FK_ERR_KEY_NOT_FOUND || err == FK_ERR_OPCODE)
+        err = ask_servers(ticket);
     if (err != FK_OK)
         finish(ticket, err, NULL, 0);
 }
 
-/* What the share is sealed for: this operation; or the handshake that it begins. */
-static int bind(const struct ticket *ticket, uint8_t opcode, uint8_t ret[FK_SHARE_BINDING])
+/*
+ * Ask the signer for its share, for this operation; HS_OPEN is named by its SHA-256, as in the
+ * binding. What else is too long for a signer is no operation with a share.
+ */
+static int ask_signer(struct ticket *ticket)
 {
-    const uint8_t *ski = ticket->request.ski;
-    uint8_t digest[FK_SHARE_DIGEST];
+    struct fk_signer_ask ask = {.op = FK_SIGNER_SHARE,
+                                .ski = ticket->request.ski,
+                                .payload = ticket->bytes,
+                                .len = 1 + ticket->payload_len};
+    uint8_t opening[1 + FK_SHARE_DIGEST] = {FK_OP_HS_OPEN};
 
-    if (opcode != FK_OP_HS_OPEN)
-        return fk_share_binding(opcode, ski, ticket->bytes, ticket->payload_len, ret);
-    if (EVP_Digest(ticket->bytes, ticket->payload_len, digest, NULL, EVP_sha256(), NULL) != 1)
-        return FK_ERR_CRYPTO;
-    return fk_share_binding_open(ski, digest, ret);
+    if (ticket->bytes[0] == FK_OP_HS_OPEN) {
+        if (EVP_Digest(ticket->bytes + 1, ticket->payload_len, opening + 1, NULL, EVP_sha256(),
+                       NULL) != 1)
+            return FK_ERR_CRYPTO;
+        ask.payload = opening;
+        ask.len = sizeof opening;
+    }
+    if (ask.len > FK_SIGNER_PAYLOAD_MAX)
+        return ask_servers(ticket);
+    return fk_signer_pool_submit(ticket->keys->signers, &ask, on_sealed, ticket, &ticket->call);
 }
 
 static int submit(struct fk_keyback *back, const struct fk_key_request *request,
                   fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
     struct fk_sharekeys *keys = fk_container(back, struct fk_sharekeys, back);
-    uint8_t binding[FK_SHARE_BINDING], opcode;
-    const struct fk_signer_ask ask = {
-        .op = FK_SIGNER_SHARE, .ski = request->ski, .payload = binding, .len = sizeof binding};
     struct ticket *ticket;
     int err;
 
-    if ((err = ticket_new(keys, request, &opcode, &ticket)) != FK_OK)
+    if ((err = ticket_new(keys, request, &ticket)) != FK_OK)
         return err;
     ticket->done = done;
     ticket->arg = arg;
-    if ((err = bind(ticket, opcode, binding)) != FK_OK ||
-        (err = fk_signer_pool_submit(keys->signers, &ask, on_sealed, ticket, &ticket->call)) !=
-            FK_OK) {
+    if ((err = ask_signer(ticket)) != FK_OK) {
         ticket_free(ticket);
         return err;
     }

@@ -1,4 +1,5 @@
 /* The key server's own child roles, by name. */
+#include "keyd/asker.h"
 #include "keyd/audit_log.h"
 #include "keyd/front.h"
 #include "keyd/hs_main.h"
@@ -14,6 +15,7 @@ static const struct {
     {"keyd-front", fk_front_main},
     {"keyd-audit", fk_audit_main},
     {"keyd-handshaker", fk_handshaker_main},
+    {"keyd-asker", fk_asker_main},
 };
 
 int fk_keyd_child(const char *role, unsigned index)

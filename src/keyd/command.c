@@ -85,6 +85,7 @@ static json_t *permissions_json(unsigned permissions)
         {FK_PERM_HANDSHAKE, "handshake"},
         {FK_PERM_TICKETS, "tickets"},
         {FK_PERM_EXPOSE, "expose"},
+        {FK_PERM_SHARE, "share"},
     };
     json_t *list = json_array();
 
@@ -124,6 +125,13 @@ static json_t *key_json(const struct fk_store *store, const struct fk_index_key 
         (void)json_object_set_new(json, "token", json_string(where_is(store, key)));
     if (not_after != 0)
         (void)json_object_set_new(json, "not_after", json_integer(not_after));
+    if (key->split != 0) {
+        const char *scheme = key->split == FK_SHARE_ADDITIVE ? "additive" : "shamir";
+
+        (void)json_object_set_new(
+            json, "split",
+            json_pack("{s:s, s:b}", "scheme", scheme, "combined_here", (int)!key->held));
+    }
     return json;
 }
 
@@ -189,6 +197,45 @@ static json_t *edges_json(const struct fk_keyd_master *master)
     return list;
 }
 
+/* --- key servers that have shares --- */
+
+void fk_keyd_sharer_status(struct fk_keyd_master *master, const struct fk_procmsg *msg)
+{
+    json_t *json;
+
+    if (msg->arg >= FK_KEYPOOL_SERVERS_MAX ||
+        (json = json_loadb((const char *)msg->data, msg->len, 0, NULL)) == NULL)
+        return;
+    json_decref(master->sharers[msg->arg]);
+    master->sharers[msg->arg] = json;
+}
+
+void fk_keyd_sharers_fini(struct fk_keyd_master *master)
+{
+    for (size_t i = 0; i < FK_KEYPOOL_SERVERS_MAX; i++) {
+        json_decref(master->sharers[i]);
+        master->sharers[i] = NULL;
+    }
+}
+
+/* As the asker has told last; one that is new, or whose asker has gone, is not up. */
+static json_t *sharers_json(const struct fk_keyd_master *master)
+{
+    const struct fk_conf_block *b = master->current->conf->keyservers;
+    json_t *list = json_array();
+
+    for (size_t i = 0; b != NULL && i < FK_KEYPOOL_SERVERS_MAX; b = b->next, i++) {
+        const char *name = fk_keyd_conf_keyserver_name((const void *)b);
+        const char *told = json_string_value(json_object_get(master->sharers[i], "name"));
+
+        if (told != NULL && strcmp(told, name) == 0)
+            (void)json_array_append(list, master->sharers[i]);
+        else
+            (void)json_array_append_new(list, json_pack("{s:s, s:b}", "name", name, "up", 0));
+    }
+    return list;
+}
+
 static json_t *listens_json(const struct fk_keyd_master *master)
 {
     json_t *list = json_array();
@@ -225,6 +272,8 @@ static void do_status(struct fk_keyd_master *master, uint32_t id)
         (void)json_object_set_new(json, "tokens", tokens_json(master));
     if (json != NULL && master->current->conf->audit != NULL)
         (void)json_object_set_new(json, "audit", audit_json(master));
+    if (json != NULL && master->current->conf->keyservers != NULL)
+        (void)json_object_set_new(json, "keyservers", sharers_json(master));
     if (json != NULL && master->last_error[0] != '\0')
         (void)json_object_set_new(json, "last_error", json_string(master->last_error));
     answer(master, id, json);

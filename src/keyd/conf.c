@@ -43,6 +43,7 @@ static const struct fk_conf_name permission_names[] = {
     {"expose", FK_PERM_EXPOSE, "... and tell the edge master secrets of TLS 1.2"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {"tickets", FK_PERM_TICKETS, "get the keys of session tickets that edges share"},
+    {"share", FK_PERM_SHARE, "have shares of split keys: for another key server, not for edges"},
     {NULL, 0, NULL},
 };
 
@@ -75,13 +76,21 @@ static const struct fk_conf_name failure_names[] = {
     {NULL, 0, NULL},
 };
 
+/* The name in an identity; NULL: its role is another, or it has no name. */
+static const char *name_in(const char *identity, const char *role)
+{
+    size_t len = strlen(role);
+
+    return strncmp(identity, role, len) == 0 && identity[len] != '\0' ? identity + len : NULL;
+}
+
 static const char *check_identity(const void *value)
 {
     const char *text = *(char *const *)value;
 
-    if (strncmp(text, "farkey:edge:", 12) != 0 || text[12] == '\0')
-        return "not an edge's identity; write \"farkey:edge:NAME\"";
-    return NULL;
+    if (name_in(text, "farkey:edge:") != NULL || name_in(text, "farkey:keyserver:") != NULL)
+        return NULL;
+    return "not an edge's identity; write \"farkey:edge:NAME\"";
 }
 
 static const char *check_address(const void *value)
@@ -176,6 +185,19 @@ static void check_edge(void *block, struct fk_conf *conf)
                       "edge \"%s\": no keys; write keys = {\"example.com\"} with the names "
                       "of the keys that it may use, or {\"*\"}",
                       edge->block.title);
+    if (fk_conf_is_bad(&edge->block, "identity") || fk_conf_is_bad(&edge->block, "allow"))
+        return;
+    if ((fk_keyd_conf_sharer(edge) != NULL) != ((edge->allow & FK_PERM_SHARE) != 0) ||
+        ((edge->allow & FK_PERM_SHARE) != 0 && edge->allow != FK_PERM_SHARE))
+        fk_conf_blame(conf, &edge->block, "allow",
+                      "edge \"%s\": allow = {share} is for key servers, and nothing else is; write "
+                      "both identity = \"farkey:keyserver:NAME\" and allow = {share}, or neither",
+                      edge->block.title);
+}
+
+const char *fk_keyd_conf_sharer(const struct fk_keyd_edge_conf *edge)
+{
+    return edge->identity != NULL ? name_in(edge->identity, "farkey:keyserver:") : NULL;
 }
 
 bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge)
@@ -205,6 +227,17 @@ static void check_identities(struct fk_keyd_conf *keyd, struct fk_conf *conf)
                                  a->title, mine, b->title);
         }
     }
+}
+
+static void check_keyservers(const struct fk_keyd_conf *keyd, struct fk_conf *conf)
+{
+    const struct fk_conf_block *b;
+    size_t count = 0;
+
+    for (b = keyd->keyservers; b != NULL; b = b->next)
+        if (++count == FK_KEYPOOL_SERVERS_MAX + 1)
+            fk_conf_complain(conf, &b->where, "keyserver \"%s\": too many; at most %d", b->title,
+                             FK_KEYPOOL_SERVERS_MAX);
 }
 
 /* With signed requests only, whoever cannot sign has no use for us. */
@@ -257,6 +290,7 @@ static void check_root(void *block, struct fk_conf *conf)
     check_identities(keyd, conf);
     check_borrowers(keyd, conf);
     check_signed(keyd, conf);
+    check_keyservers(keyd, conf);
     if (keyd->listens == NULL && keyd->dials == NULL && !fk_conf_is_bad(&keyd->block, "listen") &&
         !fk_conf_is_bad(&keyd->block, "dial"))
         fk_conf_complain(conf, &keyd->block.where,
@@ -316,6 +350,11 @@ static const struct fk_conf_option channel_options[] = {
              "and one that is open is closed, when its edge is listed or the time of the list "
              "(nextUpdate) is over. A change of this or another of these files is taken up "
              "without a reload."},
+    {.name = "request_key",
+     .type = FK_CONF_PATH,
+     .offset = CHAN(request_key),
+     .help = "PEM private key (Ed25519) with which this key server signs what it asks others for "
+             "(keyserver blocks): their edge block for it has the public half."},
     {.name = NULL},
 };
 
@@ -337,7 +376,8 @@ static const struct fk_conf_option edge_options[] = {
      .type = FK_CONF_STRING,
      .offset = EDGE(identity),
      .check = check_identity,
-     .help = "URI SAN of the edge's certificate. Default: farkey:edge: and the title."},
+     .help = "URI SAN of the edge's certificate. Default: farkey:edge: and the title. Of another "
+             "key server that may have shares: farkey:keyserver:NAME, with allow = {share}."},
     {.name = "keys",
      .type = FK_CONF_LIST,
      .offset = EDGE(keys),
@@ -730,8 +770,17 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &listen_kind, &dial_kind,  &channel_kind, &keys_kind,   &fk_keyd_token_kind,
-    &edge_kind,   &audit_kind, &admin_kind,   &limits_kind, NULL,
+    &listen_kind,
+    &dial_kind,
+    &channel_kind,
+    &keys_kind,
+    &fk_keyd_token_kind,
+    &edge_kind,
+    &fk_keyd_keyserver_kind,
+    &audit_kind,
+    &admin_kind,
+    &limits_kind,
+    NULL,
 };
 
 const struct fk_conf_kind fk_keyd_conf_kind = {
@@ -758,13 +807,37 @@ static const struct fk_conf_option policy_options[] = {
      .type = FK_CONF_RANGES,
      .offset = POLICY(addresses),
      .help = "Destination addresses that stand for this key when a request has no name."},
+    {.name = "share_with",
+     .type = FK_CONF_LIST,
+     .offset = POLICY(share_with),
+     .help =
+         "Of a share that is held for other key servers: their names, as in their certificates. "
+         "Each gets it, sealed to the signer that combines, for operations in allow."},
     {.name = NULL},
 };
+
+static void check_policy(void *block, struct fk_conf *conf)
+{
+    struct fk_key_policy_conf *policy = block;
+
+    if ((policy->allow & FK_PERM_SHARE) != 0)
+        fk_conf_blame(conf, &policy->block, "allow",
+                      "allow: share is for edge blocks; write share_with = {\"NAME\"} here");
+    for (size_t i = 0; i < policy->share_with.count; i++) {
+        size_t len = strlen(policy->share_with.items[i]);
+
+        if (len == 0 || len >= FK_NAME_MAX)
+            fk_conf_blame(conf, &policy->block, "share_with",
+                          "share_with: \"%s\" is no name of a key server; 1 to %d characters",
+                          policy->share_with.items[i], FK_NAME_MAX - 1);
+    }
+}
 
 const struct fk_conf_kind fk_key_policy_conf_kind = {
     .name = "policy",
     .size = sizeof(struct fk_key_policy_conf),
     .options = policy_options,
+    .check = check_policy,
     .help = "NAME.policy beside NAME.key in a key directory. Without it: allow = {sign}.",
 };
 

@@ -22,6 +22,13 @@ struct fk_keyd_dial_conf {
     uint64_t connect_timeout;          /* us */
 };
 
+/* Another key server, which holds shares of keys that are split between it and this one. */
+struct fk_keyd_keyserver_conf {
+    struct fk_conf_block block; /* title: its name */
+    char *address, *identity, *bind, *device;
+    uint64_t connect_timeout_us, ping_interval_us, ping_timeout_us;
+};
+
 struct fk_keyd_keys_conf {
     struct fk_conf_block block; /* title: the directory, as written */
     char *passphrase_file;
@@ -90,7 +97,8 @@ struct fk_keyd_conf {
     int log_level;               /* enum fk_log_level */
     struct fk_conf_block *dials; /* struct fk_keyd_dial_conf */
     struct fk_conf_block *listens, *channel, *keys, *tokens, *edges, *audit, *admin;
-    struct fk_conf_block *limits; /* never absent */
+    struct fk_conf_block *keyservers; /* struct fk_keyd_keyserver_conf */
+    struct fk_conf_block *limits;     /* never absent */
 };
 
 extern const struct fk_conf_kind fk_keyd_conf_kind;
@@ -99,9 +107,10 @@ extern const struct fk_conf_kind fk_keyd_token_kind; /* of its token blocks */
 /* NAME.policy beside NAME.key: what may be done with the key, and how else it is called. */
 struct fk_key_policy_conf {
     struct fk_conf_block block;
-    unsigned allow;                /* FK_PERM_* */
-    struct fk_conf_list names;     /* beside the certificate's */
-    struct fk_conf_list addresses; /* destination addresses of clients that send no name */
+    unsigned allow;                 /* FK_PERM_* */
+    struct fk_conf_list names;      /* beside the certificate's */
+    struct fk_conf_list addresses;  /* destination addresses of clients that send no name */
+    struct fk_conf_list share_with; /* names of key servers */
 };
 
 extern const struct fk_conf_kind fk_key_policy_conf_kind;
@@ -140,6 +149,15 @@ static inline const struct fk_keyd_limits_conf *fk_keyd_conf_limits(const struct
 
 /* An edge's identity as in its certificate: the option, or "farkey:edge:" and the title. */
 void fk_keyd_conf_identity(const struct fk_keyd_edge_conf *edge, char *ret, size_t size);
+
+/* NAME of "farkey:keyserver:NAME", if such is the identity: a key server that asks for shares; else
+ * NULL. Borrowed. */
+const char *fk_keyd_conf_sharer(const struct fk_keyd_edge_conf *edge);
+
+/* NAME of the identity that this key server's certificate must have. Borrowed. */
+const char *fk_keyd_conf_keyserver_name(const struct fk_keyd_keyserver_conf *server);
+
+extern const struct fk_conf_kind fk_keyd_keyserver_kind; /* conf_keyserver.c */
 
 /* Whether that is known: of a configuration with mistakes it may not be. */
 bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);

@@ -139,6 +139,12 @@ static uint64_t handshaker_deadline(const struct fk_front_set *set)
     return set->limits->deadline + FK_HANDSHAKE_GRACE_US;
 }
 
+/* It has a deadline of its own, and tells what it was that took so long. */
+static uint64_t asker_deadline(const struct fk_front_set *set)
+{
+    return set->limits->deadline / FK_ASKER_PART + FK_HANDSHAKE_GRACE_US;
+}
+
 int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
                  struct fk_front_set *set, struct fk_front **ret)
 {
@@ -147,11 +153,13 @@ int fk_front_new(struct fk_loop *loop, const struct fk_front_options *options,
 
     if (front == NULL || (err = fk_door_new(&front->door)) != FK_OK ||
         (err = fk_hs_pool_new(loop, handshaker_deadline(set), &front->handshakers)) != FK_OK ||
+        (err = fk_hs_pool_new(loop, asker_deadline(set), &front->askers)) != FK_OK ||
         (err = fk_signer_pool_new(loop, set->limits->deadline, (uint32_t)set->limits->outstanding,
                                   &front->pool)) != FK_OK) {
         if (front != NULL) {
             fk_door_free(front->door);
             fk_hs_pool_free(front->handshakers);
+            fk_hs_pool_free(front->askers);
         }
         free(front);
         fk_front_set_free(set);
@@ -189,6 +197,7 @@ void fk_front_free(struct fk_front *front)
     fk_door_free(front->door);
     fk_signer_pool_free(front->pool);
     fk_hs_pool_free(front->handshakers);
+    fk_hs_pool_free(front->askers);
     fk_front_tokens_fini(front);
     fk_front_requests_fini(front);
     fk_timer_stop(&front->tick);
@@ -221,6 +230,7 @@ void fk_front_use(struct fk_front *front, struct fk_front_set *set)
     front->set = set;
     set_bounds(front, set->limits);
     fk_hs_pool_set(front->handshakers, handshaker_deadline(set));
+    fk_hs_pool_set(front->askers, asker_deadline(set));
     fk_front_tokens_use(front);
     fk_list_each_safe (at, next, &front->conns) {
         struct fk_front_conn *conn = fk_container(at, struct fk_front_conn, link);
@@ -273,6 +283,11 @@ int fk_front_add_signer(struct fk_front *front, int fd, unsigned index)
 int fk_front_add_handshaker(struct fk_front *front, int fd, unsigned index)
 {
     return fk_hs_pool_add(front->handshakers, fd, index);
+}
+
+int fk_front_add_asker(struct fk_front *front, int fd, unsigned index)
+{
+    return fk_hs_pool_add(front->askers, fd, index);
 }
 
 int fk_front_attach_audit(struct fk_front *front, int fd)

@@ -66,6 +66,9 @@ int fk_front_add_handshaker(struct fk_front *front, int fd, unsigned index);
 /* The socket (taken) of token `number`'s process. FK_ERR_NOMEM, or as fk_signer_pool_add(). */
 int fk_front_add_token(struct fk_front *front, int fd, uint16_t number);
 
+/* Asker `index` (keyd/asker.h): its socket (taken). Errors as fk_hs_pool_add(). */
+int fk_front_add_asker(struct fk_front *front, int fd, unsigned index);
+
 /*
  * A (new) audit process: its socket (taken) for the sink of the options, which is not NULL. What
  * was held for want of one goes on.

@@ -164,6 +164,8 @@ static int apply(struct process *process, const struct staged *item)
         return fk_front_add_handshaker(process->front, item->fd, item->arg & 0xffff);
     if (item->arg >> 16 == FK_PEER_TOKEN)
         return fk_front_add_token(process->front, item->fd, (uint16_t)(item->arg & 0xffff));
+    if (item->arg >> 16 == FK_PEER_ASKER)
+        return fk_front_add_asker(process->front, item->fd, item->arg & 0xffff);
     return use_audit(process, item->fd);
 }
 
@@ -218,7 +220,7 @@ static int take_descriptor(struct process *process, struct fk_procmsg *msg)
 
     if (item.fd < 0 ||
         (msg->type == FK_PROC_PEER && kind != FK_PEER_SIGNER && kind != FK_PEER_AUDIT &&
-         kind != FK_PEER_HANDSHAKER && kind != FK_PEER_TOKEN))
+         kind != FK_PEER_HANDSHAKER && kind != FK_PEER_TOKEN && kind != FK_PEER_ASKER))
         return FK_ERR_UNEXPECTED;
     if (process->refusing && msg->type == FK_PROC_LISTEN)
         return FK_OK;

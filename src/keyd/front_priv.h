@@ -28,6 +28,7 @@ struct fk_front {
     struct fk_front_set *set;
     struct fk_signer_pool *pool;
     struct fk_hs_pool *handshakers;
+    struct fk_hs_pool *askers;
     struct fk_list tokens;    /* struct fk_front_token */
     struct fk_list listeners; /* struct fk_front_listener */
     struct fk_list conns;     /* struct fk_front_conn */
@@ -47,7 +48,7 @@ struct fk_front {
     bool some_stalled;
     bool draining;
     uint64_t day; /* since 1970, renewed by the tick */
-    struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit, dial_limit;
+    struct fk_log_limit accept_limit, deny_limit, tls_limit, error_limit, dial_limit, share_limit;
     struct fk_front_account accounts[FK_KEYD_EDGES_MAX]; /* by the number of the edge's slot */
 };
 
@@ -119,6 +120,7 @@ struct fk_front_request {
     struct fk_front_conn *conn;       /* NULL: the channel is gone, only the audit line is due */
     struct fk_front_account *account; /* where it is counted while it is with the signers */
     struct fk_signer_call *call;
+    struct fk_front_asking *asking; /* while another key server's share is waited for; else NULL */
     uint64_t started_us;
     uint32_t id;
     uint8_t opcode;
@@ -214,6 +216,18 @@ void fk_front_request_begin(struct fk_front_request *request);
 fk_signer_done_cb fk_front_request_done;
 /* It is refused: an answer, and lines in the logs. */
 void fk_front_request_refuse(struct fk_front_request *request, int err, const char *why);
+
+/* --- frontask.c --- */
+
+/*
+ * Have a signer carry a key operation out, if need be with a share that another key server holds:
+ * fk_front_request_done() follows. `ask` says all but the payload, and is not needed afterwards.
+ * FK_ERR_LIMIT, FK_ERR_UNAVAILABLE, FK_ERR_NOMEM: it does not.
+ */
+int fk_front_ask(struct fk_front_request *request, const struct fk_signer_ask *ask,
+                 const struct fk_index_key *key, const struct fk_keymsg *msg);
+/* Forget what was kept of the request for that. */
+void fk_front_unask(struct fk_front_request *request);
 
 /* --- fronths.c: mode `handshake` --- */
 

@@ -30,12 +30,10 @@ static const char *edge_name(const struct fk_front_conn *conn)
 static int identify(struct fk_front_conn *conn, enum fk_keyd_metric *ret_metric)
 {
     const SSL *ssl = fk_channel_io_ssl(conn->io);
-    char name[FK_NAME_MAX];
     int err;
 
     *ret_metric = FK_KEYD_REFUSED_IDENTITY;
-    if ((err = fk_channel_peer_name(ssl, FK_CHANNEL_EDGE, name, sizeof name)) != FK_OK ||
-        (err = fk_channel_peer_identity(ssl, conn->identity, sizeof conn->identity)) != FK_OK)
+    if ((err = fk_channel_peer_identity(ssl, conn->identity, sizeof conn->identity)) != FK_OK)
         return err;
     conn->edge = fk_policy_find(conn->front->set->policy, conn->identity);
     if (conn->edge == NULL)

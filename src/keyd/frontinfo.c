@@ -9,7 +9,8 @@
 /* Bit i: operation 0x40 + i is served. */
 #define CAPABILITIES                                                                               \
     (1U << (FK_OP_INFO - 0x40) | 1U << (FK_OP_SIGN13 - 0x40) | 1U << (FK_OP_SIGN12 - 0x40) |       \
-     1U << (FK_OP_DECRYPT - 0x40) | 1U << (FK_OP_LEND - 0x40) | 1U << (FK_OP_AGREE_INIT - 0x40) |  \
+     1U << (FK_OP_DECRYPT - 0x40) | 1U << (FK_OP_LEND - 0x40) | 1U << (FK_OP_SHARE - 0x40) |       \
+     1U << (FK_OP_PARTIAL - 0x40) | 1U << (FK_OP_AGREE_INIT - 0x40) |                              \
      1U << (FK_OP_AGREE_FINISH - 0x40) | 1U << (FK_OP_MASTER - 0x40) | 1U << (FK_OP_KEYS - 0x40) | \
      1U << (FK_OP_FINISHED - 0x40) | 1U << (FK_OP_EXPOSE - 0x40) | 1U << (FK_OP_HS_OPEN - 0x40) |  \
      1U << (FK_OP_HS_DATA - 0x40) | 1U << (FK_OP_HS_CLOSE - 0x40) |                                \
@@ -28,6 +29,8 @@ static uint16_t usable(const struct fk_front_conn *conn, size_t position)
 
     if (key->retired || !fk_policy_has_key(conn->edge, position))
         return 0;
+    if (key->held) /* nothing can be done with it here but by those who combine */
+        return conn->edge->permissions & FK_PERM_SHARE;
     return key->public.permissions & conn->edge->permissions;
 }
 

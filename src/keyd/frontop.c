@@ -10,6 +10,7 @@
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
 #include "wire/keyop_secret.h"
+#include "wire/keyshare.h"
 #include "wire/keyticket.h"
 
 #include <stdio.h>
@@ -26,8 +27,9 @@
 struct ask {
     const struct fk_keymsg *msg;
     struct fk_front_need need;
-    unsigned types;        /* of key */
-    struct fk_reader hash; /* for the audit line; of `bytes` or of the message */
+    struct fk_reader payload; /* of the message, or of what it is about */
+    unsigned types;           /* of key */
+    struct fk_reader hash;    /* for the audit line; of `bytes` or of the message */
     uint8_t bytes[48];
     bool keeps;                     /* a signer keeps something for the edge's next step */
     uint8_t handle[FK_HANDLE_SIZE]; /* need.is_step: of what it keeps */
@@ -45,7 +47,6 @@ struct op {
     uint16_t permission; /* FK_PERM_*, unless `parse` finds another */
     unsigned types;      /* of key that will do */
     size_t length;       /* of the payload; 0: `parse` checks */
-    bool named;          /* the signer is told which edge asks */
     int (*parse)(struct ask *ask);
 };
 
@@ -54,7 +55,7 @@ static int parse_sign13(struct ask *ask)
     struct fk_sign13 op;
     int err;
 
-    if ((err = fk_sign13_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_sign13_decode(ask->payload, &op)) != FK_OK)
         return err;
     if (op.role == FK_ROLE_CLIENT)
         ask->need.permission = FK_PERM_CLIENT;
@@ -68,7 +69,7 @@ static int parse_sign12(struct ask *ask)
     struct fk_sign12 op;
     int err;
 
-    if ((err = fk_sign12_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_sign12_decode(ask->payload, &op)) != FK_OK)
         return err;
     memcpy(ask->bytes, op.client_random, sizeof op.client_random);
     ask->hash = fk_item(ask->bytes, sizeof op.client_random);
@@ -79,7 +80,7 @@ static int parse_decrypt(struct ask *ask)
 {
     struct fk_decrypt op;
 
-    return fk_decrypt_decode(ask->msg->payload, &op);
+    return fk_decrypt_decode(ask->payload, &op);
 }
 
 /* The key of a lending names it. */
@@ -88,7 +89,7 @@ static int parse_lend(struct ask *ask)
     struct fk_lend op;
     int err;
 
-    if ((err = fk_lend_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_lend_decode(ask->payload, &op)) != FK_OK)
         return err;
     memcpy(ask->bytes, op.once, sizeof op.once);
     ask->hash = fk_item(ask->bytes, sizeof op.once);
@@ -101,7 +102,7 @@ static int parse_agree_init(struct ask *ask)
     struct fk_agree_init op;
     int err;
 
-    if ((err = fk_agree_init_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_agree_init_decode(ask->payload, &op)) != FK_OK)
         return err;
     ask->keeps = op.form == FK_AGREE_KEPT;
     if (ask->keeps)
@@ -122,7 +123,7 @@ static int parse_agree_finish(struct ask *ask)
     struct fk_agree_finish op;
     int err;
 
-    if ((err = fk_agree_finish_decode(ask->msg->payload, &op)) == FK_OK)
+    if ((err = fk_agree_finish_decode(ask->payload, &op)) == FK_OK)
         set_step(ask, op.handle);
     return err;
 }
@@ -141,7 +142,7 @@ static int parse_master(struct ask *ask)
     struct fk_master_op op;
     int err;
 
-    if ((err = fk_master_op_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_master_op_decode(ask->payload, &op)) != FK_OK)
         return err;
     set_source(ask, &op.source);
     ask->hash =
@@ -156,7 +157,7 @@ static int parse_keys(struct ask *ask)
     struct fk_keys_op op;
     int err;
 
-    if ((err = fk_keys_op_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_keys_op_decode(ask->payload, &op)) != FK_OK)
         return err;
     set_source(ask, &op.source);
     ask->keeps = true;
@@ -180,7 +181,7 @@ static int parse_finished(struct ask *ask)
     struct fk_finished_op op;
     int err;
 
-    if ((err = fk_finished_op_decode(ask->msg->payload, &op)) != FK_OK)
+    if ((err = fk_finished_op_decode(ask->payload, &op)) != FK_OK)
         return err;
     set_step(ask, op.handle);
     ask->hash = op.hash;
@@ -213,14 +214,41 @@ static int parse_nothing(struct ask *ask)
 
 static int parse_digest(struct ask *ask)
 {
-    ask->hash = ask->msg->payload;
+    ask->hash = ask->payload;
     return FK_OK;
 }
 
 /* Ed25519 signs whole messages: any length that a signer takes. */
 static int parse_message(struct ask *ask)
 {
-    return ask->msg->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
+    return ask->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
+}
+
+/*
+ * A share is asked for with all of an operation: it must be one that key servers share, in order,
+ * and the audit line is about it. Whether the key's policy allows it is the signer's to say.
+ */
+static int parse_share(struct ask *ask)
+{
+    static const struct {
+        uint8_t opcode;
+        int (*parse)(struct ask *ask);
+    } shared[] = {
+        {FK_OP_SIGN13, parse_sign13}, {FK_OP_SIGN12, parse_sign12}, {FK_OP_DECRYPT, parse_decrypt}};
+    struct fk_share_ask about;
+    int err;
+
+    if ((err = fk_share_ask_decode(ask->payload, &about)) != FK_OK)
+        return err;
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+        if (shared[i].opcode != about.opcode)
+            continue;
+        ask->payload = about.payload;
+        err = shared[i].parse(ask);
+        ask->need.permission = FK_PERM_SHARE;
+        return err;
+    }
+    return FK_ERR_FORMAT;
 }
 
 static void answer_ping(struct fk_front_conn *conn, const struct fk_keymsg *msg)
@@ -265,6 +293,11 @@ static void answer_response(struct fk_front_conn *conn, const struct fk_keymsg *
         .dialects = D1, .metric = FK_KEYD_OP_DIALECT1, .signer = FK_SIGNER_DIALECT1, \
         .permission = FK_PERM_DIGEST, .types = (types_), .length = (length_),        \
         .parse = parse_digest                                                        \
+    }
+#define SHARE                                                                     \
+    {                                                                             \
+        .dialects = D2, .metric = FK_KEYD_OP_SHARE, .signer = FK_SIGNER_SHARE,    \
+        .permission = FK_PERM_SHARE, .types = RSA | EC | ED, .parse = parse_share \
     }
 #define RESPONSE                                                                   \
     {                                                                              \
@@ -323,8 +356,9 @@ static const struct op ops[256] = {
                     .signer = FK_SIGNER_LEND,
                     .permission = FK_PERM_LEND,
                     .types = RSA | EC | ED,
-                    .named = true,
                     .parse = parse_lend},
+    [FK_OP_SHARE] = SHARE,
+    [FK_OP_PARTIAL] = SHARE,
     [FK_OP_AGREE_INIT] = {.dialects = D2,
                           .metric = FK_KEYD_OP_AGREE_INIT,
                           .signer = FK_SIGNER_OWNED,
@@ -454,6 +488,7 @@ static struct fk_front_request *take_request(struct fk_front *front)
 
 static void give_request(struct fk_front_request *request)
 {
+    fk_front_unask(request);
     request->conn = NULL;
     request->call = NULL;
     fk_list_del(&request->link);
@@ -465,8 +500,12 @@ void fk_front_requests_fini(struct fk_front *front)
     struct fk_list *lists[] = {&front->free_requests, &front->orphans}, *item;
 
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        while ((item = fk_list_pop(lists[i])) != NULL)
-            free(fk_container(item, struct fk_front_request, link));
+        while ((item = fk_list_pop(lists[i])) != NULL) {
+            struct fk_front_request *request = fk_container(item, struct fk_front_request, link);
+
+            fk_front_unask(request);
+            free(request);
+        }
 }
 
 /* What it is called in logs. */
@@ -633,71 +672,6 @@ static int check_proof(struct fk_front_conn *conn, const struct fk_keymsg *msg,
     return FK_OK;
 }
 
-/* The whole message, for a signer that believes nobody but the edge. */
-static int ask_signed(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                      uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-    int err;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
-    fk_writer_bytes(&writer, conn->exporter, sizeof conn->exporter);
-    fk_writer_bytes(&writer, msg->body.next, msg->body.left);
-    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
-        return err;
-    ret->op = FK_SIGNER_SIGNED;
-    ret->payload = bytes;
-    return FK_OK;
-}
-
-/* The share travels with the payload; only a signer can read it. */
-static int add_share(const struct fk_keymsg *msg, uint8_t bytes[FK_SIGNER_PAYLOAD_MAX],
-                     struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-    int err;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec16(&writer, msg->share.next, msg->share.left);
-    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
-    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
-        return err;
-    ret->op = FK_SIGNER_SPLIT;
-    ret->payload = bytes;
-    return FK_OK;
-}
-
-/* Who asks stands before what is asked. */
-static int add_name(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_vec8(&writer, conn->edge->name, strlen(conn->edge->name));
-    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
-    ret->payload = bytes;
-    return fk_writer_end(&writer, &ret->len);
-}
-
-/* For an edge that does not sign: who it is, as that is what handles are bound to. */
-static int add_owner(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                     uint8_t bytes[FK_SIGNER_PAYLOAD_MAX], struct fk_signer_ask *ret)
-{
-    struct fk_writer writer;
-    int err;
-
-    fk_writer_init(&writer, bytes, FK_SIGNER_PAYLOAD_MAX);
-    fk_writer_bytes(&writer, conn->edge->owner, sizeof conn->edge->owner);
-    fk_writer_vec16(&writer, msg->share.next, msg->share.left);
-    fk_writer_bytes(&writer, msg->payload.next, msg->payload.left);
-    if ((err = fk_writer_end(&writer, &ret->len)) != FK_OK)
-        return err;
-    ret->payload = bytes;
-    return FK_OK;
-}
-
 void fk_front_request_begin(struct fk_front_request *request)
 {
     struct fk_front_conn *conn = request->conn;
@@ -707,40 +681,6 @@ void fk_front_request_begin(struct fk_front_request *request)
     conn->front->outstanding++;
     request->account = conn->account;
     request->account->outstanding++;
-}
-
-static int submit(const struct op *op, const struct ask *asked, const struct fk_index_key *key,
-                  struct fk_front_request *request)
-{
-    struct fk_front_conn *conn = request->conn;
-    const struct fk_keymsg *msg = asked->msg;
-    struct fk_signer_ask ask = {.op = op->signer,
-                                .detail = msg->opcode,
-                                .ski = key->public.ski,
-                                .payload = msg->payload.next,
-                                .len = msg->payload.left,
-                                .keeps = asked->keeps,
-                                .handle = asked->need.is_step ? asked->handle : NULL};
-    struct fk_signer_pool *pool = fk_front_pool_of(conn->front, key);
-    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX];
-    int err = FK_OK;
-
-    if (conn->edge->signs)
-        err = ask_signed(conn, msg, bytes, &ask);
-    else if (op->named)
-        err = add_name(conn, msg, bytes, &ask);
-    else if (op->signer == FK_SIGNER_OWNED)
-        err = add_owner(conn, msg, bytes, &ask);
-    else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
-        err = add_share(msg, bytes, &ask);
-    if (err != FK_OK)
-        return err;
-    if (pool == NULL)
-        return FK_ERR_TOKEN;
-    err = fk_signer_pool_submit(pool, &ask, fk_front_request_done, request, &request->call);
-    if (err == FK_OK)
-        fk_front_request_begin(request);
-    return err;
 }
 
 /* Refused operations leave a line, too; a flood of them leaves some of its lines. */
@@ -762,6 +702,25 @@ void fk_front_request_refuse(struct fk_front_request *request, int err, const ch
     give_request(request);
 }
 
+/* What was not to be had, when an operation with that key cannot begin. */
+static const char *lacking(const struct fk_index_key *key)
+{
+    if (key->token != 0)
+        return "token";
+    return key->split != 0 && !key->held ? "no signer, or no asker" : "no signer";
+}
+
+static int submit(const struct op *op, const struct ask *asked, const struct fk_index_key *key,
+                  struct fk_front_request *request)
+{
+    const struct fk_signer_ask ask = {.op = op->signer,
+                                      .ski = key->public.ski,
+                                      .keeps = asked->keeps,
+                                      .handle = asked->need.is_step ? asked->handle : NULL};
+
+    return fk_front_ask(request, &ask, key, asked->msg);
+}
+
 static void key_operation(struct fk_front_conn *conn, const struct op *op, struct ask *ask)
 {
     const struct fk_index_key *key = find_key(conn->front->set->index, ask);
@@ -776,7 +735,7 @@ static void key_operation(struct fk_front_conn *conn, const struct op *op, struc
     request->hash_len = copy_item(&ask->hash, request->hash, sizeof request->hash);
     if (key != NULL && (err = check_proof(conn, ask->msg, &why)) == FK_OK &&
         (err = fk_front_decide(conn, &ask->need, key, &why)) == FK_OK) {
-        why = key->token != 0 ? "token" : "no signer";
+        why = lacking(key);
         err = submit(op, ask, key, request);
     }
     if (err != FK_OK)
@@ -810,7 +769,10 @@ static bool may_talk(struct fk_front_conn *conn)
 void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .need = {.permission = op->permission}, .types = op->types};
+    struct ask ask = {.msg = msg,
+                      .need = {.permission = op->permission},
+                      .payload = msg->payload,
+                      .types = op->types};
     int err = FK_OK;
 
     if ((op->dialects & (1U << conn->dialect)) == 0) {
@@ -847,7 +809,10 @@ void fk_front_op(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 void fk_front_op_held(struct fk_front_conn *conn, const struct fk_keymsg *msg)
 {
     const struct op *op = &ops[msg->opcode];
-    struct ask ask = {.msg = msg, .need = {.permission = op->permission}, .types = op->types};
+    struct ask ask = {.msg = msg,
+                      .need = {.permission = op->permission},
+                      .payload = msg->payload,
+                      .types = op->types};
 
     if (op->start != NULL)
         op->start(conn, msg);

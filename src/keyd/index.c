@@ -62,6 +62,11 @@ static void encode_key(const struct fk_index_key *key, struct fk_writer *out)
     fk_writer_vec16(out, key->chain, key->chain_len);
     fk_writer_u8(out, key->retired);
     fk_writer_u16(out, key->token);
+    fk_writer_u8(out, key->split);
+    fk_writer_u8(out, key->held);
+    fk_writer_u16(out, (uint16_t)key->n_sharers);
+    for (size_t i = 0; i < key->n_sharers; i++)
+        fk_writer_vec8(out, key->sharers[i], strlen(key->sharers[i]));
 }
 
 static size_t encoded_size(const struct fk_index_key *key)
@@ -70,6 +75,8 @@ static size_t encoded_size(const struct fk_index_key *key)
 
     for (size_t i = 0; i < key->n_names; i++)
         size += 1 + strlen(key->names[i]);
+    for (size_t i = 0; i < key->n_sharers; i++)
+        size += 1 + strlen(key->sharers[i]);
     return size;
 }
 
@@ -83,7 +90,8 @@ int fk_index_encode(const struct fk_index_key *keys, size_t n, uint8_t **ret, si
     if (n > FK_KEYD_KEYS_MAX)
         return FK_ERR_LIMIT;
     for (size_t i = 0; i < n; i++) {
-        if (keys[i].n_names > FK_KEYD_NAMES_MAX || keys[i].n_addresses > FK_KEYD_NAMES_MAX)
+        if (keys[i].n_names > FK_KEYD_NAMES_MAX || keys[i].n_addresses > FK_KEYD_NAMES_MAX ||
+            keys[i].n_sharers > FK_KEYD_NAMES_MAX)
             return FK_ERR_LIMIT;
         size += encoded_size(&keys[i]);
     }
@@ -102,8 +110,8 @@ int fk_index_encode(const struct fk_index_key *keys, size_t n, uint8_t **ret, si
     return FK_OK;
 }
 
-/* A name as a string of its own, lower case. */
-static int read_name(struct fk_reader *in, char **ret)
+/* A string of its own; a host name in lower case. */
+static int read_text(struct fk_reader *in, bool is_host, char **ret)
 {
     struct fk_reader text;
     char *name;
@@ -116,27 +124,52 @@ static int read_name(struct fk_reader *in, char **ret)
     if ((name = malloc(text.left + 1)) == NULL)
         return FK_ERR_NOMEM;
     for (size_t i = 0; i < text.left; i++)
-        name[i] = lower((char)text.next[i]);
+        name[i] = is_host ? lower((char)text.next[i]) : (char)text.next[i];
     name[text.left] = '\0';
     *ret = name;
     return FK_OK;
 }
 
-static int read_names(struct fk_reader *in, struct fk_index_key *key)
+/* *ret_n counts what is there to be freed, also when this fails. */
+static int read_texts(struct fk_reader *in, bool are_hosts, char ***ret, size_t *ret_n)
 {
     uint16_t count;
     int err;
 
     if ((err = fk_reader_u16(in, &count)) != FK_OK)
         return err;
-    if (count == 0 || count > FK_KEYD_NAMES_MAX)
+    if (count > FK_KEYD_NAMES_MAX)
         return FK_ERR_LIMIT;
-    if ((key->names = calloc(count, sizeof *key->names)) == NULL)
+    if (count == 0)
+        return FK_OK;
+    if ((*ret = calloc(count, sizeof **ret)) == NULL)
         return FK_ERR_NOMEM;
-    for (; key->n_names < count; key->n_names++)
-        if ((err = read_name(in, &key->names[key->n_names])) != FK_OK)
+    for (; *ret_n < count; (*ret_n)++)
+        if ((err = read_text(in, are_hosts, &(*ret)[*ret_n])) != FK_OK)
             return err;
     return FK_OK;
+}
+
+static int read_names(struct fk_reader *in, struct fk_index_key *key)
+{
+    int err = read_texts(in, true, &key->names, &key->n_names);
+
+    if (err != FK_OK)
+        return err;
+    return key->n_names > 0 ? FK_OK : FK_ERR_LIMIT;
+}
+
+static int read_split(struct fk_reader *in, struct fk_index_key *key)
+{
+    uint8_t held;
+    int err;
+
+    if ((err = fk_reader_u8(in, &key->split)) != FK_OK || (err = fk_reader_u8(in, &held)) != FK_OK)
+        return err;
+    if (key->split > FK_SHARE_ADDITIVE || held > 1)
+        return FK_ERR_FORMAT;
+    key->held = held == 1;
+    return read_texts(in, false, &key->sharers, &key->n_sharers);
 }
 
 static int read_addresses(struct fk_reader *in, struct fk_index_key *key)
@@ -216,7 +249,7 @@ static int read_key(struct fk_reader *in, struct fk_index_key *key)
         (err = fk_reader_u16(in, &key->token)) != FK_OK)
         return err;
     key->retired = retired != 0;
-    return FK_OK;
+    return read_split(in, key);
 }
 
 static bool is_named(const struct slot *slot, uint32_t hash, enum fk_index_kind kind,
@@ -316,6 +349,9 @@ void fk_index_key_fini(struct fk_index_key *key)
     for (size_t i = 0; i < key->n_names; i++)
         free(key->names[i]);
     free(key->names);
+    for (size_t i = 0; i < key->n_sharers; i++)
+        free(key->sharers[i]);
+    free(key->sharers);
     free(key->addresses);
     free(key->chain);
     *key = (struct fk_index_key){.n_names = 0};

@@ -40,6 +40,11 @@ struct fk_index_key {
     size_t chain_len;
     bool retired;   /* replaced by another of the same name; served on for a while */
     uint16_t token; /* number of the token that has the key; 0: signers have it */
+    /* Of a split key there is a share here: enum fk_share_scheme, 0: it is whole. */
+    uint8_t split;
+    bool held;      /* ... that others combine with: the key servers named here */
+    char **sharers; /* as in their certificates */
+    size_t n_sharers;
 };
 
 struct fk_index;

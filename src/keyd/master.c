@@ -137,6 +137,7 @@ static void stop(struct fk_keyd_master *master)
     fk_watch_free(master->watch);
     fk_keyd_tickets_fini(master);
     fk_keyd_roots_stop(master);
+    fk_keyd_sharers_fini(master);
     fk_quota_close(master->quota);
     fk_metrics_close(master->metrics);
     fk_metrics_close(master->audit_metrics);

@@ -14,6 +14,7 @@
 #include "signer/ticket_roots.h"
 #include "token/token.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 
 enum fk_keyd_role {
@@ -23,6 +24,7 @@ enum fk_keyd_role {
     FK_KEYD_ADMIN,
     FK_KEYD_HANDSHAKER,
     FK_KEYD_TOKEN,
+    FK_KEYD_ASKER,
     FK_KEYD_ROLES
 };
 
@@ -76,7 +78,8 @@ struct fk_keyd_master {
     uint64_t loaded_wall_us;
     uint32_t waiters[FK_KEYD_WAITERS_MAX]; /* commands that wait for the reload's end */
     size_t n_waiters;
-    char last_error[512]; /* of the last reload, empty: it worked */
+    json_t *sharers[FK_KEYPOOL_SERVERS_MAX]; /* how each is that has shares; NULL: not known */
+    char last_error[512];                    /* of the last reload, empty: it worked */
     int status;
 };
 
@@ -193,6 +196,9 @@ void fk_keyd_dials_drop(struct fk_keyd_master *master, const struct fk_child *ch
 /* --- command.c --- */
 
 void fk_keyd_command(struct fk_keyd_master *master, const struct fk_procmsg *msg);
+/* What an asker says of one key server. */
+void fk_keyd_sharer_status(struct fk_keyd_master *master, const struct fk_procmsg *msg);
+void fk_keyd_sharers_fini(struct fk_keyd_master *master);
 /* Answer those that wait for a reload. */
 void fk_keyd_answer_waiters(struct fk_keyd_master *master);
 

@@ -50,6 +50,8 @@
       "Requests received, by operation.")                                                          \
     X(OP_PING, "farkey_keyd_requests_total", "op=\"ping\"", COUNTER,                               \
       "Requests received, by operation.")                                                          \
+    X(OP_SHARE, "farkey_keyd_requests_total", "op=\"share\"", COUNTER,                             \
+      "Requests received, by operation.")                                                          \
     X(OP_HANDSHAKE, "farkey_keyd_requests_total", "op=\"handshake-open\"", COUNTER,                \
       "Requests received, by operation.")                                                          \
     X(OP_HANDSHAKE_DATA, "farkey_keyd_requests_total", "op=\"handshake-data\"", COUNTER,           \
@@ -68,6 +70,10 @@
     X(RESULT_RATE, "farkey_keyd_results_total", "result=\"rate\"", COUNTER, "Answers, by result.") \
     X(RESULT_FAILED, "farkey_keyd_results_total", "result=\"failed\"", COUNTER,                    \
       "Answers, by result.")                                                                       \
+    X(SHARES_OK, "farkey_keyd_shares_total", "result=\"ok\"", COUNTER,                             \
+      "Shares of split keys that other key servers were asked for, by result.")                    \
+    X(SHARES_FAILED, "farkey_keyd_shares_total", "result=\"failed\"", COUNTER,                     \
+      "Shares of split keys that other key servers were asked for, by result.")                    \
     X(SECONDS, "farkey_keyd_request_seconds", NULL, HISTOGRAM,                                     \
       "From the arrival of a key operation to its answer.")                                        \
     X(OUTSTANDING, "farkey_keyd_outstanding", NULL, GAUGE, "Key operations under way.")            \

@@ -78,6 +78,19 @@ static bool key_matches(const struct patterns *patterns, const struct fk_index_k
     return patterns->all;
 }
 
+/* Another key server has what the share's policy gives it, no more than that. */
+static bool is_for(const struct fk_keyd_edge_conf *conf, const struct fk_index_key *key)
+{
+    const char *sharer = fk_keyd_conf_sharer(conf);
+
+    if (sharer == NULL)
+        return true;
+    for (size_t i = 0; i < key->n_sharers; i++)
+        if (strcmp(key->sharers[i], sharer) == 0)
+            return true;
+    return false;
+}
+
 int fk_policy_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *index,
                    uint8_t **ret)
 {
@@ -90,7 +103,7 @@ int fk_policy_keys(const struct fk_keyd_edge_conf *conf, const struct fk_index *
         return FK_ERR_NOMEM;
     err = init_patterns(&patterns, &conf->keys);
     for (size_t i = 0; err == FK_OK && i < count; i++)
-        if (key_matches(&patterns, fk_index_at(index, i)))
+        if (is_for(conf, fk_index_at(index, i)) && key_matches(&patterns, fk_index_at(index, i)))
             keys[i / 8] |= (uint8_t)(1U << (i % 8));
     fini_patterns(&patterns);
     if (err == FK_OK)

@@ -240,7 +240,7 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
         return FK_ERR_NOMEM;
     if (!set_name(load, path, key))
         return FK_OK;
-    err = fk_store_is_share(path) ? fk_store_read_share(path, &share, &pkey)
+    err = fk_store_is_share(path) ? fk_store_read_share(path, &key->index, &share, &pkey)
                                   : read_key(path, passphrase, &pkey);
     if (err != FK_OK || (err = fk_key_describe(pkey, &public)) != FK_OK) {
         if (err == FK_ERR_NOMEM)
@@ -261,7 +261,8 @@ static int load_key(struct load *load, const char *path, const struct fk_secret 
     if (share != NULL && (key->index.public.permissions & FK_PERM_LEND) != 0)
         fk_store_say(&load->report, path,
                      "the key is split, so it is lent to nobody; remove lend from its policy");
-    if (load->report.count == complaints && !is_taken(load, path, key))
+    if (load->report.count == complaints && fk_store_share_fits(path, &key->index, &load->report) &&
+        !is_taken(load, path, key))
         err = build_key(load, key, pkey, share);
     if (err == FK_OK && (err = note_name(load, key)) == FK_OK)
         err = note_ski(load, key);
@@ -416,6 +417,8 @@ static int retire_key(struct load *load, const struct fk_store_key *old, uint64_
     key->index.retired = true;
     key->index.public = old->index.public;
     key->index.public.permissions &= permissions;
+    key->index.split = old->index.split;
+    key->index.held = old->index.held;
     memcpy(key->index.cert_hash, old->index.cert_hash, sizeof key->index.cert_hash);
     if ((err = note_ski(load, key)) != FK_OK)
         return err;

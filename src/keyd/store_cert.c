@@ -224,6 +224,10 @@ static int use_policy(const struct fk_key_policy_conf *policy, const char *path,
         else
             err = add_address(&key->index, range.ip, 16);
     }
+    for (size_t i = 0; err == FK_OK && i < policy->share_with.count; i++)
+        err = fk_store_add_sharer(&key->index, policy->share_with.items[i]);
+    if (policy->share_with.count > 0)
+        key->index.public.permissions |= FK_PERM_SHARE;
     return err;
 }
 
@@ -282,5 +286,22 @@ int fk_store_copy_names(struct fk_index_key *to, const struct fk_index_key *from
 
     for (size_t i = 0; err == FK_OK && i < from->n_names; i++)
         err = add_name(to, from->names[i], strlen(from->names[i]));
+    for (size_t i = 0; err == FK_OK && i < from->n_sharers; i++)
+        err = fk_store_add_sharer(to, from->sharers[i]);
     return err;
+}
+
+int fk_store_add_sharer(struct fk_index_key *key, const char *name)
+{
+    char **names;
+
+    if (key->n_sharers == FK_KEYD_NAMES_MAX)
+        return FK_ERR_LIMIT;
+    if ((names = realloc(key->sharers, (key->n_sharers + 1) * sizeof *names)) == NULL)
+        return FK_ERR_NOMEM;
+    key->sharers = names;
+    if ((names[key->n_sharers] = strdup(name)) == NULL)
+        return FK_ERR_NOMEM;
+    key->n_sharers++;
+    return FK_OK;
 }

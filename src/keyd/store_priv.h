@@ -99,16 +99,21 @@ struct fk_store_key *fk_store_key(const struct fk_store *store, size_t i);
 bool fk_store_is_share(const char *path);
 bool fk_store_share_counts(const char *path);
 /*
- * Read a share that this key server can combine with: its bytes and the public key, both the
- * caller's. As fk_store_read_secret(); FK_ERR_FORMAT, FK_ERR_UNSUPPORTED (also: another share than
- * the combining signer's), FK_ERR_RANGE (more than two are needed), FK_ERR_SHARE_WRONG,
- * FK_ERR_CRYPTO.
+ * Read a share that this key server can combine with, or hold for another: its bytes and the public
+ * key, both the caller's; what it is goes to `key`. As fk_store_read_secret(); FK_ERR_FORMAT,
+ * FK_ERR_UNSUPPORTED, FK_ERR_RANGE (more than two are needed), FK_ERR_SHARE_WRONG, FK_ERR_CRYPTO.
  */
-int fk_store_read_share(const char *path, struct fk_secret **ret, EVP_PKEY **ret_public);
+int fk_store_read_share(const char *path, struct fk_index_key *key, struct fk_secret **ret,
+                        EVP_PKEY **ret_public);
+/* Whether its policy says what it is held for, or that it is not; else this is said. */
+bool fk_store_share_fits(const char *path, const struct fk_index_key *key,
+                         struct fk_store_report *report);
 /* What to say of such an error; NULL: nothing that is a share's own. */
 const char *fk_store_share_trouble(int err);
 
 /* Give `to` copies of the names of `from`. FK_ERR_NOMEM. */
 int fk_store_copy_names(struct fk_index_key *to, const struct fk_index_key *from);
+/* Append a copy of the name of a key server. FK_ERR_NOMEM, FK_ERR_LIMIT. */
+int fk_store_add_sharer(struct fk_index_key *key, const char *name);
 
 #endif

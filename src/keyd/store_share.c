@@ -1,4 +1,6 @@
-/* NAME.share in a key directory: this key server's share of a split key, in the place of NAME.key.
+/*
+ * NAME.share in a key directory: this key server's share of a split key, in the place of NAME.key.
+ * Share 1 is what it combines with, any other it holds for the key servers that NAME.policy names.
  */
 #include "keyd/store_priv.h"
 
@@ -28,7 +30,8 @@ bool fk_store_share_counts(const char *path)
     return len > 0 && (size_t)len < sizeof key && access(key, F_OK) != 0;
 }
 
-int fk_store_read_share(const char *path, struct fk_secret **ret, EVP_PKEY **ret_public)
+int fk_store_read_share(const char *path, struct fk_index_key *key, struct fk_secret **ret,
+                        EVP_PKEY **ret_public)
 {
     struct fk_secret *file, *bytes = NULL;
     struct fk_reader reader;
@@ -43,25 +46,39 @@ int fk_store_read_share(const char *path, struct fk_secret **ret, EVP_PKEY **ret
     if (err != FK_OK)
         return err;
     fk_reader_init(&reader, fk_secret_bytes(bytes), fk_secret_len(bytes));
-    if ((err = fk_share_decode(reader, &share)) == FK_OK && share.index != FK_SHARE_COMBINER)
-        err = FK_ERR_UNSUPPORTED;
-    if (err == FK_OK && share.k > 2)
+    if ((err = fk_share_decode(reader, &share)) == FK_OK && share.k > 2)
         err = FK_ERR_RANGE;
-    if (err == FK_OK && (err = fk_share_public(&share, ret_public)) == FK_OK)
-        *ret = bytes;
-    else
+    if (err != FK_OK || (err = fk_share_public(&share, ret_public)) != FK_OK) {
         fk_secret_free(bytes);
-    return err;
+        return err;
+    }
+    key->split = share.scheme;
+    key->held = share.index != FK_SHARE_COMBINER;
+    *ret = bytes;
+    return FK_OK;
+}
+
+bool fk_store_share_fits(const char *path, const struct fk_index_key *key,
+                         struct fk_store_report *report)
+{
+    if (key->held && key->n_sharers == 0)
+        fk_store_say(report, path,
+                     "not share 1, with which this key server would combine, but its policy names "
+                     "no key server that does; write share_with = {\"NAME\"} there");
+    else if (!key->held && key->n_sharers > 0)
+        fk_store_say(report, path,
+                     "share_with in its policy, but no other key server combines with this; remove "
+                     "it");
+    else
+        return true;
+    return false;
 }
 
 const char *fk_store_share_trouble(int err)
 {
     switch (err) {
-    case FK_ERR_UNSUPPORTED:
-        return "not share 1: the key server combines with that one, which farkey key split leaves "
-               "here";
     case FK_ERR_RANGE:
-        return "more than two shares make this key, and an edge has one; split it 2-of-N";
+        return "more than two shares make this key, and two are combined here; split it 2-of-N";
     case FK_ERR_FORMAT:
     case FK_ERR_TRUNCATED:
     case FK_ERR_TRAILING:

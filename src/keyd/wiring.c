@@ -30,6 +30,7 @@ static int start_audit(struct fk_keyd_master *master, struct fk_child *child);
 static int start_admin(struct fk_keyd_master *master, struct fk_child *child);
 static int start_handshaker(struct fk_keyd_master *master, struct fk_child *child);
 static int start_token(struct fk_keyd_master *master, struct fk_child *child);
+static int start_asker(struct fk_keyd_master *master, struct fk_child *child);
 
 /* What each role is: its name as a process and for people, what others call it, how it is started.
  */
@@ -45,6 +46,7 @@ static const struct {
     [FK_KEYD_ADMIN] = {"admin", "admin process", 0, start_admin},
     [FK_KEYD_HANDSHAKER] = {"keyd-handshaker", "handshaker", FK_PEER_HANDSHAKER, start_handshaker},
     [FK_KEYD_TOKEN] = {"token", "token's process", FK_PEER_TOKEN, start_token},
+    [FK_KEYD_ASKER] = {"keyd-asker", "asker", FK_PEER_ASKER, start_asker},
 };
 
 /* Who may talk to whom. A pair that is not here has no way to. */
@@ -54,6 +56,7 @@ static const struct {
     {FK_KEYD_FRONT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_AUDIT},
     {FK_KEYD_AUDIT, FK_KEYD_SIGNER},      {FK_KEYD_FRONT, FK_KEYD_HANDSHAKER},
     {FK_KEYD_HANDSHAKER, FK_KEYD_SIGNER}, {FK_KEYD_FRONT, FK_KEYD_TOKEN},
+    {FK_KEYD_FRONT, FK_KEYD_ASKER},
 };
 
 static bool may_talk(enum fk_keyd_role a, enum fk_keyd_role b)
@@ -197,7 +200,7 @@ static int send_set(struct fk_child *child, const struct fk_keyd_load *load,
     return err;
 }
 
-/* For fronts with their listeners, for handshakers without. */
+/* For fronts with their listeners, for others without. */
 static int send_pending(const struct fk_keyd_master *master, struct fk_child *child)
 {
     if (fk_keyd_place(child)->role == FK_KEYD_FRONT)
@@ -240,6 +243,20 @@ static int start_handshaker(struct fk_keyd_master *master, struct fk_child *chil
     if ((err = fk_keyd_sessions_send(master, child)) != FK_OK ||
         (err = fk_keyd_tickets_send(master, child)) != FK_OK ||
         (err = fk_child_send_fd(child, FK_PROC_CONFIG, master->current->generation,
+                                master->current->bundle_fd)) != FK_OK ||
+        (err = wire_child(master, child, ALL)) != FK_OK ||
+        (err = send_go(child, master->current->conf->user)) != FK_OK)
+        return err;
+    if (master->preparing)
+        prepare_child(master, child);
+    return FK_OK;
+}
+
+static int start_asker(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err;
+
+    if ((err = fk_child_send_fd(child, FK_PROC_CONFIG, master->current->generation,
                                 master->current->bundle_fd)) != FK_OK ||
         (err = wire_child(master, child, ALL)) != FK_OK ||
         (err = send_go(child, master->current->conf->user)) != FK_OK)
@@ -340,6 +357,8 @@ static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role)
         if (conf->handshakers != 0)
             return (unsigned)conf->handshakers;
         return needs_handshakers(conf) ? (processors() + 1) / 2 : 0;
+    case FK_KEYD_ASKER:
+        return conf->keyservers != NULL;
     case FK_KEYD_TOKEN: /* tokens.c */
     case FK_KEYD_ROLES:
         break;
@@ -377,7 +396,7 @@ unsigned fk_keyd_drain_seconds(const struct fk_keyd_master *master)
 void fk_keyd_adjust_children(struct fk_keyd_master *master)
 {
     static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_FRONT, FK_KEYD_HANDSHAKER,
-                                                FK_KEYD_ADMIN};
+                                                FK_KEYD_ASKER, FK_KEYD_ADMIN};
 
     for (size_t r = 0; r < sizeof serving / sizeof serving[0]; r++) {
         unsigned count = wanted(master->current->conf, serving[r]);
@@ -396,7 +415,7 @@ void fk_keyd_adjust_children(struct fk_keyd_master *master)
 /* Whether a role changes from set to set in place. */
 static bool changes_over(enum fk_keyd_role role)
 {
-    return role == FK_KEYD_FRONT || role == FK_KEYD_HANDSHAKER;
+    return role == FK_KEYD_FRONT || role == FK_KEYD_HANDSHAKER || role == FK_KEYD_ASKER;
 }
 
 static bool is_running_front(const struct fk_child *child)
@@ -470,7 +489,7 @@ void fk_keyd_switch_fronts(struct fk_keyd_master *master)
             continue;
         place->ready = false;
         /* A handshaker tells by its set whose the signers are: hs_main.c. */
-        if (place->role == FK_KEYD_HANDSHAKER)
+        if (place->role != FK_KEYD_FRONT)
             (void)send_go(child, "");
         if (wire_child(master, child, 1U << FK_KEYD_SIGNER) == FK_OK &&
             place->role == FK_KEYD_FRONT && wire_new_tokens(master, child) == FK_OK)
@@ -610,6 +629,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
         fk_keyd_audit_head(master, msg);
     else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_TOKEN)
         fk_keyd_token_report(child, msg);
+    else if (msg->type == FK_PROC_STATUS && role == FK_KEYD_ASKER)
+        fk_keyd_sharer_status(master, msg);
     else if (msg->type == FK_PROC_COMMAND && role == FK_KEYD_ADMIN)
         fk_keyd_command(master, msg);
     else
@@ -628,7 +649,7 @@ static bool any_left(const struct fk_keyd_master *master, enum fk_keyd_role role
     return false;
 }
 
-/* Its gauges say nothing any more. */
+/* What it has told of itself says nothing any more. */
 static void bury(struct fk_keyd_master *master, enum fk_keyd_role role,
                  const struct fk_child *child)
 {
@@ -646,12 +667,24 @@ static void bury(struct fk_keyd_master *master, enum fk_keyd_role role,
     case FK_KEYD_TOKEN:
         fk_metrics_bury(master->token_metrics, index);
         break;
+    case FK_KEYD_ASKER:
+        fk_keyd_sharers_fini(master);
+        break;
     case FK_KEYD_SIGNER:
     case FK_KEYD_ADMIN:
     case FK_KEYD_HANDSHAKER:
     case FK_KEYD_ROLES:
         break;
     }
+}
+
+static void tell_death(struct fk_keyd_master *master, enum fk_keyd_role role)
+{
+    char why[64];
+
+    (void)snprintf(why, sizeof why, "%s %s died with the new configuration",
+                   role == FK_KEYD_ASKER ? "an" : "a", roles[role].word);
+    fk_keyd_pending_failed(master, why);
 }
 
 /* What the generation to come loses by the end of a process that belonged to it. */
@@ -665,9 +698,7 @@ static void judge_end(struct fk_keyd_master *master, enum fk_keyd_role role, uin
     else if (role == FK_KEYD_TOKEN && !gone)
         fk_keyd_pending_failed(master, "a token's process died");
     else if (changes_over(role) && !gone && master->preparing)
-        fk_keyd_pending_failed(master, role == FK_KEYD_FRONT
-                                           ? "a front died with the new configuration"
-                                           : "a handshaker died with the new configuration");
+        tell_death(master, role);
 }
 
 static void on_ended(void *ctx, struct fk_child *child, pid_t pid, int status, bool gone)

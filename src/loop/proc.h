@@ -64,6 +64,7 @@ enum fk_proc_peer {
     FK_PEER_WORKER,
     FK_PEER_HANDSHAKER,
     FK_PEER_TOKEN,
+    FK_PEER_ASKER,
 };
 
 struct fk_procmsg {

@@ -426,6 +426,8 @@ static int load_share(struct fk_keyset_entry *entry, struct fk_reader bytes)
     entry->is_split = true;
     entry->share_bytes = copy; /* moved */
     entry->share_len = bytes.left;
+    if (entry->share.reject.left > 0)
+        memcpy(entry->reject_secret, entry->share.reject.next, sizeof entry->reject_secret);
     return FK_OK;
 }
 

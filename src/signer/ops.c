@@ -184,7 +184,7 @@ static const struct row rows[] = {
     [FK_SIGNER_SIGNED] = {PEER(FK_PEER_FRONT), false, false, fk_op_signed},
     [FK_SIGNER_SPLIT] = {PEER(FK_PEER_FRONT), true, false, fk_op_split},
     [FK_SIGNER_SPLIT_OPEN] = {PEER(FK_PEER_HANDSHAKER), true, false, fk_op_split_open},
-    [FK_SIGNER_SHARE] = {PEER(FK_PEER_WORKER), true, false, fk_op_share},
+    [FK_SIGNER_SHARE] = {USERS, true, false, fk_op_share},
     [FK_SIGNER_OWNED] = {PEER(FK_PEER_FRONT), true, false, fk_op_owned},
     [FK_SIGNER_AGREE_INIT] = {0, true, true, fk_op_agree_init},
     [FK_SIGNER_AGREE_FINISH] = {0, true, false, fk_op_agree_finish},
@@ -250,7 +250,8 @@ int fk_ops_key_operation(struct fk_op_call *call, uint16_t op)
 
     if (row == NULL || !row->keyed)
         return FK_ERR_OPCODE;
-    return row->whole && call->entry->is_split ? FK_ERR_SHARE_MISSING : row->run(call);
+    return row->whole && call->entry->is_split && call->half == NULL ? fk_ops_lacks(call, op)
+                                                                     : row->run(call);
 }
 
 int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry,
@@ -315,6 +316,7 @@ int fk_ops_serve(struct fk_ops *ops, enum fk_proc_peer kind,
     struct fk_op_call call = {.ops = ops,
                               .detail = request->detail,
                               .handshaker = kind == FK_PEER_HANDSHAKER,
+                              .front = kind == FK_PEER_FRONT,
                               .ret = ret};
 
     if (!fk_ops_permitted(kind, request->op))

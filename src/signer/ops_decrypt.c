@@ -134,7 +134,9 @@ int fk_ops_premaster(struct fk_op_call *call, const struct fk_decrypt *op, uint8
     if ((err = check_size(call, op->ciphertext.left, &size)) != FK_OK)
         return err;
     if ((err = decrypt_block(call, &op->ciphertext, scratch.block)) != FK_OK ||
-        (err = expand(call, 'p', &op->ciphertext, scratch.reject, PREMASTER)) != FK_OK)
+        (call->half != NULL && call->half->holds)) /* there is no block yet */
+        goto out;
+    if ((err = expand(call, 'p', &op->ciphertext, scratch.reject, PREMASTER)) != FK_OK)
         goto out;
     good = padding_is_good(scratch.block, size);
     select_bytes(good, scratch.block + size - PREMASTER, scratch.reject, ret, PREMASTER);

@@ -47,6 +47,7 @@ void fk_key_state_fini(struct fk_key_state *state)
         EVP_PKEY_CTX_free(state->verify[i]);
     }
     EVP_MD_CTX_free(state->message);
+    fk_power_free(state->power);
     free(state->modulus);
     OPENSSL_secure_clear_free(state->reject, 32);
 }
@@ -160,7 +161,7 @@ static int verify_message(const struct fk_private_ask *ask, const uint8_t *sig, 
 
 /* A fault in one half of the CRT gives a signature that factors the modulus: none may leave. What
  * a token signs is not believed either. */
-static int verify(struct fk_op_call *call, const struct fk_private_ask *ask, size_t sig_len)
+int fk_ops_verify(struct fk_op_call *call, const struct fk_private_ask *ask, size_t sig_len)
 {
     struct fk_ops *ops = call->ops;
     EVP_PKEY_CTX **cell = &fk_ops_state(ops, ask->entry)->verify[ask->variant];
@@ -186,7 +187,7 @@ static int sign(struct fk_op_call *call, const struct fk_private_ask *ask)
     int err;
 
     if ((err = private->ops->sign(private, ask, call->ret, &len)) != FK_OK ||
-        (err = verify(call, ask, len)) != FK_OK)
+        (err = fk_ops_verify(call, ask, len)) != FK_OK)
         return err;
     call->ret_len = len;
     return FK_OK;
@@ -198,6 +199,8 @@ int fk_ops_sign_digest(struct fk_op_call *call, enum fk_variant variant, const u
 {
     const struct fk_private_ask ask = {call->entry, variant, digest, len};
 
+    if (call->half != NULL)
+        return fk_half_sign_digest(call, &ask);
     return sign(call, &ask);
 }
 
@@ -206,6 +209,8 @@ int fk_ops_sign_message(struct fk_op_call *call, const uint8_t *message, size_t 
 {
     const struct fk_private_ask ask = {call->entry, 0, message, len};
 
+    if (call->half != NULL)
+        return fk_half_sign_message(call);
     return sign(call, &ask);
 }
 
@@ -247,5 +252,7 @@ int fk_ops_rsa_raw(struct fk_op_call *call, const uint8_t *in, uint8_t *out, siz
     const struct fk_private_ask ask = {call->entry, FK_RSA_RAW, in, size};
     struct fk_private *private = call->ops->private;
 
+    if (call->half != NULL)
+        return fk_half_rsa_raw(call, &ask, out);
     return private->ops->raw(private, &ask, out);
 }

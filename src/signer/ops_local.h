@@ -21,9 +21,10 @@
 struct fk_key_state {
     EVP_PKEY_CTX *use[FK_VARIANT_COUNT];
     EVP_PKEY_CTX *verify[FK_VARIANT_COUNT];
-    EVP_MD_CTX *message; /* Ed25519 */
-    uint8_t *modulus;    /* RSA: big-endian, as long as the key */
-    uint8_t *reject;     /* in the secure heap: a token's key's secret of implicit rejection */
+    EVP_MD_CTX *message;    /* Ed25519 */
+    uint8_t *modulus;       /* RSA: big-endian, as long as the key */
+    uint8_t *reject;        /* in the secure heap: a token's key's secret of implicit rejection */
+    struct fk_power *power; /* of an additive share */
 };
 
 struct fk_chain_state {
@@ -57,6 +58,15 @@ struct fk_ops {
     struct fk_key_state *guest_state;
 };
 
+/*
+ * An operation that two signers carry out together. Who holds the other share goes through the
+ * operation up to the use of the key: that is what it gives its share, or its power, for.
+ */
+struct fk_op_half {
+    bool holds;                  /* else: combines, with what the other side has sent */
+    struct fk_share_power power; /* of an additive share: made, or sent */
+};
+
 /* A call of an operation: what it works on and where its result goes. */
 struct fk_op_call {
     struct fk_ops *ops;
@@ -66,7 +76,9 @@ struct fk_op_call {
     uint16_t permissions; /* FK_PERM_*: the key's, and of who asks if that is known */
     uint16_t detail;
     bool handshaker;                     /* for a process that makes whole handshakes */
+    bool front;                          /* for a key server's front */
     const struct fk_handle_owner *owner; /* the edge; NULL: not known, or none */
+    struct fk_op_half *half;             /* NULL: here is all that the operation needs */
     struct fk_reader payload;
     uint8_t *ret; /* FK_SIGNER_RESULT_MAX bytes */
     size_t ret_len;
@@ -79,10 +91,17 @@ int fk_ops_sign_digest(struct fk_op_call *call, enum fk_variant variant, const u
                        size_t len);
 int fk_ops_sign_message(struct fk_op_call *call, const uint8_t *message, size_t len);
 int fk_ops_rsa_raw(struct fk_op_call *call, const uint8_t *in, uint8_t *out, size_t size);
+/* Check the signature in call->ret, and wipe it if it is wrong. FK_ERR_VERIFY. */
+int fk_ops_verify(struct fk_op_call *call, const struct fk_private_ask *ask, size_t sig_len);
 void fk_key_state_fini(struct fk_key_state *state);
 extern const struct fk_private_ops fk_private_file_ops;
 struct fk_key_state *fk_ops_state(struct fk_ops *ops, const struct fk_keyset_entry *entry);
 const uint8_t *fk_ops_modulus(struct fk_ops *ops, const struct fk_keyset_entry *entry);
+
+/* ops_half.c: use a share where the whole key would be used. As those of ops_key.c. */
+int fk_half_sign_digest(struct fk_op_call *call, const struct fk_private_ask *ask);
+int fk_half_sign_message(struct fk_op_call *call);
+int fk_half_rsa_raw(struct fk_op_call *call, const struct fk_private_ask *ask, uint8_t *out);
 
 /* ops.c: whether the key's policy lets this peer do what needs `need` (FK_PERM_*). */
 bool fk_op_allowed(const struct fk_op_call *call, unsigned need);
@@ -121,9 +140,13 @@ bool fk_ops_uses_key(uint16_t opcode);
 
 /*
  * ops_split.c: the key operation `opcode` (of farkey/1) with the other share of a split key, as the
- * wire brought it. A key that is whole needs none. FK_ERR_SHARE_*.
+ * wire brought it. A key that is whole needs none. FK_ERR_SHARE_*; FK_ERR_UNSUPPORTED: with
+ * additive shares that cannot be done.
  */
 int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item);
+/* What key operation `op` fails with if nothing was sent: FK_ERR_SHARE_MISSING, or
+ * FK_ERR_UNSUPPORTED as above. */
+int fk_ops_lacks(const struct fk_op_call *call, uint16_t op);
 
 /* ops.c: the same with a key that is in no set: `state` is empty at first, and the caller's. */
 int fk_ops_with_key(struct fk_op_call *call, const struct fk_keyset_entry *entry,

@@ -28,7 +28,7 @@ static int get_premaster(struct fk_op_call *call, const struct fk_premaster_sour
     if (source->kind == FK_PREMASTER_AGREED)
         return fk_ops_agreed(call, &source->agreed, ret->bytes, &ret->len);
     if (call->entry->is_split)
-        return FK_ERR_SHARE_MISSING;
+        return fk_ops_lacks(call, FK_SIGNER_MASTER); /* or KEYS: in that they are alike */
     ret->len = FK_PREMASTER_SIZE;
     return fk_ops_premaster(call, &source->rsa, ret->bytes);
 }
@@ -54,7 +54,7 @@ static int derive_master(struct fk_op_call *call, const struct fk_premaster_sour
                          const struct fk_master_derivation *derivation, uint8_t ret[FK_MASTER_SIZE])
 {
     struct fk_prf_input input = {.prf = derivation->prf, .seed = {derivation->seed}};
-    struct premaster premaster;
+    struct premaster premaster = {.len = 0};
     int err;
 
     if ((err = get_premaster(call, source, &premaster)) == FK_OK) {

@@ -73,6 +73,7 @@ static struct window *find_window(struct fk_windows *windows,
 struct asked {
     const struct fk_keyset_edge *edge;
     struct fk_keyproof_place place;
+    struct fk_reader share; /* not signed: it is sealed for this operation; empty: none */
     struct fk_keymsg msg;
     struct fk_keyproof proof;
     struct fk_reader part; /* what is signed of the body */
@@ -85,7 +86,9 @@ static int read_request(const struct fk_keyset *set, struct fk_reader payload, s
     int err;
 
     if ((err = fk_reader_vec8(&payload, &name)) != FK_OK ||
-        (err = fk_reader_copy(&payload, ret->place.exporter, sizeof ret->place.exporter)) != FK_OK)
+        (err = fk_reader_copy(&payload, ret->place.exporter, sizeof ret->place.exporter)) !=
+            FK_OK ||
+        (err = fk_reader_vec16(&payload, &ret->share)) != FK_OK)
         return err;
     ret->place.server = fk_keyset_server(set);
     ret->edge = fk_keyset_edge(set, (const char *)name.next, name.left);
@@ -165,11 +168,27 @@ static int seal_result(struct fk_op_call *call, const struct asked *asked)
     return err;
 }
 
-static int run(struct fk_op_call *call, const struct fk_keymsg *msg)
+/* A key server that asks for a share asks for no operation: these are up to the key's policy. */
+static int run_share(struct fk_op_call *call, uint8_t opcode)
 {
+    if ((call->permissions & FK_PERM_SHARE) == 0)
+        return FK_ERR_DENIED;
+    call->permissions = call->entry->public.permissions;
+    call->detail = opcode;
+    return fk_ops_key_operation(call, FK_SIGNER_SHARE);
+}
+
+static int run(struct fk_op_call *call, const struct asked *asked)
+{
+    const struct fk_keymsg *msg = &asked->msg;
+
     call->payload = fk_item_present(&msg->payload) ? msg->payload : fk_item(NULL, 0);
+    if (msg->opcode == FK_OP_SHARE || msg->opcode == FK_OP_PARTIAL)
+        return run_share(call, msg->opcode);
     if (fk_item_present(&msg->share))
         return fk_ops_with_share(call, msg->opcode, msg->share);
+    if (asked->share.left > 0)
+        return fk_ops_with_share(call, msg->opcode, asked->share);
     return fk_ops_key_operation(call, fk_ops_of_opcode(msg->opcode));
 }
 
@@ -195,7 +214,7 @@ int fk_op_signed(struct fk_op_call *call)
         return err;
     SHA256((const uint8_t *)asked.edge->name, strlen(asked.edge->name), owner.id);
     call->owner = &owner;
-    err = run(call, &asked.msg);
+    err = run(call, &asked);
     call->owner = NULL;
     if (err != FK_OK)
         return err;

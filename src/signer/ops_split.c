@@ -1,17 +1,31 @@
 /*
- * Split keys in a signer: rebuilt for one operation, gone after it; and, where a share is held for
- * others, sealing it to who combines.
+ * Split keys in a signer: Shamir's rebuilt for one operation and gone after it, additive ones never
+ * rebuilt; and, where a share is held for others, what goes to who combines.
  *
- * A split key is whole only within fk_ops_with_share(): an entry of its own with a state of its
- * own, whose contexts and numbers are wiped before the result leaves this function.
+ * A split key is whole only within run_bound(): an entry of its own with a state of its own,
+ * whose contexts and numbers are wiped before the result leaves this function.
  */
 #include "base/err.h"
 #include "base/secret.h"
+#include "base/writer.h"
 #include "signer/ops_local.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
 
 #include <string.h>
+
+/* What can be done with two powers: else the other half would have to know what it is for. */
+static bool takes_power(uint16_t op)
+{
+    return op == FK_SIGNER_SIGN13 || op == FK_SIGNER_SIGN12 || op == FK_SIGNER_DECRYPT;
+}
+
+int fk_ops_lacks(const struct fk_op_call *call, uint16_t op)
+{
+    if (call->entry->share.scheme == FK_SHARE_ADDITIVE && (call->handshaker || !takes_power(op)))
+        return FK_ERR_UNSUPPORTED;
+    return FK_ERR_SHARE_MISSING;
+}
 
 static int run_whole(struct fk_op_call *call, uint16_t opcode, struct fk_keyset_entry *whole)
 {
@@ -34,8 +48,6 @@ static int run_bound(struct fk_op_call *call, uint16_t opcode, struct fk_reader 
     struct fk_keyset_entry whole = {.public = entry->public};
     int err;
 
-    if (entry->share.index != FK_SHARE_COMBINER)
-        return FK_ERR_SHARE_MISSING;
     if ((err = fk_share_rebuild(&entry->share, entry->pkey, item, binding, &whole.pkey)) != FK_OK)
         return err;
     err = run_whole(call, opcode, &whole);
@@ -52,22 +64,44 @@ static bool takes_share(uint16_t opcode)
            opcode == FK_OP_EXPOSE;
 }
 
+static int with_power(struct fk_op_call *call, uint16_t opcode, struct fk_reader item,
+                      const uint8_t binding[FK_SHARE_BINDING])
+{
+    struct fk_op_half half = {.holds = false};
+    int err;
+
+    if ((err = fk_share_power_open(&call->entry->share, item, binding, &half.power)) != FK_OK)
+        return err;
+    call->half = &half;
+    err = fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
+    call->half = NULL;
+    fk_wipe(&half, sizeof half); /* of a premaster this is half, too */
+    return err;
+}
+
 /* For the operation that is asked for here, and no other. */
 int fk_ops_with_share(struct fk_op_call *call, uint16_t opcode, struct fk_reader item)
 {
+    const struct fk_keyset_entry *entry = call->entry;
+    bool additive = entry->share.scheme == FK_SHARE_ADDITIVE;
     uint8_t binding[FK_SHARE_BINDING];
     int err;
 
-    if (!call->entry->is_split)
+    if (!entry->is_split)
         return fk_ops_key_operation(call, fk_ops_of_opcode(opcode));
     if (opcode == FK_OP_LEND) /* who splits a key wants it whole nowhere */
         return FK_ERR_DENIED;
     if (!takes_share(opcode))
         return FK_ERR_OPCODE;
-    if ((err = fk_share_binding((uint8_t)opcode, call->entry->public.ski, call->payload.next,
+    if (entry->share.index != FK_SHARE_COMBINER)
+        return FK_ERR_SHARE_MISSING;
+    if (additive && !takes_power(fk_ops_of_opcode(opcode)))
+        return FK_ERR_UNSUPPORTED;
+    if ((err = fk_share_binding((uint8_t)opcode, entry->public.ski, call->payload.next,
                                 call->payload.left, binding)) != FK_OK)
         return err;
-    return run_bound(call, opcode, item, binding);
+    return additive ? with_power(call, opcode, item, binding)
+                    : run_bound(call, opcode, item, binding);
 }
 
 int fk_op_split(struct fk_op_call *call)
@@ -94,22 +128,79 @@ int fk_op_split_open(struct fk_op_call *call)
         return err;
     if (!call->entry->is_split)
         return fk_ops_key_operation(call, fk_ops_of_opcode(call->detail));
+    if (call->entry->share.index != FK_SHARE_COMBINER)
+        return FK_ERR_SHARE_MISSING;
+    if (call->entry->share.scheme == FK_SHARE_ADDITIVE) /* half a power is for what is known now */
+        return FK_ERR_UNSUPPORTED;
     if ((err = fk_share_binding_open(call->entry->public.ski, digest, binding)) != FK_OK)
         return err;
     return run_bound(call, call->detail, item, binding);
+}
+
+/* --- a share that is held for others --- */
+
+/*
+ * Whether it is an operation that this key may be used for: all of it, up to the use of the key. Of
+ * others only an edge's own signer gives, for what the key server it asks will do with them: their
+ * second half is there. A share is worth nothing for another operation; a power would be.
+ */
+static int try_operation(struct fk_op_call *call, uint8_t opcode, struct fk_op_half *half)
+{
+    uint16_t op = fk_ops_of_opcode(opcode);
+    bool for_edge = call->detail == 0 && !call->front;
+    int err;
+
+    if (!takes_power(op))
+        return for_edge && call->entry->share.scheme == FK_SHARE_SHAMIR ? FK_OK : FK_ERR_OPCODE;
+    half->holds = true;
+    half->power.size = call->entry->share.data.left;
+    call->half = half;
+    err = fk_ops_key_operation(call, op);
+    call->half = NULL;
+    return err;
+}
+
+static int seal_power(struct fk_op_call *call, const struct fk_op_half *half,
+                      const uint8_t binding[FK_SHARE_BINDING])
+{
+    uint8_t bytes[1 + FK_EMSA_SALT_MAX + FK_POWER_MAX];
+    struct fk_reader plain;
+    struct fk_writer writer;
+    size_t len;
+    int err;
+
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_share_power_encode(&half->power, &writer);
+    if ((err = fk_writer_end(&writer, &len)) == FK_OK) {
+        fk_reader_init(&plain, bytes, len);
+        err = fk_share_seal(&call->entry->share, plain, binding, call->ret, &call->ret_len);
+    }
+    fk_wipe(bytes, sizeof bytes);
+    return err;
 }
 
 /* Whoever holds share 1 combines; it leaves its signer for nobody. */
 int fk_op_share(struct fk_op_call *call)
 {
     const struct fk_keyset_entry *entry = call->entry;
-    uint8_t binding[FK_SHARE_BINDING];
+    uint16_t wanted = entry->share.scheme == FK_SHARE_ADDITIVE ? FK_OP_PARTIAL : FK_OP_SHARE;
+    struct fk_op_half half = {.holds = true};
+    uint8_t binding[FK_SHARE_BINDING], opcode;
     int err;
 
-    if (!entry->is_split || entry->share.index == FK_SHARE_COMBINER)
+    if (!entry->is_split || entry->share.index == FK_SHARE_COMBINER ||
+        (call->detail != 0 && call->detail != wanted))
         return FK_ERR_UNSUPPORTED;
-    if ((err = fk_reader_copy(&call->payload, binding, sizeof binding)) != FK_OK ||
-        (err = fk_reader_end(&call->payload)) != FK_OK)
+    if (!fk_op_allowed(call, FK_PERM_SHARE))
+        return FK_ERR_DENIED;
+    if ((err = fk_reader_u8(&call->payload, &opcode)) != FK_OK ||
+        (err = fk_share_binding(opcode, entry->public.ski, call->payload.next, call->payload.left,
+                                binding)) != FK_OK ||
+        (err = try_operation(call, opcode, &half)) != FK_OK)
         return err;
-    return fk_share_seal(&entry->share, binding, call->ret, &call->ret_len);
+    err = entry->share.scheme == FK_SHARE_ADDITIVE
+              ? seal_power(call, &half, binding)
+              : fk_share_seal(&entry->share, entry->share.data, binding, call->ret, &call->ret_len);
+    fk_wipe(&half, sizeof half);
+    return err;
 }

@@ -24,8 +24,9 @@ enum fk_signer_op {
     FK_SIGNER_AUDIT_START,      /* audit process only: a new chain: id and first MAC key */
     FK_SIGNER_AUDIT_CHECKPOINT, /* audit process only: sign a chain's head */
     /*
-     * A request that an edge has signed: name<u8> of the edge | exporter 32 of its channel | body
-     * of the frame. The operation, the key and all else are taken from the body.
+     * A request that an edge has signed: name<u8> of the edge | exporter 32 of its channel |
+     * share<u16> as for SPLIT, empty unless the front has got one | body of the frame. The
+     * operation, the key and all else are taken from the body.
      */
     FK_SIGNER_SIGNED,
     /* Key operation `detail` (an opcode of farkey/1) with a split key: the other share as the wire
@@ -35,8 +36,10 @@ enum fk_signer_op {
     /* Key operation `detail` for a handshake that is made at the key server: SHA-256 of its
      * HS_OPEN's payload 32 | the share that came with that <u16> | the operation's payload. */
     FK_SIGNER_SPLIT_OPEN,
-    /* Of a share held here: it, sealed to who combines (an item of the wire), for the operation
-     * that the payload names: 32 bytes, fk_share_binding(). */
+    /* Of a share held here: it, or the power that it makes, sealed to who combines (an item of the
+     * wire), for this operation alone: opcode u8 (of farkey/1) | its payload, of HS_OPEN the
+     * SHA-256. `detail`: SHARE or PARTIAL, for a key server that combines, of either kind of share
+     * alone; 0: for this edge itself, whichever it is. */
     FK_SIGNER_SHARE,
     /*
      * Key operation `detail` (an opcode of farkey/1) for an edge that does not sign: who it is 32

@@ -16,12 +16,12 @@
 #include <string.h>
 
 #define VERSION  1
-#define SHAMIR   1
 #define HASH     32
+#define REJECT   32
 #define SPKI_MAX 1024 /* of RSA-4096: 550 */
-#define SHARE_MAX                                                                               \
-    (5 + FK_KEYSHARE_SET + 2 + SPKI_MAX + HASH * FK_SHARES_MAX + 2 * FK_SEAL_KEY_SIZE + 1 + 2 + \
-     FK_SHARE_DATA_MAX)
+#define SHARE_MAX                                                                           \
+    (5 + FK_KEYSHARE_SET + 2 + SPKI_MAX + HASH * FK_SHARES_MAX + 2 * FK_SEAL_KEY_SIZE + 1 + \
+     REJECT + 2 + FK_SHARE_DATA_MAX)
 #define PEM_NAME "FARKEY KEY SHARE"
 #define PEM_MAX  16384
 
@@ -67,22 +67,40 @@ int fk_share_check(const struct fk_share *by, uint8_t index, struct fk_reader da
 
 static int decode_head(struct fk_reader *reader, struct fk_share *share)
 {
-    uint8_t version, scheme;
+    uint8_t version;
     int err;
 
     if ((err = fk_reader_u8(reader, &version)) != FK_OK ||
-        (err = fk_reader_u8(reader, &scheme)) != FK_OK)
+        (err = fk_reader_u8(reader, &share->scheme)) != FK_OK)
         return err;
-    if (version != VERSION || scheme != SHAMIR)
+    if (version != VERSION ||
+        (share->scheme != FK_SHARE_SHAMIR && share->scheme != FK_SHARE_ADDITIVE))
         return FK_ERR_VERSION;
     if ((err = fk_reader_u8(reader, &share->k)) != FK_OK ||
         (err = fk_reader_u8(reader, &share->n)) != FK_OK ||
         (err = fk_reader_u8(reader, &share->index)) != FK_OK)
         return err;
     if (share->k < 2 || share->k > share->n || share->n > FK_SHARES_MAX || share->index == 0 ||
-        share->index > share->n)
+        share->index > share->n || (share->scheme == FK_SHARE_ADDITIVE && share->n != 2))
         return FK_ERR_FORMAT;
     return fk_reader_copy(reader, share->set, sizeof share->set);
+}
+
+/* What only the combining signer has. */
+static int decode_own(struct fk_reader *reader, struct fk_share *share)
+{
+    bool combines = share->index == FK_SHARE_COMBINER;
+    struct fk_reader own;
+    int err;
+
+    if ((err = fk_reader_vec8(reader, &own)) != FK_OK)
+        return err;
+    if (fk_reader_take(&own, combines ? FK_SEAL_KEY_SIZE : 0, &share->seal_key) != FK_OK ||
+        fk_reader_take(&own, combines && share->scheme == FK_SHARE_ADDITIVE ? REJECT : 0,
+                       &share->reject) != FK_OK ||
+        fk_reader_end(&own) != FK_OK)
+        return FK_ERR_FORMAT;
+    return FK_OK;
 }
 
 int fk_share_decode(struct fk_reader bytes, struct fk_share *ret)
@@ -94,13 +112,12 @@ int fk_share_decode(struct fk_reader bytes, struct fk_share *ret)
         (err = fk_reader_vec16(&bytes, &share.spki)) != FK_OK ||
         (err = fk_reader_take(&bytes, (size_t)share.n * HASH, &share.hashes)) != FK_OK ||
         (err = fk_reader_copy(&bytes, share.combiner, sizeof share.combiner)) != FK_OK ||
-        (err = fk_reader_vec8(&bytes, &share.seal_key)) != FK_OK ||
+        (err = decode_own(&bytes, &share)) != FK_OK ||
         (err = fk_reader_vec16(&bytes, &share.data)) != FK_OK ||
         (err = fk_reader_end(&bytes)) != FK_OK)
         return err;
     if (share.spki.left == 0 || share.spki.left > SPKI_MAX || share.data.left == 0 ||
-        share.data.left > FK_SHARE_DATA_MAX ||
-        share.seal_key.left != (share.index == FK_SHARE_COMBINER ? FK_SEAL_KEY_SIZE : 0))
+        share.data.left > FK_SHARE_DATA_MAX)
         return FK_ERR_FORMAT;
     if (EVP_Digest(share.spki.next, share.spki.left, share.id, NULL, EVP_sha256(), NULL) != 1)
         return FK_ERR_CRYPTO;
@@ -112,8 +129,10 @@ int fk_share_decode(struct fk_reader bytes, struct fk_share *ret)
 
 static void encode(const struct fk_share *share, struct fk_writer *out)
 {
+    size_t mark;
+
     fk_writer_u8(out, VERSION);
-    fk_writer_u8(out, SHAMIR);
+    fk_writer_u8(out, share->scheme);
     fk_writer_u8(out, share->k);
     fk_writer_u8(out, share->n);
     fk_writer_u8(out, share->index);
@@ -121,8 +140,19 @@ static void encode(const struct fk_share *share, struct fk_writer *out)
     fk_writer_vec16(out, share->spki.next, share->spki.left);
     fk_writer_bytes(out, share->hashes.next, share->hashes.left);
     fk_writer_bytes(out, share->combiner, sizeof share->combiner);
-    fk_writer_vec8(out, share->seal_key.next, share->seal_key.left);
+    mark = fk_writer_begin8(out);
+    fk_writer_bytes(out, share->seal_key.next, share->seal_key.left);
+    fk_writer_bytes(out, share->reject.next, share->reject.left);
+    fk_writer_end8(out, mark);
     fk_writer_vec16(out, share->data.next, share->data.left);
+}
+
+/* How long a share of that key is; 0: there is none. */
+static size_t data_size(const struct fk_share *share, EVP_PKEY *key)
+{
+    if (share->scheme == FK_SHARE_SHAMIR)
+        return fk_key_numbers_size(key);
+    return EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ? (size_t)EVP_PKEY_get_size(key) : 0;
 }
 
 int fk_share_public(const struct fk_share *share, EVP_PKEY **ret)
@@ -135,7 +165,7 @@ int fk_share_public(const struct fk_share *share, EVP_PKEY **ret)
     if (key == NULL)
         return FK_ERR_FORMAT;
     if (at == share->spki.next + share->spki.left && (err = fk_key_check(key)) == FK_OK &&
-        fk_key_numbers_size(key) != share->data.left)
+        data_size(share, key) != share->data.left)
         err = FK_ERR_FORMAT;
     if (err != FK_OK)
         EVP_PKEY_free(key);
@@ -208,6 +238,7 @@ struct splitting {
     unsigned char *spki;
     uint8_t hashes[FK_SHARES_MAX * HASH];
     uint8_t seal_key[FK_SEAL_KEY_SIZE];
+    uint8_t reject[REJECT];
     uint8_t numbers[FK_SHARE_DATA_MAX];
     uint8_t data[FK_SHARES_MAX][FK_SHARE_DATA_MAX];
 };
@@ -242,20 +273,38 @@ static int describe(EVP_PKEY *key, struct splitting *split)
     return make_seal_key(split);
 }
 
-static int divide(EVP_PKEY *key, struct splitting *split)
+static int divide_numbers(EVP_PKEY *key, struct splitting *split, size_t len)
 {
     uint8_t *data[FK_SHARES_MAX];
-    struct fk_reader reader;
-    size_t len = fk_key_numbers_size(key);
     int err;
 
     if ((err = fk_key_numbers_get(key, split->numbers)) != FK_OK)
         return err;
     for (unsigned i = 0; i < split->share.n; i++)
         data[i] = split->data[i];
-    err = fk_shamir_split(split->numbers, len, split->share.k, split->share.n, data);
+    return fk_shamir_split(split->numbers, len, split->share.k, split->share.n, data);
+}
+
+/* Nobody will have the private key any more to work the rejection secret out. */
+static int divide_exponent(EVP_PKEY *key, struct splitting *split, size_t len)
+{
+    int err = fk_keyset_reject_secret(key, split->reject);
+
+    return err != FK_OK ? err : fk_power_divide(key, split->data[0], split->data[1], len);
+}
+
+static int divide(EVP_PKEY *key, struct splitting *split)
+{
+    size_t len = data_size(&split->share, key);
+    struct fk_reader reader;
+    int err;
+
+    if (len == 0)
+        return FK_ERR_UNSUPPORTED;
+    err = split->share.scheme == FK_SHARE_SHAMIR ? divide_numbers(key, split, len)
+                                                 : divide_exponent(key, split, len);
     for (uint8_t i = 0; err == FK_OK && i < split->share.n; i++) {
-        fk_reader_init(&reader, data[i], len);
+        fk_reader_init(&reader, split->data[i], len);
         err = fk_share_hash(&split->share, i + 1, reader, split->hashes + (size_t)i * HASH);
     }
     return err;
@@ -264,6 +313,7 @@ static int divide(EVP_PKEY *key, struct splitting *split)
 static int encode_one(struct splitting *split, uint8_t index, size_t len, struct fk_secret **ret)
 {
     struct fk_share *share = &split->share;
+    bool combines = index == FK_SHARE_COMBINER, additive = share->scheme == FK_SHARE_ADDITIVE;
     uint8_t bytes[SHARE_MAX];
     struct fk_writer writer;
     size_t total;
@@ -271,8 +321,8 @@ static int encode_one(struct splitting *split, uint8_t index, size_t len, struct
 
     share->index = index;
     fk_reader_init(&share->data, split->data[index - 1], len);
-    fk_reader_init(&share->seal_key, split->seal_key,
-                   index == FK_SHARE_COMBINER ? FK_SEAL_KEY_SIZE : 0);
+    fk_reader_init(&share->seal_key, split->seal_key, combines ? sizeof split->seal_key : 0);
+    fk_reader_init(&share->reject, split->reject, combines && additive ? sizeof split->reject : 0);
     fk_writer_init(&writer, bytes, sizeof bytes);
     encode(share, &writer);
     if ((err = fk_writer_end(&writer, &total)) == FK_OK)
@@ -281,20 +331,18 @@ static int encode_one(struct splitting *split, uint8_t index, size_t len, struct
     return err;
 }
 
-int fk_share_split(EVP_PKEY *key, unsigned k, unsigned n, struct fk_secret *ret[])
+/* As `how` says: scheme, k and n. */
+static int split_key(EVP_PKEY *key, const struct fk_share *how, struct fk_secret *ret[])
 {
-    struct splitting split = {.spki = NULL};
+    struct splitting split = {.share = *how};
     struct fk_secret *made[FK_SHARES_MAX] = {NULL};
+    unsigned n = how->n;
     int err;
 
-    if (k < 2 || k > n || n > FK_SHARES_MAX)
-        return FK_ERR_INVAL;
-    split.share.k = (uint8_t)k;
-    split.share.n = (uint8_t)n;
     if ((err = describe(key, &split)) == FK_OK)
         err = divide(key, &split);
     for (uint8_t i = 0; err == FK_OK && i < n; i++)
-        err = encode_one(&split, i + 1, fk_key_numbers_size(key), &made[i]);
+        err = encode_one(&split, i + 1, data_size(how, key), &made[i]);
     for (unsigned i = 0; i < n; i++) {
         if (err == FK_OK)
             ret[i] = made[i];
@@ -306,6 +354,22 @@ int fk_share_split(EVP_PKEY *key, unsigned k, unsigned n, struct fk_secret *ret[
     return err;
 }
 
+int fk_share_split(EVP_PKEY *key, unsigned k, unsigned n, struct fk_secret *ret[])
+{
+    struct fk_share how = {.scheme = FK_SHARE_SHAMIR, .k = (uint8_t)k, .n = (uint8_t)n};
+
+    if (k < 2 || k > n || n > FK_SHARES_MAX)
+        return FK_ERR_INVAL;
+    return split_key(key, &how, ret);
+}
+
+int fk_share_split_additive(EVP_PKEY *key, struct fk_secret *ret[2])
+{
+    const struct fk_share how = {.scheme = FK_SHARE_ADDITIVE, .k = 2, .n = 2};
+
+    return split_key(key, &how, ret);
+}
+
 /* --- combining --- */
 
 /* Whether it is of the same splitting of the same key as the first. */
@@ -313,7 +377,7 @@ static int belongs(const struct fk_share *first, const struct fk_share *share)
 {
     if (memcmp(first->id, share->id, sizeof first->id) != 0 || /* public */
         memcmp(first->set, share->set, sizeof first->set) != 0 || first->k != share->k ||
-        first->n != share->n)
+        first->n != share->n || first->scheme != share->scheme)
         return FK_ERR_SHARE_FOREIGN;
     return fk_share_check(first, share->index, share->data);
 }
@@ -354,6 +418,8 @@ int fk_share_combine(const struct fk_share *shares, size_t count, EVP_PKEY **ret
     EVP_PKEY *public_key;
     int err;
 
+    if (count > 0 && shares[0].scheme != FK_SHARE_SHAMIR)
+        return FK_ERR_UNSUPPORTED;
     if ((err = check_all(shares, count)) != FK_OK ||
         (err = fk_share_public(&shares[0], &public_key)) != FK_OK)
         return err;
@@ -364,4 +430,53 @@ int fk_share_combine(const struct fk_share *shares, size_t count, EVP_PKEY **ret
     err = fk_share_join(&shares[0], public_key, x, data, ret);
     EVP_PKEY_free(public_key);
     return err;
+}
+
+/* --- proof --- */
+
+/* With a number that nobody chose. */
+static int prove_powers(const struct fk_share shares[2], EVP_PKEY *public_key)
+{
+    uint8_t base[FK_POWER_MAX] = {0}, one[FK_POWER_MAX], product[FK_POWER_MAX];
+    struct fk_power *powers[2] = {NULL, NULL};
+    size_t size = shares[0].data.left;
+    int err = FK_ERR_CRYPTO;
+
+    if (RAND_bytes(base + 1, (int)size - 1) == 1 &&
+        (err = fk_power_new(public_key, shares[0].data, &powers[0])) == FK_OK &&
+        (err = fk_power_new(public_key, shares[1].data, &powers[1])) == FK_OK &&
+        (err = fk_power_raise(powers[0], base, one)) == FK_OK)
+        err = fk_power_complete(powers[1], base, one, product);
+    fk_power_free(powers[0]);
+    fk_power_free(powers[1]);
+    return err;
+}
+
+static int prove_key(const struct fk_share *shares, size_t count)
+{
+    EVP_PKEY *key;
+    int err = fk_share_combine(shares, count, &key);
+
+    if (err != FK_OK)
+        return err;
+    err = fk_key_prove(key);
+    EVP_PKEY_free(key);
+    return err;
+}
+
+int fk_share_prove(const struct fk_share *shares, size_t count, EVP_PKEY **ret_public)
+{
+    EVP_PKEY *public_key;
+    int err;
+
+    if ((err = check_all(shares, count)) != FK_OK ||
+        (err = fk_share_public(&shares[0], &public_key)) != FK_OK)
+        return err;
+    err = shares[0].scheme == FK_SHARE_ADDITIVE ? prove_powers(shares, public_key)
+                                                : prove_key(shares, count);
+    if (err == FK_OK)
+        *ret_public = public_key;
+    else
+        EVP_PKEY_free(public_key);
+    return err == FK_ERR_INVAL ? FK_ERR_SHARE_WRONG : err;
 }

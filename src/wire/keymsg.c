@@ -309,6 +309,8 @@ static const struct {
     {FK_OP_SIGN12, "sign-1.2"},
     {FK_OP_DECRYPT, "decrypt"},
     {FK_OP_LEND, "lend"},
+    {FK_OP_SHARE, "share"},
+    {FK_OP_PARTIAL, "partial-power"},
     {FK_OP_AGREE_INIT, "agree-init"},
     {FK_OP_AGREE_FINISH, "agree-finish"},
     {FK_OP_MASTER, "master"},

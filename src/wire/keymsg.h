@@ -51,6 +51,8 @@ enum fk_key_opcode {
     FK_OP_SIGN12 = 0x42,        /* farkey/1: TLS 1.2 ServerKeyExchange */
     FK_OP_DECRYPT = 0x43,       /* farkey/1: TLS 1.2 RSA premaster */
     FK_OP_LEND = 0x44,          /* farkey/1: the private key itself, sealed, for a time */
+    FK_OP_SHARE = 0x45,         /* farkey/1: a share of a split key, for whoever combines */
+    FK_OP_PARTIAL = 0x46,       /* farkey/1: likewise, a power by an additive share */
     FK_OP_AGREE_INIT = 0x48,    /* farkey/1: make and sign an ephemeral key of TLS 1.2 */
     FK_OP_AGREE_FINISH = 0x49,  /* farkey/1: its premaster secret */
     FK_OP_MASTER = 0x4a,        /* farkey/1: the master secret of TLS 1.2 */

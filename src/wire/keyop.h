@@ -114,6 +114,7 @@ enum fk_key_type { FK_KEY_RSA = 1, FK_KEY_EC = 2, FK_KEY_ED25519 = 3 };
 #define FK_PERM_LEND       0x0400U /* the key itself, to the edge's signer, for a time: opt-in */
 #define FK_PERM_TICKETS    0x0800U /* the keys of the key's session tickets: opt-in */
 #define FK_PERM_EXPOSE     0x1000U /* with keys or handshake: the master secret of TLS 1.2, too */
+#define FK_PERM_SHARE      0x2000U /* a share of it, sealed to the signer that combines */
 
 struct fk_info_key {
     uint8_t ski[20];

@@ -24,4 +24,17 @@ int fk_keyshare_decode(struct fk_reader item, struct fk_keyshare *ret);
 /* Its first FK_KEYSHARE_HEAD bytes; the sealed rest follows. */
 void fk_keyshare_encode_head(const struct fk_keyshare *share, struct fk_writer *out);
 
+/*
+ * SHARE and PARTIAL: a key server that combines asks another for what it lacks. Payload: opcode u8
+ * of the operation that it is for | that operation's payload. The answer is an item as above.
+ */
+struct fk_share_ask {
+    uint8_t opcode;
+    struct fk_reader payload; /* never empty */
+};
+
+/* FK_ERR_TRUNCATED. */
+int fk_share_ask_decode(struct fk_reader payload, struct fk_share_ask *ret);
+void fk_share_ask_encode(const struct fk_share_ask *ask, struct fk_writer *out);
+
 #endif

@@ -1,5 +1,7 @@
 """Every mode with every client: mode x TLS version x key type x key exchange x {full, id, ticket} x client.
 
+Mode `sign` also with a key that is split between two key servers.
+
 A cell is carried out, and what the edge says of its connections is what must have been; or it is refused, with the
 reason that docs/modes.md gives. All cells are the long test; some of them, which touch every value once with every
 mode, are in the short one.
@@ -12,6 +14,7 @@ import pytest
 
 import harness
 import pair as pairs
+import splitlib
 from test_lend import give_lend_key
 
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
@@ -20,6 +23,7 @@ CLIENTS = ("curl", "openssl", "gnutls")
 OPAQUE = ("agree", "master", "keys")
 EXPOSED = "keys expose = master"  # a mode, and an option behind it
 ALLOWED = "sign, decrypt, agree, master, keys, expose"
+SPLIT = {"two servers": False, "two servers, additive": True}  # mode sign with a split key; whether it is additive
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
 
 
@@ -99,19 +103,22 @@ def origin(tmp_path_factory):
 def start(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode; `naming`: how sessions are named."""
     def start_pair(name, kind, naming):
-        mode, _, exposed = name.partition(" ")
-        more = {"edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
-                "policy": f"allow = {{{ALLOWED}}}\n", "edge_allow": ALLOWED}
+        mode, _, exposed = name.partition(" ") if name not in SPLIT else ("sign", "", "")
+        options = {"policy": f"allow = {{{ALLOWED}}}\n", "edge_allow": ALLOWED,
+                   "site_options": f"mode = {mode} {exposed} rsa_key_exchange = on dhe = on",
+                   "edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}"}
+        place = (folder, authority, site_authority, origin.port)
+        if name in SPLIT:
+            return splitlib.Two(*place, kind=kind, additive=SPLIT[name], **options).start(daemons)
         if mode == "lend":
             give_lend_key(folder)
-            more = {"edge_options": more["edge_options"] + ' lend_key = "lend.key"',
-                    "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
-                    "edge_policy": 'lend_key = "edge1.lend.pub"'}
+            options |= {"edge_options": options["edge_options"] + ' lend_key = "lend.key"',
+                        "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
+                        "edge_policy": 'lend_key = "edge1.lend.pub"'}
         if mode == "handshake":
-            more |= {"policy": "allow = {handshake, expose}\n", "edge_allow": "handshake, expose",
-                     "fetch_certificates": True}
-        pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]},
-                          site_options=f"mode = {mode} {exposed} rsa_key_exchange = on dhe = on", **more)
+            options |= {"policy": "allow = {handshake, expose}\n", "edge_allow": "handshake, expose",
+                        "fetch_certificates": True}
+        pair = pairs.Pair(*place, keys={"example.com": [kind]}, **options)
         if mode == "local":
             conf = pair.folder / "edge1/edge.conf"
             key = pair.folder / "keys1/keys/example.com.key"
@@ -176,7 +183,8 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
 
 MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
          "handshake": list(KINDS), "handshake expose = master": list(KINDS),
-         **{mode: list(KINDS) for mode in (*OPAQUE, EXPOSED)}}
+         **{mode: list(KINDS) for mode in (*OPAQUE, EXPOSED)},
+         "two servers": list(KINDS), "two servers, additive": ["rsa2048"]}
 ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
 
 
@@ -196,7 +204,9 @@ def test_every_cell(start, mode, kind, naming):
                                               ("agree", "rsa2048", "ticket"), ("agree", "ed25519", "full"),
                                               ("master", "rsa2048", "id"), ("master", "p256", "ticket"),
                                               ("keys", "rsa2048", "full"), ("keys", "p256", "ticket"),
-                                              (EXPOSED, "rsa2048", "id"), (EXPOSED, "ed25519", "ticket")])
+                                              (EXPOSED, "rsa2048", "id"), (EXPOSED, "ed25519", "ticket"),
+                                              ("two servers", "p256", "ticket"),
+                                              ("two servers, additive", "rsa2048", "full")])
 def test_spanning_cells(start, mode, kind, naming):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),

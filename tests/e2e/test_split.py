@@ -1,12 +1,12 @@
 """Split keys: shares in files, at edges and key servers; faults of shares; what is left in memory."""
 import base64
-import contextlib
 import os
 
 import pytest
 
 import harness
 import pair as pairs
+from splitlib import farkey, holders, make_split, processes, share_bytes, split, split_again
 
 
 @pytest.fixture(scope="module")
@@ -14,14 +14,6 @@ def origin(tmp_path_factory):
     nginx = pairs.Nginx(tmp_path_factory.mktemp("origin"))
     yield nginx
     nginx.stop()
-
-
-def farkey(folder, *args, check=True):
-    return harness.run(harness.FARKEY, *args, cwd=folder, check=check)
-
-
-def split(folder, name="site", shares="2-of-3", *options):
-    return farkey(folder, "key", "split", name, "--shares", shares, *options)
 
 
 # --- the command ---
@@ -94,37 +86,6 @@ def test_numbers_of_shares_that_cannot_be(folder, shares):
 
 
 # --- a share at the edge ---
-
-def make_split(folder, authority, site_authority, origin, kind="p256", shares="2-of-2", **options):
-    """A pair that is not started: the key of example.com is split, the edge has share 2."""
-    options.setdefault("site_options", 'share = {"example.com.share.2"}')
-    pair = pairs.Pair(folder, authority, site_authority, origin.port, keys={"example.com": [kind]}, **options)
-    keep_original(pair)
-    split(folder, "example.com", shares, "--dir", "keys1/keys", "--out", "edge1", "--remove-original")
-    assert not (folder / "keys1/keys/example.com.key").exists()
-    return pair
-
-
-def keep_original(pair):
-    """A copy for the tests to look for in memory, and to split again."""
-    original = pair.folder / "original.key"
-    original.write_bytes((pair.folder / "keys1/keys/example.com.key").read_bytes())
-    original.chmod(0o600)
-    return original
-
-
-def split_again(pair, name, key=None):
-    """Shares of another splitting, of the same key or of another, in a folder of their own."""
-    folder = pair.folder / name
-    (folder / "keys").mkdir(parents=True)
-    if key is None:
-        farkey(folder, "key", "generate", "example.com")
-    else:
-        (folder / "keys/example.com.key").write_bytes(key.read_bytes())
-        (folder / "keys/example.com.key").chmod(0o600)
-    split(folder, "example.com", "2-of-3")
-    return folder
-
 
 @pytest.mark.parametrize("kind", ["rsa2048", "p256", "p384", "ed25519"])
 def test_a_share_at_the_edge_in_both_versions(folder, authority, site_authority, origin, daemons, kind):
@@ -233,19 +194,13 @@ def test_the_key_is_in_no_memory_after_an_operation(folder, authority, site_auth
     assert any(share in chunk for chunk in pairs.process_memory(signer))  # the search works
     secrets = pairs.private_numbers(folder / "original.key")
 
-    def holders():
-        found = set()
-        for name, pid in [*processes(pair.keyd), *processes(pair.edge)]:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a signer of the keys before has ended
-                found |= {name} if pairs.holds_any(pid, secrets) else set()
-        return found
-
-    assert holders() == set()
+    both = [pair.keyd, pair.edge]
+    assert holders(both, secrets) == set()
     whole = folder / "keys1/keys/example.com.key"  # now the search must find it
     whole.write_bytes((folder / "original.key").read_bytes())
     whole.chmod(0o600)
     farkey(folder, "control", "-c", "keys1/keyd.conf", "reload")
-    harness.wait_until(lambda: "signer of keyd" in holders(), "a signer holds the whole key")
+    harness.wait_until(lambda: "signer of keyd" in holders(both, secrets), "a signer holds the whole key")
 
 
 @pytest.mark.unsanitized
@@ -257,20 +212,6 @@ def test_the_share_is_in_the_signer_of_the_edge_alone(folder, authority, site_au
     holders = [name for daemon in (pair.keyd, pair.edge) for name, pid in processes(daemon)
                if any(share in chunk for chunk in pairs.process_memory(pid))]
     assert set(holders) == {"signer of edge"}, holders
-
-
-def share_bytes(path):
-    """Bytes out of the midst of a share."""
-    raw = base64.b64decode("".join(path.read_text().splitlines()[1:-1]))
-    return raw[-30:-4]
-
-
-def processes(daemon):
-    role = "keyd" if "keyd" in " ".join(map(str, daemon.process.args)) else "edge"
-    yield f"master of {role}", daemon.pid
-    signers = daemon.children("signer")
-    for pid in daemon.children():
-        yield f"{'signer' if pid in signers else 'process'} of {role}", pid
 
 
 def test_a_second_key_server_with_the_same_share_takes_over(folder, authority, site_authority, origin, daemons):

@@ -1,6 +1,7 @@
 /*
- * signer: a share of a split key. The first byte chooses: a file (PEM), a share's bytes, or an item
- * of the wire. Whatever they are, they are refused or what was read makes the same bytes again.
+ * signer: a share of a split key. The first byte chooses: a file (PEM), a share's bytes, an item of
+ * the wire, what is sealed in it of an additive share, or what a key server asks another for.
+ * Whatever they are, they are refused or what was read makes the same bytes again.
  */
 #include "check.h"
 
@@ -21,13 +22,15 @@ static void use(struct fk_reader bytes)
         return;
     CHECK(share.k >= 2 && share.k <= share.n && share.index >= 1 && share.index <= share.n);
     CHECK(share.hashes.left == 32U * share.n && share.data.left <= FK_SHARE_DATA_MAX);
-    CHECK(fk_share_combine(&share, 1, &key) == FK_ERR_SHARE_MISSING);
-    if (fk_share_seal(&share, binding, item, &len) != FK_OK ||
+    CHECK(fk_share_prove(&share, 1, &key) == FK_ERR_SHARE_MISSING);
+    if (fk_share_seal(&share, share.data, binding, item, &len) != FK_OK ||
         fk_share_public(&share, &public) != FK_OK)
         return;
     fk_reader_init(&reader, item, len);
     if (share.seal_key.left > 0)
         CHECK(fk_share_rebuild(&share, public, reader, binding, &key) == FK_ERR_SHARE_REPEATED);
+    if (share.scheme == FK_SHARE_ADDITIVE)
+        CHECK(share.n == 2 && (share.reject.left == 32) == (share.index == 1));
     EVP_PKEY_free(public);
 }
 
@@ -67,13 +70,51 @@ static void use_item(const uint8_t *data, size_t size)
     CHECK(memcmp(head, data, len) == 0 && item.sealed.left == size - len);
 }
 
+/* The first two bytes: the modulus's length. */
+static void use_power(const uint8_t *data, size_t size)
+{
+    uint8_t bytes[1 + FK_EMSA_SALT_MAX + FK_POWER_MAX];
+    struct fk_share_power power;
+    struct fk_reader reader;
+    struct fk_writer writer;
+    uint16_t modulus;
+    size_t len;
+
+    fk_reader_init(&reader, data, size);
+    if (fk_reader_u16(&reader, &modulus) != FK_OK ||
+        fk_share_power_decode(reader, modulus, &power) != FK_OK)
+        return;
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_share_power_encode(&power, &writer);
+    CHECK(fk_writer_end(&writer, &len) == FK_OK && len == reader.left);
+    CHECK(memcmp(bytes, reader.next, len) == 0);
+}
+
+static void use_ask(const uint8_t *data, size_t size)
+{
+    uint8_t bytes[1024];
+    struct fk_share_ask ask;
+    struct fk_reader reader;
+    struct fk_writer writer;
+    size_t len;
+
+    fk_reader_init(&reader, data, size);
+    if (size > sizeof bytes || fk_share_ask_decode(reader, &ask) != FK_OK)
+        return;
+    CHECK(ask.payload.left > 0);
+    fk_writer_init(&writer, bytes, sizeof bytes);
+    fk_share_ask_encode(&ask, &writer);
+    CHECK(fk_writer_end(&writer, &len) == FK_OK && len == size);
+    CHECK(memcmp(bytes, data, len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fk_reader reader;
 
     if (size == 0)
         return 0;
-    switch (data[0] % 3) {
+    switch (data[0] % 5) {
     case 0:
         use_file(data + 1, size - 1);
         break;
@@ -81,8 +122,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fk_reader_init(&reader, data + 1, size - 1);
         use(reader);
         break;
-    default:
+    case 2:
         use_item(data + 1, size - 1);
+        break;
+    case 3:
+        use_power(data + 1, size - 1);
+        break;
+    default:
+        use_ask(data + 1, size - 1);
     }
     return 0;
 }

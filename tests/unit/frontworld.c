@@ -24,6 +24,7 @@ struct fk_front *front;
 struct fk_audit_sink *sink;
 SSL_CTX *client_ctx, *other_ctx, *stranger_ctx, *dialect1_ctx;
 const char *listen_block = "listen \"127.0.0.1:1\" { }"; /* of the next set */
+void (*shape_key)(struct fk_index_key *key, size_t i);
 char folder[64];
 uint16_t port;
 bool drained;
@@ -33,6 +34,7 @@ bool drained;
 int signer_fd;
 size_t n_asked; /* requests seen and not answered are asked[answered..n_asked) */
 struct fk_signer_request asked[REQUESTS];
+uint8_t asked_payload[FK_SIGNER_PAYLOAD_MAX];
 
 static void on_watchdog(struct fk_timer *timer)
 {
@@ -77,12 +79,11 @@ static void on_edge(void *owner, enum fk_channel_event event, int err)
 static void read_signer(void)
 {
     struct fk_signer_request request;
-    uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
 
     while (n_asked < REQUESTS &&
            recv(signer_fd, &request, sizeof request, MSG_DONTWAIT) == (ssize_t)sizeof request) {
-        assert_true(request.len <= sizeof payload);
-        assert_int_equal(recv(signer_fd, payload, request.len, 0), request.len);
+        assert_true(request.len <= sizeof asked_payload);
+        assert_int_equal(recv(signer_fd, asked_payload, request.len, 0), request.len);
         asked[n_asked++] = request;
     }
 }
@@ -121,7 +122,8 @@ void answer_request(size_t i, int err, const void *data, size_t len)
 
 /* --- the world --- */
 
-#define DAY 86400
+#define DAY    86400
+#define SERVER "URI:farkey:keyserver:s"
 
 static X509 *authority;
 static bool has_list; /* the sets' channel has a revocation list */
@@ -151,6 +153,8 @@ static void fill_key(struct fk_index_key *key, size_t i, char *name, char **name
     key->chain = chain;
     key->chain_len = CHAIN;
     key->retired = i == 6;
+    if (shape_key != NULL)
+        shape_key(key, i);
 }
 
 static void add_index(struct fk_bundle *bundle)
@@ -229,7 +233,7 @@ static SSL_CTX *make_client(const char *san, long serial, long seconds)
                                      .ca_len = strlen(anchors)};
     SSL_CTX *ctx;
 
-    if (strstr(san, "keyserver") != NULL) {
+    if (strcmp(san, SERVER) == 0) {
         put("channel.crt", chain);
         put("channel.key", pem);
         put("ca.crt", anchors);
@@ -248,7 +252,7 @@ static void make_identities(void)
         .subject = "CA", .key = pki_key_slot("P-256", 0), .ca = true, .serial = 1};
 
     authority = pki_issue(&spec);
-    SSL_CTX_free(make_client("URI:farkey:keyserver:s", 9, DAY));
+    SSL_CTX_free(make_client(SERVER, 9, DAY));
     client_ctx = make_edge_ctx(9, DAY);
     dialect1_ctx = make_edge_ctx(9, DAY);
     assert_int_equal(SSL_CTX_set_alpn_protos(dialect1_ctx, NULL, 0), 0);
@@ -259,6 +263,11 @@ static void make_identities(void)
 SSL_CTX *make_edge_ctx(long serial, long seconds)
 {
     return make_client("URI:farkey:edge:e", serial, seconds);
+}
+
+SSL_CTX *make_peer_ctx(const char *san)
+{
+    return make_client(san, 9, DAY);
 }
 
 void put_list(long serial, long seconds)
@@ -388,6 +397,7 @@ int front_setup(void **state)
     fk_timer_init(&watchdog, loop, on_watchdog);
     make_identities();
     assert_ok(fk_quota_assign(quota, "farkey:edge:f"));
+    assert_ok(fk_quota_assign(quota, "farkey:keyserver:s2"));
     return fk_quota_assign(quota, "farkey:edge:e");
 }
 

@@ -25,7 +25,8 @@ extern struct fk_quota *quota;
 extern struct fk_front *front;
 extern struct fk_audit_sink *sink; /* of the next front; NULL: it has none */
 extern SSL_CTX *client_ctx, *other_ctx, *stranger_ctx, *dialect1_ctx;
-extern const char *listen_block; /* of the next set */
+extern const char *listen_block;                              /* of the next set */
+extern void (*shape_key)(struct fk_index_key *key, size_t i); /* of the next set's; or NULL */
 extern char folder[64];
 extern uint16_t port;
 extern bool drained;
@@ -34,6 +35,7 @@ extern bool drained;
 extern int signer_fd;
 extern size_t n_asked;
 extern struct fk_signer_request asked[REQUESTS];
+extern uint8_t asked_payload[FK_SIGNER_PAYLOAD_MAX]; /* of the last one */
 
 /* --- an edge --- */
 
@@ -69,6 +71,8 @@ void settle(void);
 
 /* The edge "e" with another certificate: its serial number, and for how many seconds it lasts. */
 SSL_CTX *make_edge_ctx(long serial, long seconds);
+/* Another peer, by its URI SAN. */
+SSL_CTX *make_peer_ctx(const char *san);
 /* The list of the next sets, revoking one serial number (0: none), good for so many seconds; or
  * none at all. */
 void put_list(long serial, long seconds);

@@ -90,9 +90,9 @@ static void descriptors_are_taken_without_memory(void **state)
         assert_int_equal(failmalloc_live(), 0);
         assert_err(err, fired ? FK_ERR_NOMEM : FK_OK);
     } while (fired);
-    /* front, its door and that one's table, two pools, slots, listener, two lists of ranges, signer
-     */
-    assert_int_equal(n - 1, 10);
+    /* front, its door and that one's table, three pools, slots, listener, two lists of ranges,
+     * signer */
+    assert_int_equal(n - 1, 11);
     listen_block = usual;
 }
 

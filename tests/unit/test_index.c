@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "keyd/index.h"
+#include "signer/share.h"
 
 #define ANY ~0U
 
@@ -12,6 +13,8 @@ static char shop[] = "shop", shop_ec[] = "shop-ec", example[] = "example.com";
 static char wild[] = "*.example.com";
 static char *rsa_names[] = {shop, example, wild};
 static char *ec_names[] = {shop_ec, example};
+static char keys3[] = "keys3", Keys4[] = "Keys4";
+static char *sharers[] = {keys3, Keys4};
 static struct fk_index_address addresses[] = {{{10, 0, 0, 1}, 4}, {{0x20, 1, 0xd, 0xb8}, 16}};
 static uint8_t chain[] = {0, 3, 1, 2, 3};
 
@@ -35,6 +38,10 @@ static void fill(struct fk_index_key keys[2])
     keys[1].names = ec_names;
     keys[1].n_names = 2;
     keys[1].retired = true;
+    keys[1].split = FK_SHARE_ADDITIVE;
+    keys[1].held = true;
+    keys[1].sharers = sharers;
+    keys[1].n_sharers = 2;
 }
 
 static struct fk_index *load(void)
@@ -65,6 +72,15 @@ static void survives_the_bundle(void **state)
     assert_memory_equal(key->chain, chain, sizeof chain);
     assert_false(key->retired);
     assert_true(fk_index_at(index, 1)->retired);
+    assert_int_equal(key->split, 0);
+    assert_false(key->held);
+    assert_int_equal(key->n_sharers, 0);
+    key = fk_index_at(index, 1);
+    assert_int_equal(key->split, FK_SHARE_ADDITIVE);
+    assert_true(key->held);
+    assert_int_equal(key->n_sharers, 2);
+    assert_string_equal(key->sharers[0], "keys3");
+    assert_string_equal(key->sharers[1], "Keys4"); /* as in a certificate: no host name */
     assert_null(fk_index_at(index, 2));
     assert_int_equal(fk_index_position(index, fk_index_at(index, 1)), 1);
     fk_index_free(index);

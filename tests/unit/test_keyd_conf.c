@@ -117,6 +117,33 @@ static void edges_have_identities_and_rights(void **state)
     unload(&loaded);
 }
 
+static void key_servers_are_asked_and_ask(void **state)
+{
+    struct loaded loaded =
+        load(MINIMAL "keyserver \"k2\" { address = \"k2.example:2407\" }\n"
+                     "keyserver \"far\" { address = \"[::1]:1\" ping_interval = 100ms\n"
+                     "  identity = \"farkey:keyserver:k3\" }\n"
+                     "edge \"k4\" { identity = \"farkey:keyserver:k4\" allow = {share}\n"
+                     "  keys = {\"*\"} }\n"
+                     "edge \"e\" { keys = {\"*\"} }\n");
+    const struct fk_keyd_keyserver_conf *server = (const void *)loaded.root->keyservers;
+    const struct fk_keyd_edge_conf *edge = (const void *)loaded.root->edges;
+
+    (void)state;
+    assert_ok(loaded.err);
+    assert_string_equal(fk_keyd_conf_keyserver_name(server), "k2");
+    assert_string_equal(server->address, "k2.example:2407");
+    assert_int_equal(server->ping_interval_us, 2000000);
+    server = (const void *)server->block.next;
+    assert_string_equal(fk_keyd_conf_keyserver_name(server), "k3");
+    assert_int_equal(server->ping_interval_us, 100000);
+    assert_null(server->block.next);
+    assert_string_equal(fk_keyd_conf_sharer(edge), "k4");
+    assert_int_equal(edge->allow, FK_PERM_SHARE);
+    assert_null(fk_keyd_conf_sharer((const void *)edge->block.next));
+    unload(&loaded);
+}
+
 /* Each row is one mistake and a word of what is said about it. */
 static void mistakes_are_told(void **state)
 {
@@ -140,8 +167,22 @@ static void mistakes_are_told(void **state)
         {MINIMAL "signers = 65\n", "signers"},
         {MINIMAL "edge \"e\" { }\n", "keys"},
         {MINIMAL "edge \"e\" { keys = {} }\n", "no keys"},
-        {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:e\" }\n",
+        {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:\" }\n",
          "not an edge's identity"},
+        {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:e\" }\n",
+         "allow = {share} is for key servers"},
+        {MINIMAL "edge \"e\" { keys = {\"*\"} allow = {share} }\n",
+         "allow = {share} is for key servers"},
+        {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:e\"\n"
+                 "  allow = {share, sign} }\n",
+         "allow = {share} is for key servers"},
+        {MINIMAL "keyserver \"k\" { }\n", "address"},
+        {MINIMAL "keyserver \"k\" { address = \"127.0.0.1\" }\n", "not \"host:port\""},
+        {MINIMAL "keyserver \"k\" { address = \"k:1\" identity = \"farkey:edge:k\" }\n",
+         "write \"farkey:keyserver:NAME\""},
+        {MINIMAL "keyserver \"k\" { address = \"k:1\" bind = \"k\" }\n", "not an address"},
+        {MINIMAL "keyserver \"k\" { address = \"k:1\" device = \"a/b\" }\n",
+         "not the name of a network interface"},
         {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:edge:\" }\n",
          "not an edge's identity"},
         {MINIMAL "edge \"a\" { keys = {\"*\"} }\n"
@@ -221,6 +262,18 @@ static void policy_defaults_to_signing(void **state)
     assert_ok(loaded.err);
     assert_int_equal(policy->allow, FK_PERM_SIGN13 | FK_PERM_SIGN12);
     assert_int_equal(policy->names.count, 2);
+    assert_int_equal(policy->share_with.count, 0);
+    unload(&loaded);
+    loaded = load_as(&fk_key_policy_conf_kind, "share_with = {\"keys1\", \"keys3\"}\n");
+    policy = fk_conf_root(loaded.conf);
+    assert_ok(loaded.err);
+    assert_int_equal(policy->share_with.count, 2);
+    unload(&loaded);
+    loaded = load_as(&fk_key_policy_conf_kind, "share_with = {\"keys1\", \"\"}\n");
+    assert_err(loaded.err, FK_ERR_CONF);
+    unload(&loaded);
+    loaded = load_as(&fk_key_policy_conf_kind, "allow = {sign, share}\n");
+    assert_err(loaded.err, FK_ERR_CONF);
     unload(&loaded);
     loaded = load_as(&fk_key_policy_conf_kind, "allow = {}\n");
     policy = fk_conf_root(loaded.conf);
@@ -269,7 +322,8 @@ static void printed_configuration_is_the_same(void **state)
 
 UNIT_MAIN(cmocka_unit_test(smallest_file_has_defaults),
           cmocka_unit_test(absent_limits_are_the_same_as_empty),
-          cmocka_unit_test(edges_have_identities_and_rights), cmocka_unit_test(mistakes_are_told),
+          cmocka_unit_test(edges_have_identities_and_rights),
+          cmocka_unit_test(key_servers_are_asked_and_ask), cmocka_unit_test(mistakes_are_told),
           cmocka_unit_test(many_mistakes_are_told_at_once),
           cmocka_unit_test(policy_defaults_to_signing),
           cmocka_unit_test(printed_configuration_is_the_same))

@@ -292,6 +292,7 @@ static int ask_signed(struct bench *bench, struct signer_edge *edge, uint8_t opc
     fk_writer_init(&out, bytes, sizeof bytes);
     fk_writer_vec8(&out, "edge1", 5);
     fk_writer_bytes(&out, edge->proof.place.exporter, 32);
+    fk_writer_u16(&out, 0); /* no share */
     fk_writer_bytes(&out, frame + FK_FRAME_HEADER, len - FK_FRAME_HEADER);
     assert_ok(fk_writer_end(&out, &len));
     return bench_run(bench, FK_SIGNER_SIGNED, 0, none, bytes, len);
@@ -389,9 +390,9 @@ static void open_share(struct bench *bench, const struct fk_secret *share, unsig
 static void with_a_split_key(void **state)
 {
     const struct fk_agree_init op = init_op(0x0403, FK_AGREE_P256, FK_AGREE_KEPT);
-    struct fk_signer_request request = {.len = FK_SHARE_BINDING, .op = FK_SIGNER_SHARE};
+    struct fk_signer_request request = {.op = FK_SIGNER_SHARE};
     struct asked asked = {.edge = 1, .key = P256, .opcode = FK_OP_AGREE_INIT};
-    uint8_t payload[128], binding[FK_SHARE_BINDING], handle[FK_HANDLE_SIZE];
+    uint8_t about[1 + 128] = {FK_OP_AGREE_INIT}, *payload = about + 1, handle[FK_HANDLE_SIZE];
     struct bench server, edge;
     struct fk_secret *shares[2];
     struct fk_agree_made made;
@@ -401,12 +402,12 @@ static void with_a_split_key(void **state)
     (void)state;
     assert_ok(fk_share_split(bench_key(P256), 2, 2, shares));
     open_share(&server, shares[0], FK_PERM_AGREE);
-    open_share(&edge, shares[1], 0);
+    open_share(&edge, shares[1], FK_PERM_SHARE);
     client_init(&client, FK_AGREE_P256);
     assert_err(bench_init(&server, 1, P256, &op), FK_ERR_SHARE_MISSING);
-    assert_ok(fk_share_binding(FK_OP_AGREE_INIT, bench_skis[P256], payload, len, binding));
+    request.len = (uint32_t)(1 + len);
     memcpy(request.ski, bench_skis[P256], 20);
-    assert_ok(fk_ops_run(edge.ops, &request, binding, edge.ret, &edge.len));
+    assert_ok(fk_ops_run(edge.ops, &request, about, edge.ret, &edge.len));
     asked.share = fk_item(edge.ret, edge.len);
     assert_ok(bench_ask(&server, &asked, payload, len));
     made = bench_made(&server, &op);

@@ -6,6 +6,7 @@
 #include "signer/ops.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_agree.h"
 
 #include <openssl/err.h>
 #include <unistd.h>
@@ -25,8 +26,8 @@ struct side {
 struct world {
     EVP_PKEY *key;
     uint8_t ski[20];
-    struct fk_secret *shares[3];
-    struct side server, edge; /* share 1, share 2 */
+    struct fk_secret *shares[3]; /* the third NULL: two are all */
+    struct side server, edge;    /* share 1, share 2 */
     uint8_t request[FK_SIGNER_PAYLOAD_MAX];
 };
 
@@ -61,16 +62,23 @@ static void side_fini(struct side *side)
     fk_keyset_free(side->set);
 }
 
-static void world_init(struct world *world, const char *kind)
+static void world_init_with(struct world *world, const char *kind, bool additive)
 {
     struct fk_key_public public;
 
+    *world = (struct world){.key = NULL};
     world->key = unit_key(kind);
     assert_ok(fk_key_describe(world->key, &public));
     memcpy(world->ski, public.ski, sizeof world->ski);
-    assert_ok(fk_share_split(world->key, 2, 3, world->shares));
+    assert_ok(additive ? fk_share_split_additive(world->key, world->shares)
+                       : fk_share_split(world->key, 2, 3, world->shares));
     side_init(&world->server, world->key, world->shares[0], UNIT_PERM_ALL);
-    side_init(&world->edge, world->key, world->shares[1], 0);
+    side_init(&world->edge, world->key, world->shares[1], UNIT_PERM_ALL);
+}
+
+static void world_init(struct world *world, const char *kind)
+{
+    world_init_with(world, kind, false);
 }
 
 static void world_fini(struct world *world)
@@ -93,15 +101,23 @@ static int run(const struct world *world, struct side *side, uint16_t op, uint16
     return fk_ops_run(side->ops, &request, payload, side->ret, &side->len);
 }
 
-/* The edge's share for an operation, and the request with it. */
+/* The edge's share for an operation. */
+static int ask_share(struct world *world, struct side *side, uint8_t opcode, const void *payload,
+                     size_t len)
+{
+    uint8_t bytes[FK_SIGNER_PAYLOAD_MAX] = {opcode};
+
+    memcpy(bytes + 1, payload, len);
+    return run(world, side, FK_SIGNER_SHARE, 0, bytes, 1 + len);
+}
+
+/* A request with it. */
 static size_t make_request(struct world *world, uint8_t opcode, const void *payload, size_t len)
 {
-    uint8_t binding[FK_SHARE_BINDING];
     struct fk_writer writer;
     size_t total;
 
-    assert_ok(fk_share_binding(opcode, world->ski, payload, len, binding));
-    assert_ok(run(world, &world->edge, FK_SIGNER_SHARE, 0, binding, sizeof binding));
+    assert_ok(ask_share(world, &world->edge, opcode, payload, len));
     fk_writer_init(&writer, world->request, sizeof world->request);
     fk_writer_vec16(&writer, world->edge.ret, world->edge.len);
     fk_writer_bytes(&writer, payload, len);
@@ -163,8 +179,15 @@ static void every_key_type_signs_again_and_again(void **state)
     }
 }
 
+static int run_split(struct world *world, uint8_t opcode, const void *payload, size_t len)
+{
+    size_t total = make_request(world, opcode, payload, len);
+
+    return run(world, &world->server, FK_SIGNER_SPLIT, opcode, world->request, total);
+}
+
 /* Good padding and bad: the same answers as those of a signer with the whole key. */
-static void decryption_answers_as_a_whole_key_does(void **state)
+static void check_decryption(bool additive)
 {
     uint8_t payload[512], first[48];
     struct fk_decrypt op = {.client_version = 0x0303};
@@ -172,12 +195,11 @@ static void decryption_answers_as_a_whole_key_does(void **state)
     struct world world;
     struct side whole;
     uint8_t ciphertext[256];
-    size_t len, total;
+    size_t len;
 
-    (void)state;
-    world_init(&world, "rsa2048");
+    world_init_with(&world, "rsa2048", additive);
     side_init(&whole, world.key, NULL, UNIT_PERM_ALL);
-    for (int bad = 0; bad < 2; bad++) {
+    for (int bad = 0; bad < 3; bad++) {
         EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, world.key, NULL);
         size_t size = sizeof ciphertext;
         uint8_t premaster[48] = {3, 3, 42};
@@ -186,14 +208,15 @@ static void decryption_answers_as_a_whole_key_does(void **state)
         assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING), 1);
         assert_int_equal(EVP_PKEY_encrypt(ctx, ciphertext, &size, premaster, 48 - (size_t)bad), 1);
         EVP_PKEY_CTX_free(ctx);
+        if (bad == 2) /* not below the modulus */
+            memset(ciphertext, 0xff, sizeof ciphertext);
         fk_reader_init(&op.ciphertext, ciphertext, size);
         fk_writer_init(&writer, payload, sizeof payload);
         fk_decrypt_encode(&op, &writer);
         assert_ok(fk_writer_end(&writer, &len));
         assert_ok(run(&world, &whole, FK_SIGNER_DECRYPT, 0, payload, len));
         memcpy(first, whole.ret, 48);
-        total = make_request(&world, FK_OP_DECRYPT, payload, len);
-        assert_ok(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_DECRYPT, world.request, total));
+        assert_ok(run_split(&world, FK_OP_DECRYPT, payload, len));
         assert_int_equal(world.server.len, 48);
         assert_memory_equal(world.server.ret, first, 48);
         if (!bad)
@@ -203,9 +226,182 @@ static void decryption_answers_as_a_whole_key_does(void **state)
     world_fini(&world);
 }
 
+static void decryption_answers_as_a_whole_key_does(void **state)
+{
+    (void)state;
+    check_decryption(false);
+    check_decryption(true);
+}
+
+/* --- additive shares --- */
+
+static size_t sign12(uint16_t scheme, uint8_t ret[256])
+{
+    static const uint8_t params[36] = {3, 0, 29, 32, 9}; /* X25519 */
+    struct fk_sign12 op = {.scheme = scheme, .kx = FK_KX_ECDHE, .client_random = {7}};
+    struct fk_writer writer;
+    size_t len;
+
+    fk_reader_init(&op.params, params, sizeof params);
+    fk_writer_init(&writer, ret, 256);
+    fk_sign12_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    return len;
+}
+
+/* All schemes of RSA in both versions, past the use of a blinding; PSS never alike, PKCS#1 as the
+ * whole key has it. */
+static void additive_shares_sign(void **state)
+{
+    static const uint16_t rsa[] = {0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601};
+    uint8_t payload[256], first[256];
+    struct world world;
+    struct side whole;
+
+    (void)state;
+    world_init_with(&world, "rsa2048", true);
+    side_init(&whole, world.key, NULL, UNIT_PERM_ALL);
+    for (int times = 0; times < 7; times++)
+        for (size_t i = 0; i < 6; i++) {
+            size_t len = sign12(rsa[i], payload);
+
+            assert_ok(run_split(&world, FK_OP_SIGN12, payload, len));
+            assert_int_equal(world.server.len, 256);
+            memcpy(first, world.server.ret, 256);
+            assert_ok(run_split(&world, FK_OP_SIGN12, payload, len));
+            assert_int_equal(memcmp(first, world.server.ret, 256) == 0, i >= 3);
+            assert_ok(run(&world, &whole, FK_SIGNER_SIGN12, 0, payload, len));
+            assert_int_equal(memcmp(first, whole.ret, 256) == 0, i >= 3);
+        }
+    assert_ok(run_split(&world, FK_OP_SIGN13, payload, sign13(0x0804, 32, payload)));
+    assert_true(verifies(&world, 0, &world.server));
+    side_fini(&whole);
+    world_fini(&world);
+}
+
+/* The holder's signer gives its power for what it would sign with the whole key, and nothing else.
+ */
+static void a_power_is_for_handshakes_that_the_policy_allows(void **state)
+{
+    struct world world;
+    struct side sign, decrypt, none;
+    uint8_t payload[256], ciphertext[300] = {3, 3, 1, 0};
+    size_t len;
+
+    (void)state;
+    world_init_with(&world, "rsa2048", true);
+    side_init(&sign, world.key, world.shares[1], FK_PERM_SIGN12 | FK_PERM_SHARE);
+    side_init(&decrypt, world.key, world.shares[1], FK_PERM_DECRYPT | FK_PERM_SHARE);
+    side_init(&none, world.key, world.shares[1], FK_PERM_SIGN12 | FK_PERM_DECRYPT);
+    len = sign12(0x0804, payload);
+    assert_ok(ask_share(&world, &sign, FK_OP_SIGN12, payload, len));
+    assert_err(ask_share(&world, &decrypt, FK_OP_SIGN12, payload, len), FK_ERR_DENIED);
+    assert_err(ask_share(&world, &none, FK_OP_SIGN12, payload, len), FK_ERR_DENIED);
+    assert_err(ask_share(&world, &sign, FK_OP_DECRYPT, ciphertext, 4 + 256), FK_ERR_DENIED);
+    assert_ok(ask_share(&world, &decrypt, FK_OP_DECRYPT, ciphertext, 4 + 256));
+    assert_err(ask_share(&world, &decrypt, FK_OP_DECRYPT, ciphertext, 4 + 255), FK_ERR_TRUNCATED);
+    assert_err(ask_share(&world, &sign, FK_OP_SIGN12, payload, len - 1), FK_ERR_TRUNCATED);
+    for (unsigned opcode = 0; opcode < 256; opcode++)
+        if (opcode != FK_OP_SIGN12 && opcode != FK_OP_SIGN13 && opcode != FK_OP_DECRYPT)
+            assert_err(ask_share(&world, &sign, (uint8_t)opcode, payload, len), FK_ERR_OPCODE);
+    len = sign12(0x0403, payload);
+    assert_err(ask_share(&world, &sign, FK_OP_SIGN12, payload, len), FK_ERR_UNSUPPORTED);
+    side_fini(&sign);
+    side_fini(&decrypt);
+    side_fini(&none);
+    world_fini(&world);
+}
+
+/* Who asks for a share gets no power, and the other way round. */
+static void each_kind_is_asked_for_by_its_name(void **state)
+{
+    static const uint16_t names[] = {FK_OP_SHARE, FK_OP_PARTIAL};
+    uint8_t bytes[1 + 256] = {FK_OP_SIGN12};
+    size_t len = 1 + sign12(0x0401, bytes + 1);
+    struct world world;
+
+    (void)state;
+    for (int additive = 0; additive < 2; additive++) {
+        world_init_with(&world, "rsa2048", additive);
+        for (int i = 0; i < 2; i++)
+            assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, names[i], bytes, len),
+                       i == additive ? FK_OK : FK_ERR_UNSUPPORTED);
+        world_fini(&world);
+    }
+}
+
+/* Nothing but the right power makes a result: not of another operation, splitting or number. */
+static void wrong_powers_make_no_signature(void **state)
+{
+    uint8_t payload[256], other[256];
+    struct fk_secret *again[2];
+    struct world world;
+    struct side side;
+    size_t len = sign12(0x0401, payload), total;
+
+    (void)state;
+    world_init_with(&world, "rsa2048", true);
+    memcpy(other, payload, len);
+    other[10] ^= 1;
+    total = make_request(&world, FK_OP_SIGN12, payload, len);
+    memcpy(world.request + total - len, other, len);
+    assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN12, world.request, total),
+               FK_ERR_SHARE_WRONG);
+    total = make_request(&world, FK_OP_SIGN12, payload, len);
+    world.request[2 + FK_KEYSHARE_HEAD + 40] ^= 1;
+    assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN12, world.request, total),
+               FK_ERR_SHARE_WRONG);
+    assert_ok(fk_share_split_additive(world.key, again));
+    side_init(&side, world.key, again[1], UNIT_PERM_ALL);
+    assert_ok(ask_share(&world, &side, FK_OP_SIGN12, payload, len));
+    memcpy(world.request + 2, side.ret, side.len);
+    assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN12, world.request, total),
+               FK_ERR_SHARE_FOREIGN);
+    assert_err(run(&world, &world.server, FK_SIGNER_SIGN12, 0, payload, len), FK_ERR_SHARE_MISSING);
+    side_fini(&side);
+    fk_secret_free(again[0]);
+    fk_secret_free(again[1]);
+    world_fini(&world);
+}
+
+/* A holder whose exponent is not what was split, as a fault or a lie would have it: the power comes
+ * sealed as it should, and the product is looked at. */
+static void a_power_that_lies_is_found_out(void **state)
+{
+    struct fk_share_power power = {.size = 256};
+    uint8_t payload[256], plain[400], item[FK_SHARE_ITEM_MAX], binding[FK_SHARE_BINDING];
+    size_t len = sign12(0x0804, payload), plain_len, item_len, total;
+    struct fk_reader reader;
+    struct fk_writer writer;
+    struct world world;
+    struct fk_share share;
+
+    (void)state;
+    world_init_with(&world, "rsa2048", true);
+    fk_reader_init(&reader, fk_secret_bytes(world.shares[1]), fk_secret_len(world.shares[1]));
+    assert_ok(fk_share_decode(reader, &share));
+    assert_ok(fk_share_binding(FK_OP_SIGN12, world.ski, payload, len, binding));
+    for (size_t salt = 0; salt <= 48; salt += 16) { /* 32 is right, but the power is not */
+        power.salt_len = salt;
+        power.power[255] = 2;
+        fk_writer_init(&writer, plain, sizeof plain);
+        fk_share_power_encode(&power, &writer);
+        assert_ok(fk_writer_end(&writer, &plain_len));
+        fk_reader_init(&reader, plain, plain_len);
+        assert_ok(fk_share_seal(&share, reader, binding, item, &item_len));
+        fk_writer_init(&writer, world.request, sizeof world.request);
+        fk_writer_vec16(&writer, item, item_len);
+        fk_writer_bytes(&writer, payload, len);
+        assert_ok(fk_writer_end(&writer, &total));
+        assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN12, world.request, total),
+                   FK_ERR_SHARE_WRONG);
+    }
+    world_fini(&world);
+}
+
 static void shares_are_for_one_operation(void **state)
 {
-    uint8_t payload[128], other[128];
+    uint8_t payload[256], other[128];
     struct world world;
     size_t len = sign13(0x0403, 32, payload), total;
 
@@ -217,7 +413,7 @@ static void shares_are_for_one_operation(void **state)
     memcpy(world.request + total - len, other, len);
     assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN13, world.request, total),
                FK_ERR_SHARE_WRONG);
-    total = make_request(&world, FK_OP_SIGN12, payload, len);
+    total = make_request(&world, FK_OP_SIGN12, payload, sign12(0x0403, payload));
     assert_err(run(&world, &world.server, FK_SIGNER_SPLIT, FK_OP_SIGN13, world.request, total),
                FK_ERR_SHARE_WRONG);
     world_fini(&world);
@@ -279,16 +475,15 @@ static void requests_are_believed_nothing(void **state)
                                                          : FK_ERR_OPCODE); /* is not lent */
     }
     /* Share 1 is sealed for nobody; a whole key has none. */
-    assert_err(run(&world, &world.server, FK_SIGNER_SHARE, 0, payload, FK_SHARE_BINDING),
-               FK_ERR_UNSUPPORTED);
-    assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, payload, FK_SHARE_BINDING - 1),
-               FK_ERR_TRUNCATED);
-    assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, payload, FK_SHARE_BINDING + 1),
-               FK_ERR_TRAILING);
+    assert_err(ask_share(&world, &world.server, FK_OP_SIGN13, payload, len), FK_ERR_UNSUPPORTED);
+    assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, payload, 0), FK_ERR_TRUNCATED);
+    assert_err(ask_share(&world, &world.edge, FK_OP_SIGN13, payload, len - 1), FK_ERR_TRUNCATED);
     assert_true(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SPLIT));
     assert_false(fk_ops_permitted(FK_PEER_WORKER, FK_SIGNER_SPLIT));
     assert_true(fk_ops_permitted(FK_PEER_WORKER, FK_SIGNER_SHARE));
-    assert_false(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SHARE));
+    assert_true(fk_ops_permitted(FK_PEER_FRONT, FK_SIGNER_SHARE));
+    assert_false(fk_ops_permitted(FK_PEER_HANDSHAKER, FK_SIGNER_SHARE));
+    assert_false(fk_ops_permitted(FK_PEER_AUDIT, FK_SIGNER_SHARE));
     side_fini(&denied);
     world_fini(&world);
 }
@@ -307,8 +502,7 @@ static void a_whole_key_needs_no_share(void **state)
     total = make_request(&world, FK_OP_SIGN13, payload, len);
     assert_ok(run(&world, &whole, FK_SIGNER_SPLIT, FK_OP_SIGN13, world.request, total));
     assert_true(verifies(&world, 1, &whole));
-    assert_err(run(&world, &whole, FK_SIGNER_SHARE, 0, payload, FK_SHARE_BINDING),
-               FK_ERR_UNSUPPORTED);
+    assert_err(ask_share(&world, &whole, FK_OP_SIGN13, payload, len), FK_ERR_UNSUPPORTED);
     side_fini(&whole);
     world_fini(&world);
 }
@@ -330,12 +524,10 @@ static int serve(const struct world *world, struct side *side, enum fk_proc_peer
 static size_t make_open(struct world *world, const uint8_t digest[FK_SHARE_DIGEST],
                         const void *payload, size_t len)
 {
-    uint8_t binding[FK_SHARE_BINDING];
     struct fk_writer writer;
     size_t total;
 
-    assert_ok(fk_share_binding_open(world->ski, digest, binding));
-    assert_ok(run(world, &world->edge, FK_SIGNER_SHARE, 0, binding, sizeof binding));
+    assert_ok(ask_share(world, &world->edge, FK_OP_HS_OPEN, digest, FK_SHARE_DIGEST));
     fk_writer_init(&writer, world->request, sizeof world->request);
     fk_writer_bytes(&writer, digest, FK_SHARE_DIGEST);
     fk_writer_vec16(&writer, world->edge.ret, world->edge.len);
@@ -413,11 +605,87 @@ static void a_handshakes_share_is_for_it_alone(void **state)
     world_fini(&world);
 }
 
+/* A power is for what is known when it is made: not for what a handshake or another step brings. */
+static void handshakes_and_steps_have_no_powers(void **state)
+{
+    static const uint8_t digest[FK_SHARE_DIGEST] = "of an HS_OPEN";
+    const struct fk_agree_init init = {.scheme = 0x0804, .group = FK_AGREE_X25519};
+    struct fk_signer_request bare = {.op = FK_SIGNER_SIGN13};
+    uint8_t payload[128], owned[256] = {0};
+    size_t len = sign13(0x0804, 32, payload), total;
+    struct fk_writer writer;
+    struct world world;
+
+    (void)state;
+    world_init_with(&world, "rsa2048", true);
+    assert_err(ask_share(&world, &world.edge, FK_OP_HS_OPEN, digest, sizeof digest), FK_ERR_OPCODE);
+    total = make_request(&world, FK_OP_SIGN13, payload, len);
+    memmove(world.request + sizeof digest, world.request, total);
+    memcpy(world.request, digest, sizeof digest);
+    total += sizeof digest;
+    assert_err(serve(&world, &world.server, FK_PEER_HANDSHAKER, FK_OP_SIGN13, total),
+               FK_ERR_UNSUPPORTED);
+    bare.len = (uint32_t)len;
+    memcpy(bare.ski, world.ski, sizeof bare.ski);
+    assert_err(fk_ops_serve(world.server.ops, FK_PEER_HANDSHAKER, &bare, payload, world.server.ret,
+                            &world.server.len),
+               FK_ERR_UNSUPPORTED);
+    assert_err(run(&world, &world.server, FK_SIGNER_SIGN13, 0, payload, len), FK_ERR_SHARE_MISSING);
+
+    fk_writer_init(&writer, payload, sizeof payload);
+    fk_agree_init_encode(&init, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    assert_err(ask_share(&world, &world.edge, FK_OP_AGREE_INIT, payload, len), FK_ERR_OPCODE);
+    for (uint16_t share_len = 0; share_len < 2; share_len++) {
+        fk_writer_init(&writer, owned + 32, sizeof owned - 32);
+        fk_writer_vec16(&writer, digest, share_len);
+        fk_writer_bytes(&writer, payload, len);
+        assert_ok(fk_writer_end(&writer, &total));
+        assert_err(run(&world, &world.server, FK_SIGNER_OWNED, FK_OP_AGREE_INIT, owned, 32 + total),
+                   FK_ERR_UNSUPPORTED);
+    }
+    world_fini(&world);
+}
+
+/* What is for an edge's key server alone, is for no other one. */
+static void steps_are_shared_with_an_edge_only(void **state)
+{
+    struct fk_signer_request request = {.op = FK_SIGNER_SHARE};
+    uint8_t bytes[32] = {0};
+    struct world world;
+
+    (void)state;
+    world_init(&world, "P-256");
+    request.len = sizeof bytes;
+    memcpy(request.ski, world.ski, sizeof request.ski);
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        bytes[0] = (uint8_t)opcode;
+        if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
+            continue;
+        assert_ok(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, sizeof bytes));
+        assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, FK_OP_SHARE, bytes, sizeof bytes),
+                   FK_ERR_OPCODE);
+        assert_err(fk_ops_serve(world.edge.ops, FK_PEER_FRONT, &request, bytes, world.edge.ret,
+                                &world.edge.len),
+                   FK_ERR_OPCODE);
+        assert_ok(fk_ops_serve(world.edge.ops, FK_PEER_WORKER, &request, bytes, world.edge.ret,
+                               &world.edge.len));
+    }
+    world_fini(&world);
+}
+
 UNIT_MAIN(cmocka_unit_test(every_key_type_signs_again_and_again),
           cmocka_unit_test(decryption_answers_as_a_whole_key_does),
+          cmocka_unit_test(additive_shares_sign),
+          cmocka_unit_test(a_power_is_for_handshakes_that_the_policy_allows),
+          cmocka_unit_test(each_kind_is_asked_for_by_its_name),
+          cmocka_unit_test(wrong_powers_make_no_signature),
+          cmocka_unit_test(a_power_that_lies_is_found_out),
           cmocka_unit_test(shares_are_for_one_operation),
           cmocka_unit_test(a_share_alone_does_nothing),
           cmocka_unit_test(requests_are_believed_nothing),
           cmocka_unit_test(a_whole_key_needs_no_share),
           cmocka_unit_test(every_key_type_signs_in_a_handshake),
-          cmocka_unit_test(a_handshakes_share_is_for_it_alone))
+          cmocka_unit_test(a_handshakes_share_is_for_it_alone),
+          cmocka_unit_test(handshakes_and_steps_have_no_powers),
+          cmocka_unit_test(steps_are_shared_with_an_edge_only))

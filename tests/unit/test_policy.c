@@ -91,8 +91,8 @@ static void each_permission_alone(void **state)
     const char *why;
 
     (void)state;
-    for (unsigned have = 1; have <= FK_PERM_HANDSHAKE; have <<= 1) {
-        for (unsigned need = 1; need <= FK_PERM_HANDSHAKE; need <<= 1) {
+    for (unsigned have = 1; have <= FK_PERM_SHARE; have <<= 1) {
+        for (unsigned need = 1; need <= FK_PERM_SHARE; need <<= 1) {
             edge.permissions = (uint16_t)have;
             ask.permission = (uint16_t)need;
             assert_err(fk_policy_decide(&ask, &why), have == need ? FK_OK : FK_ERR_DENIED);
@@ -128,6 +128,53 @@ static void several_permissions(void **state)
         edge.permissions = (uint16_t)rows[i].edge;
         assert_err(fk_policy_decide(&ask, &why), rows[i].err);
     }
+}
+
+/* Another key server reaches what a share's policy gives it, whatever its patterns say. */
+static void shares_are_for_whom_their_policy_names(void **state)
+{
+    static char s1[] = "s1", s2[] = "s2", name[] = "site";
+    static char *names[] = {name}, *sharers[] = {s1, s2};
+    static const struct {
+        const char *identity;
+        unsigned want; /* bits: whole, held for s1 and s2, held for s2, combined here */
+    } rows[] = {{"farkey:keyserver:s1", 2},
+                {"farkey:keyserver:s2", 6},
+                {"farkey:keyserver:s", 0},
+                {"farkey:keyserver:S1", 0},
+                {"farkey:edge:s1", 15}};
+    struct fk_index_key keys[4] = {{.held = false},
+                                   {.held = true, .sharers = sharers, .n_sharers = 2},
+                                   {.held = true, .sharers = sharers + 1, .n_sharers = 1},
+                                   {.held = false}};
+    struct fk_index *index;
+    uint8_t *data;
+    size_t len;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        keys[i].names = names;
+        keys[i].n_names = 1;
+        keys[i].split = i > 0;
+        keys[i].public.type = FK_KEY_EC;
+        (void)snprintf(keys[i].public.name, sizeof keys[i].public.name, "k%zu", i);
+    }
+    assert_ok(fk_index_encode(keys, 4, &data, &len));
+    assert_ok(fk_index_load(data, len, &index));
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char title[] = "e", pattern[] = "*", identity[32];
+        char *items[1] = {pattern};
+        struct fk_keyd_edge_conf edge = {
+            .block = {.title = title}, .identity = identity, .keys = {.items = items, .count = 1}};
+        uint8_t *reached;
+
+        (void)snprintf(identity, sizeof identity, "%s", rows[i].identity);
+        assert_ok(fk_policy_keys(&edge, index, &reached));
+        assert_int_equal(reached[0], rows[i].want);
+        free(reached);
+    }
+    fk_index_free(index);
+    free(data);
 }
 
 static void refused_requests_take_nothing(void **state)
@@ -364,6 +411,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(decision_matrix),
         cmocka_unit_test(each_permission_alone),
         cmocka_unit_test(several_permissions),
+        cmocka_unit_test(shares_are_for_whom_their_policy_names),
         cmocka_unit_test(refused_requests_take_nothing),
         cmocka_unit_test(rate_is_a_bucket),
         cmocka_unit_test(channels_are_counted_over_fronts),

@@ -311,7 +311,8 @@ static void way_init(struct way *way, const char *kind)
     set_init(&way->set, unit_key(kind), 2, 3);
     assert_ok(fk_share_public(&way->set.shares[0], &way->public));
     assert_ok(fk_share_binding(0x41, ski, "payload", 7, way->binding));
-    assert_ok(fk_share_seal(&way->set.shares[1], way->binding, way->item, &way->len));
+    assert_ok(fk_share_seal(&way->set.shares[1], way->set.shares[1].data, way->binding, way->item,
+                            &way->len));
 }
 
 static void way_fini(struct way *way)
@@ -370,13 +371,16 @@ static void each_wrong_share_on_the_way_has_its_name(void **state)
     assert_err(rebuild(&way, &key), FK_ERR_SHARE_WRONG);
     way.binding[0] ^= 1;
     memcpy(way.set.shares[1].combiner, other.set.shares[1].combiner, FK_SEAL_KEY_SIZE);
-    assert_ok(fk_share_seal(&way.set.shares[1], way.binding, way.item, &way.len));
+    assert_ok(
+        fk_share_seal(&way.set.shares[1], way.set.shares[1].data, way.binding, way.item, &way.len));
     assert_err(rebuild(&way, &key), FK_ERR_SHARE_WRONG);
-    assert_ok(fk_share_seal(&way.set.shares[0], way.binding, way.item, &way.len));
+    assert_ok(
+        fk_share_seal(&way.set.shares[0], way.set.shares[0].data, way.binding, way.item, &way.len));
     assert_err(rebuild(&way, &key), FK_ERR_SHARE_REPEATED);
     way.item[FK_KEYSHARE_HEAD - 1] = 0;
     assert_err(rebuild(&way, &key), FK_ERR_FORMAT);
-    assert_ok(fk_share_seal(&other.set.shares[1], way.binding, way.item, &way.len));
+    assert_ok(fk_share_seal(&other.set.shares[1], other.set.shares[1].data, way.binding, way.item,
+                            &way.len));
     assert_err(rebuild(&way, &key), FK_ERR_SHARE_FOREIGN);
     assert_null(key);
     way_fini(&way);
@@ -410,9 +414,173 @@ static void one_sealed_share_is_not_enough_for_three(void **state)
     way_init(&way, "P-256");
     set_fini(&way.set);
     set_init(&way.set, unit_key("P-256"), 3, 3);
-    assert_ok(fk_share_seal(&way.set.shares[1], way.binding, way.item, &way.len));
+    assert_ok(
+        fk_share_seal(&way.set.shares[1], way.set.shares[1].data, way.binding, way.item, &way.len));
     assert_err(rebuild(&way, &key), FK_ERR_SHARE_MISSING);
     way_fini(&way);
+}
+
+/* --- additive ones --- */
+
+static void additive_init(struct set *set, EVP_PKEY *key)
+{
+    *set = (struct set){.key = key, .n = 2};
+    assert_ok(fk_share_split_additive(key, set->bytes));
+    for (unsigned i = 0; i < 2; i++)
+        assert_ok(fk_share_decode(reader_of(set->bytes[i]), &set->shares[i]));
+}
+
+static void additive_shares_are_proved_by_their_powers(void **state)
+{
+    static const char *const rsa[] = {"rsa2048", "rsa3072"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct set set, again;
+        struct fk_share shares[2];
+        EVP_PKEY *public = NULL, *key = NULL;
+
+        additive_init(&set, unit_key(rsa[i]));
+        assert_int_equal(EVP_PKEY_up_ref(set.key), 1);
+        additive_init(&again, set.key);
+        for (int swap = 0; swap < 2; swap++) {
+            shares[swap] = set.shares[0];
+            shares[1 - swap] = set.shares[1];
+            assert_ok(fk_share_prove(shares, 2, &public));
+            assert_int_equal(EVP_PKEY_eq(public, set.key), 1);
+            EVP_PKEY_free(public);
+        }
+        assert_err(fk_share_combine(shares, 2, &key), FK_ERR_UNSUPPORTED);
+        assert_err(fk_share_prove(shares, 1, &public), FK_ERR_SHARE_MISSING);
+        shares[1] = shares[0];
+        assert_err(fk_share_prove(shares, 2, &public), FK_ERR_SHARE_REPEATED);
+        shares[1] = again.shares[1];
+        assert_err(fk_share_prove(shares, 2, &public), FK_ERR_SHARE_FOREIGN);
+        assert_memory_not_equal(set.shares[0].data.next, again.shares[0].data.next, 32);
+        assert_int_equal(set.shares[0].reject.left, 32);
+        assert_int_equal(set.shares[1].reject.left, 0);
+        set_fini(&set);
+        set_fini(&again);
+    }
+}
+
+/* d is the sum of the two modulo (p-1)(q-1), and neither of them. */
+static void additive_shares_are_random(void **state)
+{
+    BIGNUM *d = NULL, *p = NULL, *q = NULL, *sum = BN_new(), *one, *other;
+    BN_CTX *ctx = BN_CTX_new();
+    struct set set;
+
+    (void)state;
+    additive_init(&set, unit_key("rsa2048"));
+    one = BN_bin2bn(set.shares[0].data.next, 256, NULL);
+    other = BN_bin2bn(set.shares[1].data.next, 256, NULL);
+    assert_int_equal(EVP_PKEY_get_bn_param(set.key, "d", &d), 1);
+    assert_int_equal(EVP_PKEY_get_bn_param(set.key, "rsa-factor1", &p), 1);
+    assert_int_equal(EVP_PKEY_get_bn_param(set.key, "rsa-factor2", &q), 1);
+    assert_int_equal(BN_sub_word(p, 1) & BN_sub_word(q, 1) & BN_mul(p, p, q, ctx), 1);
+    assert_true(BN_num_bits(one) > 1980 && BN_num_bits(other) > 1980);
+    assert_true(BN_cmp(one, p) < 0 && BN_cmp(other, p) < 0);
+    assert_int_not_equal(BN_cmp(one, d), 0);
+    assert_int_not_equal(BN_cmp(other, d), 0);
+    assert_int_equal(BN_mod_add(sum, one, other, p, ctx), 1);
+    assert_int_equal(BN_nnmod(d, d, p, ctx), 1);
+    assert_int_equal(BN_cmp(sum, d), 0);
+    BN_free(one);
+    BN_free(other);
+    BN_free(sum);
+    BN_free(d);
+    BN_free(p);
+    BN_free(q);
+    BN_CTX_free(ctx);
+    set_fini(&set);
+}
+
+static void only_rsa_keys_have_additive_shares(void **state)
+{
+    struct fk_secret *ret[2];
+
+    (void)state;
+    for (size_t i = 1; i < sizeof kinds / sizeof kinds[0]; i++) {
+        EVP_PKEY *key = unit_key(kinds[i]);
+
+        assert_err(fk_share_split_additive(key, ret), FK_ERR_UNSUPPORTED);
+        EVP_PKEY_free(key);
+    }
+}
+
+/* A scheme's number, or what only share 1 has, in the wrong place. */
+static void additive_shares_have_their_form(void **state)
+{
+    struct fk_reader reader;
+    struct fk_share share;
+    EVP_PKEY *public;
+    uint8_t bytes[2048];
+    struct set set;
+
+    (void)state;
+    additive_init(&set, unit_key("rsa2048"));
+    for (int i = 0; i < 2; i++) {
+        reader = reader_of(set.bytes[i]);
+        memcpy(bytes, reader.next, reader.left);
+        for (size_t len = 0; len < reader.left; len++) {
+            struct fk_reader part;
+
+            fk_reader_init(&part, bytes, len);
+            assert_err(fk_share_decode(part, &share), FK_ERR_TRUNCATED);
+        }
+        reader.next = bytes;
+        bytes[3] = 3; /* n */
+        assert_err(fk_share_decode(reader, &share), FK_ERR_FORMAT);
+        bytes[3] = 2;
+        bytes[1] = 3;
+        assert_err(fk_share_decode(reader, &share), FK_ERR_VERSION);
+        bytes[1] = FK_SHARE_SHAMIR; /* share 2 looks alike until its length is compared */
+        if (i == 0) {
+            assert_err(fk_share_decode(reader, &share), FK_ERR_FORMAT);
+        } else {
+            assert_ok(fk_share_decode(reader, &share));
+            assert_err(fk_share_public(&share, &public), FK_ERR_FORMAT);
+        }
+        bytes[1] = FK_SHARE_ADDITIVE;
+        bytes[reader.left - 1] ^= 1;
+        assert_err(fk_share_decode(reader, &share), FK_ERR_SHARE_WRONG);
+    }
+    set_fini(&set);
+}
+
+static void a_power_goes_sealed(void **state)
+{
+    struct fk_share_power power = {.salt_len = 32, .size = 256}, got;
+    uint8_t binding[FK_SHARE_BINDING] = {1}, plain[1024], item[FK_SHARE_ITEM_MAX];
+    struct fk_reader reader;
+    struct fk_writer writer;
+    struct set set;
+    size_t len, item_len;
+
+    (void)state;
+    additive_init(&set, unit_key("rsa2048"));
+    memset(power.salt, 's', 32);
+    memset(power.power, 'p', 256);
+    fk_writer_init(&writer, plain, sizeof plain);
+    fk_share_power_encode(&power, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    for (size_t i = 0; i < len; i++) {
+        fk_reader_init(&reader, plain, i);
+        assert_err(fk_share_power_decode(reader, 256, &got), FK_ERR_SHARE_WRONG);
+    }
+    fk_reader_init(&reader, plain, len + 1);
+    assert_err(fk_share_power_decode(reader, 256, &got), FK_ERR_SHARE_WRONG);
+    fk_reader_init(&reader, plain, len);
+    assert_ok(fk_share_seal(&set.shares[1], reader, binding, item, &item_len));
+    fk_reader_init(&reader, item, item_len);
+    assert_ok(fk_share_power_open(&set.shares[0], reader, binding, &got));
+    assert_int_equal(got.salt_len, 32);
+    assert_memory_equal(got.salt, power.salt, 32);
+    assert_memory_equal(got.power, power.power, 256);
+    binding[0] = 2;
+    assert_err(fk_share_power_open(&set.shares[0], reader, binding, &got), FK_ERR_SHARE_WRONG);
+    set_fini(&set);
 }
 
 static int split_once(void *arg)
@@ -425,13 +593,27 @@ static int split_once(void *arg)
     return err;
 }
 
+static int prove_once(void *arg)
+{
+    const struct set *set = arg;
+    EVP_PKEY *public = NULL;
+    int err = fk_share_prove(set->shares, 2, &public);
+
+    EVP_PKEY_free(public);
+    return err;
+}
+
 static void memory_may_end(void **state)
 {
     EVP_PKEY *key = unit_key("P-256");
+    struct set set;
 
     (void)state;
     assert_true(failmalloc_try(split_once, key) > 0);
     EVP_PKEY_free(key);
+    additive_init(&set, unit_key("rsa2048"));
+    assert_int_equal(failmalloc_try(prove_once, &set), 2); /* each side's struct fk_power */
+    set_fini(&set);
 }
 
 UNIT_MAIN(cmocka_unit_test(the_field_is_that_of_fips_197),
@@ -447,4 +629,8 @@ UNIT_MAIN(cmocka_unit_test(the_field_is_that_of_fips_197),
           cmocka_unit_test(each_wrong_share_on_the_way_has_its_name),
           cmocka_unit_test(what_is_sealed_is_one_operation),
           cmocka_unit_test(one_sealed_share_is_not_enough_for_three),
+          cmocka_unit_test(additive_shares_are_proved_by_their_powers),
+          cmocka_unit_test(additive_shares_are_random),
+          cmocka_unit_test(only_rsa_keys_have_additive_shares),
+          cmocka_unit_test(additive_shares_have_their_form), cmocka_unit_test(a_power_goes_sealed),
           cmocka_unit_test(memory_may_end))

@@ -6,6 +6,7 @@
 #include "base/writer.h"
 #include "keyclient/proof.h"
 #include "signer/ops.h"
+#include "signer/share.h"
 #include "tls/seal.h"
 #include "wire/keymsg.h"
 #include "wire/keyop_lend.h"
@@ -25,12 +26,25 @@ struct bench {
     struct fk_proof proof;
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
     size_t payload_len;
+    struct fk_reader share; /* that the front has got */
     uint8_t signature[FK_KEYPROOF_SIGNATURE];
     uint8_t ret[FK_SIGNER_RESULT_MAX];
     size_t len;
 };
 
-static bool no_signatures; /* edge1's requests are not signed */
+static bool no_signatures;           /* edge1's requests are not signed */
+static const struct fk_secret *half; /* in the place of the EC key; NULL: that is whole */
+
+static void add_half(struct fk_keyset_builder *builder, EVP_PKEY *key)
+{
+    struct fk_key_public public;
+
+    assert_ok(fk_key_describe(key, &public));
+    (void)snprintf(public.name, sizeof public.name, "half");
+    public.permissions = UNIT_PERM_ALL;
+    memcpy(skis[K_EC], public.ski, sizeof public.ski);
+    assert_ok(fk_keyset_builder_add_share(builder, &public, half));
+}
 
 /* edge1 signs and may do what `edge` says; `other`, if any, is known as well. */
 static void open_bench_with(struct bench *bench, struct fk_keyset_edge edge,
@@ -46,7 +60,10 @@ static void open_bench_with(struct bench *bench, struct fk_keyset_edge edge,
     for (int k = 0; k < KEYS; k++) {
         if (keys[k] == NULL)
             keys[k] = unit_key(kinds[k]);
-        unit_bundle_add(builder, kinds[k], keys[k], UNIT_PERM_ALL, skis[k]);
+        if (k == K_EC && half != NULL)
+            add_half(builder, keys[k]);
+        else
+            unit_bundle_add(builder, kinds[k], keys[k], UNIT_PERM_ALL, skis[k]);
     }
     (void)snprintf(edge.name, sizeof edge.name, "edge1");
     edge.signs = !no_signatures;
@@ -101,6 +118,7 @@ static void make_request(struct bench *bench, uint8_t opcode, int key, const voi
     fk_writer_init(&writer, bench->payload, sizeof bench->payload);
     fk_writer_vec8(&writer, "edge1", 5);
     fk_writer_bytes(&writer, bench->proof.place.exporter, 32);
+    fk_writer_vec16(&writer, bench->share.next, bench->share.left);
     fk_writer_bytes(&writer, frame + FK_FRAME_HEADER, frame_len - FK_FRAME_HEADER);
     assert_ok(fk_writer_end(&writer, &bench->payload_len));
 }
@@ -363,6 +381,73 @@ static void who_does_not_sign_is_refused(void **state)
     close_bench(&bench);
 }
 
+static size_t put_sign13(uint8_t opcode, uint8_t ret[64])
+{
+    struct fk_sign13 op = {.scheme = 0x0403, .role = FK_ROLE_SERVER, .hash_len = 32};
+    struct fk_writer writer;
+    size_t len;
+
+    memset(op.hash, 0x5a, sizeof op.hash);
+    fk_writer_init(&writer, ret, 64);
+    fk_writer_u8(&writer, opcode);
+    fk_sign13_encode(&op, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    return len;
+}
+
+/* Another key server asks for a share with a signature of its own; that what an edge has signed is
+ * carried out with it. */
+static void shares_are_asked_for_and_used(void **state)
+{
+    static const struct fk_keyset_edge sharer = {.permissions = FK_PERM_SHARE, .all = true};
+    struct bench holder, combiner;
+    struct fk_secret *halves[2];
+    uint8_t about[64];
+    size_t len = put_sign13(FK_OP_SIGN13, about);
+
+    (void)state;
+    open_bench(&holder, may_all, true);
+    close_bench(&holder); /* the keys are there now */
+    assert_ok(fk_share_split(keys[K_EC], 2, 2, halves));
+    half = halves[1];
+    open_bench(&holder, sharer, true);
+    half = halves[0];
+    open_bench(&combiner, may_all, true);
+    make_request(&holder, FK_OP_SHARE, K_EC, about, len);
+    assert_ok(run(&holder));
+
+    combiner.share = fk_item(holder.ret, holder.len);
+    make_sign13(&combiner, K_EC);
+    assert_ok(run(&combiner));
+    assert_int_equal(combiner.ret[0], 0x30);
+    holder.ret[holder.len - 1] ^= 1;
+    make_sign13(&combiner, K_EC);
+    assert_err(run(&combiner), FK_ERR_SHARE_WRONG);
+    combiner.share = fk_item(NULL, 0);
+    make_sign13(&combiner, K_EC);
+    assert_err(run(&combiner), FK_ERR_SHARE_MISSING);
+
+    assert_err(run(&holder), FK_ERR_REPLAY);
+    make_request(&holder, FK_OP_PARTIAL, K_EC, about, len); /* it is no additive one */
+    assert_err(run(&holder), FK_ERR_UNSUPPORTED);
+    make_request(&holder, FK_OP_SHARE, K_RSA, about, len); /* and that is whole */
+    assert_err(run(&holder), FK_ERR_UNSUPPORTED);
+    make_sign13(&holder, K_RSA); /* an operation is not for a key server */
+    assert_err(run(&holder), FK_ERR_DENIED);
+    make_request(&combiner, FK_OP_SHARE, K_EC, about, len); /* share 1 is for nobody */
+    assert_err(run(&combiner), FK_ERR_UNSUPPORTED);
+    close_bench(&holder);
+    half = halves[1];
+    open_bench(&holder, (struct fk_keyset_edge){.permissions = FK_PERM_SIGN13, .all = true}, true);
+    half = NULL;
+    make_request(&holder, FK_OP_SHARE, K_EC, about, len); /* nor a share for an edge */
+    assert_err(run(&holder), FK_ERR_DENIED);
+    close_bench(&holder);
+    close_bench(&combiner);
+    fk_secret_free(halves[0]);
+    fk_secret_free(halves[1]);
+}
+
 static void many_channels_are_remembered(void **state)
 {
     struct bench bench;
@@ -394,4 +479,5 @@ UNIT_MAIN(cmocka_unit_test(what_the_edge_asks_is_done), cmocka_unit_test(no_fron
           cmocka_unit_test(rights_are_the_edges), cmocka_unit_test(keys_are_lent_to_who_asks),
           cmocka_unit_test(who_signs_is_lent_nothing_unsigned),
           cmocka_unit_test(who_does_not_sign_is_refused), cmocka_unit_test(secrets_are_sealed),
+          cmocka_unit_test(shares_are_asked_for_and_used),
           cmocka_unit_test_teardown(many_channels_are_remembered, teardown))

@@ -271,6 +271,7 @@ static size_t make_signed(struct bench *bench, struct fk_proof *proof, uint8_t *
     fk_writer_init(&writer, ret, FK_SIGNER_PAYLOAD_MAX);
     fk_writer_vec8(&writer, "edge1", 5);
     fk_writer_bytes(&writer, proof->place.exporter, sizeof proof->place.exporter);
+    fk_writer_u16(&writer, 0); /* no share */
     fk_writer_bytes(&writer, bytes + FK_FRAME_HEADER, fk_buf_len(&frame) - FK_FRAME_HEADER);
     assert_ok(fk_writer_end(&writer, &len));
     fk_buf_fini(&frame);

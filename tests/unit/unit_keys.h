@@ -15,7 +15,7 @@
 #define UNIT_PERM_ALL                                                                         \
     (FK_PERM_SIGN13 | FK_PERM_SIGN12 | FK_PERM_DECRYPT | FK_PERM_CLIENT | FK_PERM_DIGEST |    \
      FK_PERM_D1_DECRYPT | FK_PERM_HANDSHAKE | FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS | \
-     FK_PERM_EXPOSE | FK_PERM_LEND)
+     FK_PERM_EXPOSE | FK_PERM_LEND | FK_PERM_SHARE)
 
 /* "rsa2048", "P-256", "P-384", "P-521", "ed25519". */
 static inline EVP_PKEY *unit_key(const char *kind)
