@@ -192,7 +192,7 @@ def test_bad_padding_gives_the_same_48_bytes_every_time(server, channel, block):
 
 
 def test_unknown_and_misplaced_opcodes(server, channel):
-    refused(0x05, channel.call, 0x44, b"")
+    refused(0x05, channel.call, 0x47, b"")
     refused(0x05, channel.call, keyproto.RSA_SHA256, HASH, ski=server.ski("rsa"))
     for opcode in (keyproto.RESPONSE, keyproto.PONG, keyproto.ERROR):
         refused(0x06, channel.call, opcode, b"\x01")
