@@ -203,8 +203,8 @@ def test_what_the_origin_is_told(make, clients, mode, version):
     assert served(pair.s_client(f"-{version}"))
     with_certificate, without = heads[-2:]
     for head, client, verify in (with_certificate, 7, 0), (without, 1, 1):
-        at = head.index(b"\x20", 16)
-        found = re.search(rb"\x20..(.)(....)", head[at:], re.S)
+        # Behind the header's 16 bytes and two IPv4 addresses with ports: TLVs, among them PP2_TYPE_SSL.
+        found = re.search(rb"\x20..(.)(....)\x21", head[28:], re.S)
         assert (found[1][0], struct.unpack(">I", found[2])[0]) == (client, verify), head
     assert b"\x22\x00\x05alice" in with_certificate and b"\x22\x00" not in without[16:]
 

@@ -41,9 +41,9 @@ SAID = {("edge", "of another role"): "channel refused", ("edge", "unknown"): "ch
 
 ALL = [(who, place, list_, edge, server) for (who, place), list_, edge, server
        in itertools.product(PLACES, LISTS, EDGES, SERVERS) if "right" in (edge, server)]
-# Every list with the right certificates; every certificate with a list that lets it in, and with one that does not.
-SHORT = [cell for cell in ALL if cell[3:] == ("right", "right") or
-         (cell[1] == "listener" and cell[2] in ("allowed", "denied"))]
+# Every list with the right certificates; every certificate with a list that lets it in, and one with one that does not.
+SHORT = [cell for cell in ALL if cell[3:] == ("right", "right") or (cell[1] == "listener" and cell[2] == "allowed") or
+         cell[1:] == ("listener", "denied", "unknown", "right")]
 
 
 @pytest.fixture(scope="module")
