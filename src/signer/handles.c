@@ -106,12 +106,12 @@ static struct handle *oldest(const struct fk_handles *handles)
 
 void fk_handles_free(struct fk_handles *handles)
 {
-    struct handle *handle;
+    struct fk_list *item;
 
     if (handles == NULL)
         return;
-    while ((handle = oldest(handles)) != NULL)
-        drop(handles, handle);
+    while ((item = fk_list_pop(&handles->ages)) != NULL)
+        drop(handles, fk_container(item, struct handle, age));
     fk_arena_free(handles->arena);
     free(handles);
 }
@@ -123,11 +123,15 @@ size_t fk_handles_count(const struct fk_handles *handles)
 
 uint64_t fk_handles_expire(struct fk_handles *handles, uint64_t now_us)
 {
-    struct handle *handle;
+    struct fk_list *item;
 
-    while ((handle = oldest(handles)) != NULL) {
-        if (now_us < handle->ends_us)
+    while ((item = fk_list_pop(&handles->ages)) != NULL) {
+        struct handle *handle = fk_container(item, struct handle, age);
+
+        if (now_us < handle->ends_us) {
+            fk_list_prepend(&handles->ages, item);
             return handle->ends_us - now_us;
+        }
         drop(handles, handle);
     }
     return UINT64_MAX;

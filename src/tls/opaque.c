@@ -221,7 +221,7 @@ int fk_opaque_init_key(struct fk_opaque *opaque, const struct fk_agree_group *gr
     uint8_t payload[2 + 2 + 1 + 2 * RANDOM_SIZE], answer[ANSWER_MAX];
     struct fk_writer out;
     struct fk_reader reader;
-    size_t len;
+    size_t len = 0;
     int err;
 
     if ((err = find_scheme(opaque->ssl, &op.scheme)) != FK_OK ||
@@ -282,7 +282,7 @@ int fk_opaque_premaster(struct fk_opaque *opaque, uint8_t *out, size_t size, siz
 {
     uint8_t payload[FK_HANDLE_SIZE + 2 + FK_DH_PRIME_MAX];
     struct fk_writer writer;
-    size_t len;
+    size_t len = 0;
     int err;
 
     if ((err = fk_opaque_step(opaque, FK_OPAQUE_FINISH)) != FK_OK)
