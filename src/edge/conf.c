@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "conf/network.h"
 #include "conf/users.h"
 #include "keyclient/keyclient.h"
 #include "tls/channel_conf.h"
@@ -60,26 +61,6 @@ static const struct fk_conf_kind channel_kind = {
 
 /* --- keyserver --- */
 
-#define IDENTITY_PREFIX "farkey:keyserver:"
-
-static const char *check_identity(const void *value)
-{
-    const char *text = *(char *const *)value;
-    size_t len = strlen(IDENTITY_PREFIX);
-
-    if (strncmp(text, IDENTITY_PREFIX, len) != 0 || text[len] == '\0')
-        return "write \"farkey:keyserver:NAME\"";
-    return NULL;
-}
-
-static const char *check_server_address(const void *value)
-{
-    if (fk_keyserver_address_check(*(char *const *)value) != FK_OK)
-        return "not \"host:port\"; write \"10.0.0.1:2407\", \"[2001:db8::1]:2407\" or "
-               "\"keys.example.com:2407\"";
-    return NULL;
-}
-
 static const char *check_accept(const void *value)
 {
     struct fk_addr addr;
@@ -92,17 +73,9 @@ static const char *check_accept(const void *value)
     return NULL;
 }
 
-static const char *check_bind(const void *value)
-{
-    struct fk_addr addr;
-
-    if (fk_keyserver_bind_parse(*(char *const *)value, &addr) != FK_OK)
-        return "not an address; write one of this host's, \"10.0.0.1\" or \"2001:db8::1\"";
-    return NULL;
-}
-
 static const struct fk_conf_option keyserver_options[] = {
-    {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address), .check = check_server_address,
+    {"address", FK_CONF_STRING, OPT(fk_edge_keyserver, address),
+     .check = fk_keyserver_option_address,
      .help = "\"host:port\" of the key server; the port is usually 2407. Either this or accept."},
     {"accept", FK_CONF_STRING, OPT(fk_edge_keyserver, accept), .check = check_accept,
      .help =
@@ -113,16 +86,17 @@ static const struct fk_conf_option keyserver_options[] = {
              "be the key server in any case."},
     {"deny", FK_CONF_RANGES, OPT(fk_edge_keyserver, deny),
      .help = "With accept: address ranges that may not dial in; goes before allow."},
-    {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity), .check = check_identity,
+    {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity),
+     .check = fk_keyserver_option_identity,
      .help = "URI SAN that its certificate must have. Default: \"farkey:keyserver:\" and the "
              "block's title."},
     {"zone", FK_CONF_STRING, OPT(fk_edge_keyserver, zone),
      .help = "Where it is, for strategy nearest."},
     {"weight", FK_CONF_INT, OPT(fk_edge_keyserver, weight), "1", 1, 1000,
      .help = "Its share among servers of equal rank."},
-    {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind), .check = check_bind,
+    {"bind", FK_CONF_STRING, OPT(fk_edge_keyserver, bind), .check = fk_network_check_local,
      .help = "Local address to connect from."},
-    {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device), .check = fk_edge_check_device,
+    {"device", FK_CONF_STRING, OPT(fk_edge_keyserver, device), .check = fk_network_check_device,
      .help = "Network interface to connect (or accept) through, such as a VPN's."},
     {"connect_timeout", FK_CONF_DURATION, OPT(fk_edge_keyserver, connect_timeout_us), "2s", 1000,
      60000000, .help = "Longest time to connect and to authenticate."},
@@ -544,5 +518,5 @@ const char *fk_edge_keyserver_name(const struct fk_edge_keyserver *server)
 {
     if (server->identity == NULL)
         return server->block.title;
-    return server->identity + strlen(IDENTITY_PREFIX);
+    return fk_keyserver_identity_name(server->identity);
 }

@@ -156,9 +156,6 @@ extern const struct fk_conf_kind fk_edge_conf_kind;
 extern const struct fk_conf_kind fk_edge_site_kind;   /* conf_site.c */
 extern const struct fk_conf_kind fk_edge_listen_kind; /* conf_site.c */
 
-/* Check of an option (conf/conf.h): the name of a network interface. */
-const char *fk_edge_check_device(const void *value);
-
 /* How many workers to run: the number given, or one a processor that this process may use. */
 unsigned fk_edge_workers(const struct fk_edge_conf *conf);
 

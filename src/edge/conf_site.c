@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "conf/network.h"
 #include "edge/tlsctx.h"
 #include "keyclient/keyclient.h"
 #include "loop/addr.h"
@@ -15,14 +16,6 @@
 #define OPT(type, member) offsetof(struct type, member)
 
 /* --- listen --- */
-
-const char *fk_edge_check_device(const void *value)
-{
-    if (!fk_sock_is_device(*(char *const *)value))
-        return "not the name of a network interface; write \"eth0\" or the like, 15 characters at "
-               "most";
-    return NULL;
-}
 
 static const struct fk_conf_option listen_options[] = {
     {"proxy_protocol", FK_CONF_BOOL, OPT(fk_edge_listen, proxy_protocol), "off",
@@ -37,7 +30,7 @@ static const struct fk_conf_option listen_options[] = {
     {"strict_sni", FK_CONF_BOOL, OPT(fk_edge_listen, strict_sni), "off",
      .help = "Refuse clients with an unknown server name, or with none, in place of giving them "
              "the default site."},
-    {"device", FK_CONF_STRING, OPT(fk_edge_listen, device), .check = fk_edge_check_device,
+    {"device", FK_CONF_STRING, OPT(fk_edge_listen, device), .check = fk_network_check_device,
      .help = "Network interface to listen on."},
     {"backlog", FK_CONF_INT, OPT(fk_edge_listen, backlog), "0", 0, 65535,
      .help = "Connections that wait to be accepted; 0: the system's maximum."},

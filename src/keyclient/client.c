@@ -45,25 +45,6 @@ static bool copy_text(const char *text, char **ret)
     return true;
 }
 
-int fk_keyserver_bind_parse(const char *text, struct fk_addr *ret)
-{
-    char with_port[FK_ADDR_TEXT_SIZE];
-    struct fk_addr addr;
-    uint8_t ip[16];
-
-    if (fk_addr_parse(text, &addr) != FK_OK) {
-        int n = snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0",
-                         text);
-
-        if (n < 0 || (size_t)n >= sizeof with_port || fk_addr_parse(with_port, &addr) != FK_OK)
-            return FK_ERR_FORMAT;
-    }
-    if (fk_addr_ip(&addr, ip) == 0) /* a UNIX socket */
-        return FK_ERR_FORMAT;
-    *ret = addr;
-    return FK_OK;
-}
-
 int fk_keyserver_address_check(const char *text)
 {
     char host[FK_HOST_MAX + 1];
@@ -124,7 +105,7 @@ int fk_keyclient_add_server(struct fk_keyclient *client, const struct fk_keyserv
         (config->accept != NULL && (err = fk_dialled_init(server)) != FK_OK) ||
         (err = fk_table_init(&server->table, config->max_outstanding)) != FK_OK ||
         (config->bind != NULL &&
-         (err = fk_keyserver_bind_parse(config->bind, &server->bind)) != FK_OK)) {
+         (err = fk_addr_parse_local(config->bind, &server->bind)) != FK_OK)) {
         fk_server_free(server);
         return err;
     }

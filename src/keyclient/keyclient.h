@@ -35,12 +35,16 @@ struct fk_keyserver_config {
     uint32_t max_outstanding; /* requests on one channel at once */
 };
 
-/*
- * What a configuration may say. `address`: an IP address or a host name with a port of 1 at least,
- * nothing is resolved. `bind`: a local IP address, with or without a port. FK_ERR_FORMAT.
- */
+/* What a configuration may say: an IP address or a host name with a port of 1 at least; nothing is
+ * resolved. FK_ERR_FORMAT. */
 int fk_keyserver_address_check(const char *text);
-int fk_keyserver_bind_parse(const char *text, struct fk_addr *ret);
+
+/* Checks of options (conf/conf.h) that say that, and a key server's identity. */
+const char *fk_keyserver_option_address(const void *value);
+const char *fk_keyserver_option_identity(const void *value);
+
+/* The name in an identity that has passed. Borrowed from it. */
+const char *fk_keyserver_identity_name(const char *identity);
 
 struct fk_keyclient; /* all servers of one worker */
 

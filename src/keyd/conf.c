@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "conf/network.h"
 #include "conf/users.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
@@ -103,14 +104,6 @@ static const char *check_address(const void *value)
     return NULL;
 }
 
-static const char *check_device(const void *value)
-{
-    if (!fk_sock_is_device(*(char *const *)value))
-        return "not the name of a network interface; write \"eth0\" or the like, 15 characters at "
-               "most";
-    return NULL;
-}
-
 static void check_listen(void *block, struct fk_conf *conf)
 {
     struct fk_keyd_listen_conf *listen = block;
@@ -121,30 +114,6 @@ static void check_listen(void *block, struct fk_conf *conf)
                       "listen \"%s\": not an address; write \"127.0.0.1:2407\", "
                       "\"[::1]:2407\" or \"*:2407\"",
                       listen->block.title);
-}
-
-int fk_keyd_dial_bind(const char *text, struct fk_addr *ret)
-{
-    char with_port[FK_ADDR_TEXT_SIZE];
-    struct fk_addr addr;
-    uint8_t ip[16];
-    int len =
-        snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0", text);
-
-    if (len < 0 || (size_t)len >= sizeof with_port || fk_addr_parse(with_port, &addr) != FK_OK ||
-        fk_addr_ip(&addr, ip) == 0)
-        return FK_ERR_FORMAT;
-    *ret = addr;
-    return FK_OK;
-}
-
-static const char *check_bind(const void *value)
-{
-    struct fk_addr addr;
-
-    if (fk_keyd_dial_bind(*(char *const *)value, &addr) != FK_OK)
-        return "not an address; write one of this host's, \"10.0.0.1\" or \"2001:db8::1\"";
-    return NULL;
 }
 
 static void check_dial(void *block, struct fk_conf *conf)
@@ -321,7 +290,7 @@ static const struct fk_conf_option listen_options[] = {
     {.name = "device",
      .type = FK_CONF_STRING,
      .offset = LISTEN(device),
-     .check = check_device,
+     .check = fk_network_check_device,
      .help = "Accept only through this network interface (SO_BINDTODEVICE), such as a VPN's."},
     {.name = NULL},
 };
@@ -612,12 +581,12 @@ static const struct fk_conf_option dial_options[] = {
     {.name = "bind",
      .type = FK_CONF_STRING,
      .offset = DIAL(bind),
-     .check = check_bind,
+     .check = fk_network_check_local,
      .help = "Local address to connect from."},
     {.name = "device",
      .type = FK_CONF_STRING,
      .offset = DIAL(listen.device),
-     .check = check_device,
+     .check = fk_network_check_device,
      .help = "Connect only through this network interface (SO_BINDTODEVICE), such as a VPN's."},
     {.name = "connect_timeout",
      .type = FK_CONF_DURATION,

@@ -165,9 +165,6 @@ bool fk_keyd_conf_has_identity(const struct fk_keyd_edge_conf *edge);
 /* Dial block number `i`, NULL past the end. */
 const struct fk_keyd_dial_conf *fk_keyd_conf_dial(const struct fk_keyd_conf *conf, size_t i);
 
-/* The local address to dial from: an IP address without a port. FK_ERR_FORMAT. */
-int fk_keyd_dial_bind(const char *text, struct fk_addr *ret);
-
 /* Binary ranges of a checked list; the caller frees ret->items. FK_ERR_NOMEM, FK_ERR_FORMAT. */
 int fk_keyd_conf_ranges(const struct fk_conf_list *list, struct fk_ranges *ret);
 

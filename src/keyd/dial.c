@@ -87,7 +87,7 @@ static int begin(const struct fk_keyd_dial_conf *conf, int *ret_fd)
     int err = fk_addr_parse(conf->listen.block.title, &addr);
 
     if (err == FK_OK && conf->bind != NULL)
-        err = fk_keyd_dial_bind(conf->bind, &bind);
+        err = fk_addr_parse_local(conf->bind, &bind);
     return err != FK_OK ? err
                         : fk_sock_connect(&addr, conf->bind != NULL ? &bind : NULL,
                                           conf->listen.device, ret_fd);

@@ -149,6 +149,25 @@ int fk_addr_parse(const char *text, struct fk_addr *ret)
     return FK_OK;
 }
 
+int fk_addr_parse_local(const char *text, struct fk_addr *ret)
+{
+    char with_port[FK_ADDR_TEXT_SIZE];
+    struct fk_addr addr;
+    uint8_t ip[16];
+
+    if (fk_addr_parse(text, &addr) != FK_OK) {
+        int n = snprintf(with_port, sizeof with_port, strchr(text, ':') != NULL ? "[%s]:0" : "%s:0",
+                         text);
+
+        if (n < 0 || (size_t)n >= sizeof with_port || fk_addr_parse(with_port, &addr) != FK_OK)
+            return FK_ERR_FORMAT;
+    }
+    if (fk_addr_ip(&addr, ip) == 0) /* a UNIX socket */
+        return FK_ERR_FORMAT;
+    *ret = addr;
+    return FK_OK;
+}
+
 /* --- address to text --- */
 
 static void format_ipv6(const struct fk_addr *addr, char dst[FK_ADDR_TEXT_SIZE])

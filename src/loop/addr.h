@@ -27,6 +27,9 @@ int fk_addr_parse(const char *text, struct fk_addr *ret);
 /* Split "host:port" or "[v6]:port" without resolving; host gets at most FK_HOST_MAX + 1 bytes. */
 int fk_addr_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port);
 
+/* A local address to connect from: an IP address, with or without a port. FK_ERR_FORMAT. */
+int fk_addr_parse_local(const char *text, struct fk_addr *ret);
+
 /* Whether `host` may be a DNS name: letters, digits, '-', '_' and '.', the last label not a number.
  */
 bool fk_addr_is_name(const char *host);

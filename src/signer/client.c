@@ -40,9 +40,9 @@ struct fk_signer_call {
     struct fk_signer_request request;
     struct signer *signer; /* NULL: none was left; waits for a new one */
     uint64_t deadline_us;
-    bool sent_again;               /* or must not be */
-    bool keeps;                    /* what the signer makes, it keeps for FK_HANDLE_LIFE_US */
-    bool bound;                    /* to this signer, which keeps what it is about */
+    bool sent_again;
+    bool keeps; /* what the signer makes, it keeps for FK_HANDLE_LIFE_US */
+    int gone;   /* for this signer alone: what it comes to without it; FK_OK: for any */
     struct fk_signer_route *route; /* NULL: whoever answers */
     fk_signer_done_cb *done;
     fk_key_done_cb *key_done; /* instead of `done`: asked through the back-end */
@@ -200,7 +200,7 @@ static void fail_calls(struct fk_defer *defer)
     while ((item = fk_list_pop(&pool->failed)) != NULL) {
         struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
 
-        finish_call(pool, call, call->bound ? FK_ERR_EXPIRED : FK_ERR_UNAVAILABLE, NULL, 0, 0);
+        finish_call(pool, call, call->gone != FK_OK ? call->gone : FK_ERR_UNAVAILABLE, NULL, 0, 0);
         if (!alive)
             return;
     }
@@ -351,7 +351,7 @@ static int send_again(struct fk_signer_pool *pool, struct fk_signer_call *call)
 {
     struct signer *other = choose_signer(pool);
 
-    if (call->sent_again || call->bound)
+    if (call->sent_again || call->gone != FK_OK)
         return FK_ERR_UNAVAILABLE;
     call->sent_again = true;
     return other == NULL ? FK_OK : send_call(other, call);
@@ -392,7 +392,7 @@ static void move_calls(struct signer *signer)
         struct fk_signer_call *call = fk_container(item, struct fk_signer_call, link);
         struct signer *other;
 
-        if (call->signer != signer || call->sent_again || call->bound)
+        if (call->signer != signer || call->sent_again || call->gone != FK_OK)
             continue;
         other = choose_signer(pool);
         if (other == NULL || is_late(other) || send_call(other, call) != FK_OK)
@@ -750,29 +750,43 @@ static struct signer *find_signer(struct fk_signer_pool *pool, uint32_t number)
     return NULL;
 }
 
-static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *request,
-                  const void *payload, struct fk_signer_route *route, struct signer *holder,
+/* The one that is to do it: NULL, there is none. `ret_gone`: as of a call. */
+static struct signer *signer_for(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
+                                 int *ret_gone)
+{
+    bool known = ask->route != NULL && ask->route->signer != 0;
+
+    *ret_gone = ask->handle != NULL ? FK_ERR_EXPIRED : known ? FK_ERR_UNAVAILABLE : FK_OK;
+    if (ask->handle != NULL)
+        return find_holder(pool, ask->handle);
+    return known ? find_signer(pool, ask->route->signer) : choose_signer(pool);
+}
+
+static int submit(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
                   struct fk_signer_call **ret)
 {
-    bool bound = route != NULL && route->signer != 0;
-    struct signer *signer = holder != NULL ? holder
-                            : bound        ? find_signer(pool, route->signer)
-                                           : choose_signer(pool);
+    struct fk_signer_request request = {
+        .op = (uint16_t)ask->op, .detail = ask->detail, .len = (uint32_t)ask->len};
     struct fk_signer_call *call;
-    int err;
+    struct signer *signer;
+    int err, gone;
 
-    if (signer == NULL && (bound || !is_expecting(pool)))
-        return FK_ERR_UNAVAILABLE;
-    if ((err = new_call(pool, request, payload, &call)) != FK_OK)
+    if (ask->len > FK_SIGNER_PAYLOAD_MAX)
+        return FK_ERR_INVAL;
+    if ((signer = signer_for(pool, ask, &gone)) == NULL && (gone != FK_OK || !is_expecting(pool)))
+        return gone != FK_OK ? gone : FK_ERR_UNAVAILABLE;
+    if (ask->ski != NULL)
+        memcpy(request.ski, ask->ski, sizeof request.ski);
+    if ((err = new_call(pool, &request, ask->payload, &call)) != FK_OK)
         return err;
-    call->route = route;
-    call->sent_again = bound;
+    call->route = ask->route;
+    call->keeps = ask->keeps;
+    call->gone = gone;
     if (signer != NULL && (err = send_call(signer, call)) != FK_OK) {
         detach_call(pool, call);
         free_call(call);
         return err;
     }
-    call->bound = holder != NULL;
     if (!fk_timer_active(&pool->timer))
         arm_timer(pool);
     *ret = call;
@@ -782,21 +796,11 @@ static int submit(struct fk_signer_pool *pool, const struct fk_signer_request *r
 int fk_signer_pool_submit(struct fk_signer_pool *pool, const struct fk_signer_ask *ask,
                           fk_signer_done_cb *done, void *arg, struct fk_signer_call **ret)
 {
-    struct fk_signer_request request = {.op = (uint16_t)ask->op, .detail = ask->detail};
     struct fk_signer_call *call;
-    struct signer *holder = NULL;
-    int err;
+    int err = submit(pool, ask, &call);
 
-    if (ask->len > FK_SIGNER_PAYLOAD_MAX)
-        return FK_ERR_INVAL;
-    if (ask->handle != NULL && (holder = find_holder(pool, ask->handle)) == NULL)
-        return FK_ERR_EXPIRED;
-    request.len = (uint32_t)ask->len;
-    if (ask->ski != NULL)
-        memcpy(request.ski, ask->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, ask->payload, ask->route, holder, &call)) != FK_OK)
+    if (err != FK_OK)
         return err;
-    call->keeps = ask->keeps;
     call->done = done;
     call->arg = arg;
     *ret = call;
@@ -818,19 +822,19 @@ uint32_t fk_signer_pool_outstanding(const struct fk_signer_pool *pool)
 
 /* A key server's handshake brings the share of a split key along. */
 static int write_request(const struct fk_key_request *key_request, struct fk_writer *out,
-                         struct fk_signer_request *request)
+                         struct fk_signer_ask *ask)
 {
     static const struct {
-        uint16_t op;
+        enum fk_signer_op op;
         uint8_t opcode;
     } rows[] = {[FK_KEY_SIGN13] = {FK_SIGNER_SIGN13, FK_OP_SIGN13},
                 [FK_KEY_SIGN12] = {FK_SIGNER_SIGN12, FK_OP_SIGN12},
                 [FK_KEY_DECRYPT] = {FK_SIGNER_DECRYPT, FK_OP_DECRYPT}};
 
-    request->op = rows[key_request->op].op;
+    ask->op = rows[key_request->op].op;
     if (key_request->share_len > 0 && key_request->share_digest != NULL) {
-        request->op = FK_SIGNER_SPLIT_OPEN;
-        request->detail = rows[key_request->op].opcode;
+        ask->op = FK_SIGNER_SPLIT_OPEN;
+        ask->detail = rows[key_request->op].opcode;
         fk_writer_bytes(out, key_request->share_digest, FK_SHARE_DIGEST);
         fk_writer_vec16(out, key_request->share, key_request->share_len);
     }
@@ -841,22 +845,18 @@ static int back_submit(struct fk_keyback *back, const struct fk_key_request *key
                        fk_key_done_cb *done, void *arg, struct fk_key_ticket **ret)
 {
     struct fk_signer_pool *pool = fk_container(back, struct fk_signer_pool, back);
-    struct fk_signer_request request = {0};
     uint8_t payload[FK_SIGNER_PAYLOAD_MAX];
+    struct fk_signer_ask ask = {.ski = key_request->ski, .payload = payload};
     struct fk_signer_call *call;
     struct fk_writer writer;
-    size_t len;
     int err;
 
     if (key_request->op == FK_KEY_CALL)
         return FK_ERR_UNSUPPORTED;
     fk_writer_init(&writer, payload, sizeof payload);
-    if ((err = write_request(key_request, &writer, &request)) != FK_OK ||
-        (err = fk_writer_end(&writer, &len)) != FK_OK)
-        return err;
-    request.len = (uint32_t)len;
-    memcpy(request.ski, key_request->ski, sizeof request.ski);
-    if ((err = submit(pool, &request, payload, NULL, NULL, &call)) != FK_OK)
+    if ((err = write_request(key_request, &writer, &ask)) != FK_OK ||
+        (err = fk_writer_end(&writer, &ask.len)) != FK_OK ||
+        (err = submit(pool, &ask, &call)) != FK_OK)
         return err;
     call->key_done = done;
     call->arg = arg;

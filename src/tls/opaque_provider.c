@@ -117,26 +117,10 @@ static int get_capabilities(void *provctx, const char *capability, OSSL_CALLBACK
 
 /* --- the provider --- */
 
-static const OSSL_PARAM *gettable_params(void *provctx)
-{
-    static const OSSL_PARAM table[] = {
-        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_NAME, OSSL_PARAM_UTF8_PTR, NULL, 0),
-        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_STATUS, OSSL_PARAM_INTEGER, NULL, 0), OSSL_PARAM_END};
-
-    (void)provctx;
-    return table;
-}
-
 static int get_params(void *provctx, OSSL_PARAM params[])
 {
-    OSSL_PARAM *p;
-
     (void)provctx;
-    p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
-    if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, "Farkey secrets kept at a key server"))
-        return 0;
-    p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
-    return p == NULL || OSSL_PARAM_set_int(p, 1);
+    return fk_provider_tell("Farkey secrets kept at a key server", params);
 }
 
 static void teardown(void *provctx)
@@ -149,7 +133,7 @@ static void teardown(void *provctx)
 
 static const OSSL_DISPATCH dispatch[] = {
     {OSSL_FUNC_PROVIDER_TEARDOWN, (void (*)(void))teardown},
-    {OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))gettable_params},
+    {OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))fk_provider_gettable_params},
     {OSSL_FUNC_PROVIDER_GET_PARAMS, (void (*)(void))get_params},
     {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query},
     {OSSL_FUNC_PROVIDER_GET_CAPABILITIES, (void (*)(void))get_capabilities},

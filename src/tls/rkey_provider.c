@@ -53,7 +53,7 @@ static const OSSL_ALGORITHM *query(void *provctx, int operation, int *no_cache)
     return NULL;
 }
 
-static const OSSL_PARAM *gettable_params(void *provctx)
+const OSSL_PARAM *fk_provider_gettable_params(void *provctx)
 {
     static const OSSL_PARAM table[] = {
         OSSL_PARAM_DEFN(OSSL_PROV_PARAM_NAME, OSSL_PARAM_UTF8_PTR, NULL, 0),
@@ -63,16 +63,20 @@ static const OSSL_PARAM *gettable_params(void *provctx)
     return table;
 }
 
-static int get_params(void *provctx, OSSL_PARAM params[])
+int fk_provider_tell(const char *name, OSSL_PARAM params[])
 {
-    OSSL_PARAM *p;
+    OSSL_PARAM *p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
 
-    (void)provctx;
-    p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME);
-    if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, "Farkey remote keys"))
+    if (p != NULL && !OSSL_PARAM_set_utf8_ptr(p, name))
         return 0;
     p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
     return p == NULL || OSSL_PARAM_set_int(p, 1);
+}
+
+static int get_params(void *provctx, OSSL_PARAM params[])
+{
+    (void)provctx;
+    return fk_provider_tell("Farkey remote keys", params);
 }
 
 static void teardown(void *provctx)
@@ -82,7 +86,7 @@ static void teardown(void *provctx)
 
 static const OSSL_DISPATCH dispatch[] = {
     {OSSL_FUNC_PROVIDER_TEARDOWN, (void (*)(void))teardown},
-    {OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))gettable_params},
+    {OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))fk_provider_gettable_params},
     {OSSL_FUNC_PROVIDER_GET_PARAMS, (void (*)(void))get_params},
     {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query},
     {0, NULL}};

@@ -63,6 +63,9 @@ int fk_rkey_raise(int err, const char *what);
  * that are there (FK_ERR_CRYPTO). */
 int fk_provider_libctx(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, OSSL_LIB_CTX **ret);
 int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_fn *init);
+/* And what they say of themselves: that they run, and their name. `name` is borrowed for good. */
+const OSSL_PARAM *fk_provider_gettable_params(void *provctx);
+int fk_provider_tell(const char *name, OSSL_PARAM params[]);
 
 extern const OSSL_DISPATCH fk_rkey_keymgmt_rsa[];
 extern const OSSL_DISPATCH fk_rkey_keymgmt_ec[];

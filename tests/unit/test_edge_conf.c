@@ -285,7 +285,7 @@ static void keyserver_addresses(void **state)
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_ok(fk_keyserver_address_check(good[i]));
     for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
-        assert_ok(fk_keyserver_bind_parse(local[i], &addr));
+        assert_ok(fk_addr_parse_local(local[i], &addr));
 }
 
 static void address_map(void **state)
