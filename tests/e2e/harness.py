@@ -264,6 +264,17 @@ def control(path, command="status", **fields):
             return json.loads(stream.readline())
 
 
+def takes_commands(daemon):
+    """Whether a daemon of ours listens at the control socket that its configuration names."""
+    conf = pathlib.Path(daemon.command[daemon.command.index("-c") + 1])
+    named = re.search(r'^control = "(.+)"$', conf.read_text(), re.M)
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(str(conf.parent / named[1]))
+        return True
+    return False
+
+
 def curl(url, *options, ca, resolve=None, check=True):
     """curl with a pinned CA: (exit status, body, verbose output)."""
     command = ["curl", "--silent", "--verbose", "--show-error", "--max-time", str(PATIENCE), "--noproxy", "*",

@@ -148,9 +148,10 @@ channel {{ certificate = "channel.crt" key = "channel.key" ca = "ca.crt" {self.o
 
     @staticmethod
     def serving(daemon, port):
+        """Whether it takes connections, and commands: the one socket may be there before the other."""
         if not daemon.alive():
             raise AssertionError(f"ended with {daemon.process.returncode}:\n{daemon.log()[-6000:]}")
-        return harness.port_open(port)
+        return harness.port_open(port) and harness.takes_commands(daemon)
 
     def get(self, name="example.com", *options, path="/", check=True):
         return harness.curl(f"https://{name}:{self.port}{path}", *options, ca=self.site_authority.certificate,
