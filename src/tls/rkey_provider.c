@@ -1,12 +1,13 @@
 /*
  * The provider "farkey": registration, its list of algorithms, and how a remote key is made.
  *
- * In-process (built in). Never becomes the default for anything: `default` is loaded first and wins
- * every fetch without properties, so only keys made by fk_rkey_new() come here.
+ * In-process (built in). Never becomes the default for anything: `default` is loaded before it and
+ * wins every fetch without properties, so only keys made by fk_rkey_new() come here.
  */
 #include "tls/rkey_provider.h"
 
 #include "base/err.h"
+#include "tls/schedule.h"
 
 #include <openssl/conf.h>
 #include <openssl/core_names.h>
@@ -158,15 +159,14 @@ int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_f
                                                             : FK_ERR_CRYPTO;
 }
 
-/* The order of the two is that of preference. */
+/* The order is that of preference. */
 int fk_rkey_provider_load(OSSL_LIB_CTX *libctx)
 {
     int err;
 
     if (OSSL_PROVIDER_available(libctx, FK_RKEY_PROVIDER))
         return FK_OK;
-    OPENSSL_load_builtin_modules();
-    if ((err = activate(libctx, "default")) != FK_OK)
+    if ((err = fk_schedule_load(libctx)) != FK_OK || (err = activate(libctx, "default")) != FK_OK)
         return err;
     return fk_provider_add(libctx, FK_RKEY_PROVIDER, init);
 }

@@ -1,13 +1,9 @@
-/*
- * Deriving traffic keys: see session_keys.h. OpenSSL's HMAC and PRF do the work; each is fetched
- * once a process. HMAC and not its TLS13-KDF: that makes both anew for each key, and takes twice
- * the time.
- */
+/* Deriving traffic keys: see session_keys.h. OpenSSL's PRF is fetched once a process. */
 #include "tls/session_keys.h"
 
 #include "base/err.h"
 #include "base/secret.h"
-#include "base/writer.h"
+#include "tls/hkdf.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -16,16 +12,11 @@
 #include <pthread.h>
 #include <string.h>
 
-#define PREFIX    "tls13 "
-#define LABEL_MAX 32 /* an HkdfLabel with one of the labels here, and a byte */
-
-static EVP_MAC *hmac;
 static EVP_KDF *tls12_kdf;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 
 static void fetch(void)
 {
-    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     tls12_kdf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
 }
 
@@ -42,59 +33,24 @@ static void *bytes(const uint8_t *value)
 
 /* --- TLS 1.3 --- */
 
-/* HMAC under a traffic secret, for any number of labels. NULL: OpenSSL refuses. */
-static EVP_MAC_CTX *expand_begin(const struct fk_suite *suite, const uint8_t *secret)
+static int expand(const struct fk_suite *suite, const uint8_t *secret, const char *name,
+                  uint8_t *ret, size_t len)
 {
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, text(suite->hash), 0), OSSL_PARAM_END};
-    EVP_MAC_CTX *ctx;
+    struct fk_hkdf_label label = {.context = {.left = 0}};
 
-    pthread_once(&fetched, fetch);
-    ctx = hmac == NULL ? NULL : EVP_MAC_CTX_new(hmac);
-    if (ctx != NULL && EVP_MAC_init(ctx, secret, suite->hash_len, params) == 1)
-        return ctx;
-    EVP_MAC_CTX_free(ctx);
-    return NULL;
-}
-
-/*
- * HKDF-Expand-Label(secret, label, "", len) of RFC 8446 section 7.1, len <= Hash.length: the first
- * block of HKDF-Expand (RFC 5869 section 2.3) is all there is.
- */
-static bool expand_label(EVP_MAC_CTX *ctx, const char *label, uint8_t *ret, size_t len)
-{
-    uint8_t info[LABEL_MAX], block[FK_SUITE_HASH_MAX];
-    size_t info_len, block_len;
-    struct fk_writer writer;
-    bool ok;
-
-    fk_writer_init(&writer, info, sizeof info);
-    fk_writer_u16(&writer, (uint16_t)len);
-    fk_writer_u8(&writer, (uint8_t)(strlen(PREFIX) + strlen(label)));
-    fk_writer_bytes(&writer, PREFIX, strlen(PREFIX));
-    fk_writer_bytes(&writer, label, strlen(label));
-    fk_writer_u8(&writer, 0); /* no context */
-    fk_writer_u8(&writer, 1); /* the first block */
-    ok = fk_writer_end(&writer, &info_len) == FK_OK && EVP_MAC_init(ctx, NULL, 0, NULL) == 1 &&
-         EVP_MAC_update(ctx, info, info_len) == 1 &&
-         EVP_MAC_final(ctx, block, &block_len, sizeof block) == 1 && len <= block_len;
-    if (ok)
-        memcpy(ret, block, len);
-    fk_wipe(block, sizeof block);
-    return ok;
+    fk_reader_init(&label.name, name, strlen(name));
+    return fk_hkdf_expand_label(suite->hash_len, secret, &label, ret, len);
 }
 
 /* A direction's keys from its traffic secret. */
 static int set_secret(const struct fk_suite *suite, const uint8_t *secret,
                       struct fk_traffic_keys *keys)
 {
-    EVP_MAC_CTX *ctx = expand_begin(suite, secret);
-    bool ok = ctx != NULL && expand_label(ctx, "key", keys->key, suite->key_len) &&
-              expand_label(ctx, "iv", keys->iv, suite->iv_len);
+    int err;
 
-    EVP_MAC_CTX_free(ctx);
-    if (!ok)
-        return FK_ERR_CRYPTO;
+    if ((err = expand(suite, secret, "key", keys->key, suite->key_len)) != FK_OK ||
+        (err = expand(suite, secret, "iv", keys->iv, suite->iv_len)) != FK_OK)
+        return err;
     memcpy(keys->secret, secret, suite->hash_len);
     keys->seq = 0;
     return FK_OK;
@@ -121,13 +77,10 @@ int fk_traffic_keys_update(const struct fk_suite *suite, struct fk_traffic_keys 
         uint8_t secret[FK_SUITE_HASH_MAX];
         struct fk_traffic_keys keys;
     } scratch = {.secret = {0}};
-    EVP_MAC_CTX *ctx = expand_begin(suite, keys->secret);
-    int err = FK_ERR_CRYPTO;
+    int err = expand(suite, keys->secret, "traffic upd", scratch.secret, suite->hash_len);
 
-    if (ctx != NULL && expand_label(ctx, "traffic upd", scratch.secret, suite->hash_len) &&
-        (err = set_secret(suite, scratch.secret, &scratch.keys)) == FK_OK)
+    if (err == FK_OK && (err = set_secret(suite, scratch.secret, &scratch.keys)) == FK_OK)
         *keys = scratch.keys;
-    EVP_MAC_CTX_free(ctx);
     fk_wipe(&scratch, sizeof scratch);
     return err;
 }
