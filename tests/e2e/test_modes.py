@@ -75,14 +75,16 @@ def openssl(pair, version, kind, exchange, again):
     return text
 
 
-def gnutls(pair, version, kind, exchange, again):
+def gnutls(pair, version, kind, exchange, again, awaited=True):
+    """It comes back at once: with TLS 1.3 when the ticket is here, if one is `awaited`."""
     priority = f"NORMAL:-VERS-ALL:+VERS-TLS{version}"
     if version == "1.2":
         names = {"rsa": "+RSA", "dhe": "+DHE-RSA", "ecdhe": "+ECDHE-RSA:+ECDHE-ECDSA"}
         priority += f":-KX-ALL:{names[exchange]}"
     done = subprocess.run(["gnutls-cli", "--port", str(pair.port), "--x509cafile", pair.site_authority.certificate,
                            "--sni-hostname", "example.com", "--verify-hostname", "example.com", "--priority", priority,
-                           *(["--resume"] if again else []), "127.0.0.1"],
+                           *(["--resume"] if again else []),
+                           *(["--waitresumption"] if again and awaited and version == "1.3" else []), "127.0.0.1"],
                           input=REQUEST, capture_output=True, text=True, timeout=harness.PATIENCE, check=False)
     return done.stdout if "hello from the origin" in done.stdout else None
 
@@ -140,7 +142,8 @@ def run_cell(pair, client, version, kind, exchange, naming, resumes):
     """With a mode that resumes nothing the second handshake is another full one."""
     again = naming != "full"
     since = len(pair.edge.log())
-    assert RUN[client](pair, version, kind, exchange, again), pair.edge.log()[since:]
+    awaited = {"awaited": resumes} if client == "gnutls" else {}
+    assert RUN[client](pair, version, kind, exchange, again, **awaited), pair.edge.log()[since:]
     expected = ["no", "yes" if resumes else "no"] if again else ["no"]
     harness.wait_until(lambda: len(connections(pair, since)) >= len(expected), "the edge tells of its connections")
     got = connections(pair, since)

@@ -130,8 +130,11 @@ def test_matrix(make_fleet, folder, daemons, mode, kind, tickets, naming):
             return sorted(resumed_by(fleet, since))
         try:
             found = resumed()
-            if tickets in ("keyserver", "redis") and found != sorted(["no", expected]):
-                found = resumed()  # keys for tickets are asked for, and sessions kept, while nobody waits for them
+            # Keys for tickets are asked for, and sessions kept, while nobody waits for them. gnutls-cli comes back
+            # when it has the Finished, maybe to another worker before the first has kept the session.
+            at_once = tickets in ("keyserver", "redis") or (client, naming) == ("gnutls", "id")
+            if at_once and found != sorted(["no", expected]):
+                found = resumed()
             assert found == sorted(["no", expected]), (client, place)
         finally:
             relay.close()
