@@ -11,10 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PREFIX    "tls13 "
 #define BLOCK_MAX 128 /* of SHA-384 */
 /* An HkdfLabel: length, label<7..255>, context<0..255>. */
-#define INFO_MAX (2 + 1 + sizeof PREFIX - 1 + FK_HKDF_LABEL_MAX + 1 + FK_SUITE_HASH_MAX)
+#define INFO_MAX (2 + 1 + sizeof FK_HKDF_PREFIX - 1 + FK_HKDF_LABEL_MAX + 1 + FK_SUITE_HASH_MAX)
 
 /* --- a thread's digests --- */
 
@@ -152,8 +151,8 @@ static int write_info(const struct fk_hkdf_label *label, size_t len, uint8_t inf
 
     fk_writer_init(&writer, info, INFO_MAX);
     fk_writer_u16(&writer, (uint16_t)len);
-    fk_writer_u8(&writer, (uint8_t)(strlen(PREFIX) + label->name.left));
-    fk_writer_bytes(&writer, PREFIX, strlen(PREFIX));
+    fk_writer_u8(&writer, (uint8_t)(strlen(FK_HKDF_PREFIX) + label->name.left));
+    fk_writer_bytes(&writer, FK_HKDF_PREFIX, strlen(FK_HKDF_PREFIX));
     fk_writer_bytes(&writer, label->name.next, label->name.left);
     fk_writer_u8(&writer, (uint8_t)label->context.left);
     fk_writer_bytes(&writer, label->context.next, label->context.left);

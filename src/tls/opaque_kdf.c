@@ -65,15 +65,6 @@ static void reset(void *vctx)
     prf->whole = true;
 }
 
-static enum fk_prf hash_of(const char *name)
-{
-    if (OPENSSL_strcasecmp(name, "SHA2-256") == 0 || OPENSSL_strcasecmp(name, "SHA256") == 0)
-        return FK_PRF_SHA256;
-    if (OPENSSL_strcasecmp(name, "SHA2-384") == 0 || OPENSSL_strcasecmp(name, "SHA384") == 0)
-        return FK_PRF_SHA384;
-    return (enum fk_prf)0;
-}
-
 /* Seeds come in pieces; one that is longer than any of a handshake is for the default provider. */
 static int note(struct prf *prf, const OSSL_PARAM *p)
 {
@@ -84,7 +75,7 @@ static int note(struct prf *prf, const OSSL_PARAM *p)
     if (strcmp(p->key, OSSL_KDF_PARAM_DIGEST) == 0) {
         if (!OSSL_PARAM_get_utf8_string_ptr(p, &name))
             return 0;
-        prf->hash = hash_of(name);
+        prf->hash = fk_provider_hash(name);
         return 1;
     }
     if (!OSSL_PARAM_get_octet_string_ptr(p, &data, &len))

@@ -1,8 +1,9 @@
 /*
  * The provider "farkey": registration, its list of algorithms, and how a remote key is made.
  *
- * In-process (built in). Never becomes the default for anything: `default` is loaded before it and
- * wins every fetch without properties, so only keys made by fk_rkey_new() come here.
+ * In-process (built in). Never becomes the default for anything: `default` is loaded before it, and
+ * before it by name, and wins every fetch without properties, so only keys made by fk_rkey_new()
+ * come here.
  */
 #include "tls/rkey_provider.h"
 
@@ -72,6 +73,15 @@ int fk_provider_tell(const char *name, OSSL_PARAM params[])
         return 0;
     p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS);
     return p == NULL || OSSL_PARAM_set_int(p, 1);
+}
+
+enum fk_prf fk_provider_hash(const char *name)
+{
+    if (OPENSSL_strcasecmp(name, "SHA2-256") == 0 || OPENSSL_strcasecmp(name, "SHA256") == 0)
+        return FK_PRF_SHA256;
+    if (OPENSSL_strcasecmp(name, "SHA2-384") == 0 || OPENSSL_strcasecmp(name, "SHA384") == 0)
+        return FK_PRF_SHA384;
+    return (enum fk_prf)0;
 }
 
 static int get_params(void *provctx, OSSL_PARAM params[])
@@ -159,7 +169,7 @@ int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_f
                                                             : FK_ERR_CRYPTO;
 }
 
-/* The order is that of preference. */
+/* The order is that of preference; OpenSSL 3.0 goes by the names, which are in the same one. */
 int fk_rkey_provider_load(OSSL_LIB_CTX *libctx)
 {
     int err;

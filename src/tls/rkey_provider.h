@@ -8,6 +8,7 @@
 #define FK_TLS_RKEY_PROVIDER_H
 
 #include "tls/rkey.h"
+#include "wire/keyop_secret.h"
 
 #include <openssl/core_dispatch.h>
 
@@ -66,6 +67,8 @@ int fk_provider_add(OSSL_LIB_CTX *libctx, const char *name, OSSL_provider_init_f
 /* And what they say of themselves: that they run, and their name. `name` is borrowed for good. */
 const OSSL_PARAM *fk_provider_gettable_params(void *provctx);
 int fk_provider_tell(const char *name, OSSL_PARAM params[]);
+/* And the hash that libssl means by a name of OpenSSL's; 0: none that a suite here has. */
+enum fk_prf fk_provider_hash(const char *name);
 
 extern const OSSL_DISPATCH fk_rkey_keymgmt_rsa[];
 extern const OSSL_DISPATCH fk_rkey_keymgmt_ec[];

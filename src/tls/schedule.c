@@ -1,4 +1,4 @@
-/* The provider "farkey-schedule": see schedule.h. */
+/* The provider "Farkey-schedule": see schedule.h. */
 #include "tls/schedule.h"
 
 #include "base/err.h"
@@ -13,8 +13,6 @@
 #include <openssl/params.h>
 #include <string.h>
 
-#define PREFIX "tls13 "
-
 /* What libssl gives with a derivation, all borrowed. */
 struct asked {
     int mode;
@@ -25,15 +23,6 @@ struct asked {
 };
 
 /* --- parameters --- */
-
-static size_t hash_len_of(const char *name)
-{
-    if (OPENSSL_strcasecmp(name, "SHA2-256") == 0 || OPENSSL_strcasecmp(name, "SHA256") == 0)
-        return 32;
-    if (OPENSSL_strcasecmp(name, "SHA2-384") == 0 || OPENSSL_strcasecmp(name, "SHA384") == 0)
-        return 48;
-    return 0;
-}
 
 /* Whether it is there; an octet string without an address counts as not given, as in OpenSSL. */
 static bool get_bytes(const OSSL_PARAM *p, struct fk_reader *ret)
@@ -50,13 +39,15 @@ static bool get_bytes(const OSSL_PARAM *p, struct fk_reader *ret)
 static int note(struct asked *asked, const OSSL_PARAM *p)
 {
     const char *name;
+    enum fk_prf hash;
 
     if (strcmp(p->key, OSSL_KDF_PARAM_MODE) == 0)
         return OSSL_PARAM_get_int(p, &asked->mode);
     if (strcmp(p->key, OSSL_KDF_PARAM_DIGEST) == 0) {
         if (!OSSL_PARAM_get_utf8_string_ptr(p, &name))
             return 0;
-        asked->hash_len = hash_len_of(name);
+        hash = fk_provider_hash(name);
+        asked->hash_len = hash == 0 ? 0 : fk_prf_size(hash);
         return 1;
     }
     if (strcmp(p->key, OSSL_KDF_PARAM_KEY) == 0)
@@ -131,8 +122,8 @@ static int derive(void *ctx, unsigned char *out, size_t len, const OSSL_PARAM pa
     for (const OSSL_PARAM *p = params; p != NULL && p->key != NULL; p++)
         if (!note(&asked, p))
             return 0;
-    if (asked.hash_len == 0 || asked.prefix.left != strlen(PREFIX) ||
-        memcmp(asked.prefix.next, PREFIX, strlen(PREFIX)) != 0)
+    if (asked.hash_len == 0 || asked.prefix.left != strlen(FK_HKDF_PREFIX) ||
+        memcmp(asked.prefix.next, FK_HKDF_PREFIX, strlen(FK_HKDF_PREFIX)) != 0)
         return 0;
     if (asked.mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
         return len == asked.hash_len && extract(&asked, out) == FK_OK;
