@@ -64,6 +64,26 @@ def wait_until(condition, what, timeout=30):
     return value
 
 
+def stolen_seconds():
+    """What the hypervisor has kept from the cores so far (proc(5), "steal"): time in which nothing here could run."""
+    fields = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def undisturbed(run, tries=5):
+    """What run() gives, from the first time that no core was taken away meanwhile; else from the one that lost least."""
+    best = None
+    for _ in range(tries):
+        before = stolen_seconds()
+        value = run()
+        lost = stolen_seconds() - before
+        if best is None or lost < best[0]:
+            best = (lost, value)
+        if lost == 0:
+            break
+    return best[1]
+
+
 def median(values):
     return statistics.median(values)
 

@@ -6,7 +6,9 @@ import measure
 import servers
 
 RTT_MS = 20
-MODES = ("local", "lend", "sign", "decrypt", "handshake")
+TLS12_RSA = ("-2", "-C", "AES128-GCM-SHA256")
+# What the client of a mode's handshakes is told besides: versions and key exchanges that the mode is for.
+MODES = {"local": (), "lend": (), "sign": (), "decrypt": TLS12_RSA, "handshake": ()}
 
 
 def requests(server):
@@ -19,14 +21,14 @@ def requests(server):
 class Costs:
     """CPU of both sides and requests between them, over one run of the load."""
 
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, server, options):
+        self.server, self.options = server, options
         self.edge = measure.tree(server.facts["edge"]["pid"])
         self.keyd = measure.tree(server.facts["keyd"]["pid"])
 
     def run(self, total):
         before = [measure.cpu_seconds(self.edge), measure.cpu_seconds(self.keyd), requests(self.server)]
-        figures = servers.load(self.server.port, total, 32)
+        figures = servers.load(self.server.port, total, 32, *self.options)
         after = [measure.cpu_seconds(self.edge), measure.cpu_seconds(self.keyd), requests(self.server)]
         if figures["failed"]:
             raise RuntimeError(f"{figures['failed']} handshakes failed")
@@ -36,17 +38,18 @@ class Costs:
 
 def measure_mode(origin, mode, rounds, total, at_once):
     """[(edge us, key server us, round trips)], [rate near], [rate far / rate near], the two by turns."""
+    options = MODES[mode]
     near = servers.start_farkey(origin.port, "rsa2048", mode=mode)
     try:
         far = servers.start_farkey(origin.port, "rsa2048", mode=mode, rtt=f"{RTT_MS}ms")
         try:
             for server in (near, far):
-                servers.load(server.port, at_once, at_once)
-            costs = [Costs(near).run(total) for _ in range(rounds)]
+                servers.load(server.port, at_once, at_once, *options)
+            costs = [Costs(near, options).run(total) for _ in range(rounds)]
             rates, ratios = [], []
             for _ in range(rounds):
-                rates.append(servers.load(near.port, total, at_once)["rate"])
-                ratios.append(servers.load(far.port, total, at_once)["rate"] / rates[-1])
+                rates.append(servers.load(near.port, total, at_once, *options)["rate"])
+                ratios.append(servers.load(far.port, total, at_once, *options)["rate"] / rates[-1])
         finally:
             far.stop()
     finally:
