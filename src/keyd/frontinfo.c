@@ -12,7 +12,8 @@
      1U << (FK_OP_DECRYPT - 0x40) | 1U << (FK_OP_LEND - 0x40) | 1U << (FK_OP_SHARE - 0x40) |       \
      1U << (FK_OP_PARTIAL - 0x40) | 1U << (FK_OP_AGREE_INIT - 0x40) |                              \
      1U << (FK_OP_AGREE_FINISH - 0x40) | 1U << (FK_OP_MASTER - 0x40) | 1U << (FK_OP_KEYS - 0x40) | \
-     1U << (FK_OP_FINISHED - 0x40) | 1U << (FK_OP_EXPOSE - 0x40) | 1U << (FK_OP_HS_OPEN - 0x40) |  \
+     1U << (FK_OP_FINISHED - 0x40) | 1U << (FK_OP_KEYS_KEEP - 0x40) |                              \
+     1U << (FK_OP_EXPOSE - 0x40) | 1U << (FK_OP_RESUME - 0x40) | 1U << (FK_OP_HS_OPEN - 0x40) |    \
      1U << (FK_OP_HS_DATA - 0x40) | 1U << (FK_OP_HS_CLOSE - 0x40) |                                \
      1U << (FK_OP_TICKET_SEAL - 0x40) | 1U << (FK_OP_TICKET_UNSEAL - 0x40) |                       \
      1U << (FK_OP_TICKET_KEYS - 0x40))

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/writer.h"
 #include "wire/keyop_lend.h"
+#include "wire/keyop_resume.h"
 #include "wire/keyop_secret.h"
 #include "wire/keyshare.h"
 #include "wire/keyticket.h"
@@ -152,18 +153,22 @@ static int parse_master(struct ask *ask)
     return FK_OK;
 }
 
+static void set_keys(struct ask *ask, const struct fk_keys_op *op)
+{
+    set_source(ask, &op->source);
+    ask->keeps = true;
+    memcpy(ask->bytes, op->client_random, sizeof op->client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op->client_random);
+}
+
 static int parse_keys(struct ask *ask)
 {
     struct fk_keys_op op;
-    int err;
+    int err = fk_keys_op_decode(ask->payload, &op);
 
-    if ((err = fk_keys_op_decode(ask->payload, &op)) != FK_OK)
-        return err;
-    set_source(ask, &op.source);
-    ask->keeps = true;
-    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
-    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
-    return FK_OK;
+    if (err == FK_OK)
+        set_keys(ask, &op);
+    return err;
 }
 
 /* An addition to what `keys` permits, so that both are needed. */
@@ -174,6 +179,35 @@ static int parse_expose(struct ask *ask)
     ask->keeps = false;
     ask->need.permission |= FK_PERM_EXPOSE;
     return err;
+}
+
+/* A session for all edges is tickets' affair as well. */
+static int parse_keep(struct ask *ask)
+{
+    struct fk_keep_op op;
+    int err;
+
+    if ((err = fk_keep_op_decode(ask->payload, &op)) != FK_OK)
+        return err;
+    set_keys(ask, &op.keys);
+    if (op.scope == FK_SESSION_SHARED)
+        ask->need.permission |= FK_PERM_TICKETS;
+    return FK_OK;
+}
+
+static int parse_resume(struct ask *ask)
+{
+    struct fk_resume_op op;
+    int err;
+
+    if ((err = fk_resume_op_decode(ask->payload, &op)) != FK_OK)
+        return err;
+    if (fk_resume_is_shared(&op))
+        ask->need.permission |= FK_PERM_TICKETS;
+    ask->keeps = true;
+    memcpy(ask->bytes, op.client_random, sizeof op.client_random);
+    ask->hash = fk_item(ask->bytes, sizeof op.client_random);
+    return FK_OK;
 }
 
 static int parse_finished(struct ask *ask)
@@ -389,6 +423,18 @@ static const struct op ops[256] = {
                         .permission = FK_PERM_KEYS,
                         .types = RSA | EC | ED,
                         .parse = parse_finished},
+    [FK_OP_KEYS_KEEP] = {.dialects = D2,
+                         .metric = FK_KEYD_OP_KEYS_KEEP,
+                         .signer = FK_SIGNER_OWNED,
+                         .permission = FK_PERM_KEYS,
+                         .types = RSA | EC | ED,
+                         .parse = parse_keep},
+    [FK_OP_RESUME] = {.dialects = D2,
+                      .metric = FK_KEYD_OP_RESUME,
+                      .signer = FK_SIGNER_OWNED,
+                      .permission = FK_PERM_KEYS,
+                      .types = RSA | EC | ED,
+                      .parse = parse_resume},
     [FK_OP_EXPOSE] = {.dialects = D2,
                       .metric = FK_KEYD_OP_EXPOSE,
                       .signer = FK_SIGNER_OWNED,

@@ -38,6 +38,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_FINISHED, "farkey_keyd_requests_total", "op=\"finished\"", COUNTER,                       \
       "Requests received, by operation.")                                                          \
+    X(OP_KEYS_KEEP, "farkey_keyd_requests_total", "op=\"keys-keep\"", COUNTER,                     \
+      "Requests received, by operation.")                                                          \
+    X(OP_RESUME, "farkey_keyd_requests_total", "op=\"resume\"", COUNTER,                           \
+      "Requests received, by operation.")                                                          \
     X(OP_EXPOSE, "farkey_keyd_requests_total", "op=\"expose\"", COUNTER,                           \
       "Requests received, by operation.")                                                          \
     X(OP_TICKET_SEAL, "farkey_keyd_requests_total", "op=\"ticket-seal\"", COUNTER,                 \

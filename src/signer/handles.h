@@ -40,7 +40,8 @@ union fk_handle_secret {
     struct fk_ephemeral ephemeral;
     struct fk_handle_master {
         enum fk_prf prf;
-        bool client_done; /* the client's verify_data has been given out */
+        enum fk_finished_end last; /* whose verify_data is asked for last: resumed, the client's */
+        bool first_done;           /* the other one's has been given out */
         uint8_t master[FK_MASTER_SIZE];
     } master;
 };

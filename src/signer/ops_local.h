@@ -11,6 +11,8 @@
 #include "signer/ops.h"
 #include "signer/prf.h"
 #include "signer/private.h"
+#include "signer/ticket_roots.h"
+#include "tls/session_keys.h"
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -122,6 +124,31 @@ int fk_ops_check_dh(struct fk_reader params);
 int fk_ops_agreed(struct fk_op_call *call, const struct fk_agree_finish *op,
                   uint8_t ret[FK_EPHEMERAL_SECRET_MAX], size_t *ret_len);
 
+/* ops_secret.c: a session of mode `keys`. Wiped by who has it. */
+struct fk_ops_session {
+    union fk_handle_secret secret; /* the master secret, to be kept */
+    uint8_t key_block[FK_KEY_BLOCK_MAX];
+    uint8_t verify_data[FK_VERIFY_DATA_SIZE];
+};
+
+/* Whether sessions are kept for who asks: FK_ERR_DENIED, FK_ERR_UNSUPPORTED. */
+int fk_ops_may_keep(const struct fk_op_call *call);
+/* Derive all of it, and keep the master secret under a handle; *ret borrows `session`. */
+int fk_ops_make_session(struct fk_op_call *call, const struct fk_keys_op *op,
+                        struct fk_ops_session *session, struct fk_keys_answer *ret);
+/* The length of an AEAD suite's key block, if it is one of TLS 1.2 with this PRF; else
+ * FK_ERR_UNSUPPORTED. */
+int fk_ops_block_len(uint16_t suite, enum fk_prf prf, size_t *ret_len);
+/* Its key block, by its master secret. */
+int fk_ops_key_block(struct fk_op_call *call, const uint8_t server_random[32],
+                     const uint8_t client_random[32], size_t len, struct fk_ops_session *session);
+/* The master secret goes under a handle, for FINISHED. */
+int fk_ops_keep_master(struct fk_op_call *call, const struct fk_ops_session *session,
+                       uint8_t ret[FK_HANDLE_SIZE]);
+
+/* ops_tickets.c: the secrets that tickets and sessions are sealed by. FK_ERR_UNAVAILABLE. */
+int fk_ops_find_roots(const struct fk_op_call *call, const struct fk_ticket_roots **ret);
+
 /* ops_decrypt.c: the premaster secret of RSA key exchange, by implicit rejection. */
 int fk_ops_premaster(struct fk_op_call *call, const struct fk_decrypt *op,
                      uint8_t ret[FK_PREMASTER_SIZE]);
@@ -174,6 +201,8 @@ int fk_op_master(struct fk_op_call *call);
 int fk_op_keys(struct fk_op_call *call);
 int fk_op_finished(struct fk_op_call *call);
 int fk_op_expose(struct fk_op_call *call);
+int fk_op_keys_keep(struct fk_op_call *call);
+int fk_op_resume(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

@@ -84,14 +84,6 @@ int fk_op_master(struct fk_op_call *call)
 
 /* --- keys and Finished --- */
 
-#define KEY_BLOCK_MAX ((size_t)2 * (FK_SUITE_KEY_MAX + FK_SUITE_IV_MAX))
-
-struct derived {
-    union fk_handle_secret secret; /* the master secret, to be kept */
-    uint8_t key_block[KEY_BLOCK_MAX];
-    uint8_t verify_data[FK_VERIFY_DATA_SIZE];
-};
-
 static struct fk_prf_input from_master(const struct fk_handle_master *master, const char *label)
 {
     return (struct fk_prf_input){.prf = master->prf,
@@ -113,14 +105,15 @@ static int derive_verify_data(struct fk_op_call *call, const struct fk_handle_ma
 }
 
 /* RFC 5246 section 6.3: the server's random first. */
-static int derive_key_block(struct fk_op_call *call, const struct fk_keys_op *op, size_t len,
-                            struct derived *derived)
+int fk_ops_key_block(struct fk_op_call *call, const uint8_t server_random[RANDOM_SIZE],
+                     const uint8_t client_random[RANDOM_SIZE], size_t len,
+                     struct fk_ops_session *session)
 {
-    struct fk_prf_input input = from_master(&derived->secret.master, "key expansion");
+    struct fk_prf_input input = from_master(&session->secret.master, "key expansion");
 
-    fk_reader_init(&input.seed[0], op->server_random, sizeof op->server_random);
-    fk_reader_init(&input.seed[1], op->client_random, sizeof op->client_random);
-    return fk_prf_run(call->ops->prf, &input, derived->key_block, len);
+    fk_reader_init(&input.seed[0], server_random, RANDOM_SIZE);
+    fk_reader_init(&input.seed[1], client_random, RANDOM_SIZE);
+    return fk_prf_run(call->ops->prf, &input, session->key_block, len);
 }
 
 static struct fk_handle_binding binding_of(const struct fk_op_call *call)
@@ -129,82 +122,107 @@ static struct fk_handle_binding binding_of(const struct fk_op_call *call)
         .owner = call->owner, .ski = call->entry->public.ski, .stage = FK_HANDLE_FINISHED};
 }
 
+int fk_ops_keep_master(struct fk_op_call *call, const struct fk_ops_session *session,
+                       uint8_t ret[FK_HANDLE_SIZE])
+{
+    const struct fk_handle_binding binding = binding_of(call);
+
+    return fk_handles_add(call->ops->handles, &binding, &session->secret, fk_clock_us(), ret);
+}
+
 /* The master secret and the keys. */
 static int derive_keys(struct fk_op_call *call, const struct fk_keys_op *op, size_t block_len,
-                       struct derived *derived)
+                       struct fk_ops_session *session)
 {
-    struct fk_handle_master *master = &derived->secret.master;
+    struct fk_handle_master *master = &session->secret.master;
     int err;
 
     master->prf = op->derivation.prf;
     if ((err = derive_master(call, &op->source, &op->derivation, master->master)) != FK_OK)
         return err;
-    return derive_key_block(call, op, block_len, derived);
+    return fk_ops_key_block(call, op->server_random, op->client_random, block_len, session);
 }
 
 /* All of the session; the master secret is kept when nothing can fail any more. */
 static int derive_session(struct fk_op_call *call, const struct fk_keys_op *op, size_t block_len,
-                          struct derived *derived, struct fk_keys_answer *ret)
+                          struct fk_ops_session *session, struct fk_keys_answer *ret)
 {
-    const struct fk_handle_binding binding = binding_of(call);
-    struct fk_handle_master *master = &derived->secret.master;
+    struct fk_handle_master *master = &session->secret.master;
     int err;
 
-    if ((err = derive_keys(call, op, block_len, derived)) != FK_OK)
+    master->last = FK_FINISHED_SERVER;
+    if ((err = derive_keys(call, op, block_len, session)) != FK_OK)
         return err;
-    fk_reader_init(&ret->key_block, derived->key_block, block_len);
+    fk_reader_init(&ret->key_block, session->key_block, block_len);
     if (op->finished_hash.left > 0) {
         if ((err = derive_verify_data(call, master, FK_FINISHED_CLIENT, op->finished_hash,
-                                      derived->verify_data)) != FK_OK)
+                                      session->verify_data)) != FK_OK)
             return err;
-        master->client_done = true;
-        fk_reader_init(&ret->verify_data, derived->verify_data, sizeof derived->verify_data);
+        master->first_done = true;
+        fk_reader_init(&ret->verify_data, session->verify_data, sizeof session->verify_data);
     }
-    return fk_handles_add(call->ops->handles, &binding, &derived->secret, fk_clock_us(),
-                          ret->handle);
+    return fk_ops_keep_master(call, session, ret->handle);
 }
 
-/* An AEAD suite of TLS 1.2 with this PRF: the length of its key block; a fresh random. */
-static int check_session(const struct fk_keys_op *op, size_t *ret_len)
+int fk_ops_block_len(uint16_t id, enum fk_prf prf, size_t *ret_len)
 {
-    const struct fk_suite *suite = fk_suite_find(op->suite);
+    const struct fk_suite *suite = fk_suite_find(id);
 
     if (suite == NULL || suite->version != FK_TLS12 || suite->mac_len != 0 ||
-        suite->hash_len != fk_prf_size(op->derivation.prf))
+        suite->hash_len != fk_prf_size(prf))
         return FK_ERR_UNSUPPORTED;
     *ret_len = (size_t)2 * (suite->key_len + suite->iv_len);
-    return check_fresh(&op->source, op->server_random);
+    return FK_OK;
+}
+
+/* The length of its key block; a fresh random. */
+static int check_session(const struct fk_keys_op *op, size_t *ret_len)
+{
+    int err = fk_ops_block_len(op->suite, op->derivation.prf, ret_len);
+
+    return err != FK_OK ? err : check_fresh(&op->source, op->server_random);
+}
+
+int fk_ops_make_session(struct fk_op_call *call, const struct fk_keys_op *op,
+                        struct fk_ops_session *session, struct fk_keys_answer *ret)
+{
+    size_t block_len;
+    int err = check_session(op, &block_len);
+
+    return err != FK_OK ? err : derive_session(call, op, block_len, session, ret);
+}
+
+int fk_ops_may_keep(const struct fk_op_call *call)
+{
+    if (call->owner == NULL || !fk_op_allowed(call, FK_PERM_KEYS))
+        return FK_ERR_DENIED;
+    return call->ops->handles == NULL ? FK_ERR_UNSUPPORTED : FK_OK;
 }
 
 int fk_op_keys(struct fk_op_call *call)
 {
     struct fk_keys_answer answer = {.handle = {0}};
-    struct derived derived = {.key_block = {0}};
+    struct fk_ops_session session = {.key_block = {0}};
     struct fk_keys_op op;
     struct fk_writer out;
-    size_t block_len;
     int err;
 
-    if (call->owner == NULL || !fk_op_allowed(call, FK_PERM_KEYS))
-        return FK_ERR_DENIED;
-    if (call->ops->handles == NULL)
-        return FK_ERR_UNSUPPORTED;
-    if ((err = fk_keys_op_decode(call->payload, &op)) != FK_OK ||
-        (err = check_session(&op, &block_len)) != FK_OK)
+    if ((err = fk_ops_may_keep(call)) != FK_OK ||
+        (err = fk_keys_op_decode(call->payload, &op)) != FK_OK)
         return err;
-    if ((err = derive_session(call, &op, block_len, &derived, &answer)) == FK_OK) {
+    if ((err = fk_ops_make_session(call, &op, &session, &answer)) == FK_OK) {
         fk_writer_init(&out, call->ret, FK_SIGNER_RESULT_MAX);
         fk_keys_answer_encode(&answer, &out);
         err = fk_writer_end(&out, &call->ret_len);
     }
-    fk_wipe(&derived, sizeof derived);
+    fk_wipe(&session, sizeof session);
     return err;
 }
 
 /* The edge gets the master secret as well, and nothing is kept. */
 int fk_op_expose(struct fk_op_call *call)
 {
-    struct derived derived = {.key_block = {0}};
+    struct fk_ops_session session = {.key_block = {0}};
     struct fk_exposed_answer answer;
     struct fk_keys_op op;
     struct fk_writer out;
@@ -219,23 +237,24 @@ int fk_op_expose(struct fk_op_call *call)
         return err;
     if (op.finished_hash.left > 0)
         return FK_ERR_FORMAT;
-    if ((err = derive_keys(call, &op, block_len, &derived)) == FK_OK) {
-        fk_reader_init(&answer.key_block, derived.key_block, block_len);
-        fk_reader_init(&answer.master, derived.secret.master.master, FK_MASTER_SIZE);
+    if ((err = derive_keys(call, &op, block_len, &session)) == FK_OK) {
+        fk_reader_init(&answer.key_block, session.key_block, block_len);
+        fk_reader_init(&answer.master, session.secret.master.master, FK_MASTER_SIZE);
         fk_writer_init(&out, call->ret, FK_SIGNER_RESULT_MAX);
         fk_exposed_answer_encode(&answer, &out);
         err = fk_writer_end(&out, &call->ret_len);
     }
-    fk_wipe(&derived, sizeof derived);
+    fk_wipe(&session, sizeof session);
     return err;
 }
 
-/* Each end once. The server's comes last, but for resumption, of which there is none here. */
+/* Each end once: the server's comes last, but for a session that is resumed. */
 int fk_op_finished(struct fk_op_call *call)
 {
     const struct fk_handle_binding binding = binding_of(call);
     union fk_handle_secret *kept, taken;
     struct fk_finished_op op;
+    bool first;
     int err;
 
     if (call->owner == NULL || !fk_op_allowed(call, FK_PERM_KEYS))
@@ -245,13 +264,14 @@ int fk_op_finished(struct fk_op_call *call)
     if (call->ops->handles == NULL)
         return FK_ERR_EXPIRED;
     kept = fk_handles_find(call->ops->handles, op.handle, &binding, fk_clock_us());
-    if (kept == NULL || (op.end == FK_FINISHED_CLIENT && kept->master.client_done))
+    first = kept != NULL && op.end != kept->master.last;
+    if (kept == NULL || (first && kept->master.first_done))
         return FK_ERR_EXPIRED;
     if (op.hash.left != fk_prf_size(kept->master.prf))
         return FK_ERR_FORMAT;
     call->ret_len = FK_VERIFY_DATA_SIZE;
-    if (op.end == FK_FINISHED_CLIENT) {
-        kept->master.client_done = true;
+    if (first) {
+        kept->master.first_done = true;
         return derive_verify_data(call, &kept->master, op.end, op.hash, call->ret);
     }
     if ((err = fk_handles_take(call->ops->handles, op.handle, &binding, fk_clock_us(), &taken)) !=

@@ -61,7 +61,7 @@ static int run_bound(struct fk_op_call *call, uint16_t opcode, struct fk_reader 
 static bool takes_share(uint16_t opcode)
 {
     return fk_ops_uses_key(opcode) || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
-           opcode == FK_OP_EXPOSE;
+           opcode == FK_OP_KEYS_KEEP || opcode == FK_OP_EXPOSE;
 }
 
 static int with_power(struct fk_op_call *call, uint16_t opcode, struct fk_reader item,

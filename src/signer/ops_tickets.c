@@ -28,15 +28,19 @@ out:
     return err;
 }
 
-/* The secrets for a call that may have tickets. */
-static int find_roots(const struct fk_op_call *call, const struct fk_ticket_roots **ret)
+int fk_ops_find_roots(const struct fk_op_call *call, const struct fk_ticket_roots **ret)
 {
-    if ((call->permissions & FK_PERM_TICKETS) == 0)
-        return FK_ERR_DENIED;
     if (call->ops->roots == NULL)
         return FK_ERR_UNAVAILABLE;
     *ret = (const void *)fk_secret_bytes(call->ops->roots);
     return FK_OK;
+}
+
+/* The secrets for a call that may have tickets. */
+static int find_roots(const struct fk_op_call *call, const struct fk_ticket_roots **ret)
+{
+    return (call->permissions & FK_PERM_TICKETS) == 0 ? FK_ERR_DENIED
+                                                      : fk_ops_find_roots(call, ret);
 }
 
 int fk_op_ticket_keys(struct fk_op_call *call)

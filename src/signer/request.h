@@ -53,6 +53,8 @@ enum fk_signer_op {
     FK_SIGNER_KEYS,
     FK_SIGNER_FINISHED,
     FK_SIGNER_EXPOSE,
+    FK_SIGNER_KEYS_KEEP,
+    FK_SIGNER_RESUME,
     /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
      * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */
     FK_SIGNER_LEND,

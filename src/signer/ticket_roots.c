@@ -132,25 +132,35 @@ static void *bytes_of(const void *value)
     return (void *)(uintptr_t)value;
 }
 
-/* HKDF-SHA256 (RFC 5869): salt is the secret's id, info says what for and for which key. */
-static int derive(EVP_KDF_CTX *ctx, const struct fk_ticket_root *root, const uint8_t ski[SKI_SIZE],
-                  struct derived *ret)
+int fk_ticket_root_derive(EVP_KDF_CTX *hkdf, const struct fk_ticket_root *root, const char *label,
+                          const uint8_t ski[SKI_SIZE], uint8_t *ret, size_t len)
 {
-    static const char label[] = "farkey ticket keys";
     const OSSL_PARAM params[] = {
         OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, bytes_of("SHA256"), 0),
         OSSL_PARAM_octet_string(OSSL_KDF_PARAM_KEY, bytes_of(root->secret), sizeof root->secret),
         OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SALT, bytes_of(root->id), sizeof root->id),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, bytes_of(label), sizeof label),
+        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, bytes_of(label), strlen(label) + 1),
         OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, bytes_of(ski), SKI_SIZE),
         OSSL_PARAM_END,
     };
 
-    EVP_KDF_CTX_reset(ctx);
-    if (EVP_KDF_derive(ctx, (uint8_t *)ret, sizeof *ret, params) == 1)
+    EVP_KDF_CTX_reset(hkdf);
+    if (EVP_KDF_derive(hkdf, ret, len, params) == 1)
         return FK_OK;
     ERR_clear_error();
     return FK_ERR_CRYPTO;
+}
+
+const struct fk_ticket_root *fk_ticket_roots_sealing(const struct fk_ticket_roots *roots,
+                                                     uint64_t now_us)
+{
+    for (size_t i = 0; i < roots->count; i++) {
+        const struct fk_ticket_root *root = &roots->items[i];
+
+        if (root->seals_us <= now_us && now_us < root->seals_us + roots->life_us)
+            return root;
+    }
+    return NULL;
 }
 
 static uint32_t milliseconds(uint64_t us)
@@ -162,7 +172,8 @@ static int grant_one(EVP_KDF_CTX *ctx, const struct fk_ticket_root *root, const 
                      struct fk_ticket_grant *ret)
 {
     struct derived derived;
-    int err = derive(ctx, root, ski, &derived);
+    int err = fk_ticket_root_derive(ctx, root, "farkey ticket keys", ski, (uint8_t *)&derived,
+                                    sizeof derived);
 
     if (err == FK_OK) {
         memcpy(ret->id, derived.id, sizeof ret->id);

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "wire/keyticket.h"
 
+#include <openssl/kdf.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,17 @@ size_t fk_ticket_roots_encode(const struct fk_ticket_roots *roots,
                               uint8_t ret[FK_TICKET_ROOTS_WIRE_MAX]);
 /* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT (none, or too many). */
 int fk_ticket_roots_decode(const void *data, size_t len, struct fk_ticket_roots *ret);
+
+/*
+ * `len` bytes of a secret for one use (`label`) with one private key: HKDF-SHA256 (RFC 5869), the
+ * salt is the secret's id. `hkdf`: a context of OpenSSL's HKDF. FK_ERR_CRYPTO.
+ */
+int fk_ticket_root_derive(EVP_KDF_CTX *hkdf, const struct fk_ticket_root *root, const char *label,
+                          const uint8_t ski[20], uint8_t *ret, size_t len);
+
+/* The newest that may seal; NULL: there is none. */
+const struct fk_ticket_root *fk_ticket_roots_sealing(const struct fk_ticket_roots *roots,
+                                                     uint64_t now_us);
 
 /*
  * The ticket keys of all who may use the private key of this SKI, as they are now. The caller wipes

@@ -55,28 +55,14 @@ static void *bytes_of(const void *value)
     return (void *)(uintptr_t)value;
 }
 
-/* HKDF-SHA256 (RFC 5869): the salt is the secret's id. */
 static int derive_desk(struct scratch *scratch, const struct fk_ticket_root *root,
                        const uint8_t ski[SKI_SIZE])
 {
-    static const char label[] = "farkey single tickets";
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_utf8_string(OSSL_KDF_PARAM_DIGEST, bytes_of("SHA256"), 0),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_KEY, bytes_of(root->secret), sizeof root->secret),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_SALT, bytes_of(root->id), sizeof root->id),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, bytes_of(label), sizeof label),
-        OSSL_PARAM_octet_string(OSSL_KDF_PARAM_INFO, bytes_of(ski), SKI_SIZE),
-        OSSL_PARAM_END,
-    };
-
-    EVP_KDF_CTX_reset(scratch->kdf);
-    return EVP_KDF_derive(scratch->kdf, (uint8_t *)&scratch->desk, sizeof scratch->desk, params) ==
-                   1
-               ? FK_OK
-               : FK_ERR_CRYPTO;
+    return fk_ticket_root_derive(scratch->kdf, root, "farkey single tickets", ski,
+                                 (uint8_t *)&scratch->desk, sizeof scratch->desk);
 }
 
-/* ... and the salt is the ticket's name; all parts have fixed lengths. */
+/* HKDF-SHA256 (RFC 5869): the salt is the ticket's name; all parts have fixed lengths. */
 static int derive_keys(struct scratch *scratch, const struct fk_ticket_use *use,
                        const uint8_t name[16])
 {
@@ -100,19 +86,6 @@ static int derive_keys(struct scratch *scratch, const struct fk_ticket_use *use,
 }
 
 /* --- new tickets --- */
-
-/* The newest that may seal. */
-static const struct fk_ticket_root *find_sealing(const struct fk_ticket_roots *roots,
-                                                 uint64_t now_us)
-{
-    for (size_t i = 0; i < roots->count; i++) {
-        const struct fk_ticket_root *root = &roots->items[i];
-
-        if (root->seals_us <= now_us && now_us < root->seals_us + roots->life_us)
-            return root;
-    }
-    return NULL;
-}
 
 /* It seals until the next one does, a quarter of a life after it. */
 static uint32_t life_ms(const struct fk_ticket_roots *roots, const struct fk_ticket_root *root,
@@ -150,7 +123,7 @@ int fk_ticket_singles_make(const struct fk_ticket_roots *roots, const uint8_t sk
 
     if (count > FK_TICKET_SINGLES_MAX)
         return FK_ERR_LIMIT;
-    if ((root = find_sealing(roots, now_us)) == NULL)
+    if ((root = fk_ticket_roots_sealing(roots, now_us)) == NULL)
         return FK_ERR_UNAVAILABLE;
     singles.life_ms = life_ms(roots, root, now_us);
     if ((err = start(&scratch)) == FK_OK)
@@ -198,7 +171,7 @@ int fk_ticket_single_find(const struct fk_ticket_roots *roots, const uint8_t ski
     if ((err = start(&scratch)) == FK_OK &&
         (err = find_desk(&scratch, roots, ski, now_us, name, &found)) == FK_OK &&
         (err = derive_keys(&scratch, use, name)) == FK_OK) {
-        ret->renew = found != find_sealing(roots, now_us);
+        ret->renew = found != fk_ticket_roots_sealing(roots, now_us);
         memcpy(ret->aes, scratch.keys.aes, sizeof ret->aes);
         memcpy(ret->mac, scratch.keys.mac, sizeof ret->mac);
     }

@@ -58,7 +58,9 @@ enum fk_key_opcode {
     FK_OP_MASTER = 0x4a,        /* farkey/1: the master secret of TLS 1.2 */
     FK_OP_KEYS = 0x4b,          /* farkey/1: a session's keys of TLS 1.2 */
     FK_OP_FINISHED = 0x4c,      /* farkey/1: verify_data of its Finished messages */
+    FK_OP_KEYS_KEEP = 0x4d,     /* farkey/1: as KEYS, and the session sealed, to be resumed */
     FK_OP_EXPOSE = 0x4e,        /* farkey/1: a session's keys, and its master secret with them */
+    FK_OP_RESUME = 0x4f,        /* farkey/1: the keys of a session that is resumed */
     FK_OP_HS_OPEN = 0x50,       /* farkey/1: begin to shake hands with the edge's client */
     FK_OP_HS_DATA = 0x51,       /* farkey/1: go on with what the client has sent */
     FK_OP_HS_CLOSE = 0x52,      /* farkey/1: forget it */

@@ -63,14 +63,13 @@ bool fk_keyproof_covers(uint8_t opcode)
     return (opcode >= FK_OP_SIGN13 && opcode <= FK_OP_DECRYPT) ||
            opcode == FK_OP_LEND || /* whose result is sealed past the channel anyway */
            opcode == FK_OP_SHARE || opcode == FK_OP_PARTIAL ||
-           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_FINISHED) || opcode == FK_OP_EXPOSE ||
-           is_ticket_operation(opcode);
+           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_RESUME) || is_ticket_operation(opcode);
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
     return opcode == FK_OP_DECRYPT || (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_KEYS) ||
-           opcode == FK_OP_EXPOSE || is_ticket_operation(opcode);
+           (opcode >= FK_OP_KEYS_KEEP && opcode <= FK_OP_RESUME) || is_ticket_operation(opcode);
 }
 
 /* --- replay --- */

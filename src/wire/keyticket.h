@@ -53,6 +53,10 @@ struct fk_ticket_use {
 
 #define FK_TICKET_MODE_SIGN    1
 #define FK_TICKET_MODE_DECRYPT 2
+#define FK_TICKET_MODE_AGREE   3
+#define FK_TICKET_MODE_MASTER  4
+#define FK_TICKET_MODE_KEYS    5 /* without the master secret at the edge */
+#define FK_TICKET_MODE_EXPOSE  6 /* keys, with it */
 
 /* The name of a ticket (RFC 5077 section 4: key_name), and the keys of that one alone. */
 struct fk_ticket_single {

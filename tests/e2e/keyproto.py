@@ -22,6 +22,7 @@ ED25519 = 0x18
 PSS_SHA256, PSS_SHA384, PSS_SHA512 = 0x35, 0x36, 0x37
 INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
 AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED, EXPOSE = 0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4E
+KEYS_KEEP, RESUME = 0x4D, 0x4F
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
 TICKET_SEAL, TICKET_UNSEAL, TICKET_KEYS = 0x58, 0x59, 0x5a
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
@@ -246,6 +247,37 @@ class Exposed:
     def __init__(self, payload):
         reader = Reader(payload)
         self.key_block, self.master = reader.vec(1), reader.take(48)
+        reader.end()
+
+
+# Whose a session is that KEYS_KEEP seals.
+OWN, SHARED = 0, 1
+
+
+def keys_keep(asked, context, lifetime, scope=OWN):
+    """`asked`: as of KEYS."""
+    return bytes([scope]) + context + struct.pack(">I", lifetime) + asked
+
+
+class Kept:
+    """A KEYS_KEEP answer."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.sealed = reader.vec(1)
+        self.keys = Keys(reader.data)
+
+
+def resume(sealed, context, seed, client_random):
+    return vec8(sealed) + context + seed + client_random
+
+
+class Resumed:
+    """A RESUME answer."""
+
+    def __init__(self, payload):
+        reader = Reader(payload)
+        self.handle, self.key_block = reader.take(16), reader.vec(1)
         reader.end()
 
 

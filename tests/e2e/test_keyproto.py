@@ -143,6 +143,21 @@ def test_agree_vectors(data, fields):
     elif fields["op"] == "exposed_answer":
         answer = keyproto.Exposed(data)
         assert (answer.key_block, answer.master) == (unhex(fields["key_block"]), unhex(fields["master"]))
+    elif fields["op"] == "keep":
+        asked = keyproto.keys(source(fields), derivation(fields), number("suite"), unhex(fields["client_random"]),
+                              unhex(fields["server_random"]), unhex(fields["finished_hash"]))
+        assert keyproto.keys_keep(asked, unhex(fields["context"]), number("lifetime"), number("scope")) == data
+    elif fields["op"] == "keep_answer":
+        answer = keyproto.Kept(data)
+        assert (answer.sealed, answer.keys.handle) == (unhex(fields["sealed"]), unhex(fields["handle"]))
+        assert answer.keys.key_block == unhex(fields["key_block"])
+        assert answer.keys.verify_data == unhex(fields["verify_data"])
+    elif fields["op"] == "resume":
+        assert keyproto.resume(unhex(fields["sealed"]), unhex(fields["context"]), unhex(fields["random_seed"]),
+                               unhex(fields["client_random"])) == data
+    elif fields["op"] == "resume_answer":
+        answer = keyproto.Resumed(data)
+        assert (answer.handle, answer.key_block) == (unhex(fields["handle"]), unhex(fields["key_block"]))
     else:
         assert fields["op"] == "finished"
         assert keyproto.finished(unhex(fields["handle"]), number("end"), unhex(fields["hash"])) == data

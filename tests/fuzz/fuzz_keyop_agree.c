@@ -1,11 +1,12 @@
 /*
  * Modes `agree`, `master` and `keys`, payloads from the other side (wire/keyop_agree,
- * wire/keyop_secret). The first byte chooses. What decodes is encoded to the same bytes.
+ * wire/keyop_secret, wire/keyop_resume). The first byte chooses. What decodes is encoded to the
+ * same bytes.
  */
 #include "check.h"
 
 #include "base/err.h"
-#include "wire/keyop_secret.h"
+#include "wire/keyop_resume.h"
 
 #include <string.h>
 
@@ -124,11 +125,57 @@ static void try_exposed_answer(struct fk_reader payload)
     check_written(&writer, payload);
 }
 
+static void try_keep(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_keep_op op;
+
+    if (fk_keep_op_decode(payload, &op) != FK_OK)
+        return;
+    fk_keep_op_encode(&op, &writer);
+    check_written(&writer, payload);
+}
+
+static void try_keep_answer(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_keep_answer answer;
+
+    if (fk_keep_answer_decode(payload, &answer) != FK_OK)
+        return;
+    fk_keep_answer_encode(&answer, &writer);
+    check_written(&writer, payload);
+}
+
+static void try_resume(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_resume_op op;
+
+    if (fk_resume_op_decode(payload, &op) != FK_OK)
+        return;
+    CHECK(op.sealed.left > 0);
+    fk_resume_op_encode(&op, &writer);
+    check_written(&writer, payload);
+}
+
+static void try_resume_answer(struct fk_reader payload)
+{
+    struct fk_writer writer = start();
+    struct fk_resume_answer answer;
+
+    if (fk_resume_answer_decode(payload, &answer) != FK_OK)
+        return;
+    fk_resume_answer_encode(&answer, &writer);
+    check_written(&writer, payload);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(struct fk_reader) = {
         try_init, try_made,        try_finish,   try_master,
-        try_keys, try_keys_answer, try_finished, try_exposed_answer};
+        try_keys, try_keys_answer, try_finished, try_exposed_answer,
+        try_keep, try_keep_answer, try_resume,   try_resume_answer};
     struct fk_reader input;
     uint8_t choice;
 

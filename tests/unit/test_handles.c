@@ -162,10 +162,10 @@ static void found_ones_stay(void **state)
     binding.stage = FK_HANDLE_FINISHED;
     assert_ok(fk_handles_add(handles, &binding, &secret, NOW, name));
     assert_non_null(found = fk_handles_find(handles, name, &binding, NOW));
-    assert_false(found->master.client_done);
-    found->master.client_done = true;
+    assert_false(found->master.first_done);
+    found->master.first_done = true;
     assert_non_null(found = fk_handles_find(handles, name, &binding, NOW));
-    assert_true(found->master.client_done);
+    assert_true(found->master.first_done);
     fk_handles_free(handles);
 }
 

@@ -1,10 +1,10 @@
-/* wire/keyop_agree, wire/keyop_secret: payloads of modes `agree`, `master` and `keys`, against
- * tests/vectors/agree.txt. */
+/* wire/keyop_agree, wire/keyop_secret, wire/keyop_resume: payloads of modes `agree`, `master` and
+ * `keys`, against tests/vectors/agree.txt. */
 #include "unit.h"
 #include "vectors.h"
 
 #include "base/err.h"
-#include "wire/keyop_secret.h"
+#include "wire/keyop_resume.h"
 
 static uint8_t scratch[65536];
 
@@ -64,6 +64,10 @@ static int decode(const struct vector *v, size_t len)
         struct fk_keys_answer answer;
         struct fk_exposed_answer exposed;
         struct fk_finished_op finished;
+        struct fk_keep_op keep;
+        struct fk_keep_answer kept;
+        struct fk_resume_op resume;
+        struct fk_resume_answer resumed;
     } u;
 
     fk_reader_init(&payload, v->bytes, len);
@@ -84,6 +88,14 @@ static int decode(const struct vector *v, size_t len)
         return fk_keys_answer_decode(payload, &u.answer);
     if (strcmp(op, "exposed_answer") == 0)
         return fk_exposed_answer_decode(payload, &u.exposed);
+    if (strcmp(op, "keep") == 0)
+        return fk_keep_op_decode(payload, &u.keep);
+    if (strcmp(op, "keep_answer") == 0)
+        return fk_keep_answer_decode(payload, &u.kept);
+    if (strcmp(op, "resume") == 0)
+        return fk_resume_op_decode(payload, &u.resume);
+    if (strcmp(op, "resume_answer") == 0)
+        return fk_resume_answer_decode(payload, &u.resumed);
     assert_string_equal(op, "finished");
     return fk_finished_op_decode(payload, &u.finished);
 }
@@ -162,20 +174,32 @@ static void check_master(struct vector *v)
     finish(&out, v);
 }
 
+static void check_asked_keys(struct vector *v, const struct fk_keys_op *op)
+{
+    check_source(v, &op->source);
+    check_derivation(v, &op->derivation);
+    assert_int_equal(op->suite, vector_uint(v, "suite"));
+    assert_array(op->client_random, 32, vector_bytes(v, "client_random"));
+    assert_array(op->server_random, 32, vector_bytes(v, "server_random"));
+    assert_bytes(op->finished_hash, vector_bytes(v, "finished_hash"));
+}
+
 static void check_keys(struct vector *v)
 {
     struct fk_writer out = start();
     struct fk_keys_op op;
 
     assert_ok(fk_keys_op_decode(payload_of(v), &op));
-    check_source(v, &op.source);
-    check_derivation(v, &op.derivation);
-    assert_int_equal(op.suite, vector_uint(v, "suite"));
-    assert_array(op.client_random, 32, vector_bytes(v, "client_random"));
-    assert_array(op.server_random, 32, vector_bytes(v, "server_random"));
-    assert_bytes(op.finished_hash, vector_bytes(v, "finished_hash"));
+    check_asked_keys(v, &op);
     fk_keys_op_encode(&op, &out);
     finish(&out, v);
+}
+
+static void check_given_keys(struct vector *v, const struct fk_keys_answer *answer)
+{
+    assert_array(answer->handle, FK_HANDLE_SIZE, vector_bytes(v, "handle"));
+    assert_bytes(answer->key_block, vector_bytes(v, "key_block"));
+    assert_bytes(answer->verify_data, vector_bytes(v, "verify_data"));
 }
 
 static void check_keys_answer(struct vector *v)
@@ -184,10 +208,60 @@ static void check_keys_answer(struct vector *v)
     struct fk_keys_answer answer;
 
     assert_ok(fk_keys_answer_decode(payload_of(v), &answer));
+    check_given_keys(v, &answer);
+    fk_keys_answer_encode(&answer, &out);
+    finish(&out, v);
+}
+
+static void check_keep(struct vector *v)
+{
+    struct fk_writer out = start();
+    struct fk_keep_op op;
+
+    assert_ok(fk_keep_op_decode(payload_of(v), &op));
+    assert_int_equal(op.scope, vector_uint(v, "scope"));
+    assert_array(op.context, sizeof op.context, vector_bytes(v, "context"));
+    assert_int_equal(op.lifetime_s, vector_uint(v, "lifetime"));
+    check_asked_keys(v, &op.keys);
+    fk_keep_op_encode(&op, &out);
+    finish(&out, v);
+}
+
+static void check_keep_answer(struct vector *v)
+{
+    struct fk_writer out = start();
+    struct fk_keep_answer answer;
+
+    assert_ok(fk_keep_answer_decode(payload_of(v), &answer));
+    assert_bytes(answer.sealed, vector_bytes(v, "sealed"));
+    check_given_keys(v, &answer.keys);
+    fk_keep_answer_encode(&answer, &out);
+    finish(&out, v);
+}
+
+static void check_resume(struct vector *v)
+{
+    struct fk_writer out = start();
+    struct fk_resume_op op;
+
+    assert_ok(fk_resume_op_decode(payload_of(v), &op));
+    assert_bytes(op.sealed, vector_bytes(v, "sealed"));
+    assert_array(op.context, sizeof op.context, vector_bytes(v, "context"));
+    assert_array(op.random_seed, sizeof op.random_seed, vector_bytes(v, "random_seed"));
+    assert_array(op.client_random, 32, vector_bytes(v, "client_random"));
+    fk_resume_op_encode(&op, &out);
+    finish(&out, v);
+}
+
+static void check_resume_answer(struct vector *v)
+{
+    struct fk_writer out = start();
+    struct fk_resume_answer answer;
+
+    assert_ok(fk_resume_answer_decode(payload_of(v), &answer));
     assert_array(answer.handle, FK_HANDLE_SIZE, vector_bytes(v, "handle"));
     assert_bytes(answer.key_block, vector_bytes(v, "key_block"));
-    assert_bytes(answer.verify_data, vector_bytes(v, "verify_data"));
-    fk_keys_answer_encode(&answer, &out);
+    fk_resume_answer_encode(&answer, &out);
     finish(&out, v);
 }
 
@@ -228,7 +302,11 @@ static void each_vector_both_ways(void **state)
                   {"keys", check_keys},
                   {"keys_answer", check_keys_answer},
                   {"exposed_answer", check_exposed_answer},
-                  {"finished", check_finished}};
+                  {"finished", check_finished},
+                  {"keep", check_keep},
+                  {"keep_answer", check_keep_answer},
+                  {"resume", check_resume},
+                  {"resume_answer", check_resume_answer}};
     struct vectors vectors;
     size_t checked = 0;
 

@@ -260,7 +260,7 @@ static void malformed(void **state)
     op.group = FK_AGREE_P256;
     op.scheme = 0x0804; /* not of this key */
     assert_err(bench_init(&bench, 1, P256, &op), FK_ERR_UNSUPPORTED);
-    asked.opcode = 0x4f;
+    asked.opcode = 0x47; /* there is none */
     assert_err(bench_ask(&bench, &asked, payload, len), FK_ERR_OPCODE);
     bench_close(&bench);
 }

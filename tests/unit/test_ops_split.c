@@ -446,7 +446,7 @@ static void a_share_alone_does_nothing(void **state)
 static bool is_for_edges(unsigned opcode)
 {
     return opcode == FK_OP_AGREE_INIT || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
-           opcode == FK_OP_EXPOSE;
+           opcode == FK_OP_KEYS_KEEP || opcode == FK_OP_EXPOSE;
 }
 
 static void requests_are_believed_nothing(void **state)
