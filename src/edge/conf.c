@@ -464,6 +464,25 @@ static void check_redis(const struct fk_edge_conf *root, struct fk_conf *conf)
     }
 }
 
+/* A session is of no use when the key that its ticket was sealed with has ended. */
+static void check_lifetimes(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    const struct fk_edge_tickets *tickets = fk_edge_tickets(root);
+
+    if (tickets == NULL || !tickets->enabled || fk_conf_is_bad(&tickets->block, NULL))
+        return;
+    for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next) {
+        const struct fk_edge_site *site = (const void *)b;
+
+        if (site->session_us > tickets->key_life_us / 4 * 3 && site->tickets == FK_TICKETS_EDGE &&
+            site->mode != FK_MODE_HANDSHAKE)
+            fk_conf_blame(conf, b, "session_lifetime",
+                          "site \"%s\": session_lifetime exceeds three quarters of key_life of "
+                          "the tickets block; raise that or lower this",
+                          b->title);
+    }
+}
+
 static void check_root(void *block, struct fk_conf *conf)
 {
     const struct fk_edge_conf *root = block;
@@ -480,6 +499,7 @@ static void check_root(void *block, struct fk_conf *conf)
     check_lend_key(root, conf);
     check_addresses(root, conf);
     check_redis(root, conf);
+    check_lifetimes(root, conf);
 }
 
 const struct fk_conf_kind fk_edge_conf_kind = {

@@ -87,6 +87,7 @@ struct fk_edge_site {
     struct fk_conf_block *client; /* struct fk_edge_client; NULL: clients are not asked */
     int tickets;                  /* enum fk_edge_tickets_of */
     int sessions;                 /* enum fk_edge_sessions */
+    uint64_t session_us;          /* lifetime of a session; 0: what the tickets block says */
     /* origin */
     struct fk_conf_list origin;
     int protocol;       /* enum fk_edge_protocol */
@@ -163,6 +164,13 @@ unsigned fk_edge_workers(const struct fk_edge_conf *conf);
 static inline const struct fk_edge_tickets *fk_edge_tickets(const struct fk_edge_conf *conf)
 {
     return (const struct fk_edge_tickets *)(const void *)conf->tickets;
+}
+
+/* How long a session of the site can be resumed. */
+static inline uint64_t fk_edge_session_us(const struct fk_edge_site *site,
+                                          const struct fk_edge_tickets *tickets)
+{
+    return site->session_us > 0 ? site->session_us : tickets->lifetime_us;
 }
 
 static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)

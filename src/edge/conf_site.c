@@ -103,8 +103,7 @@ static const struct fk_conf_name modes[] = {
      "TLS 1.2 only: the key server makes the ephemeral key; the premaster secret comes here"},
     {"master", FK_MODE_MASTER, "TLS 1.2 only: the master secret comes here, no secret before it"},
     {"keys", FK_MODE_KEYS,
-     "TLS 1.2 only: the session's keys come here, no secret that they are made from; no session "
-     "is resumed"},
+     "TLS 1.2 only: the session's keys come here, no secret that they are made from"},
     {NULL, 0, NULL},
 };
 
@@ -235,6 +234,9 @@ static const struct fk_conf_option site_options[] = {
      .help = "Who makes the keys of session tickets, and of the cache's sessions."},
     {"sessions", FK_CONF_ENUM, OPT(fk_edge_site, sessions), "host", .names = sessions_at,
      .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
+    {"session_lifetime", FK_CONF_DURATION, OPT(fk_edge_site, session_us), "0", 0, 604800000000,
+     .help = "How long a session of this site can be resumed, in whole seconds; 0: as the tickets "
+             "block says."},
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"protocol", FK_CONF_ENUM, OPT(fk_edge_site, protocol), "tcp", .names = protocols,
@@ -377,6 +379,9 @@ static void check_sessions(const struct fk_edge_site *site, struct fk_conf *conf
                       "site \"%s\": sessions = redis needs keys that edges share; write "
                       "tickets = shared",
                       site->block.title);
+    if (site->session_us % 1000000 != 0)
+        fk_conf_blame(conf, &site->block, "session_lifetime",
+                      "site \"%s\": session_lifetime is not in whole seconds", site->block.title);
 }
 
 /* What only matters where OpenSSL shakes hands, and what has to be said in numbers. */
@@ -458,11 +463,6 @@ static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
     if (site->share.count > 0)
         fk_conf_blame(conf, block, "share",
                       "site \"%s\": split keys serve mode = sign and decrypt; remove share",
-                      block->title);
-    if (site->tickets != FK_TICKETS_EDGE)
-        fk_conf_blame(conf, block, "tickets",
-                      "site \"%s\": mode = agree, master and keys have tickets of the edge; remove "
-                      "tickets",
                       block->title);
     for (size_t i = 0; i < site->groups.count; i++)
         if (!fk_opaque_serves_group(fk_server_group_id(site->groups.items[i])))

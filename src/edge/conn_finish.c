@@ -202,7 +202,8 @@ static void keep_session(struct fk_conn *conn, struct fk_reader session)
 static int remember(struct fk_conn *conn, struct fk_conn_finish *finish, const uint8_t *master,
                     struct fk_buf *out)
 {
-    const uint32_t lifetime_s = (uint32_t)(conn->gen->resumption->lifetime_us / 1000000);
+    const uint32_t lifetime_s =
+        (uint32_t)(fk_edge_session_us(conn->site->conf, conn->gen->resumption) / 1000000);
     uint8_t context[32], bytes[FK_SESSION12_MAX];
     const struct fk_session12 session = {
         .suite = finish->server.suite,

@@ -151,7 +151,7 @@ static int ask_open(struct fk_conn *conn)
         .versions = (uint8_t)versions_of(site),
         .options = (uint8_t)options_of(conn),
         .tickets = resumption->enabled ? (uint8_t)resumption->count : 0,
-        .lifetime = (uint32_t)(resumption->lifetime_us / 1000000),
+        .lifetime = (uint32_t)(fk_edge_session_us(site, resumption) / 1000000),
         .title = text(site->block.title),
         .name = text(fk_edge_site_name(site, 0)),
     };

@@ -38,9 +38,26 @@ static enum fk_conn_fact pass_after_all(struct fk_conn *conn)
     return FK_FACT_HELLO_PASSED;
 }
 
+/* Where secrets are kept elsewhere. */
+static int begin_opaque(struct fk_conn *conn)
+{
+    const struct fk_edge_tickets *resumption = conn->gen->resumption;
+    const struct fk_site *site = conn->site;
+    enum fk_opaque_mode mode = fk_tlsctx_opaque(site->conf);
+    int err;
+
+    if (mode == FK_OPAQUE_NONE)
+        return FK_OK;
+    if ((err = fk_opaque_new(mode, conn->ssl, site->back, &conn->setup->key.opaque)) != FK_OK)
+        return err;
+    if (mode == FK_OPAQUE_KEYS &&
+        (resumption->enabled || resumption->cache > 0 || site->store != NULL))
+        fk_opaque_keep(conn->setup->key.opaque, site->conf->tickets != FK_TICKETS_EDGE);
+    return FK_OK;
+}
+
 static int begin(struct fk_conn *conn)
 {
-    enum fk_opaque_mode opaque = fk_tlsctx_opaque(conn->site->conf);
     BIO *bio;
     int err;
 
@@ -61,8 +78,7 @@ static int begin(struct fk_conn *conn)
         return FK_ERR_NOMEM;
     SSL_set_bio(conn->ssl, bio, bio);
     SSL_set_accept_state(conn->ssl);
-    if (opaque != FK_OPAQUE_NONE && (err = fk_opaque_new(opaque, conn->ssl, conn->site->back,
-                                                         &conn->setup->key.opaque)) != FK_OK)
+    if ((err = begin_opaque(conn)) != FK_OK)
         return err;
     if (conn->site->desk != NULL)
         fk_desk_want(conn->site->desk);

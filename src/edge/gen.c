@@ -165,14 +165,29 @@ static int make_feeds(struct fk_gen *gen)
     return gen->keys == NULL ? FK_OK : fk_ticketfeeds_new(&config, &gen->feeds);
 }
 
+static uint8_t ticket_mode(const struct fk_edge_site *site)
+{
+    switch (site->mode) {
+    case FK_MODE_DECRYPT:
+        return FK_TICKET_MODE_DECRYPT;
+    case FK_MODE_AGREE:
+        return FK_TICKET_MODE_AGREE;
+    case FK_MODE_MASTER:
+        return FK_TICKET_MODE_MASTER;
+    case FK_MODE_KEYS:
+        return site->expose == FK_EXPOSE_MASTER ? FK_TICKET_MODE_EXPOSE : FK_TICKET_MODE_KEYS;
+    default: /* lend as well: to a client they are the same */
+        return FK_TICKET_MODE_SIGN;
+    }
+}
+
 static int make_desk(struct fk_gen *gen, struct fk_site *site)
 {
     struct fk_desk_config config = {
         .loop = gen->base->loop,
         .servers = &site->conf->keyservers,
         .back = site->back,
-        .use = {.mode = site->conf->mode == FK_MODE_DECRYPT ? FK_TICKET_MODE_DECRYPT
-                                                            : FK_TICKET_MODE_SIGN},
+        .use = {.mode = ticket_mode(site->conf)},
         .state = state_of,
         .arg = gen,
     };

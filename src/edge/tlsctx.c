@@ -116,19 +116,18 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
     const struct fk_edge_tickets *resumption = config->resumption;
     const struct fk_edge_site *site = config->site;
     enum fk_opaque_mode opaque = fk_tlsctx_opaque(site);
-    /* Of a session whose master secret is not here nothing can be kept. */
-    bool resumes = opaque != FK_OPAQUE_KEYS;
 
     *ret = (struct fk_server_conf){
         .libctx = config->libctx,
         .tls12 = (site->tls & FK_EDGE_TLS12) != 0,
         .opaque = opaque != FK_OPAQUE_NONE,
+        .sealed = opaque == FK_OPAQUE_KEYS,
         .tls13 = (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT &&
                  opaque == FK_OPAQUE_NONE,
         .exchanges = fk_tlsctx_exchanges(site),
-        .lifetime_us = resumption->lifetime_us,
-        .n_tickets = resumes && resumption->enabled ? (unsigned)resumption->count : 0,
-        .ids = resumes && (resumption->cache > 0 || config->store != NULL),
+        .lifetime_us = fk_edge_session_us(site, resumption),
+        .n_tickets = resumption->enabled ? (unsigned)resumption->count : 0,
+        .ids = resumption->cache > 0 || config->store != NULL,
         /* What OpenSSL has read ahead cannot be got back, so with the engine it must not:
          * edge/bio.h. Without: one recv a record, not two. */
         .read_ahead = site->records == FK_RECORDS_OPENSSL,
@@ -151,10 +150,16 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
 void fk_tlsctx_session_context(const struct fk_edge_site *site, const struct fk_clientca *clientca,
                                uint8_t ret[SHA256_DIGEST_LENGTH])
 {
+    static const uint8_t sealed[] = "sealed";
     const char *title = site->block.title;
     uint8_t both[2 * SHA256_DIGEST_LENGTH];
 
     SHA256((const uint8_t *)title, strlen(title), ret);
+    if (fk_tlsctx_opaque(site) == FK_OPAQUE_KEYS) {
+        memcpy(both, ret, SHA256_DIGEST_LENGTH);
+        memcpy(both + SHA256_DIGEST_LENGTH, sealed, sizeof sealed);
+        SHA256(both, SHA256_DIGEST_LENGTH + sizeof sealed, ret);
+    }
     if (clientca == NULL)
         return;
     memcpy(both, ret, SHA256_DIGEST_LENGTH);

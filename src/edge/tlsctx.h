@@ -55,7 +55,8 @@ uint16_t fk_tlsctx_permission(const struct fk_edge_site *site);
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);
 
 /* The session id context of its sessions, 32 bytes: they belong to one site and one policy for its
- * clients (`clientca`, NULL: none), whatever they are offered to. */
+ * clients (`clientca`, NULL: none), whatever they are offered to; and if their secret is the key
+ * server's, to such sites, as others would take its token for the secret. */
 void fk_tlsctx_session_context(const struct fk_edge_site *site, const struct fk_clientca *clientca,
                                uint8_t ret[32]);
 

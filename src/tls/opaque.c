@@ -18,8 +18,9 @@
 
 /* The stage after each step; BEGUN, where nothing leads back to: it is not due. */
 static const enum fk_opaque_stage after[FK_OPAQUE_STAGES][FK_OPAQUE_STEPS] = {
-    [FK_OPAQUE_BEGUN] =
-        {[FK_OPAQUE_INIT] = FK_OPAQUE_AGREED, [FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED},
+    [FK_OPAQUE_BEGUN] = {[FK_OPAQUE_INIT] = FK_OPAQUE_AGREED,
+                         [FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED,
+                         [FK_OPAQUE_RESUME] = FK_OPAQUE_RESUMED},
     [FK_OPAQUE_AGREED] = {[FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED},
     [FK_OPAQUE_SOURCED] = {[FK_OPAQUE_FINISH] = FK_OPAQUE_DONE,
                            [FK_OPAQUE_TO_MASTER] = FK_OPAQUE_DONE,
@@ -28,6 +29,12 @@ static const enum fk_opaque_stage after[FK_OPAQUE_STAGES][FK_OPAQUE_STEPS] = {
     [FK_OPAQUE_MASTERED] = {[FK_OPAQUE_TO_KEYS] = FK_OPAQUE_KEYED},
     [FK_OPAQUE_EXPOSED] = {[FK_OPAQUE_BLOCK] = FK_OPAQUE_DONE},
     [FK_OPAQUE_KEYED] = {[FK_OPAQUE_CLIENT] = FK_OPAQUE_VERIFIED},
+    /* libssl may find that it cannot take it up after all */
+    [FK_OPAQUE_RESUMED] = {[FK_OPAQUE_INIT] = FK_OPAQUE_AGREED,
+                           [FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED,
+                           [FK_OPAQUE_BLOCK] = FK_OPAQUE_GOES_ON},
+    [FK_OPAQUE_GOES_ON] = {[FK_OPAQUE_SERVER] = FK_OPAQUE_ANSWERED},
+    [FK_OPAQUE_ANSWERED] = {[FK_OPAQUE_CLIENT] = FK_OPAQUE_DONE},
     [FK_OPAQUE_VERIFIED] = {[FK_OPAQUE_SERVER] = FK_OPAQUE_DONE},
 };
 
@@ -85,6 +92,15 @@ struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque)
     return block;
 }
 
+int fk_opaque_ski(const struct fk_opaque *opaque, uint8_t ret[FK_SKI_SIZE])
+{
+    const X509 *leaf = SSL_get_certificate(opaque->ssl);
+    unsigned len = FK_SKI_SIZE;
+
+    return leaf != NULL && X509_pubkey_digest(leaf, EVP_sha1(), ret, &len) == 1 ? FK_OK
+                                                                                : FK_ERR_INTERNAL;
+}
+
 int fk_opaque_call(struct fk_opaque *opaque, uint8_t opcode, const struct fk_writer *payload,
                    uint8_t *ret_answer, size_t size, size_t *ret_len)
 {
@@ -93,13 +109,10 @@ int fk_opaque_call(struct fk_opaque *opaque, uint8_t opcode, const struct fk_wri
         .u.call = {opcode, payload->base, payload->len},
         .route = &opaque->route,
     };
-    X509 *leaf = SSL_get_certificate(opaque->ssl);
-    unsigned len = sizeof request.ski;
 
     if (payload->err != FK_OK)
         return fk_rkey_raise(payload->err, "payload");
-    /* SHA-1 of the subjectPublicKey's bits: what names the key. */
-    if (leaf == NULL || X509_pubkey_digest(leaf, EVP_sha1(), request.ski, &len) != 1)
+    if (fk_opaque_ski(opaque, request.ski) != FK_OK)
         return fk_rkey_raise(FK_ERR_INTERNAL, "no certificate chosen");
     return fk_rkey_ask(opaque->back, &request, ret_answer, size, ret_len);
 }
@@ -320,15 +333,30 @@ bool fk_opaque_keeps_rsa(const struct fk_opaque *opaque)
            opaque->mode == FK_OPAQUE_EXPOSE;
 }
 
+static int make_fresh(struct fk_opaque_fresh *ret)
+{
+    return RAND_bytes(ret->seed, sizeof ret->seed) != 1 ? FK_ERR_CRYPTO
+                                                        : fk_fresh_random(ret->seed, ret->random);
+}
+
+int fk_opaque_promise(struct fk_opaque *opaque)
+{
+    int err = make_fresh(&opaque->promised);
+
+    opaque->promises = err == FK_OK;
+    return err;
+}
+
 int fk_opaque_draw(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_RANDOM_SIZE])
 {
     struct fk_opaque_fresh *fresh = &opaque->fresh[opaque->n_fresh % FK_OPAQUE_FRESH];
     int err;
 
-    if (RAND_bytes(fresh->seed, sizeof fresh->seed) != 1)
-        return FK_ERR_CRYPTO;
-    if ((err = fk_fresh_random(fresh->seed, fresh->random)) != FK_OK)
+    if (opaque->promises)
+        *fresh = opaque->promised;
+    else if ((err = make_fresh(fresh)) != FK_OK)
         return err;
+    opaque->promises = false;
     opaque->n_fresh++;
     memcpy(ret, fresh->random, sizeof fresh->random);
     return FK_OK;

@@ -56,8 +56,24 @@ int fk_opaque_new(enum fk_opaque_mode mode, SSL *ssl, struct fk_keyback *back,
 void fk_opaque_free(struct fk_opaque *opaque);
 
 /*
+ * Mode keys: the handshake's session is to be resumed. The key server seals it, for this edge alone
+ * or for all that may have tickets, as long as the SSL_CTX says that sessions last; what it has
+ * sealed is libssl's session's, wherever that is kept.
+ */
+void fk_opaque_keep(struct fk_opaque *opaque, bool shared);
+
+/*
+ * From one of libssl's callbacks, before it takes up a session that a client has brought: have the
+ * key server make the keys with which it goes on. `context`: 32 bytes, the SSL_CTX's session id
+ * context. On failure the handshake is to be a full one. FK_ERR_NOT_FOUND: the session has nothing
+ * that was sealed; FK_ERR_* of fk_rkey_await() and of the key server.
+ */
+int fk_opaque_resume(SSL_SESSION *session, const uint8_t context[32]);
+
+/*
  * The key block (RFC 5246 section 6.3) that the key server has made, for the record engine:
- * borrowed until the handshake's fk_opaque_free(). Empty in other modes, and of a session resumed.
+ * borrowed until the handshake's fk_opaque_free(). Empty in other modes, and of an exposed session
+ * that is resumed.
  */
 struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque);
 

@@ -11,10 +11,15 @@
 
 #include <string.h>
 
-/* kind, handle or version, share or ciphertext; derivation; suite, randoms, hash */
-#define PAYLOAD_MAX (FK_OPAQUE_SOURCE_MAX + 3 + 2 * 32 + 2 + 2 * 32 + 1 + FK_SUITE_HASH_MAX)
-/* key block, handle and verify_data, or the master secret; with their lengths */
-#define KEYS_ANSWER_MAX (FK_KEY_BLOCK_MAX + 2 + FK_HANDLE_SIZE + FK_MASTER_SIZE)
+/* scope, context, lifetime; kind, handle or version, share or ciphertext; derivation; suite,
+ * randoms, hash */
+#define PAYLOAD_MAX                                                                    \
+    (1 + FK_SESSION_CONTEXT + 4 + FK_OPAQUE_SOURCE_MAX + 3 + 2 * 32 + 2 + 2 * 32 + 1 + \
+     FK_SUITE_HASH_MAX)
+/* key block, handle and verify_data, or the master secret; the sealed session; with their lengths
+ */
+#define KEYS_ANSWER_MAX \
+    (FK_KEY_BLOCK_MAX + 2 + FK_HANDLE_SIZE + FK_MASTER_SIZE + 1 + FK_SEALED_SESSION)
 
 bool fk_opaque_is_token(const struct fk_opaque *opaque, const uint8_t *secret, size_t len)
 {
@@ -103,21 +108,40 @@ static int keep_block(struct fk_opaque *opaque, const struct fk_keys_op *op, str
     return FK_OK;
 }
 
+static int take_keys(struct fk_opaque *opaque, const struct fk_keys_op *op,
+                     const struct fk_keys_answer *keys)
+{
+    int err;
+
+    if ((err = keep_block(opaque, op, keys->key_block)) != FK_OK)
+        return err;
+    if ((keys->verify_data.left > 0) != (op->finished_hash.left > 0))
+        return FK_ERR_FORMAT;
+    memcpy(opaque->master_handle, keys->handle, sizeof opaque->master_handle);
+    opaque->verify_len = keys->verify_data.left;
+    if (keys->verify_data.left > 0)
+        memcpy(opaque->verify_data, keys->verify_data.next, keys->verify_data.left);
+    return FK_OK;
+}
+
 static int keep_keys(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader answer)
 {
     struct fk_keys_answer keys;
+    int err = fk_keys_answer_decode(answer, &keys);
+
+    return err != FK_OK ? err : take_keys(opaque, op, &keys);
+}
+
+static int keep_sealed(struct fk_opaque *opaque, const struct fk_keys_op *op,
+                       struct fk_reader answer)
+{
+    struct fk_keep_answer both;
     int err;
 
-    if ((err = fk_keys_answer_decode(answer, &keys)) != FK_OK ||
-        (err = keep_block(opaque, op, keys.key_block)) != FK_OK)
+    if ((err = fk_keep_answer_decode(answer, &both)) != FK_OK ||
+        (err = take_keys(opaque, op, &both.keys)) != FK_OK)
         return err;
-    if ((keys.verify_data.left > 0) != (op->finished_hash.left > 0))
-        return FK_ERR_FORMAT;
-    memcpy(opaque->master_handle, keys.handle, sizeof opaque->master_handle);
-    opaque->verify_len = keys.verify_data.left;
-    if (keys.verify_data.left > 0)
-        memcpy(opaque->verify_data, keys.verify_data.next, keys.verify_data.left);
-    return FK_OK;
+    return fk_opaque_take_sealed(opaque, both.sealed);
 }
 
 static int keep_both(struct fk_opaque *opaque, const struct fk_keys_op *op, struct fk_reader answer)
@@ -132,7 +156,35 @@ static int keep_both(struct fk_opaque *opaque, const struct fk_keys_op *op, stru
     return FK_OK;
 }
 
-/* KEYS or EXPOSE. */
+static int encode_keys(const struct fk_opaque *opaque, uint8_t opcode, const struct fk_keys_op *op,
+                       struct fk_writer *out)
+{
+    struct fk_keep_op keep = {.keys = *op};
+    int err;
+
+    if (opcode != FK_OP_KEYS_KEEP)
+        fk_keys_op_encode(op, out);
+    else if ((err = fk_opaque_describe_keep(opaque, &keep)) == FK_OK)
+        fk_keep_op_encode(&keep, out);
+    else
+        return err;
+    return FK_OK;
+}
+
+static int take_answer(struct fk_opaque *opaque, uint8_t opcode, const struct fk_keys_op *op,
+                       struct fk_reader answer)
+{
+    switch (opcode) {
+    case FK_OP_KEYS:
+        return keep_keys(opaque, op, answer);
+    case FK_OP_KEYS_KEEP:
+        return keep_sealed(opaque, op, answer);
+    default:
+        return keep_both(opaque, op, answer);
+    }
+}
+
+/* KEYS, KEYS_KEEP or EXPOSE. */
 static int ask_keys(struct fk_opaque *opaque, uint8_t opcode, const struct fk_keys_op *op)
 {
     uint8_t payload[PAYLOAD_MAX], answer[KEYS_ANSWER_MAX];
@@ -142,24 +194,27 @@ static int ask_keys(struct fk_opaque *opaque, uint8_t opcode, const struct fk_ke
     int err;
 
     fk_writer_init(&writer, payload, sizeof payload);
-    fk_keys_op_encode(op, &writer);
+    if ((err = encode_keys(opaque, opcode, op, &writer)) != FK_OK)
+        return fk_rkey_raise(err, "session");
     err = fk_opaque_call(opaque, opcode, &writer, answer, sizeof answer, &len);
     if (err != FK_OK)
         return err;
     fk_reader_init(&reader, answer, len);
-    err = opcode == FK_OP_KEYS ? keep_keys(opaque, op, reader) : keep_both(opaque, op, reader);
-    if (err != FK_OK)
+    if ((err = take_answer(opaque, opcode, op, reader)) != FK_OK)
         err = fk_rkey_raise(err, "answer of the key server");
     fk_wipe(answer, len);
     return err;
 }
 
-/* With EXPOSE they are here already. From then on the master secret is libssl's, no token. */
-static int get_block(struct fk_opaque *opaque)
+/* With EXPOSE, and resumed, they are here already. From then on the master secret is libssl's, no
+ * token. */
+static int get_block(struct fk_opaque *opaque, struct fk_reader seed)
 {
     struct fk_keys_op op;
     int err;
 
+    if (opaque->stage == FK_OPAQUE_RESUMED)
+        return fk_opaque_resumed_block(opaque, seed);
     if (opaque->mode == FK_OPAQUE_EXPOSE) {
         fk_wipe(opaque->master, sizeof opaque->master);
         return fk_opaque_step(opaque, FK_OPAQUE_BLOCK);
@@ -168,7 +223,7 @@ static int get_block(struct fk_opaque *opaque)
         return fk_rkey_raise(err, "session keys");
     if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_KEYS)) != FK_OK)
         return err;
-    return ask_keys(opaque, FK_OP_KEYS, &op);
+    return ask_keys(opaque, opaque->keeps ? FK_OP_KEYS_KEEP : FK_OP_KEYS, &op);
 }
 
 /*
@@ -182,7 +237,7 @@ static int derive_block(struct fk_opaque *opaque, const struct fk_opaque_prf *pr
 
     if (prf->prf != opaque->prf)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "session keys");
-    if ((err = get_block(opaque)) != FK_OK)
+    if ((err = get_block(opaque, prf->seed)) != FK_OK)
         return err;
     if (opaque->block_len > len)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "length of a key block");

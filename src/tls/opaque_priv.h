@@ -10,7 +10,9 @@
 #include "tls/opaque.h"
 #include "tls/rkey_provider.h"
 #include "tls/session_keys.h"
+#include "wire/keymsg.h"
 #include "wire/keyop_agree.h"
+#include "wire/keyop_resume.h"
 #include "wire/keyop_secret.h"
 
 #include <openssl/core_dispatch.h>
@@ -35,6 +37,9 @@ enum fk_opaque_stage {
     FK_OPAQUE_KEYED,    /* the key block is here, the master secret has a handle */
     FK_OPAQUE_EXPOSED,  /* both are here, libssl has not asked for the key block yet */
     FK_OPAQUE_VERIFIED, /* the client's Finished is known */
+    FK_OPAQUE_RESUMED,  /* a session that was sealed has been opened: its key block is here */
+    FK_OPAQUE_GOES_ON,  /* libssl has taken it up */
+    FK_OPAQUE_ANSWERED, /* ... and has our Finished; the client's is the last one */
     FK_OPAQUE_DONE,
     FK_OPAQUE_STAGES,
 };
@@ -50,6 +55,7 @@ enum fk_opaque_step {
     FK_OPAQUE_BLOCK,     /* libssl takes the key block that came by it */
     FK_OPAQUE_CLIENT,    /* the client's Finished */
     FK_OPAQUE_SERVER,    /* ours */
+    FK_OPAQUE_RESUME,    /* RESUME */
     FK_OPAQUE_STEPS,
 };
 
@@ -68,6 +74,8 @@ struct fk_opaque {
     SSL *ssl;
     struct fk_keyback *back;
     struct fk_key_route route; /* to where the handles are */
+    bool keeps;                /* sessions are to be resumed, and whose they are: KEYS_KEEP */
+    enum fk_session_scope scope;
 
     /* AGREE_INIT */
     uint8_t handle[FK_HANDLE_SIZE];
@@ -81,6 +89,8 @@ struct fk_opaque {
     struct fk_opaque_fresh {
         uint8_t seed[FK_FRESH_SEED_SIZE], random[FK_FRESH_RANDOM_SIZE];
     } fresh[FK_OPAQUE_FRESH];
+    bool promises;                   /* the next one that is drawn is this one: */
+    struct fk_opaque_fresh promised; /* of RESUME */
 
     /* the premaster secret: its source, and what stands for it */
     struct fk_premaster_source source; /* borrows source_bytes */
@@ -144,6 +154,21 @@ int fk_opaque_take_rsa(struct fk_opaque *opaque, const struct fk_decrypt *op,
  * random has are made of a seed, which is kept. FK_ERR_CRYPTO.
  */
 int fk_opaque_draw(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_RANDOM_SIZE]);
+
+/* Make the next one now. FK_ERR_CRYPTO. */
+int fk_opaque_promise(struct fk_opaque *opaque);
+
+/* SHA-1 of the public key's bits, of the certificate that libssl has chosen. FK_ERR_INTERNAL. */
+int fk_opaque_ski(const struct fk_opaque *opaque, uint8_t ret[FK_SKI_SIZE]);
+
+/* --- resumption (opaque_resume.c) --- */
+
+/* All of KEYS_KEEP but what is as of KEYS. FK_ERR_INTERNAL. */
+int fk_opaque_describe_keep(const struct fk_opaque *opaque, struct fk_keep_op *ret);
+/* The sealed session goes into libssl's. FK_ERR_FORMAT, FK_ERR_NOMEM. */
+int fk_opaque_take_sealed(const struct fk_opaque *opaque, struct fk_reader sealed);
+/* That libssl wants the key block that is here: with these randoms. */
+int fk_opaque_resumed_block(struct fk_opaque *opaque, struct fk_reader seed);
 
 /* The signature of AGREE_INIT, if it is of that scheme and over these bytes. Else false. */
 bool fk_opaque_signature(const struct fk_opaque *opaque, uint16_t scheme,

@@ -26,6 +26,7 @@ struct extra {
     struct fk_sesstore *store;
     uint8_t owner[SHA256_DIGEST_LENGTH];
     const struct fk_clientca *clientca;
+    bool sealed;
     size_t alpn_len;
     uint8_t alpn[]; /* wire form: names<u8> in order of preference */
 };
@@ -170,6 +171,7 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
     extra->store = conf->store;
     memcpy(extra->owner, conf->id, sizeof extra->owner);
     extra->clientca = conf->clientca;
+    extra->sealed = conf->sealed;
     extra->alpn_len = conf->alpn_len;
     if (conf->alpn_len > 0)
         memcpy(extra->alpn, conf->alpn, conf->alpn_len);
@@ -202,8 +204,8 @@ static int judge(X509_STORE_CTX *ctx, void *arg)
     return err == FK_OK;
 }
 
-/* Whether a session may go on: its client is as good now as it was then. */
-static bool may_resume(const struct extra *extra, SSL_SESSION *session)
+/* Whether its client is as good now as it was then. */
+static bool is_still_good(const struct extra *extra, SSL_SESSION *session)
 {
     X509 *leaf = SSL_SESSION_get0_peer(session);
     int reason;
@@ -213,6 +215,13 @@ static bool may_resume(const struct extra *extra, SSL_SESSION *session)
     if (leaf == NULL)
         return !fk_clientca_required(extra->clientca);
     return fk_clientca_judge(extra->clientca, leaf, NULL, &reason) == FK_OK;
+}
+
+/* Whether a session may go on; where the key server has it, it makes its keys now. */
+static bool may_resume(const struct extra *extra, SSL_SESSION *session)
+{
+    return is_still_good(extra, session) &&
+           (!extra->sealed || fk_opaque_resume(session, extra->owner) == FK_OK);
 }
 
 /* What of a ticket is not to be gone on with makes a full handshake, and gets another ticket. */
@@ -247,8 +256,7 @@ static int ask_clients(SSL_CTX *ctx, const struct fk_server_conf *conf)
     SSL_CTX_set_verify(ctx, mode, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, judge, NULL);
     SSL_CTX_set_max_cert_list(ctx, FK_CLIENT_CHAIN_MAX);
-    return SSL_CTX_set_session_ticket_cb(ctx, NULL, look_at_ticket, NULL) == 1 ? FK_OK
-                                                                               : FK_ERR_CRYPTO;
+    return FK_OK;
 }
 
 /* --- resumption --- */
@@ -459,6 +467,9 @@ static int set_resumption(SSL_CTX *ctx, const struct fk_server_conf *conf)
         return FK_ERR_CRYPTO;
     SSL_CTX_set_timeout(ctx, (long)(conf->lifetime_us / 1000000));
     set_ids(ctx, conf);
+    if ((conf->sealed || conf->client != FK_CLIENT_NOT_ASKED) &&
+        SSL_CTX_set_session_ticket_cb(ctx, NULL, look_at_ticket, NULL) != 1)
+        return FK_ERR_CRYPTO;
     if (n_tickets == 0)
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     else if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, handle_ticket) != 1)

@@ -100,20 +100,59 @@ def test_group_that_is_not_made(make, folder):
     assert done.returncode == 1 and 'group "P-521" is not made by key servers' in done.stderr
 
 
-@pytest.mark.parametrize("mode,option,resumed", [("agree", "", True), ("master", "", True), ("keys", "", False),
-                                                 ("keys", EXPOSE, True)])
+@pytest.mark.parametrize("mode,option,trips", [("agree", "", 0), ("master", "", 0), ("keys", "", 3), ("keys", EXPOSE, 0)])
 @pytest.mark.parametrize("options", [[], ["-no_ticket"]])
-def test_resumption(make, folder, mode, option, resumed, options):
-    """With the master secret at the edge as ever, and nothing is asked; without it none at all."""
+def test_resumption(make, folder, mode, option, trips, options):
+    """With the master secret at the edge as ever, and nothing is asked; else by the key server."""
     pair = make(mode, site_options=option)
     session = folder / "session.pem"
     pair.s_client(*suite(ECDHE), *options, "-sess_out", session)
-    assert session.exists() == resumed  # one that has neither id nor ticket is not written
     before = requests(pair)
-    output = pair.s_client(*suite(ECDHE), *options, *(["-sess_in", session] if resumed else []))
-    assert ("Reused, TLSv1.2" in output) == resumed, output
-    assert "hello from the origin" in output
-    assert (requests(pair) == before) == resumed
+    output = pair.s_client(*suite(ECDHE), *options, "-sess_in", session)
+    assert "Reused, TLSv1.2" in output and "hello from the origin" in output, output
+    assert requests(pair) - before == trips
+
+
+def reload_edge(pair, *change):
+    conf = pair.folder / "edge1/edge.conf"
+    conf.write_text(conf.read_text().replace(*change))
+    answer = harness.control(pair.folder / "edge1/run/edge.sock", "reload")
+    assert answer.get("ok"), answer
+
+
+@pytest.mark.parametrize("options", [[], ["-no_ticket"]])
+def test_sealed_sessions_are_for_sites_of_this_kind(make, folder, options):
+    """To another mode the token that stands for a master secret would be one: it is a full handshake there."""
+    pair = make("keys", allow="keys, expose, master")
+    session = folder / "session.pem"
+    pair.s_client(*suite(ECDHE), *options, "-sess_out", session)
+    for changed in (f"mode = keys {EXPOSE}", "mode = master"):
+        reload_edge(pair, "mode = keys", changed)
+        output = pair.s_client(*suite(ECDHE), *options, "-sess_in", session)
+        assert "New, TLSv1.2" in output and "hello from the origin" in output, output
+        reload_edge(pair, changed, "mode = keys")
+    assert "Reused, TLSv1.2" in pair.s_client(*suite(ECDHE), *options, "-sess_in", session)
+
+
+def test_what_ends_sealed_sessions(make, folder, daemons):
+    """The key server's restart, and its policy at once; the client gets a full handshake, or an alert."""
+    pair = make("keys", allow="keys, agree")
+    session = folder / "session.pem"
+    pair.s_client(*suite(ECDHE), "-sess_out", session)
+    policy = pair.folder / "keys1/keys/example.com.policy"
+    policy.write_text("allow = {agree}\n")
+    harness.control(pair.folder / "keys1/run/keyd.sock", "reload")
+    assert "alert internal error" in pair.s_client(*suite(ECDHE), "-sess_in", session, check=False)
+    policy.write_text("allow = {keys}\n")
+    harness.control(pair.folder / "keys1/run/keyd.sock", "reload")
+    assert "Reused, TLSv1.2" in pair.s_client(*suite(ECDHE), "-sess_in", session)
+    before = len(pair.edge.log())
+    pair.keyd.stop()
+    pair.start_keyd(daemons)
+    pair.edge.wait_log("key server is up", since=before)
+    output = pair.s_client(*suite(ECDHE), "-sess_in", session)
+    assert "New, TLSv1.2" in output and "hello from the origin" in output, output
+    assert (pair.folder / "keys1/audit.log").read_text().count("op=resume") >= 2
 
 
 @pytest.mark.parametrize("mode,option", [*((mode, "") for mode in MODES), ("keys", EXPOSE)])

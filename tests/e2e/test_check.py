@@ -41,6 +41,7 @@ EDGE = [
     Mistake('key = {"b.key", "rsa.key"}', 'key = {"b.key", "a.key"}', "a.key belongs to none of the certificates"),
     Mistake('groups = {"X25519"}', 'groups = {"foo"}', 'groups: "foo" is not a group'),
     Mistake('keyservers = {"keys1"}', 'keyservers = {"keys9"}', 'there is no keyserver "keys9"'),
+    Mistake("session_lifetime = 1h", "session_lifetime = 10h", "session_lifetime exceeds three quarters of key_life"),
     Mistake('origin = {"127.0.0.1:9"}', 'origin = {"nowhere"}', 'origin "nowhere" is not an address'),
     Mistake('listen = "127.0.0.1:0"', 'listen = "9464"', "listen: not an address"),
 ]
@@ -118,7 +119,8 @@ def edge_lines():
         *site("a.example", ["a.crt"], ["a.key"], ["127.0.0.1:1"]).splitlines(),
         *site("b.example", ["b.crt", "rsa.crt"], ["b.key", "rsa.key"], ["127.0.0.1:1"], names='{"b.example"}',
               groups='{"X25519"}').splitlines(),
-        'site "c.example" {', 'certificate = {"rsa.crt"}', 'keyservers = {"keys1"}', 'origin = {"127.0.0.1:9"}', "}",
+        'site "c.example" {', 'certificate = {"rsa.crt"}', 'keyservers = {"keys1"}',
+        "session_lifetime = 1h", 'origin = {"127.0.0.1:9"}', "}",
         "admin {", 'listen = "127.0.0.1:0"', "}",
     ]
 

@@ -75,8 +75,8 @@ def openssl(pair, version, kind, exchange, again):
     return text
 
 
-def gnutls(pair, version, kind, exchange, again, awaited=True):
-    """It comes back at once: with TLS 1.3 when the ticket is here, if one is `awaited`."""
+def gnutls(pair, version, kind, exchange, again):
+    """It comes back at once: with TLS 1.3 when the ticket is here."""
     priority = f"NORMAL:-VERS-ALL:+VERS-TLS{version}"
     if version == "1.2":
         names = {"rsa": "+RSA", "dhe": "+DHE-RSA", "ecdhe": "+ECDHE-RSA:+ECDHE-ECDSA"}
@@ -84,7 +84,7 @@ def gnutls(pair, version, kind, exchange, again, awaited=True):
     done = subprocess.run(["gnutls-cli", "--port", str(pair.port), "--x509cafile", pair.site_authority.certificate,
                            "--sni-hostname", "example.com", "--verify-hostname", "example.com", "--priority", priority,
                            *(["--resume"] if again else []),
-                           *(["--waitresumption"] if again and awaited and version == "1.3" else []), "127.0.0.1"],
+                           *(["--waitresumption"] if again and version == "1.3" else []), "127.0.0.1"],
                           input=REQUEST, capture_output=True, text=True, timeout=harness.PATIENCE, check=False)
     return done.stdout if "hello from the origin" in done.stdout else None
 
@@ -138,13 +138,11 @@ def connections(pair, since):
     return re.findall(pattern, pair.edge.log()[since:])
 
 
-def run_cell(pair, client, version, kind, exchange, naming, resumes):
-    """With a mode that resumes nothing the second handshake is another full one."""
+def run_cell(pair, client, version, kind, exchange, naming):
     again = naming != "full"
     since = len(pair.edge.log())
-    awaited = {"awaited": resumes} if client == "gnutls" else {}
-    assert RUN[client](pair, version, kind, exchange, again, **awaited), pair.edge.log()[since:]
-    expected = ["no", "yes" if resumes else "no"] if again else ["no"]
+    assert RUN[client](pair, version, kind, exchange, again), pair.edge.log()[since:]
+    expected = ["no", "yes"] if again else ["no"]
     harness.wait_until(lambda: len(connections(pair, since)) >= len(expected), "the edge tells of its connections")
     got = connections(pair, since)
     assert [resumed for _, _, resumed in got] == expected, got
@@ -179,7 +177,7 @@ def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
         except Refused:
             run_refused(pair, client, version, kind, exchange)
         else:
-            run_cell(pair, client, version, kind, exchange, naming, mode != "keys")
+            run_cell(pair, client, version, kind, exchange, naming)
             ran += 1
     return ran
 

@@ -73,9 +73,11 @@ def resumed_by(fleet, since):
     return [how for log in logs for how in re.findall(r'sni="example.com".*resumed="(\w+)"', log)]
 
 
-# decrypt is TLS 1.2, and PSKs are TLS 1.3's.
+# What is TLS 1.2's alone has no PSKs, which are TLS 1.3's.
 CELLS = ([("sign", "p256", *cell) for cell in EXPECTED if cell[0] != "handshake"]
          + [("decrypt", "rsa2048", *cell) for cell in EXPECTED if cell[0] != "handshake" and cell[1] != "psk"]
+         + [(mode, "p256", *cell) for mode in (*test_modes.OPAQUE, test_modes.EXPOSED) for cell in EXPECTED
+            if cell[0] != "handshake" and cell[1] != "psk"]
          + [("local", "p256", *cell) for cell in EXPECTED if cell[0] == "edge"]
          + [("lend", "p256", *cell) for cell in EXPECTED if cell[0] != "handshake"]
          + [("handshake", "p256", *cell) for cell in EXPECTED if cell[0] == "handshake"])
@@ -83,7 +85,8 @@ CELLS = ([("sign", "p256", *cell) for cell in EXPECTED if cell[0] != "handshake"
 
 def is_short(cell):
     """Each way of keeping sessions in one mode, and each mode once."""
-    return cell[0] in ("sign", "handshake") or cell[2:] == ("shared", "ticket") or cell[0] == "local" and cell[3] == "id"
+    return (cell[0] in ("sign", "handshake") or cell[0] == "local" and cell[3] == "id"
+            or cell[2:] == (("shared", "ticket") if cell[0] in ("decrypt", "lend", "keys") else ("keyserver", "ticket")))
 
 
 @pytest.mark.parametrize("mode,kind,tickets,naming",
@@ -91,11 +94,12 @@ def is_short(cell):
 def test_matrix(make_fleet, folder, daemons, mode, kind, tickets, naming):
     """Each client, and each edge: the cells of docs/modes.md."""
     handshake, lend = mode == "handshake", mode == "lend"
+    allowed = "" if mode in ("sign", "decrypt", "local") else f", {mode.split()[0]}" + (", expose" if " " in mode else "")
     redis = fleets.Redis(folder).start(daemons) if tickets == "redis" else None
     fleet = make_fleet(tickets={"handshake": "edge", "redis": "shared"}.get(tickets, tickets),
                        keys={"example.com": [kind]}, fetch_certificates=handshake,
                        site_options=f"mode = {mode}{' sessions = redis' if redis else ''}",
-                       policy=f"allow = {{sign, decrypt, tickets{f', {mode}' if handshake or lend else ''}}}\n",
+                       policy=f"allow = {{sign, decrypt, tickets{allowed}}}\n",
                        edge_options=f"workers = 2 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}" +
                        (f' redis {{ address = "127.0.0.1:{redis.port}" timeout = 1s }}' if redis else "") +
                        (' lend_key = "lend.key"' if lend else ""))
@@ -107,6 +111,10 @@ def test_matrix(make_fleet, folder, daemons, mode, kind, tickets, naming):
     if handshake:
         for name in fleet.edges_allowed:
             fleet.edges_allowed[name] = 'keys = {"*"} allow = {handshake}'
+        fleet.write_keyd()
+    if mode.split()[0] in test_modes.OPAQUE:
+        for name in fleet.edges_allowed:
+            fleet.edges_allowed[name] = f'keys = {{"*"}} allow = {{tickets{allowed}}}'
         fleet.write_keyd()
     if mode == "local":
         for edge in ("edge1", "edge2"):
@@ -251,6 +259,24 @@ def test_all_who_may_get_the_same_keys(make_fleet, daemons):
     assert not set(again) & {key[1] for key in first.keys}
     assert fleet.audit_verify().returncode == 0
     assert (fleet.folder / "keys1/audit.log").read_text().count("ticket-keys") >= 8
+
+
+# --- how long ---
+
+def test_each_site_says_how_long(make_fleet, daemons):
+    """session_lifetime: the one site's sessions end soon, the other's do not; by ticket and by PSK."""
+    fleet = make_fleet(tickets="edge", keys={"example.com": ["p256"], "brief.example.com": ["p256"]})
+    conf = fleet.folder / "edge1/edge.conf"
+    conf.write_text(conf.read_text().replace('site "brief.example.com" {', 'site "brief.example.com" { session_lifetime = 2s'))
+    fleet.start(daemons)
+    for version in ("tls1_2", "tls1_3"):
+        lasting = fleet.session(fleet.port, version, path="lasting")
+        begin = time.monotonic()
+        brief = fleet.session(fleet.port, version, "brief.example.com", path="brief")
+        resumed = fleet.resumes(fleet.port, brief, version, "brief.example.com")
+        assert resumed or time.monotonic() - begin > 1  # whole seconds
+        harness.wait_until(lambda: not fleet.resumes(fleet.port, brief, version, "brief.example.com"), "it has ended")
+        assert fleet.resumes(fleet.port, lasting, version)
 
 
 # --- when things fail ---

@@ -7,6 +7,7 @@
 #include "tls/fresh.h"
 #include "tls/session_keys.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_resume.h"
 #include "wire/keyop_agree.h"
 #include "wire/keyop_secret.h"
 
@@ -297,21 +298,70 @@ static void expose(struct opaqueback *back, struct fk_reader payload, struct fk_
     fk_writer_bytes(out, back->master, 48);
 }
 
-static void keys(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+static void give_keys(struct opaqueback *back, const struct fk_keys_op *op, struct fk_writer *out)
 {
     uint8_t block[FK_KEY_BLOCK_MAX], verify_data[12];
-    struct fk_keys_op op;
-    size_t len;
+    size_t len = make_keys(back, op, block);
 
-    assert_ok(fk_keys_op_decode(payload, &op));
-    len = make_keys(back, &op, block);
     assert_int_equal(RAND_bytes(back->handle, sizeof back->handle), 1);
     fk_writer_bytes(out, back->handle, sizeof back->handle);
     fk_writer_vec8(out, block, len);
-    if (op.finished_hash.left > 0)
-        prf(op.derivation.prf, bytes(back->master, 48), "client finished", op.finished_hash,
+    if (op->finished_hash.left > 0)
+        prf(op->derivation.prf, bytes(back->master, 48), "client finished", op->finished_hash,
             verify_data, sizeof verify_data);
-    fk_writer_vec8(out, verify_data, op.finished_hash.left > 0 ? sizeof verify_data : 0);
+    fk_writer_vec8(out, verify_data, op->finished_hash.left > 0 ? sizeof verify_data : 0);
+}
+
+static void keys(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+{
+    struct fk_keys_op op;
+
+    assert_ok(fk_keys_op_decode(payload, &op));
+    give_keys(back, &op, out);
+}
+
+/* Sealed so that the test can see what is in it: suite, master secret, context. */
+static void keep(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+{
+    uint8_t sealed[FK_SEALED_SESSION] = {FK_SESSION_OWN}, answer[512];
+    struct fk_keep_op op;
+    struct fk_writer keys_out;
+    size_t len;
+
+    assert_ok(fk_keep_op_decode(payload, &op));
+    assert_int_equal(op.scope, FK_SESSION_OWN);
+    assert_true(op.lifetime_s > 0);
+    fk_writer_init(&keys_out, answer, sizeof answer);
+    give_keys(back, &op.keys, &keys_out);
+    assert_ok(fk_writer_end(&keys_out, &len));
+    sealed[1] = (uint8_t)(op.keys.suite >> 8);
+    sealed[2] = (uint8_t)op.keys.suite;
+    memcpy(sealed + 3, back->master, 48);
+    memcpy(sealed + 51, op.context, 32);
+    fk_writer_vec8(out, sealed, back->seals ? sizeof sealed : 0);
+    fk_writer_bytes(out, answer, len);
+}
+
+static void resume(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
+{
+    uint8_t block[FK_KEY_BLOCK_MAX], randoms[64];
+    const struct fk_suite *suite;
+    struct fk_resume_op op;
+
+    assert_ok(fk_resume_op_decode(payload, &op));
+    assert_int_equal(op.sealed.left, FK_SEALED_SESSION);
+    assert_memory_equal(op.sealed.next + 51, op.context, 32);
+    suite = fk_suite_find((uint16_t)(op.sealed.next[1] << 8 | op.sealed.next[2]));
+    assert_non_null(suite);
+    memcpy(back->master, op.sealed.next + 3, 48);
+    back->master_len = 48;
+    assert_ok(fk_fresh_random(op.random_seed, randoms));
+    memcpy(randoms + 32, op.client_random, 32);
+    prf(suite->hash_len == 32 ? FK_PRF_SHA256 : FK_PRF_SHA384, bytes(back->master, 48),
+        "key expansion", bytes(randoms, sizeof randoms), block, fk_key_block_len(suite));
+    assert_int_equal(RAND_bytes(back->handle, sizeof back->handle), 1);
+    fk_writer_bytes(out, back->handle, sizeof back->handle);
+    fk_writer_vec8(out, block, fk_key_block_len(suite));
 }
 
 static void finished(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
@@ -357,7 +407,8 @@ static const struct {
 } operations[] = {{FK_OP_SIGN12, sign12},         {FK_OP_DECRYPT, decrypt12},
                   {FK_OP_AGREE_INIT, agree_init}, {FK_OP_AGREE_FINISH, agree_finish},
                   {FK_OP_MASTER, master},         {FK_OP_KEYS, keys},
-                  {FK_OP_FINISHED, finished},     {FK_OP_EXPOSE, expose}};
+                  {FK_OP_FINISHED, finished},     {FK_OP_EXPOSE, expose},
+                  {FK_OP_KEYS_KEEP, keep},        {FK_OP_RESUME, resume}};
 
 static size_t answer(struct opaqueback *back, const struct fk_key_ticket *ticket, uint8_t *ret,
                      size_t size)

@@ -13,6 +13,7 @@ struct opaqueback {
     struct fk_keyback back;
     EVP_PKEY *key;       /* the site's private key */
     unsigned asked[256]; /* how often, by opcode; SIGN12 and DECRYPT as such */
+    bool seals;          /* KEYS_KEEP gives a session that can be resumed */
     /* What goes wrong: with the operation `fail_at` (0: none). */
     uint8_t fail_at;
     int fail_with;                               /* an error in place of an answer */

@@ -52,6 +52,10 @@ struct pair {
     struct fk_handover seen;
     void (*tamper)(uint8_t *data, size_t len); /* with what the client sends */
     int server_alert;
+    bool keeps; /* sessions are resumed: by tickets of these */
+    struct fk_tickets *tickets;
+    struct fk_ticket_site *site;
+    SSL_SESSION *session_of_client;
 };
 
 static void woken(struct fk_rkey_session *session)
@@ -93,6 +97,9 @@ static void make_server_ctx(struct pair *pair, const char *key)
         .certs = &pair->cert,
         .n_certs = 1,
         .back = &pair->back.back,
+        .sealed = pair->keeps,
+        .n_tickets = pair->keeps ? 1 : 0,
+        .tickets = pair->site,
     };
 
     pair->cert.leaf = pki_issue(&spec);
@@ -121,11 +128,18 @@ static void connect_pair(struct pair *pair)
     assert_ok(fk_handover_watch(pair->server, &pair->seen));
     if (pair->mode != FK_OPAQUE_NONE)
         assert_ok(fk_opaque_new(pair->mode, pair->server, &pair->back.back, &pair->session.opaque));
+    if (pair->keeps)
+        fk_opaque_keep(pair->session.opaque, false);
+    if (pair->session_of_client != NULL) { /* libssl spoils the one of a connection that breaks */
+        SSL_SESSION *copy = SSL_SESSION_dup(pair->session_of_client);
+
+        assert_int_equal(SSL_set_session(pair->client, copy), 1);
+        SSL_SESSION_free(copy);
+    }
 }
 
-static void make_pair(struct pair *pair, const struct kind *kind, enum fk_opaque_mode mode)
+static void fill_pair(struct pair *pair, const struct kind *kind)
 {
-    *pair = (struct pair){.mode = mode, .libctx = shared_libctx()};
     opaqueback_init(&pair->back, pki_key(kind->key));
     make_server_ctx(pair, kind->key);
     pair->client_ctx = SSL_CTX_new(TLS_client_method());
@@ -135,6 +149,12 @@ static void make_pair(struct pair *pair, const struct kind *kind, enum fk_opaque
     assert_int_equal(SSL_CTX_set1_sigalgs_list(pair->client_ctx, kind->sigalgs), 1);
     assert_int_equal(SSL_CTX_set1_groups_list(pair->client_ctx, kind->groups), 1);
     connect_pair(pair);
+}
+
+static void make_pair(struct pair *pair, const struct kind *kind, enum fk_opaque_mode mode)
+{
+    *pair = (struct pair){.mode = mode, .libctx = shared_libctx()};
+    fill_pair(pair, kind);
 }
 
 static void free_ends(struct pair *pair)
@@ -302,6 +322,147 @@ static void run_rsa(enum fk_opaque_mode mode, bool ems, const struct expected *e
 {
     for (size_t i = 0; i < N_RSA_KINDS; i++)
         run(&rsa_kinds[i], mode, ems, expected);
+}
+
+/* --- resumption --- */
+
+/* One that gives tickets in mode keys. */
+static void make_resuming_pair(struct pair *pair, const struct kind *kind)
+{
+    static const struct fk_ticket_keys keys = {.count = 1, .keys = {{.id = {1}, .secret = {2}}}};
+
+    *pair = (struct pair){.mode = FK_OPAQUE_KEYS, .libctx = shared_libctx(), .keeps = true};
+    assert_ok(fk_tickets_new(pair->libctx, &pair->tickets));
+    fk_tickets_set(pair->tickets, &keys);
+    assert_ok(fk_ticket_site_new(pair->tickets, "site", &pair->site));
+    fill_pair(pair, kind);
+    pair->back.seals = true;
+}
+
+static void free_resuming_pair(struct pair *pair)
+{
+    SSL_SESSION_free(pair->session_of_client);
+    free_pair(pair);
+    fk_ticket_site_free(pair->site);
+    fk_tickets_free(pair->tickets);
+}
+
+/* The client comes back with the session that it has got. */
+static void come_back(struct pair *pair)
+{
+    if (pair->session_of_client == NULL)
+        pair->session_of_client = SSL_SESSION_dup(SSL_get0_session(pair->client));
+    free_ends(pair);
+    memset(pair->back.asked, 0, sizeof pair->back.asked);
+    connect_pair(pair);
+}
+
+static void assert_resumed(struct pair *pair)
+{
+    const unsigned *asked = pair->back.asked;
+
+    assert_true(handshake(pair));
+    assert_int_equal(SSL_session_reused(pair->server), 1);
+    assert_int_equal(asked[FK_OP_RESUME], 1);
+    assert_int_equal(asked[FK_OP_FINISHED], 2);
+    assert_int_equal(opaqueback_asked(&pair->back), 3);
+    assert_false(knows_master(pair));
+    check_handover(pair);
+    exchange_bytes(pair);
+}
+
+static void keys_of_a_resumed_session_take_three(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_KINDS + N_RSA_KINDS; i++) {
+        struct pair pair;
+
+        make_resuming_pair(&pair, i < N_KINDS ? &kinds[i] : &rsa_kinds[i - N_KINDS]);
+        assert_true(handshake(&pair));
+        assert_int_equal(pair.back.asked[FK_OP_KEYS_KEEP], 1);
+        assert_int_equal(pair.back.asked[FK_OP_KEYS], 0);
+        assert_int_equal(SSL_session_reused(pair.server), 0);
+        for (int times = 0; times < 2; times++) {
+            come_back(&pair);
+            assert_resumed(&pair);
+        }
+        free_resuming_pair(&pair);
+    }
+}
+
+static void assert_full(struct pair *pair, unsigned resume)
+{
+    assert_true(handshake(pair));
+    assert_int_equal(SSL_session_reused(pair->server), 0);
+    assert_int_equal(pair->back.asked[FK_OP_RESUME], resume);
+    assert_int_equal(pair->back.asked[FK_OP_KEYS_KEEP], 1);
+    check_handover(pair);
+    exchange_bytes(pair);
+}
+
+static void one_byte_more(uint8_t *answer, size_t *len)
+{
+    answer[(*len)++] = 0;
+}
+
+/* A block of another suite: the answer itself is in order. */
+static void longer_block(uint8_t *answer, size_t *len)
+{
+    answer[FK_HANDLE_SIZE]++;
+    answer[(*len)++] = 0;
+}
+
+/* Whatever fails before libssl has taken the session up makes a full handshake. */
+static void what_cannot_be_resumed_is_a_full_handshake(void **state)
+{
+    void (*const spoils[])(uint8_t * answer, size_t * len) = {NULL, one_byte_more, longer_block};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; i++) {
+        struct pair pair;
+
+        make_resuming_pair(&pair, &kinds[0]);
+        assert_true(handshake(&pair));
+        come_back(&pair);
+        pair.back.fail_at = FK_OP_RESUME;
+        pair.back.fail_with = spoils[i] == NULL ? FK_ERR_EXPIRED : FK_OK;
+        pair.back.spoil = spoils[i];
+        assert_full(&pair, 1);
+        pair.back.fail_at = 0;
+        come_back(&pair);
+        assert_resumed(&pair);
+        free_resuming_pair(&pair);
+    }
+}
+
+static void what_was_not_sealed_is_not_resumed(void **state)
+{
+    struct pair pair;
+
+    (void)state;
+    make_resuming_pair(&pair, &kinds[0]);
+    pair.back.seals = false;
+    assert_true(handshake(&pair));
+    come_back(&pair);
+    assert_full(&pair, 0);
+    free_resuming_pair(&pair);
+}
+
+/* A key server that is lost later on is an error as in a full handshake. */
+static void lost_behind_the_point_of_no_return(void **state)
+{
+    struct pair pair;
+
+    (void)state;
+    make_resuming_pair(&pair, &kinds[0]);
+    assert_true(handshake(&pair));
+    come_back(&pair);
+    pair.back.fail_at = FK_OP_FINISHED;
+    pair.back.fail_with = FK_ERR_EXPIRED;
+    assert_false(handshake(&pair));
+    assert_int_equal(pair.server_alert, SSL_AD_INTERNAL_ERROR);
+    assert_err(pair.session.err, FK_ERR_EXPIRED);
+    free_resuming_pair(&pair);
 }
 
 /* --- round trips --- */
@@ -735,7 +896,7 @@ static void steps_have_an_order(void **state)
 {
     /* By stage, the steps that are due, as bits. */
     static const unsigned due[FK_OPAQUE_STAGES] = {
-        [FK_OPAQUE_BEGUN] = 1U << FK_OPAQUE_INIT | 1U << FK_OPAQUE_SOURCE,
+        [FK_OPAQUE_BEGUN] = 1U << FK_OPAQUE_INIT | 1U << FK_OPAQUE_SOURCE | 1U << FK_OPAQUE_RESUME,
         [FK_OPAQUE_AGREED] = 1U << FK_OPAQUE_SOURCE,
         [FK_OPAQUE_SOURCED] = 1U << FK_OPAQUE_FINISH | 1U << FK_OPAQUE_TO_MASTER |
                               1U << FK_OPAQUE_TO_TOKEN | 1U << FK_OPAQUE_TO_BOTH,
@@ -743,6 +904,9 @@ static void steps_have_an_order(void **state)
         [FK_OPAQUE_EXPOSED] = 1U << FK_OPAQUE_BLOCK,
         [FK_OPAQUE_KEYED] = 1U << FK_OPAQUE_CLIENT,
         [FK_OPAQUE_VERIFIED] = 1U << FK_OPAQUE_SERVER,
+        [FK_OPAQUE_RESUMED] = 1U << FK_OPAQUE_INIT | 1U << FK_OPAQUE_SOURCE | 1U << FK_OPAQUE_BLOCK,
+        [FK_OPAQUE_GOES_ON] = 1U << FK_OPAQUE_SERVER,
+        [FK_OPAQUE_ANSWERED] = 1U << FK_OPAQUE_CLIENT,
     };
     SSL *ssl = NULL;
 
@@ -781,4 +945,8 @@ UNIT_MAIN(cmocka_unit_test(agree_takes_two),
           cmocka_unit_test(other_secrets_are_the_default_providers), cmocka_unit_test(draws_differ),
           cmocka_unit_test(a_server_random_of_other_origin_fails),
           cmocka_unit_test(nothing_is_generated_outside_of_a_handshake),
-          cmocka_unit_test(tls13_is_refused), cmocka_unit_test(steps_have_an_order))
+          cmocka_unit_test(tls13_is_refused), cmocka_unit_test(steps_have_an_order),
+          cmocka_unit_test(keys_of_a_resumed_session_take_three),
+          cmocka_unit_test(what_cannot_be_resumed_is_a_full_handshake),
+          cmocka_unit_test(what_was_not_sealed_is_not_resumed),
+          cmocka_unit_test(lost_behind_the_point_of_no_return))
