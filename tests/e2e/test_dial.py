@@ -12,6 +12,7 @@ import pytest
 import edgelib
 import harness
 from dialled import Dialled, channels
+from test_lend import give_lend_key
 
 
 @pytest.fixture
@@ -311,3 +312,20 @@ def test_revoked(folder, daemons, authority, site_authority, revoked, told, why)
     (pair.edge if told == "edge1" else pair.keyd).wait_log(again)
     assert not pair.works()
     origin.close()
+
+
+def test_keys_are_lent_over_it(build, folder, daemons):
+    """Mode lend: the key comes over a channel that the key server has opened, and another when that one is gone."""
+    give_lend_key(folder)
+    pair = build(policy="allow = {sign, lend}\n", edge_allow="sign, lend", edge_policy='lend_key = "edge1.lend.pub"',
+                 edge_options='workers = 1 lend_key = "lend.key" tickets { enabled = off }',
+                 site_options="mode = lend lend_time = 0")
+    keyd = pair.start_keyd(daemons)
+    pair.start_edge(daemons)
+    harness.wait_until(pair.works, "the key server has dialled in, and the key is lent")
+    keyd.stop()
+    harness.wait_until(lambda: not pair.works(), "nothing is lent when it is gone")
+    pair.start_keyd(daemons)
+    harness.wait_until(pair.works, "it dials and lends again")
+    assert pair.status("edge")["counters"]['lendings_total{result="ok"}'] >= 2
+    assert len(re.findall(r"op=lend .*result=OK", (folder / "keys1/audit.log").read_text())) >= 2
