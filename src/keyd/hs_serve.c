@@ -64,6 +64,9 @@ static void go_on(struct handshake *handshake)
 
     if (state == FK_HS_ASKING)
         return;
+    if (state == FK_HS_FAILED && fk_hs_tls_key_error(handshake->tls) != FK_OK)
+        fk_log_limited(&handshake->owner->trouble, FK_LOG_WARN, "private key operation failed",
+                       fk_error(fk_hs_tls_key_error(handshake->tls)));
     handshake->front = NULL;
     fk_writer_init(&out, bytes, sizeof bytes);
     err = fk_hs_tls_answer(handshake->tls, handshake->entry.id, &out);

@@ -226,6 +226,11 @@ static enum fk_hs_fact failed(struct fk_hs_tls *tls)
     return FK_HS_FACT_BROKEN;
 }
 
+int fk_hs_tls_key_error(const struct fk_hs_tls *tls)
+{
+    return tls->key.err;
+}
+
 /* Whether the master secret is what is asked for: not of a session that is resumed. */
 static bool exposes(const struct fk_hs_tls *tls)
 {

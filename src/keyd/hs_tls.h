@@ -80,6 +80,9 @@ int fk_hs_tls_feed(struct fk_hs_tls *tls, struct fk_reader records);
 /* Go on, as far as it goes: WAITING, DONE and FAILED have an answer, ASKING will. */
 enum fk_hs_state fk_hs_tls_step(struct fk_hs_tls *tls);
 
+/* Why a signer did not do what the handshake needed of the private key; FK_OK: it did. */
+int fk_hs_tls_key_error(const struct fk_hs_tls *tls);
+
 /* The answer for the edge. FK_ERR_LIMIT: `out` is too small; FK_ERR_NOMEM, FK_ERR_CRYPTO,
  * FK_ERR_UNSUPPORTED: the session cannot be handed over. The caller wipes `out`. */
 int fk_hs_tls_answer(struct fk_hs_tls *tls, const uint8_t id[FK_HANDSHAKE_ID],
