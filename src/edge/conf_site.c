@@ -460,10 +460,6 @@ static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
     const struct fk_conf_block *block = &site->block;
     struct fk_conf_where where = fk_conf_option_where(conf, block, "groups");
 
-    if (site->share.count > 0)
-        fk_conf_blame(conf, block, "share",
-                      "site \"%s\": split keys serve mode = sign and decrypt; remove share",
-                      block->title);
     for (size_t i = 0; i < site->groups.count; i++)
         if (!fk_opaque_serves_group(fk_server_group_id(site->groups.items[i])))
             fk_conf_complain(conf, &where,

@@ -219,6 +219,30 @@ void fk_front_request_refuse(struct fk_front_request *request, int err, const ch
 
 /* --- frontask.c --- */
 
+/* A request that waits for a share. The channel may go meanwhile, the key may be another's. */
+struct fk_front_asking {
+    /* Carry it out with the share: fk_front_request_done() follows. `msg` is a copy. */
+    int (*go_on)(struct fk_front_request *request, const struct fk_front_asking *asking,
+                 const struct fk_keymsg *msg, struct fk_reader share);
+    /* of a key operation */
+    enum fk_signer_op op;
+    bool keeps;
+    uint8_t ski[FK_SKI_SIZE];
+    /* of a handshake */
+    struct fk_hs_head head;
+    size_t len;
+    uint8_t body[]; /* of the message */
+};
+
+/* Whether a key is split, the other share is not here, and somebody may have it. */
+bool fk_front_lacks_share(const struct fk_front_conn *conn, const struct fk_index_key *key,
+                          const struct fk_keymsg *msg);
+/* Ask the other key servers for it, for an operation with `payload`. `about`: all but the copy of
+ * the message. */
+int fk_front_ask_share(struct fk_front_request *request, const struct fk_front_asking *about,
+                       const struct fk_index_key *key, const struct fk_keymsg *msg,
+                       struct fk_reader payload);
+
 /*
  * Have a signer carry a key operation out, if need be with a share that another key server holds:
  * fk_front_request_done() follows. `ask` says all but the payload, and is not needed afterwards.

@@ -14,14 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A request that waits for a share. The channel may go meanwhile, the key may be another's. */
-struct fk_front_asking {
-    enum fk_signer_op op;
-    uint8_t ski[FK_SKI_SIZE];
-    size_t len;
-    uint8_t body[]; /* of the message */
-};
-
 void fk_front_unask(struct fk_front_request *request)
 {
     if (request->asking != NULL)
@@ -73,10 +65,12 @@ static int ask_named(const struct fk_front_conn *conn, const struct fk_keymsg *m
 
 /* For an edge that does not sign: who it is, as that is what handles are bound to. */
 static int ask_owned(const struct fk_front_conn *conn, const struct fk_keymsg *msg,
-                     struct fk_writer *writer, struct fk_signer_ask *ret)
+                     struct fk_reader share, struct fk_writer *writer, struct fk_signer_ask *ret)
 {
+    if (share.left == 0)
+        share = msg->share;
     fk_writer_bytes(writer, conn->edge->owner, sizeof conn->edge->owner);
-    fk_writer_vec16(writer, msg->share.next, msg->share.left);
+    fk_writer_vec16(writer, share.next, share.left);
     fk_writer_bytes(writer, msg->payload.next, msg->payload.left);
     return end(writer, FK_SIGNER_OWNED, ret);
 }
@@ -100,7 +94,7 @@ static int ask_signer(struct fk_front_request *request, struct fk_signer_pool *p
     else if (ask.op == FK_SIGNER_LEND)
         err = ask_named(conn, msg, &writer, &ask);
     else if (ask.op == FK_SIGNER_OWNED)
-        err = ask_owned(conn, msg, &writer, &ask);
+        err = ask_owned(conn, msg, share, &writer, &ask);
     else if (share.left > 0)
         err = ask_split(msg, share, &writer, &ask);
     else if (fk_item_present(&msg->share) && conn->dialect == FK_DIALECT_2)
@@ -112,15 +106,30 @@ static int ask_signer(struct fk_front_request *request, struct fk_signer_pool *p
 
 /* --- shares of other key servers --- */
 
-/* Whether a key is split, the other share is not here, and somebody may have it: for what is asked
- * of the signer in one step. */
-static bool lacks_share(const struct fk_front_conn *conn, const struct fk_index_key *key,
-                        const struct fk_keymsg *msg)
+/* Whether it is asked of the signer in one step, and needs the key. */
+static bool uses_key(const struct fk_signer_ask *ask, const struct fk_index_key *key,
+                     uint8_t opcode)
 {
-    bool may_be_shared =
-        msg->opcode == FK_OP_SIGN13 || msg->opcode == FK_OP_SIGN12 || msg->opcode == FK_OP_DECRYPT;
+    switch (opcode) {
+    case FK_OP_SIGN13:
+    case FK_OP_SIGN12:
+    case FK_OP_DECRYPT:
+        return true;
+    case FK_OP_AGREE_INIT:
+    case FK_OP_MASTER:
+    case FK_OP_KEYS:
+    case FK_OP_KEYS_KEEP:
+    case FK_OP_EXPOSE: /* a power is for what both sides know; a handle needs no key */
+        return key->split == FK_SHARE_SHAMIR && ask->handle == NULL;
+    default:
+        return false;
+    }
+}
 
-    return may_be_shared && key->split != 0 && !key->held && conn->dialect == FK_DIALECT_2 &&
+bool fk_front_lacks_share(const struct fk_front_conn *conn, const struct fk_index_key *key,
+                          const struct fk_keymsg *msg)
+{
+    return key->split != 0 && !key->held && conn->dialect == FK_DIALECT_2 &&
            !fk_item_present(&msg->share) && conn->front->set->conf->keyservers != NULL;
 }
 
@@ -151,34 +160,32 @@ static void on_share(void *arg, int err, const uint8_t *data, size_t len, uint32
     fk_front_count(request->front, FK_KEYD_SHARES_OK);
     fk_reader_init(&frame.body, asking->body, asking->len);
     err = request->conn == NULL ? FK_ERR_CANCELLED : fk_keymsg_decode(&frame, &msg);
-    if (err == FK_OK) /* no token has a split key */
-        err = ask_signer(request, request->front->pool,
-                         (struct fk_signer_ask){.op = asking->op, .ski = asking->ski}, &msg,
-                         fk_item(data, len));
+    if (err == FK_OK)
+        err = asking->go_on(request, asking, &msg, fk_item(data, len));
     if (err != FK_OK)
         fk_front_request_done(request, err, NULL, 0, 0);
 }
 
 /* A copy of what is needed when the share has come. */
-static int keep(struct fk_front_request *request, enum fk_signer_op op,
-                const struct fk_index_key *key, const struct fk_keymsg *msg)
+static int keep(struct fk_front_request *request, const struct fk_front_asking *about,
+                const struct fk_keymsg *msg)
 {
     struct fk_front_asking *asking = malloc(sizeof *asking + msg->body.left);
 
     if (asking == NULL)
         return FK_ERR_NOMEM;
-    asking->op = op;
-    memcpy(asking->ski, key->public.ski, sizeof asking->ski);
+    *asking = *about;
     asking->len = msg->body.left;
     memcpy(asking->body, msg->body.next, msg->body.left);
     request->asking = asking;
     return FK_OK;
 }
 
-static int ask_share(struct fk_front_request *request, enum fk_signer_op op,
-                     const struct fk_index_key *key, const struct fk_keymsg *msg)
+int fk_front_ask_share(struct fk_front_request *request, const struct fk_front_asking *about,
+                       const struct fk_index_key *key, const struct fk_keymsg *msg,
+                       struct fk_reader payload)
 {
-    const struct fk_share_ask about = {.opcode = msg->opcode, .payload = msg->payload};
+    const struct fk_share_ask what = {.opcode = msg->opcode, .payload = payload};
     struct fk_hs_ask ask = {.head = {.n_keys = 1}, .index = FK_HS_ANY};
     uint8_t bytes[FK_ASKER_PAYLOAD_MAX];
     struct fk_writer writer;
@@ -188,9 +195,8 @@ static int ask_share(struct fk_front_request *request, enum fk_signer_op op,
     fk_writer_init(&writer, bytes, sizeof bytes);
     fk_asker_encode(fk_item(request->sni, request->sni_len),
                     fk_item(request->client_ip, request->client_ip_len), &writer);
-    fk_share_ask_encode(&about, &writer);
-    if ((err = fk_writer_end(&writer, &len)) != FK_OK ||
-        (err = keep(request, op, key, msg)) != FK_OK)
+    fk_share_ask_encode(&what, &writer);
+    if ((err = fk_writer_end(&writer, &len)) != FK_OK || (err = keep(request, about, msg)) != FK_OK)
         return err;
     ask.head.opcode = key->split == FK_SHARE_ADDITIVE ? FK_OP_PARTIAL : FK_OP_SHARE;
     memcpy(ask.head.skis[0], key->public.ski, sizeof ask.head.skis[0]);
@@ -198,16 +204,27 @@ static int ask_share(struct fk_front_request *request, enum fk_signer_op op,
     return fk_hs_pool_submit(request->front->askers, &ask, on_share, request);
 }
 
+/* No token has a split key. */
+static int go_on(struct fk_front_request *request, const struct fk_front_asking *asking,
+                 const struct fk_keymsg *msg, struct fk_reader share)
+{
+    const struct fk_signer_ask ask = {.op = asking->op, .ski = asking->ski, .keeps = asking->keeps};
+
+    return ask_signer(request, request->front->pool, ask, msg, share);
+}
+
 int fk_front_ask(struct fk_front_request *request, const struct fk_signer_ask *ask,
                  const struct fk_index_key *key, const struct fk_keymsg *msg)
 {
     struct fk_signer_pool *pool = fk_front_pool_of(request->conn->front, key);
+    struct fk_front_asking about = {.go_on = go_on, .op = ask->op, .keeps = ask->keeps};
     int err;
 
     if (pool == NULL)
         return FK_ERR_TOKEN;
-    err = lacks_share(request->conn, key, msg)
-              ? ask_share(request, ask->op, key, msg)
+    memcpy(about.ski, key->public.ski, sizeof about.ski);
+    err = uses_key(ask, key, msg->opcode) && fk_front_lacks_share(request->conn, key, msg)
+              ? fk_front_ask_share(request, &about, key, msg, msg->payload)
               : ask_signer(request, pool, *ask, msg, fk_item(NULL, 0));
     if (err == FK_OK)
         fk_front_request_begin(request);

@@ -91,23 +91,88 @@ static int submit(struct fk_front_request *request, const struct fk_hs_ask *ask)
 }
 
 /* A share of a split key goes along, behind the payload; only a signer can read it. */
-static int add_share(const struct fk_keymsg *msg, struct fk_hs_ask *ask)
+static int add_share(const struct fk_keymsg *msg, struct fk_reader share, struct fk_hs_ask *ask)
 {
     static uint8_t bytes[FK_HANDSHAKER_MESSAGE_MAX]; /* one loop; nothing secret */
     struct fk_writer out;
     size_t len;
     int err;
 
-    if (!fk_item_present(&msg->share))
-        return FK_OK;
+    if (share.left > UINT16_MAX)
+        return FK_ERR_LIMIT;
     fk_writer_init(&out, bytes, sizeof bytes);
     fk_writer_bytes(&out, msg->payload.next, msg->payload.left);
-    fk_writer_bytes(&out, msg->share.next, msg->share.left);
+    fk_writer_bytes(&out, share.next, share.left);
     if ((err = fk_writer_end(&out, &len)) != FK_OK)
         return err;
-    ask->head.share_len = (uint16_t)msg->share.left; /* an item's length */
+    ask->head.share_len = (uint16_t)share.left;
     fk_reader_init(&ask->payload, bytes, len);
     return FK_OK;
+}
+
+/* --- with a share of another key server --- */
+
+/* The one of these keys whose other share somebody else may have; NULL: none. An additive share is
+ * for what is known now, which a handshake's messages are not. */
+static const struct fk_index_key *find_lacking(const struct fk_front_conn *conn,
+                                               const struct fk_hs_head *head,
+                                               const struct fk_keymsg *msg)
+{
+    const unsigned any = 1U << FK_KEY_RSA | 1U << FK_KEY_EC | 1U << FK_KEY_ED25519;
+
+    for (size_t i = 0; i < head->n_keys; i++) {
+        const struct fk_index_key *key = fk_index_find(conn->front->set->index, FK_INDEX_SKI,
+                                                       head->skis[i], sizeof head->skis[i], any);
+
+        if (key != NULL && key->split == FK_SHARE_SHAMIR && fk_front_lacks_share(conn, key, msg))
+            return key;
+    }
+    return NULL;
+}
+
+static int go_on(struct fk_front_request *request, const struct fk_front_asking *asking,
+                 const struct fk_keymsg *msg, struct fk_reader share)
+{
+    struct fk_hs_ask ask = {.head = asking->head, .index = FK_HS_ANY};
+    int err = add_share(msg, share, &ask);
+
+    if (err != FK_OK)
+        return err;
+    return fk_hs_pool_submit(request->front->handshakers, &ask, fk_front_request_done, request);
+}
+
+/* It is named by its digest, as in the share's binding: nobody knows yet what there is to sign. */
+static int ask_share(struct fk_front_request *request, const struct fk_hs_head *head,
+                     const struct fk_index_key *key, const struct fk_keymsg *msg)
+{
+    const struct fk_front_asking about = {.go_on = go_on, .head = *head};
+    uint8_t digest[FK_SHARE_DIGEST];
+    int err;
+
+    if (EVP_Digest(msg->payload.next, msg->payload.left, digest, NULL, EVP_sha256(), NULL) != 1)
+        return FK_ERR_CRYPTO;
+    err = fk_front_ask_share(request, &about, key, msg, fk_item(digest, sizeof digest));
+    if (err == FK_OK)
+        fk_front_request_begin(request);
+    return err;
+}
+
+static int open_handshake(struct fk_front_request *request, struct fk_hs_ask *ask,
+                          const struct fk_keymsg *msg, const char **ret_why)
+{
+    const struct fk_index_key *lacking = find_lacking(request->conn, &ask->head, msg);
+    int err = FK_OK;
+
+    if (ask->head.n_keys == 0)
+        return FK_ERR_KEY_NOT_FOUND;
+    if (lacking != NULL) {
+        *ret_why = "no asker";
+        return ask_share(request, &ask->head, lacking, msg);
+    }
+    *ret_why = "no handshaker";
+    if (fk_item_present(&msg->share))
+        err = add_share(msg, msg->share, ask);
+    return err != FK_OK ? err : submit(request, ask);
 }
 
 void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
@@ -132,11 +197,8 @@ void fk_front_hs_open(struct fk_front_conn *conn, const struct fk_keymsg *msg)
         return;
     request->exposes = (open.options & FK_HANDSHAKE_EXPOSE) != 0;
     need.permission = fk_handshake_permissions(&open);
-    if (key != NULL && (err = fk_front_decide(conn, &need, key, &why)) == FK_OK) {
-        why = "no handshaker";
-        if ((err = ask.head.n_keys > 0 ? add_share(msg, &ask) : FK_ERR_KEY_NOT_FOUND) == FK_OK)
-            err = submit(request, &ask);
-    }
+    if (key != NULL && (err = fk_front_decide(conn, &need, key, &why)) == FK_OK)
+        err = open_handshake(request, &ask, msg, &why);
     if (err != FK_OK)
         fk_front_request_refuse(request, err, why);
 }

@@ -258,6 +258,13 @@ static int parse_message(struct ask *ask)
     return ask->payload.left <= FK_SIGNER_PAYLOAD_MAX ? FK_OK : FK_ERR_FORMAT;
 }
 
+/* Its digest. */
+static int parse_handshake_of(struct ask *ask)
+{
+    ask->hash = ask->payload;
+    return ask->payload.left == FK_SHARE_DIGEST ? FK_OK : FK_ERR_FORMAT;
+}
+
 /*
  * A share is asked for with all of an operation: it must be one that key servers share, in order,
  * and the audit line is about it. Whether the key's policy allows it is the signer's to say.
@@ -267,8 +274,11 @@ static int parse_share(struct ask *ask)
     static const struct {
         uint8_t opcode;
         int (*parse)(struct ask *ask);
-    } shared[] = {
-        {FK_OP_SIGN13, parse_sign13}, {FK_OP_SIGN12, parse_sign12}, {FK_OP_DECRYPT, parse_decrypt}};
+    } shared[] = {{FK_OP_SIGN13, parse_sign13},       {FK_OP_SIGN12, parse_sign12},
+                  {FK_OP_DECRYPT, parse_decrypt},     {FK_OP_AGREE_INIT, parse_agree_init},
+                  {FK_OP_MASTER, parse_master},       {FK_OP_KEYS, parse_keys},
+                  {FK_OP_KEYS_KEEP, parse_keep},      {FK_OP_EXPOSE, parse_expose},
+                  {FK_OP_HS_OPEN, parse_handshake_of}};
     struct fk_share_ask about;
     int err;
 
@@ -279,7 +289,10 @@ static int parse_share(struct ask *ask)
             continue;
         ask->payload = about.payload;
         err = shared[i].parse(ask);
-        ask->need.permission = FK_PERM_SHARE;
+        if (err == FK_OK && ask->need.is_step) /* which needs no key */
+            err = FK_ERR_FORMAT;
+        ask->need = (struct fk_front_need){.permission = FK_PERM_SHARE};
+        ask->keeps = false;
         return err;
     }
     return FK_ERR_FORMAT;

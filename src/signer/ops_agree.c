@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* The private value of what is kept is of use for all that may follow. */
-static unsigned needs(enum fk_agree_form form)
+unsigned fk_ops_agree_needs(enum fk_agree_form form)
 {
     return form == FK_AGREE_HANDED ? FK_PERM_AGREE : FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS;
 }
@@ -85,7 +85,7 @@ int fk_op_agree_init(struct fk_op_call *call)
         return FK_ERR_DENIED;
     if ((err = fk_agree_init_decode(call->payload, &op)) != FK_OK)
         return err;
-    if (!fk_op_allowed(call, needs(op.form)))
+    if (!fk_op_allowed(call, fk_ops_agree_needs(op.form)))
         return FK_ERR_DENIED;
     if (op.form == FK_AGREE_KEPT && call->ops->handles == NULL)
         return FK_ERR_UNSUPPORTED;

@@ -119,6 +119,8 @@ int fk_ops_sign12_parts(struct fk_op_call *call, uint16_t scheme, const struct f
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
 int fk_ops_check_dh(struct fk_reader params);
 
+/* ops_agree.c: the permissions (FK_PERM_*) of which AGREE_INIT needs one. */
+unsigned fk_ops_agree_needs(enum fk_agree_form form);
 /* ops_agree.c: the premaster secret of a handle and the client's share; the handle is used up,
  * whatever comes of it. */
 int fk_ops_agreed(struct fk_op_call *call, const struct fk_agree_finish *op,

@@ -11,6 +11,7 @@
 #include "signer/ops_local.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_resume.h"
 
 #include <string.h>
 
@@ -62,6 +63,89 @@ static bool takes_share(uint16_t opcode)
 {
     return fk_ops_uses_key(opcode) || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
            opcode == FK_OP_KEYS_KEEP || opcode == FK_OP_EXPOSE;
+}
+
+/* What it needs of the key's policy: all of these, and one of those. */
+struct need {
+    unsigned all, any;
+};
+
+/* A source that is a handle needs no key. */
+static int need_by(const struct fk_premaster_source *source, unsigned all, struct need *ret)
+{
+    *ret = (struct need){.all = all};
+    return source->kind == FK_PREMASTER_RSA ? FK_OK : FK_ERR_OPCODE;
+}
+
+static int need_of_init(struct fk_reader payload, struct need *ret)
+{
+    struct fk_agree_init op;
+    int err = fk_agree_init_decode(payload, &op);
+
+    if (err == FK_OK)
+        *ret = (struct need){.any = fk_ops_agree_needs(op.form)};
+    return err;
+}
+
+static int need_of_master(struct fk_reader payload, struct need *ret)
+{
+    struct fk_master_op op;
+    int err = fk_master_op_decode(payload, &op);
+
+    return err != FK_OK ? err : need_by(&op.source, FK_PERM_MASTER, ret);
+}
+
+static int need_of_keys(struct fk_reader payload, struct need *ret)
+{
+    struct fk_keys_op op;
+    int err = fk_keys_op_decode(payload, &op);
+
+    return err != FK_OK ? err : need_by(&op.source, FK_PERM_KEYS, ret);
+}
+
+static int need_of_keep(struct fk_reader payload, struct need *ret)
+{
+    struct fk_keep_op op;
+    int err = fk_keep_op_decode(payload, &op);
+
+    return err != FK_OK ? err : need_by(&op.keys.source, FK_PERM_KEYS, ret);
+}
+
+static int need_of_expose(struct fk_reader payload, struct need *ret)
+{
+    int err = need_of_keys(payload, ret);
+
+    ret->all |= FK_PERM_EXPOSE;
+    return err;
+}
+
+/* Of a handshake there is but the digest of how it begins. */
+static int need_of_open(struct fk_reader payload, struct need *ret)
+{
+    uint8_t digest[FK_SHARE_DIGEST];
+    int err;
+
+    if ((err = fk_reader_copy(&payload, digest, sizeof digest)) != FK_OK ||
+        (err = fk_reader_end(&payload)) != FK_OK)
+        return err;
+    *ret = (struct need){.all = FK_PERM_HANDSHAKE};
+    return FK_OK;
+}
+
+/* FK_ERR_OPCODE: it needs no share. */
+static int find_need(uint8_t opcode, struct fk_reader payload, struct need *ret)
+{
+    static const struct {
+        uint8_t opcode;
+        int (*find)(struct fk_reader payload, struct need *ret);
+    } rows[] = {{FK_OP_AGREE_INIT, need_of_init}, {FK_OP_MASTER, need_of_master},
+                {FK_OP_KEYS, need_of_keys},       {FK_OP_KEYS_KEEP, need_of_keep},
+                {FK_OP_EXPOSE, need_of_expose},   {FK_OP_HS_OPEN, need_of_open}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].opcode == opcode)
+            return rows[i].find(payload, ret);
+    return FK_ERR_OPCODE;
 }
 
 static int with_power(struct fk_op_call *call, uint16_t opcode, struct fk_reader item,
@@ -140,18 +224,34 @@ int fk_op_split_open(struct fk_op_call *call)
 /* --- a share that is held for others --- */
 
 /*
- * Whether it is an operation that this key may be used for: all of it, up to the use of the key. Of
- * others only an edge's own signer gives, for what the key server it asks will do with them: their
- * second half is there. A share is worth nothing for another operation; a power would be.
+ * One whose second half is at who combines: that it is in order, and, but for an edge's own signer,
+ * which has no policy, that the key may be used for it. A share is worth nothing for another
+ * operation; a power would be.
  */
+static int permit_operation(const struct fk_op_call *call, uint8_t opcode)
+{
+    bool for_edge = call->detail == 0 && !call->front;
+    struct need need;
+    int err;
+
+    if (call->entry->share.scheme != FK_SHARE_SHAMIR)
+        return FK_ERR_OPCODE;
+    if ((err = find_need(opcode, call->payload, &need)) != FK_OK || for_edge)
+        return err;
+    return (call->permissions & need.all) == need.all &&
+                   (need.any == 0 || (call->permissions & need.any) != 0)
+               ? FK_OK
+               : FK_ERR_DENIED;
+}
+
+/* Whether it is an operation that this key may be used for: all of it, up to the use of the key. */
 static int try_operation(struct fk_op_call *call, uint8_t opcode, struct fk_op_half *half)
 {
     uint16_t op = fk_ops_of_opcode(opcode);
-    bool for_edge = call->detail == 0 && !call->front;
     int err;
 
     if (!takes_power(op))
-        return for_edge && call->entry->share.scheme == FK_SHARE_SHAMIR ? FK_OK : FK_ERR_OPCODE;
+        return permit_operation(call, opcode);
     half->holds = true;
     half->power.size = call->entry->share.data.left;
     call->half = half;

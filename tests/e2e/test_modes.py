@@ -1,10 +1,9 @@
-"""Every mode with every client: mode x TLS version x key type x key exchange x {full, id, ticket} x client.
+"""Every mode with every client: mode x TLS version x key type x key exchange x {full, id, ticket} x storage of the key
+x client.
 
-Mode `sign` also with a key that is split between two key servers.
-
-A cell is carried out, and what the edge says of its connections is what must have been; or it is refused, with the
-reason that docs/modes.md gives. All cells are the long test; some of them, which touch every value once with every
-mode, are in the short one.
+A cell is carried out, and what the edge says of its connections is what must have been; or it is refused, and whose
+log or check says so with the reason that docs/modes.md gives is looked at. All cells are the long test; some of them,
+which touch every value once with every mode, are in the short one.
 """
 import itertools
 import re
@@ -15,6 +14,7 @@ import pytest
 import harness
 import pair as pairs
 import splitlib
+import tokens
 from test_lend import give_lend_key
 
 KINDS = {"rsa2048": "RSA", "p256": "ECDSA", "ed25519": "ECDSA"}  # and how TLS 1.2's suites call them
@@ -22,13 +22,25 @@ EXCHANGES = ("ecdhe", "dhe", "rsa")
 CLIENTS = ("curl", "openssl", "gnutls")
 OPAQUE = ("agree", "master", "keys")
 EXPOSED = "keys expose = master"  # a mode, and an option behind it
+HANDED = "agree agree_private = on"
+MODES = ("sign", "decrypt", "local", "lend", "handshake", "handshake expose = master", "agree", HANDED, "master", "keys",
+         EXPOSED)
 ALLOWED = "sign, decrypt, agree, master, keys, expose"
-SPLIT = {"two servers": False, "two servers, additive": True}  # mode sign with a split key; whether it is additive
 REQUEST = "GET / HTTP/1.0\r\n\r\n"
+
+# Where the private key is, and whether its halves are added up.
+FILE, SHARE, TWO, HSM = "file", "edge share", "two servers", "HSM"
+ADDED_SHARE, ADDED_TWO = "edge share, additive", "two servers, additive"
+STORAGES = (FILE, SHARE, TWO, HSM, ADDED_SHARE, ADDED_TWO)
+SPLIT = {SHARE: False, TWO: False, ADDED_SHARE: True, ADDED_TWO: True}
 
 
 class Refused(Exception):
-    """Why a cell cannot be."""
+    """Why a cell cannot be; `said`: by the key server's log, if the client's hello comes so far."""
+
+    def __init__(self, why, said=None):
+        super().__init__(why)
+        self.said = said
 
 
 def suite(kind, exchange):
@@ -38,8 +50,8 @@ def suite(kind, exchange):
     return f"{exchange.upper()}-{KINDS[kind]}-AES128-GCM-SHA256"
 
 
-def check_cell(mode, version, kind, exchange):
-    """Refused: TLS, or the mode, does not have it."""
+def check_cell(mode, version, kind, exchange, storage=FILE):
+    """Refused: TLS, the mode, or the key, does not have it."""
     if version == "1.3" and exchange != "ecdhe":
         raise Refused("TLS 1.3 has ephemeral key exchange only")
     if exchange != "ecdhe" and kind != "rsa2048":
@@ -48,6 +60,30 @@ def check_cell(mode, version, kind, exchange):
         raise Refused("decrypt is RSA key exchange, which TLS 1.2 has")
     if mode.split()[0] in OPAQUE and version != "1.2":
         raise Refused("the secrets that stay at the key server are TLS 1.2's")
+    if storage == HSM and mode in ("agree", "master", "keys", EXPOSED) and exchange != "rsa":
+        raise Refused("with keys in tokens nothing is kept under handles", "UNSUPPORTED")
+    if storage == HSM and mode == "keys":
+        raise Refused("with keys in tokens nothing is kept under handles", "UNSUPPORTED")
+    if SPLIT.get(storage) and (mode.startswith("handshake") or mode.split()[0] in OPAQUE):
+        if mode.split()[0] != "agree" or exchange != "rsa":  # that is a decryption
+            raise Refused("a power is for what both sides know", "UNSUPPORTED")
+
+
+def check_row(mode, kind, storage):
+    """Refused: the configuration is, and `said` is what the check of it says; by whom, edge or keyd."""
+    if mode == "decrypt" and kind != "rsa2048" or SPLIT.get(storage) and kind != "rsa2048":
+        raise Refused("RSA only")
+    if mode == "local" and storage != FILE:
+        if storage in (SHARE, ADDED_SHARE):
+            raise Refused("the key is a file", ("edge", "mode = local has whole keys; remove share"))
+        raise Refused("the key is a file", ("edge", "malformed message"))
+    if mode == "lend" and storage in (SHARE, ADDED_SHARE):
+        raise Refused("split keys are not lent", ("edge", "split keys are not lent; remove share"))
+    if mode == "lend" and storage in (TWO, ADDED_TWO):
+        raise Refused("split keys are not lent", ("keyd", "the key is split, so it is lent to nobody"))
+    if storage == HSM and mode.split()[0] in ("lend", "handshake"):
+        raise Refused("what keys in a token cannot do",
+                      ("keyd", "its policy allows what keys in such a token cannot do: handshake, lend and tickets"))
 
 
 # --- clients: each connects, and once more to resume if that is wanted; with the options of a cell ---
@@ -101,31 +137,63 @@ def origin(tmp_path_factory):
     nginx.stop()
 
 
+def options_of(mode, naming):
+    mode, _, more = mode.partition(" ")
+    allowed = {"handshake": "handshake, expose", "lend": "sign, decrypt, lend"}.get(mode, ALLOWED)
+    return {"policy": f"allow = {{{allowed}}}\n", "edge_allow": allowed,
+            "site_options": f"mode = {mode} {more} rsa_key_exchange = on dhe = on",
+            "edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}",
+            "fetch_certificates": mode == "handshake"}
+
+
 @pytest.fixture
-def start(folder, authority, site_authority, origin, daemons):
-    """A running pair in that mode; `naming`: how sessions are named."""
-    def start_pair(name, kind, naming):
-        mode, _, exposed = name.partition(" ") if name not in SPLIT else ("sign", "", "")
-        options = {"policy": f"allow = {{{ALLOWED}}}\n", "edge_allow": ALLOWED,
-                   "site_options": f"mode = {mode} {exposed} rsa_key_exchange = on dhe = on",
-                   "edge_options": f"workers = 1 tickets {{ enabled = {'off' if naming == 'id' else 'on'} }}"}
+def make(folder, authority, site_authority, origin, monkeypatch):
+    """A pair in that mode, not started; `naming`: how sessions are named."""
+    def make_pair(mode, kind, naming, storage=FILE):
+        options = options_of(mode, naming)
         place = (folder, authority, site_authority, origin.port)
-        if name in SPLIT:
-            return splitlib.Two(*place, kind=kind, additive=SPLIT[name], **options).start(daemons)
         if mode == "lend":
             give_lend_key(folder)
-            options |= {"edge_options": options["edge_options"] + ' lend_key = "lend.key"',
-                        "policy": "allow = {sign, decrypt, lend}\n", "edge_allow": "sign, decrypt, lend",
-                        "edge_policy": 'lend_key = "edge1.lend.pub"'}
-        if mode == "handshake":
-            options |= {"policy": "allow = {handshake, expose}\n", "edge_allow": "handshake, expose",
-                        "fetch_certificates": True}
+            options["edge_options"] += ' lend_key = "lend.key"'
+            options["edge_policy"] = 'lend_key = "edge1.lend.pub"'
+        if storage in (TWO, ADDED_TWO):
+            return splitlib.Two(*place, kind=kind, additive=SPLIT[storage], **options,
+                                holder_allow=options["edge_allow"].replace(", lend", ""))
+        if storage in (SHARE, ADDED_SHARE):
+            options["site_options"] += ' share = {"example.com.share.2"}'
+            return splitlib.make_split(*place[:3], origin, kind, **options,
+                                       split_options=["--additive"] if SPLIT[storage] else [])
+        hsm = tokens.SoftHsm(folder / "hsm", monkeypatch) if storage == HSM else None
+        if hsm:
+            options["keyd_options"] = f"fronts = 1 signers = 1\n{hsm.block()}\n"
         pair = pairs.Pair(*place, keys={"example.com": [kind]}, **options)
+        if hsm:
+            tokens.move_keys(pair, hsm)
+        return pair
+    return make_pair
+
+
+def give_key_to_edge(pair, storage):
+    """Mode local."""
+    store = pair.folder / "keys1/keys"
+    key = store / f"example.com.{({HSM: 'token', FILE: 'key'}).get(storage, 'share')}"
+    key.chmod(0o600)
+    conf = pair.folder / "edge1/edge.conf"
+    conf.write_text(re.sub(r"keyservers = {[^}]*}", f'key = {{"{key}"}}', conf.read_text()))
+
+
+@pytest.fixture
+def start(make, daemons):
+    """The same, running."""
+    def start_pair(mode, kind, naming, storage=FILE):
+        pair = make(mode, kind, naming, storage)
         if mode == "local":
-            conf = pair.folder / "edge1/edge.conf"
-            key = pair.folder / "keys1/keys/example.com.key"
-            conf.write_text(re.sub(r"keyservers = {[^}]*}", f'key = {{"{key}"}}', conf.read_text()))
+            give_key_to_edge(pair, storage)
+        if storage in (TWO, ADDED_TWO):
+            return pair.start(daemons)
         pair.start_keyd(daemons)
+        if storage == HSM:
+            harness.wait_until(lambda: tokens.state_of(pair.status("keyd")).get("state") == "open", "the token is open")
         pair.start_edge(daemons, ready=False)
         pair.edge.wait_log("key server is up" if mode != "local" else "edge is ready")
         return pair
@@ -152,9 +220,14 @@ def run_cell(pair, client, version, kind, exchange, naming):
         assert all(cipher.startswith(name) and cipher.count("-") == name.count("-") + 2 for _, cipher, _ in got), got
 
 
-def run_refused(pair, client, version, kind, exchange):
-    """The mode has no such exchange: the client is told, and others are served."""
+def run_refused(pair, client, version, kind, exchange, why):
+    """The client is told, and others are served; the key server says why if it was asked."""
+    audit = pair.folder / "keys1/audit.log"
+    audited = len(audit.read_text())
     assert RUN[client](pair, version, kind, exchange, False) is None
+    if why.said:  # of what a handshaker asks signers for, the log, which does not repeat itself
+        harness.wait_until(lambda: f"result={why.said}" in audit.read_text()[audited:]
+                           or why.said in pair.keyd.log(), f"{why.said} is said: {why}")
 
 
 def cells(mode, naming):
@@ -167,50 +240,86 @@ def cells(mode, naming):
         yield client, version, exchange
 
 
-def run_all(pair, mode, kind, naming, wanted=lambda *cell: True):
+def run_all(pair, mode, kind, naming, storage=FILE, wanted=lambda *cell: True):
     ran = 0
     for client, version, exchange in cells(mode, naming):
         if not wanted(client, version, exchange):
             continue
         try:
-            check_cell(mode, version, kind, exchange)
-        except Refused:
-            run_refused(pair, client, version, kind, exchange)
+            check_cell(mode, version, kind, exchange, storage)
+        except Refused as why:
+            run_refused(pair, client, version, kind, exchange, why)
         else:
             run_cell(pair, client, version, kind, exchange, naming)
             ran += 1
     return ran
 
 
-MODES = {"sign": list(KINDS), "local": list(KINDS), "lend": list(KINDS), "decrypt": ["rsa2048"],
-         "handshake": list(KINDS), "handshake expose = master": list(KINDS),
-         **{mode: list(KINDS) for mode in (*OPAQUE, EXPOSED)},
-         "two servers": list(KINDS), "two servers, additive": ["rsa2048"]}
-ROWS = [(mode, kind, naming) for mode, kinds in MODES.items() for kind in kinds for naming in ("full", "id", "ticket")]
+def is_configured(mode, kind, storage):
+    try:
+        check_row(mode, kind, storage)
+    except Refused:
+        return False
+    return True
+
+
+def has_cells(mode, kind, storage):
+    """Whether any of its cells is carried out."""
+    for version, exchange in itertools.product(("1.2", "1.3"), EXCHANGES):
+        try:
+            check_cell(mode, version, kind, exchange, storage)
+        except Refused:
+            continue
+        return True
+    return False
+
+
+ROWS = [(mode, kind, naming, storage)
+        for mode, kind, storage in itertools.product(MODES, KINDS, STORAGES) if is_configured(mode, kind, storage)
+        for naming in (("full", "id", "ticket") if has_cells(mode, kind, storage) else ("full",))]
+SAID = [(mode, kind, storage) for mode, kind, storage in itertools.product(MODES, KINDS, STORAGES)
+        if kind == "rsa2048" and not is_configured(mode, kind, storage)]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode,kind,naming", ROWS)
-def test_every_cell(start, mode, kind, naming):
-    assert run_all(start(mode, kind, naming), mode, kind, naming) >= 3
+@pytest.mark.parametrize("mode,kind,naming,storage", ROWS)
+def test_every_cell(start, mode, kind, naming, storage):
+    ran = run_all(start(mode, kind, naming, storage), mode, kind, naming, storage)
+    assert (ran >= 1) == has_cells(mode, kind, storage)
 
 
-@pytest.mark.parametrize("mode,kind,naming", [("sign", "rsa2048", "full"), ("sign", "p256", "ticket"),
-                                              ("local", "ed25519", "id"), ("decrypt", "rsa2048", "ticket"),
-                                              ("lend", "rsa2048", "ticket"), ("lend", "p256", "id"),
-                                              ("handshake", "rsa2048", "id"), ("handshake", "ed25519", "full"),
-                                              ("handshake", "p256", "ticket"),
-                                              ("handshake expose = master", "rsa2048", "id"),
-                                              ("handshake expose = master", "p256", "ticket"),
-                                              ("agree", "rsa2048", "ticket"), ("agree", "ed25519", "full"),
-                                              ("master", "rsa2048", "id"), ("master", "p256", "ticket"),
-                                              ("keys", "rsa2048", "full"), ("keys", "p256", "ticket"),
-                                              (EXPOSED, "rsa2048", "id"), (EXPOSED, "ed25519", "ticket"),
-                                              ("two servers", "p256", "ticket"),
-                                              ("two servers, additive", "rsa2048", "full")])
-def test_spanning_cells(start, mode, kind, naming):
+@pytest.mark.parametrize("mode,kind,storage", SAID)
+def test_what_cannot_be_is_said(make, mode, kind, storage):
+    """Before anything is served, by the check of whose configuration it is."""
+    pair = make(mode, kind, "full", storage)
+    if mode == "local":
+        give_key_to_edge(pair, storage)
+    with pytest.raises(Refused) as refused:
+        check_row(mode, kind, storage)
+    role, text = refused.value.said
+    done = harness.run(harness.FARKEY, "check", pair.folder / {"edge": "edge1/edge.conf", "keyd": "keys1/keyd.conf"}[role],
+                       check=False)
+    assert done.returncode == 1 and text in done.stderr, done.stderr
+
+
+SPANNING = [("sign", "rsa2048", "full", FILE), ("sign", "p256", "ticket", FILE), ("sign", "p256", "full", HSM),
+            ("local", "ed25519", "id", FILE), ("decrypt", "rsa2048", "ticket", FILE),
+            ("decrypt", "rsa2048", "id", ADDED_SHARE), ("lend", "rsa2048", "ticket", FILE), ("lend", "p256", "id", FILE),
+            ("handshake", "rsa2048", "id", FILE), ("handshake", "ed25519", "full", SHARE),
+            ("handshake", "p256", "ticket", TWO), ("handshake expose = master", "rsa2048", "id", FILE),
+            ("handshake expose = master", "p256", "ticket", FILE),
+            ("agree", "rsa2048", "ticket", SHARE), ("agree", "ed25519", "full", FILE), (HANDED, "rsa2048", "full", HSM),
+            ("master", "rsa2048", "id", HSM), ("master", "p256", "ticket", TWO),
+            ("keys", "rsa2048", "full", SHARE), ("keys", "p256", "ticket", FILE), ("keys", "rsa2048", "id", TWO),
+            (EXPOSED, "rsa2048", "id", FILE), (EXPOSED, "ed25519", "ticket", FILE), (EXPOSED, "rsa2048", "full", TWO),
+            ("sign", "p256", "ticket", TWO), ("sign", "rsa2048", "full", ADDED_TWO), ("keys", "rsa2048", "full", ADDED_TWO)]
+
+
+@pytest.mark.parametrize("mode,kind,naming,storage", SPANNING)
+def test_spanning_cells(start, mode, kind, naming, storage):
     """Each version and exchange with one client, another for the next one."""
     chosen = dict(zip(((version, exchange) for client, version, exchange in cells(mode, naming) if client == "curl"),
                       itertools.cycle(CLIENTS)))
-    assert run_all(start(mode, kind, naming), mode, kind, naming,
-                   lambda client, version, exchange: client == chosen[version, exchange]) >= 1
+    ran = run_all(start(mode, kind, naming, storage), mode, kind, naming, storage,
+                  lambda client, version, exchange: client == chosen[version, exchange])
+    assert (ran >= 1) == has_cells(mode, kind, storage)

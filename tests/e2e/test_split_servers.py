@@ -54,6 +54,30 @@ def test_rsa_key_exchange(folder, authority, site_authority, origin, daemons, ad
     assert "AES128-GCM-SHA256" in text and "hello from the origin" in text
 
 
+STEPS = {"agree": "agree", "master": "master", "keys": "keys", "keys expose = master": "keys, expose",
+         "handshake": "handshake"}
+
+
+@pytest.mark.parametrize("mode", STEPS)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_holders_policy_has_the_last_word(folder, authority, site_authority, origin, daemons, mode, allowed):
+    """keys2 is asked once a handshake, and gives its share for what its own policy allows."""
+    two = Two(folder, authority, site_authority, origin.port, kind="rsa2048",
+              holder_allow=STEPS[mode] if allowed else "sign, decrypt", edge_allow=STEPS[mode],
+              policy=f"allow = {{{STEPS[mode]}}}\n", fetch_certificates=mode == "handshake",
+              site_options=f"mode = {mode} rsa_key_exchange = on").start(daemons)
+    for cipher in ("ECDHE-RSA-AES128-GCM-SHA256", "AES128-GCM-SHA256"):
+        text = two.s_client("-tls1_2", "-cipher", cipher, check=False)
+        asked = cipher.startswith("ECDHE") or mode != "agree"  # whose RSA is a decryption, which it may not have
+        if allowed and asked:
+            assert "hello from the origin" in text, text
+        else:
+            assert "alert" in text and "hello" not in text, text
+    told = re.findall(r"op=share .*result=(\w+)", (folder / "keys2/audit.log").read_text())
+    assert told == ["OK" if allowed else "DENIED"] * (1 if mode == "agree" else 2)
+    assert ("SHARE_MISSING" in two.keyd.log()) is not allowed
+
+
 @pytest.mark.parametrize("additive", [False, True])
 def test_signed_requests_on_both_ways(folder, authority, site_authority, origin, daemons, additive):
     """The edge signs what it asks keys1 for, keys1 what it asks keys2 for; neither front is believed."""

@@ -181,8 +181,8 @@ static const struct {
      "site \"a.example\" { keyservers = {\"hq\"} mode = keys groups = {\"P-521\"}" ORIGIN "}",
      "group \"P-521\" is not made by key servers"},
     {LISTEN CHANNEL SERVER
-     "site \"a.example\" { keyservers = {\"hq\"} mode = master share = {\"s\"}" ORIGIN "}",
-     "split keys serve mode = sign and decrypt"},
+     "site \"a.example\" { keyservers = {\"hq\"} session_lifetime = 1500ms" ORIGIN "}",
+     "session_lifetime is not in whole seconds"},
     {LISTEN CHANNEL SERVER
      "site \"a.example\" { keyservers = {\"hq\"} mode = keys agree_private = on" ORIGIN "}",
      "agree_private is for mode = agree"},

@@ -6,6 +6,7 @@
 #include "signer/ops.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_resume.h"
 #include "wire/keyop_agree.h"
 
 #include <openssl/err.h>
@@ -442,7 +443,7 @@ static void a_share_alone_does_nothing(void **state)
     world_fini(&world);
 }
 
-/* What keeps something for an edge comes in an edge's name (FK_SIGNER_OWNED). */
+/* Those that may use the key, of which what they make is kept for an edge. */
 static bool is_for_edges(unsigned opcode)
 {
     return opcode == FK_OP_AGREE_INIT || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
@@ -468,11 +469,12 @@ static void requests_are_believed_nothing(void **state)
     for (unsigned opcode = 0; opcode < 256; opcode++) {
         if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
             continue;
-        total = make_request(&world, (uint8_t)opcode, payload, len);
+        total = make_request(&world, FK_OP_SIGN13, payload, len);
         assert_err(
             run(&world, &world.server, FK_SIGNER_SPLIT, (uint16_t)opcode, world.request, total),
-            is_for_edges(opcode) || opcode == FK_OP_LEND ? FK_ERR_DENIED
-                                                         : FK_ERR_OPCODE); /* is not lent */
+            is_for_edges(opcode)   ? FK_ERR_SHARE_WRONG /* sealed for another operation */
+            : opcode == FK_OP_LEND ? FK_ERR_DENIED      /* is not lent */
+                                   : FK_ERR_OPCODE);
     }
     /* Share 1 is sealed for nobody; a whole key has none. */
     assert_err(ask_share(&world, &world.server, FK_OP_SIGN13, payload, len), FK_ERR_UNSUPPORTED);
@@ -647,29 +649,116 @@ static void handshakes_and_steps_have_no_powers(void **state)
     world_fini(&world);
 }
 
-/* What is for an edge's key server alone, is for no other one. */
-static void steps_are_shared_with_an_edge_only(void **state)
+/* Of HS_OPEN the digest, of others a request that uses the key; and one that goes on with a handle.
+ */
+static size_t write_step(uint8_t opcode, enum fk_premaster_kind kind, uint8_t ret[700])
 {
-    struct fk_signer_request request = {.op = FK_SIGNER_SHARE};
-    uint8_t bytes[32] = {0};
+    static const uint8_t share[256] = {9}, digest[32] = "a digest";
+    const struct fk_agree_init init = {.scheme = 0x0403, .group = FK_AGREE_X25519};
+    struct fk_keep_op keep = {
+        .lifetime_s = 1,
+        .keys = {.source = {.kind = kind}, .derivation = {.prf = FK_PRF_SHA256, .ems = true}}};
+    struct fk_master_op master;
+    struct fk_writer writer;
+    size_t len;
+
+    keep.keys.source.agreed.share = fk_item(share, 32);
+    keep.keys.source.rsa =
+        (struct fk_decrypt){.client_version = 0x0303, .ciphertext = fk_item(share, sizeof share)};
+    keep.keys.derivation.seed = fk_item(digest, sizeof digest);
+    master = (struct fk_master_op){keep.keys.source, keep.keys.derivation};
+    fk_writer_init(&writer, ret, 700);
+    if (opcode == FK_OP_HS_OPEN)
+        fk_writer_bytes(&writer, digest, sizeof digest);
+    else if (opcode == FK_OP_AGREE_INIT)
+        fk_agree_init_encode(&init, &writer);
+    else if (opcode == FK_OP_MASTER)
+        fk_master_op_encode(&master, &writer);
+    else if (opcode == FK_OP_KEYS_KEEP)
+        fk_keep_op_encode(&keep, &writer);
+    else
+        fk_keys_op_encode(&keep.keys, &writer);
+    assert_ok(fk_writer_end(&writer, &len));
+    return len;
+}
+
+static const struct step {
+    uint8_t opcode;
+    unsigned needs;
+    bool any; /* one of these is enough */
+} steps[] = {{FK_OP_AGREE_INIT, FK_PERM_AGREE | FK_PERM_MASTER | FK_PERM_KEYS, true},
+             {FK_OP_MASTER, FK_PERM_MASTER, false},
+             {FK_OP_KEYS, FK_PERM_KEYS, false},
+             {FK_OP_KEYS_KEEP, FK_PERM_KEYS, false},
+             {FK_OP_EXPOSE, FK_PERM_KEYS | FK_PERM_EXPOSE, false},
+             {FK_OP_HS_OPEN, FK_PERM_HANDSHAKE, false}};
+
+#define N_STEPS (sizeof steps / sizeof steps[0])
+
+/* For a key server that combines, with a share whose policy is this. */
+static int share_by_policy(struct world *world, unsigned permissions, const uint8_t *bytes,
+                           size_t len)
+{
+    struct side side;
+    int err;
+
+    side_init(&side, world->key, world->shares[1], permissions | FK_PERM_SHARE);
+    err = run(world, &side, FK_SIGNER_SHARE, FK_OP_SHARE, bytes, len);
+    side_fini(&side);
+    return err;
+}
+
+/* The holder's policy has the last word; an edge's own signer has none. */
+static void shares_for_steps_are_up_to_the_policy(void **state)
+{
     struct world world;
+    uint8_t bytes[701];
+    size_t len;
 
     (void)state;
     world_init(&world, "P-256");
-    request.len = sizeof bytes;
-    memcpy(request.ski, world.ski, sizeof request.ski);
+    for (size_t i = 0; i < N_STEPS; i++) {
+        const struct step *step = &steps[i];
+
+        bytes[0] = step->opcode;
+        len = 1 + write_step(step->opcode, FK_PREMASTER_RSA, bytes + 1);
+        assert_ok(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, len));
+        for (unsigned bit = 1; bit <= UNIT_PERM_ALL; bit <<= 1) {
+            assert_err(share_by_policy(&world, UNIT_PERM_ALL & ~bit, bytes, len),
+                       bit == FK_PERM_SHARE || (step->needs & bit) == 0 || step->any
+                           ? FK_OK
+                           : FK_ERR_DENIED);
+            assert_err(share_by_policy(&world, bit, bytes, len),
+                       (step->any ? (step->needs & bit) != 0 : step->needs == bit) ? FK_OK
+                                                                                   : FK_ERR_DENIED);
+        }
+        for (size_t cut = 1; cut < len; cut++) {
+            assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, cut), FK_ERR_TRUNCATED);
+            assert_err(share_by_policy(&world, step->needs, bytes, cut), FK_ERR_TRUNCATED);
+        }
+        assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, len + 1), FK_ERR_TRAILING);
+    }
+    world_fini(&world);
+}
+
+/* Of what goes on with a handle, and all others: they are asked for without. */
+static void what_needs_no_key_needs_no_share(void **state)
+{
+    struct world world;
+    uint8_t bytes[701];
+    size_t len;
+
+    (void)state;
+    world_init(&world, "P-256");
     for (unsigned opcode = 0; opcode < 256; opcode++) {
-        bytes[0] = (uint8_t)opcode;
-        if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT)
+        if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT ||
+            opcode == FK_OP_AGREE_INIT || opcode == FK_OP_HS_OPEN)
             continue;
-        assert_ok(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, sizeof bytes));
-        assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, FK_OP_SHARE, bytes, sizeof bytes),
+        bytes[0] = (uint8_t)opcode;
+        len = 1 + write_step((uint8_t)opcode, FK_PREMASTER_AGREED, bytes + 1);
+        assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, 0, bytes, len), FK_ERR_OPCODE);
+        assert_err(run(&world, &world.edge, FK_SIGNER_SHARE, FK_OP_SHARE, bytes, len),
                    FK_ERR_OPCODE);
-        assert_err(fk_ops_serve(world.edge.ops, FK_PEER_FRONT, &request, bytes, world.edge.ret,
-                                &world.edge.len),
-                   FK_ERR_OPCODE);
-        assert_ok(fk_ops_serve(world.edge.ops, FK_PEER_WORKER, &request, bytes, world.edge.ret,
-                               &world.edge.len));
     }
     world_fini(&world);
 }
@@ -688,4 +777,5 @@ UNIT_MAIN(cmocka_unit_test(every_key_type_signs_again_and_again),
           cmocka_unit_test(every_key_type_signs_in_a_handshake),
           cmocka_unit_test(a_handshakes_share_is_for_it_alone),
           cmocka_unit_test(handshakes_and_steps_have_no_powers),
-          cmocka_unit_test(steps_are_shared_with_an_edge_only))
+          cmocka_unit_test(shares_for_steps_are_up_to_the_policy),
+          cmocka_unit_test(what_needs_no_key_needs_no_share))
