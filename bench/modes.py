@@ -7,8 +7,10 @@ import servers
 
 RTT_MS = 20
 TLS12_RSA = ("-2", "-C", "AES128-GCM-SHA256")
+TLS12 = ("-2", "-C", "ECDHE-RSA-AES128-GCM-SHA256")
 # What the client of a mode's handshakes is told besides: versions and key exchanges that the mode is for.
-MODES = {"local": (), "lend": (), "sign": (), "decrypt": TLS12_RSA, "handshake": ()}
+MODES = {"local": (), "lend": (), "sign": (), "decrypt": TLS12_RSA, "handshake": (),
+         "agree": TLS12, "master": TLS12, "keys": TLS12}
 
 
 def requests(server):

@@ -87,9 +87,27 @@ static int wait_ready(struct fk_demo *demo, uint64_t deadline_us)
     return FK_OK;
 }
 
+/* Why TLS 1.3 is not offered; NULL: it is. */
+static const char *without_tls13(const struct fk_demo *demo)
+{
+    if (demo->kx >= 0)
+        return "This key exchange is TLS 1.2's: TLS 1.3 is not offered.";
+    switch (demo->mode) {
+    case FK_DEMO_DECRYPT:
+        return "TLS 1.3 has no RSA key exchange: mode decrypt is TLS 1.2 only.";
+    case FK_DEMO_AGREE:
+    case FK_DEMO_MASTER:
+    case FK_DEMO_KEYS:
+        return "The secrets that this mode leaves at the key server are TLS 1.2's: TLS 1.3 is not "
+               "offered.";
+    default:
+        return NULL;
+    }
+}
+
 static enum fk_demo_tls first_version(const struct fk_demo *demo)
 {
-    return demo->mode == FK_DEMO_DECRYPT || demo->kx >= 0 ? FK_DEMO_TLS12 : FK_DEMO_TLS13;
+    return without_tls13(demo) != NULL ? FK_DEMO_TLS12 : FK_DEMO_TLS13;
 }
 
 /* A first handshake succeeds: the channel is open and the certificate is there. */
@@ -149,10 +167,8 @@ static int show(struct fk_demo *demo, FILE *out)
         fputs("\ncurl is not installed; the client is one of our own.\n", out);
     if ((err = show_request(demo, FK_DEMO_TLS12, curl, out)) != FK_OK)
         return err;
-    if (demo->kx >= 0)
-        fputs("\nThis key exchange is TLS 1.2's: TLS 1.3 is not offered.\n", out);
-    else if (demo->mode == FK_DEMO_DECRYPT)
-        fputs("\nTLS 1.3 has no RSA key exchange: mode decrypt is TLS 1.2 only.\n", out);
+    if (without_tls13(demo) != NULL)
+        fprintf(out, "\n%s\n", without_tls13(demo));
     else if ((err = show_request(demo, FK_DEMO_TLS13, curl, out)) != FK_OK)
         return err;
     fk_demo_show_processes(demo, out);
@@ -265,7 +281,8 @@ int fk_cmd_demo(int argc, char **argv)
 {
     static const char *const keys[] = {"rsa2048", "p256", "ed25519", NULL};
     static const char *const exchanges[] = {"ecdhe", "dhe", "rsa", NULL};
-    static const char *const modes[] = {"sign", "decrypt", "local", "handshake", "lend", NULL};
+    static const char *const modes[] = {"sign",  "decrypt", "local", "handshake", "lend",
+                                        "agree", "master",  "keys",  NULL};
     static const struct fk_opt options[] = {
         {"stay", 0, FK_OPT_FLAG, offsetof(struct fk_demo, stay), NULL,
          "keep the pair running until SIGINT or SIGTERM", 0, 0, NULL},

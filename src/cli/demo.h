@@ -56,6 +56,9 @@ enum fk_demo_mode {
     FK_DEMO_LOCAL,
     FK_DEMO_HANDSHAKE,
     FK_DEMO_LEND,
+    FK_DEMO_AGREE,
+    FK_DEMO_MASTER,
+    FK_DEMO_KEYS,
 };
 
 /* Key exchanges of TLS 1.2, by the values of --kx. */

@@ -49,6 +49,9 @@ static const char *allowed(const struct fk_demo *demo)
         [FK_DEMO_LOCAL] = {"sign", "sign"},
         [FK_DEMO_HANDSHAKE] = {"handshake", "handshake"},
         [FK_DEMO_LEND] = {"sign, lend", "sign, decrypt, lend"},
+        [FK_DEMO_AGREE] = {"agree", "agree, decrypt"},
+        [FK_DEMO_MASTER] = {"master", "master"},
+        [FK_DEMO_KEYS] = {"keys", "keys"},
     };
 
     return demo->kx == FK_DEMO_RSA ? rows[demo->mode].rsa : rows[demo->mode].usual;
@@ -164,6 +167,12 @@ static const char *const site_lines[] = {
                           "    mode = handshake\n",
     [FK_DEMO_LEND] = "    keyservers = {\"" KEYD_NAME "\"}\n"
                      "    mode = lend\n",
+    [FK_DEMO_AGREE] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                      "    mode = agree\n",
+    [FK_DEMO_MASTER] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                       "    mode = master\n",
+    [FK_DEMO_KEYS] = "    keyservers = {\"" KEYD_NAME "\"}\n"
+                     "    mode = keys\n",
 };
 
 /* What --kx adds: the edge offers TLS 1.2, and what is off by default. */

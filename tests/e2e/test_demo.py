@@ -170,7 +170,15 @@ def test_mode_lend():
     assert "was lent the key" in rows[0] and "holds the key" in rows[1]
 
 
-@pytest.mark.parametrize("mode", ["sign", "local", "handshake", "lend"])
+@pytest.mark.parametrize("mode", ["agree", "master", "keys"])
+def test_modes_of_tls12(mode):
+    shown = demo("--mode", mode).stdout
+    assert f"  mode        {mode}: " in shown and "protocol     TLSv1.2\n" in shown
+    assert "protocol     TLSv1.3" not in shown and "TLS 1.3 is not offered" in shown
+    assert "cipher       ECDHE-ECDSA-" in shown
+
+
+@pytest.mark.parametrize("mode", ["sign", "local", "handshake", "lend", "agree", "master", "keys"])
 @pytest.mark.parametrize("exchange,suite", [("ecdhe", "ECDHE-ECDSA-AES"), ("dhe", "DHE-RSA-AES"), ("rsa", "AES")])
 def test_key_exchange(mode, exchange, suite):
     shown = demo("--mode", mode, "--kx", exchange).stdout
@@ -502,5 +510,5 @@ def test_usage():
             ("rtt", "20", "not a time; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("rtt", "2h", "out of range; write a number with a unit, such as 20ms or 3s, at most 60s"),
             ("port", "x", "not a whole number; write one, at least 1, at most 65535"),
-            ("mode", "foo", "unknown; write one of sign|decrypt|local|handshake|lend")]:
+            ("mode", "foo", "unknown; write one of sign|decrypt|local|handshake|lend|agree|master|keys")]:
         assert demo(f"--{option}", value, check=False).stderr == f'farkey demo: --{option} "{value}": {text}\n'
