@@ -706,6 +706,30 @@
 #define FK_FLOW_HANDSHAKE_US 30000000
 #define FK_FLOW_IDLE_US      UINT64_C(9000000000)
 #define FK_FLOW_LINGER_US    60000000
+/* Hops of a RST that the box sends for nobody's connection: the usual number. */
+#define FK_FLOW_HOPS 64
+/* A box's packets before they are sent: a frame of 64 KiB makes two or three of them, and a batch
+ * is sent when half of the room is used. */
+#define FK_BOX_OUT     (4 * 1024 * 1024)
+#define FK_BOX_PACKETS 1024
+/* A flow that passes as it is, idle: as the two hours after which keep-alives begin. */
+#define FK_BOX_BYPASS_US UINT64_C(9000000000)
+/* Ports that TLS is added to: each segment is compared with all of them. */
+#define FK_BOX_PORTS_MAX 64
+/* Ceiling of inline.conf's flows: 2 GiB of tables and idle flows. */
+#define FK_BOX_FLOWS_MAX 1000000
+/* Payload of a packet that is sent to a device to be cut: 65,535 less headers with all options. */
+#define FK_WIRE_GSO 65400
+/* What a handshake of the box may have to say before it is sent: a certificate chain. */
+#define FK_WIRETLS_OUT (128 * 1024)
+/* How often a box that is to end looks whether its connections have ended. */
+#define FK_WIRE_SETTLE_US 50000
+/* Frames that are read at once, each up to 64 KiB: 2 MiB. */
+#define FK_PKTIO_BATCH 32
+/* Bytes that wait in a packet socket: 10 ms at 25 Gbit/s. */
+#define FK_PKTIO_QUEUE (32 * 1024 * 1024)
+/* Rounds of reading before timers and other events have their turn. */
+#define FK_PKTIO_ROUNDS 16
 
 /* --- demonstration --- */
 

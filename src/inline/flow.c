@@ -112,6 +112,36 @@ enum fk_flow_state fk_flow_state(const struct fk_flow *flow)
     return flow->state;
 }
 
+void fk_flow_set_owner(struct fk_flow *flow, void *owner)
+{
+    flow->owner = owner;
+}
+
+void *fk_flow_owner(const struct fk_flow *flow)
+{
+    return flow->owner;
+}
+
+const struct fk_ip *fk_flow_ip(const struct fk_flow *flow, enum fk_inline_side side)
+{
+    return &flow->ends[side].ip;
+}
+
+uint16_t fk_flow_port(const struct fk_flow *flow, enum fk_inline_side side)
+{
+    return flow->ends[side].port;
+}
+
+const void *fk_flow_tls(const struct fk_flow *flow)
+{
+    return flow->tls;
+}
+
+uint32_t fk_flow_isn(const struct fk_flow *flow, enum fk_inline_side side)
+{
+    return flow->ends[side].isn;
+}
+
 /* --- the end --- */
 
 /* RST both ways, behind all that was sent; then nothing is kept but the numbers. */
@@ -152,7 +182,7 @@ static int sniff(struct fk_flow_turn *turn, struct fk_flow_pipe *up)
         return fk_reasm_ended(&up->reasm) ? FK_ERR_NOT_TLS : FK_OK;
     if (bytes[0] == FK_CONTENT_HANDSHAKE) {
         enter(turn, FK_FLOW_FACT_TLS);
-        return flow->conf->tls->new (flow->conf->tls_arg, &flow->tls);
+        return flow->conf->tls->new (flow->conf->tls_arg, flow, &flow->tls);
     }
     fk_flow_count(flow, FK_FLOW_N_NOT_TLS);
     if (!flow->conf->pass_non_tls)
@@ -183,7 +213,6 @@ static int secure(struct fk_flow_turn *turn)
     fk_wipe(&keys, sizeof keys);
     if (err != FK_OK)
         return err;
-    drop_tls(flow);
     enter(turn, FK_FLOW_FACT_SECURED);
     return FK_OK;
 }

@@ -21,7 +21,7 @@ struct fk_flow;
 
 /* Who shakes hands. One object a flow, made when the client's first bytes have come. */
 struct fk_flow_tls_ops {
-    int (*new)(void *arg, void **ret);
+    int (*new)(void *arg, struct fk_flow *flow, void **ret);
     /*
      * Bytes of the client's that follow those taken before, perhaps none; *ret_used of them are
      * taken. FK_OK: the handshake is done, and no byte behind it was taken; FK_ERR_AGAIN: it waits,
@@ -31,7 +31,7 @@ struct fk_flow_tls_ops {
     int (*step)(void *tls, const uint8_t *bytes, size_t len, size_t *ret_used);
     /* Move up to `size` bytes for the client out; 0: there are none. After each step. */
     size_t (*output)(void *tls, uint8_t *out, size_t size);
-    /* After FK_OK. */
+    /* After FK_OK. Only free() follows, when the flow ends. */
     int (*keys)(void *tls, struct fk_session_keys *ret);
     void (*free)(void *tls);
 };
@@ -46,26 +46,26 @@ struct fk_flow_conf {
     bool partial_sums;      /* a device completes checksums */
 };
 
-/* X(name, help): counted for each flow and summed up by its owner */
-#define FK_FLOW_COUNTERS(X)                                                       \
-    X(PACKETS_IN, "Packets of flows.")                                            \
-    X(BAD_SEGMENT, "Segments that say what cannot be: no ACK, numbers far away.") \
-    X(OLD_TIMES, "Segments dropped by their timestamps (PAWS).")                  \
-    X(OUT_OF_ORDER, "Segments held because others are missing.")                  \
-    X(DUPLICATES, "Segments whose bytes had come before.")                        \
-    X(REFUSED, "Segments with bytes behind the window or beyond a bound.")        \
-    X(RECORDS_OPENED, "Records opened.")                                          \
-    X(RECORDS_SEALED, "Records sealed.")                                          \
-    X(BAD_RECORDS, "Records that did not verify or are none.")                    \
-    X(TRUNCATED, "Streams that ended without close_notify.")                      \
-    X(NOT_TLS, "Flows whose client did not begin with TLS.")                      \
-    X(HANDSHAKE_FAILED, "Handshakes that failed.")                                \
-    X(RESENT, "Segments sent again.")                                             \
-    X(RESETS, "Flows reset by the box.")                                          \
-    X(TIMEOUTS, "Flows whose time was over, or whose peer did not answer.")
+/* X(id, name, help): counted for each flow and summed up by its owner */
+#define FK_FLOW_COUNTERS(X)                                                                      \
+    X(PACKETS_IN, "packets_in", "Packets of flows.")                                             \
+    X(BAD_SEGMENT, "bad_segment", "Segments that say what cannot be: no ACK, numbers far away.") \
+    X(OLD_TIMES, "old_times", "Segments dropped by their timestamps (PAWS).")                    \
+    X(OUT_OF_ORDER, "out_of_order", "Segments held because others are missing.")                 \
+    X(DUPLICATES, "duplicates", "Segments whose bytes had come before.")                         \
+    X(REFUSED, "refused", "Segments with bytes behind the window or beyond a bound.")            \
+    X(RECORDS_OPENED, "records_opened", "Records opened.")                                       \
+    X(RECORDS_SEALED, "records_sealed", "Records sealed.")                                       \
+    X(BAD_RECORDS, "bad_records", "Records that did not verify or are none.")                    \
+    X(TRUNCATED, "truncated", "Streams that ended without close_notify.")                        \
+    X(NOT_TLS, "not_tls", "Flows whose client did not begin with TLS.")                          \
+    X(HANDSHAKE_FAILED, "handshake_failed", "Handshakes that failed.")                           \
+    X(RESENT, "resent", "Segments sent again.")                                                  \
+    X(RESETS, "resets", "Flows reset by the box.")                                               \
+    X(TIMEOUTS, "timeouts", "Flows whose time was over, or whose peer did not answer.")
 
 enum fk_flow_counter {
-#define FK_FLOW_COUNTER_ENUM(name, help) FK_FLOW_N_##name,
+#define FK_FLOW_COUNTER_ENUM(id, name, help) FK_FLOW_N_##id,
     FK_FLOW_COUNTERS(FK_FLOW_COUNTER_ENUM)
 #undef FK_FLOW_COUNTER_ENUM
         FK_FLOW_N_COUNT
@@ -86,6 +86,24 @@ void fk_flow_free(struct fk_flow *flow);
  * been verified, or a device vouches for it. */
 void fk_flow_packet(struct fk_flow *flow, enum fk_inline_side from, const struct fk_ip *ip,
                     const struct fk_tcp *tcp, uint64_t now, struct fk_outbox *out);
+
+/* Whose it is: fk_flow_new() leaves that NULL. */
+void fk_flow_set_owner(struct fk_flow *flow, void *owner);
+void *fk_flow_owner(const struct fk_flow *flow);
+
+/* The object of who shakes or shook hands; NULL: there was none. */
+const void *fk_flow_tls(const struct fk_flow *flow);
+
+/* The address, as that of packets of this side's (`src`), and the port. */
+const struct fk_ip *fk_flow_ip(const struct fk_flow *flow, enum fk_inline_side side);
+uint16_t fk_flow_port(const struct fk_flow *flow, enum fk_inline_side side);
+
+/* The sequence number of this side's SYN. */
+uint32_t fk_flow_isn(const struct fk_flow *flow, enum fk_inline_side side);
+
+/* A RST to `to`, who has sent this segment of no connection: RFC 9293 section 3.5.2. */
+void fk_flow_refuse(enum fk_inline_side to, const struct fk_ip *ip, const struct fk_tcp *tcp,
+                    struct fk_outbox *out);
 
 /* What the handshake waited for is there. */
 void fk_flow_wake(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);

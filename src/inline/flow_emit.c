@@ -34,28 +34,38 @@ static struct fk_outbox_packet *take_slot(struct fk_outbox *out, size_t len)
     return packet;
 }
 
+/* `packet` says where it goes and how it is to be cut and summed up. */
+static void build_packet(struct fk_outbox *out, const struct fk_ip *ip, const struct fk_tcp *tcp,
+                         struct fk_outbox_packet packet)
+{
+    size_t header = ip->version == 4 ? FK_IP4_HEADER : FK_IP6_HEADER;
+    size_t segment = fk_tcp_header_len(tcp) + tcp->payload.left;
+    struct fk_outbox_packet *slot = take_slot(out, header + segment);
+    struct fk_writer writer;
+
+    if (slot == NULL)
+        return;
+    packet.bytes = slot->bytes;
+    packet.len = slot->len;
+    packet.transport = header;
+    *slot = packet;
+    fk_writer_init(&writer, slot->bytes, slot->len);
+    fk_ip_build(ip, segment, &writer);
+    fk_tcp_build(tcp, &writer);
+    fk_writer_bytes(&writer, tcp->payload.next, tcp->payload.left);
+    fk_tcp_seal(ip, slot->bytes + header, segment, slot->partial_sum);
+}
+
 /* Fact 8: a packet that a device is to cut says how, and leaves the checksum to it. */
 static void build(struct fk_flow_turn *turn, enum fk_inline_side to, const struct fk_tcp *tcp)
 {
-    const struct fk_flow_conf *conf = turn->flow->conf;
     struct fk_ip ip = header_to(turn->flow, to);
-    size_t header = ip.version == 4 ? FK_IP4_HEADER : FK_IP6_HEADER;
-    size_t segment = fk_tcp_header_len(tcp) + tcp->payload.left;
     uint32_t mss = turn->flow->ends[to].mss;
-    struct fk_outbox_packet *packet = take_slot(turn->out, header + segment);
-    struct fk_writer writer;
+    struct fk_outbox_packet packet = {.to = to};
 
-    if (packet == NULL)
-        return;
-    packet->to = to;
-    packet->transport = header;
-    packet->gso_size = tcp->payload.left > mss ? (uint16_t)mss : 0;
-    packet->partial_sum = conf->partial_sums || packet->gso_size > 0;
-    fk_writer_init(&writer, packet->bytes, packet->len);
-    fk_ip_build(&ip, segment, &writer);
-    fk_tcp_build(tcp, &writer);
-    fk_writer_bytes(&writer, tcp->payload.next, tcp->payload.left);
-    fk_tcp_seal(&ip, packet->bytes + header, segment, packet->partial_sum);
+    packet.gso_size = tcp->payload.left > mss ? (uint16_t)mss : 0;
+    packet.partial_sum = turn->flow->conf->partial_sums || packet.gso_size > 0;
+    build_packet(turn->out, &ip, tcp, packet);
 }
 
 /* --- segments --- */
@@ -169,4 +179,24 @@ void fk_flow_emit_open(struct fk_flow_turn *turn, enum fk_inline_side to, const 
     other->ts_max = fk_seq_max(other->ts_max, tcp.options.ts_val);
     tcp.options.ts_val = other->ts_max;
     build(turn, to, &tcp);
+}
+
+void fk_flow_refuse(enum fk_inline_side to, const struct fk_ip *ip, const struct fk_tcp *tcp,
+                    struct fk_outbox *out)
+{
+    struct fk_ip back = *ip;
+    struct fk_tcp rst = {.src_port = tcp->dst_port, .dst_port = tcp->src_port};
+
+    memcpy(back.src, ip->dst, sizeof back.src);
+    memcpy(back.dst, ip->src, sizeof back.dst);
+    back.hops = FK_FLOW_HOPS;
+    back.traffic = 0;
+    rst.flags = FK_TCP_RST;
+    if ((tcp->flags & FK_TCP_ACK) != 0) {
+        rst.seq = tcp->ack;
+    } else {
+        rst.ack = tcp->seq + fk_tcp_span(tcp);
+        rst.flags |= FK_TCP_ACK;
+    }
+    build_packet(out, &back, &rst, (struct fk_outbox_packet){.to = to});
 }

@@ -47,6 +47,7 @@ struct fk_flow {
     void *tls;
     struct fk_record *record;
     uint16_t id; /* of the next IPv4 packet */
+    void *owner;
 };
 
 /* One event, while it lasts. */

@@ -21,8 +21,9 @@ static struct fk_arena *arena;
 /* Hands are shaken when ten bytes have come. */
 static size_t taken;
 
-static int tls_new(void *arg, void **ret)
+static int tls_new(void *arg, struct fk_flow *flow, void **ret)
 {
+    (void)flow;
     taken = 0;
     *ret = arg;
     return FK_OK;

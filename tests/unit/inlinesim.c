@@ -82,8 +82,9 @@ static uint32_t pick(uint32_t n)
 
 /* --- the back-end that shakes hands: so many bytes each way --- */
 
-static int tls_new(void *arg, void **ret)
+static int tls_new(void *arg, struct fk_flow *flow, void **ret)
 {
+    (void)flow;
     *ret = arg;
     return FK_OK;
 }

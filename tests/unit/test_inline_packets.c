@@ -26,8 +26,9 @@ static struct world {
 } w;
 
 /* A back-end that takes seven bytes and gives six. */
-static int tls_new(void *arg, void **ret)
+static int tls_new(void *arg, struct fk_flow *flow, void **ret)
 {
+    (void)flow;
     *ret = arg;
     return FK_OK;
 }
