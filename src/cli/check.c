@@ -16,6 +16,7 @@
 const struct fk_role_kind fk_role_kinds[] = {
     {"keyd", &fk_keyd_conf_kind, fk_keyd_load},
     {"edge", &fk_edge_conf_kind, fk_edge_load},
+    {"inline", &fk_inline_conf_kind, fk_inline_load},
 };
 
 /* --- which daemon's --- */
@@ -78,7 +79,7 @@ struct check_values {
     bool print;
 };
 
-static const char *const role_names[] = {"keyd", "edge", NULL};
+static const char *const role_names[] = {"keyd", "edge", "inline", NULL};
 
 static void print_errors(const struct fk_conf *conf)
 {
@@ -112,14 +113,14 @@ int fk_cmd_check(int argc, char **argv)
          "print the effective configuration, defaults included", 0, 0, NULL},
         {NULL, 0, FK_OPT_FLAG, 0, NULL, NULL, 0, 0, NULL},
     };
-    static const struct fk_opt_command command = {
-        "farkey check",
-        "[FILE]",
-        "Check a configuration of keyd or edge. Prints every error with file and line; status 1 "
-        "if\nthere is one.",
-        options,
-        0,
-        1};
+    static const struct fk_opt_command command = {"farkey check",
+                                                  "[FILE]",
+                                                  "Check a configuration of keyd, edge or inline. "
+                                                  "Prints every error with file and line; status 1 "
+                                                  "if\nthere is one.",
+                                                  options,
+                                                  0,
+                                                  1};
     struct check_values values = {.role = -1};
     const struct fk_role_kind *role = NULL;
     struct fk_conf *conf = NULL;
@@ -178,9 +179,9 @@ static const char manual_head[] = ".Dd $Mdocdate$\n"
 int fk_cmd_manual(int argc, char **argv)
 {
     static const char usage[] =
-        "usage: farkey manual keyd|edge\nPrint the manual page of keyd.conf or edge.conf, every "
-        "block and option, for man(1):\nfarkey manual edge | man -l -";
-    static const char *const upper[] = {"KEYD", "EDGE"};
+        "usage: farkey manual keyd|edge|inline\nPrint the manual page of keyd.conf, edge.conf or "
+        "inline.conf, every block and option, for man(1):\nfarkey manual edge | man -l -";
+    static const char *const upper[] = {"KEYD", "EDGE", "INLINE"};
 
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         puts(usage);

@@ -1,17 +1,17 @@
-/* The two daemons' configurations, for commands that take either. */
+/* The daemons' configurations, for commands that take any. */
 #ifndef FK_CLI_CONF_KIND_H
 #define FK_CLI_CONF_KIND_H
 
 #include "conf/conf.h"
 
 struct fk_role_kind {
-    const char *name; /* "keyd", "edge" */
+    const char *name; /* "keyd", "edge", "inline" */
     const struct fk_conf_kind *kind;
     /* Load and check it all, with the keys and certificates that it names. */
     int (*load)(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
 };
 
-enum { FK_ROLE_KEYD, FK_ROLE_EDGE, FK_ROLE_KINDS };
+enum { FK_ROLE_KEYD, FK_ROLE_EDGE, FK_ROLE_INLINE, FK_ROLE_KINDS };
 
 extern const struct fk_role_kind fk_role_kinds[];
 

@@ -1,4 +1,5 @@
-/* `farkey keyd` and `farkey edge`: their command lines; what they do is keyd/ and edge/. */
+/* `farkey keyd`, `farkey edge`, and `farkey inline`: their command lines; what they do is keyd/ and
+ * edge/. */
 #include "base/err.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -64,4 +65,19 @@ int fk_cmd_edge(int argc, char **argv)
         0};
 
     return run(&command, fk_edge_main, argc, argv);
+}
+
+int fk_cmd_inline(int argc, char **argv)
+{
+    static const struct fk_opt_command command = {
+        "farkey inline",
+        "",
+        "Stand between clients and servers and add TLS to their connections, in the foreground;\n"
+        "log to stderr. SIGHUP reloads the configuration, SIGTERM finishes what is under way and "
+        "ends.",
+        options,
+        0,
+        0};
+
+    return run(&command, fk_inline_main, argc, argv);
 }

@@ -20,9 +20,13 @@
 static int admin_main(const char *role, unsigned index)
 {
     static const struct fk_admin_role tables[] = {
-        {"keyd", fk_keyd_metric_table},   {"audit", fk_audit_metric_table},
-        {"edge", fk_edge_metrics},        {"signer", fk_signer_metric_table},
-        {"token", fk_token_metric_table}, {NULL, NULL},
+        {"keyd", fk_keyd_metric_table},
+        {"audit", fk_audit_metric_table},
+        {"edge", fk_edge_metrics},
+        {"signer", fk_signer_metric_table},
+        {"token", fk_token_metric_table},
+        {"inline", fk_inline_metrics},
+        {NULL, NULL},
     };
 
     (void)role;
@@ -66,6 +70,7 @@ static const struct child_row children[] = {
     {"keyd-handshaker", fk_keyd_child},
     {"keyd-asker", fk_keyd_child},
     {"edge-worker", fk_edge_child},
+    {"inline-worker", fk_edge_child},
     {"demo-origin", origin_main},
     {"demo-relay", relay_main},
     {"token", token_main},
@@ -91,6 +96,7 @@ static const struct fk_command commands[] = {
     {"check", fk_cmd_check, "check a configuration"},
     {"keyd", fk_cmd_keyd, "hold keys and serve operations with them (foreground)"},
     {"edge", fk_cmd_edge, "accept clients; the keys are elsewhere (foreground)"},
+    {"inline", fk_cmd_inline, "add TLS to connections on their way (foreground)"},
     {"status", fk_cmd_status, "show what a daemon is doing"},
     {"control", fk_cmd_control, "give a daemon a command"},
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},

@@ -4,6 +4,8 @@
  */
 #include "edge/conf.h"
 
+#include "edge/conf_priv.h"
+
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -19,7 +21,7 @@
 
 #define OPT(type, member) offsetof(struct type, member)
 
-static const struct fk_conf_name log_levels[] = {
+const struct fk_conf_name fk_edge_log_levels[] = {
     {"error", FK_LOG_ERROR, "failures only"},
     {"warning", FK_LOG_WARN, "and what needs attention"},
     {"info", FK_LOG_INFO, "and changes of state, and the access log"},
@@ -50,7 +52,7 @@ static const struct fk_conf_option channel_options[] = {
     {NULL},
 };
 
-static const struct fk_conf_kind channel_kind = {
+const struct fk_conf_kind fk_edge_channel_kind = {
     .name = "channel",
     .size = sizeof(struct fk_channel_conf),
     .once = true,
@@ -140,7 +142,7 @@ static void check_keyserver(void *block, struct fk_conf *conf)
                       "keyserver \"%s\": allow and deny are for accept", title);
 }
 
-static const struct fk_conf_kind keyserver_kind = {
+const struct fk_conf_kind fk_edge_keyserver_kind = {
     .name = "keyserver",
     .size = sizeof(struct fk_edge_keyserver),
     .titled = true,
@@ -182,7 +184,7 @@ static void check_tickets(void *block, struct fk_conf *conf)
                          "raise key_life or lower lifetime");
 }
 
-static const struct fk_conf_kind tickets_kind = {
+const struct fk_conf_kind fk_edge_tickets_kind = {
     .name = "tickets",
     .size = sizeof(struct fk_edge_tickets),
     .once = true,
@@ -298,7 +300,7 @@ static const struct fk_conf_option admin_options[] = {
     {NULL},
 };
 
-static const struct fk_conf_kind admin_kind = {
+const struct fk_conf_kind fk_edge_admin_kind = {
     .name = "admin",
     .size = sizeof(struct fk_edge_admin),
     .once = true,
@@ -309,14 +311,14 @@ static const struct fk_conf_kind admin_kind = {
 
 /* --- root --- */
 
-static const struct fk_conf_name worker_words[] = {
+const struct fk_conf_name fk_edge_worker_words[] = {
     {"auto", 0, "one for each processor that the edge may use"},
     {NULL, 0, NULL},
 };
 
 static const struct fk_conf_option root_options[] = {
     {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
-     .names = worker_words, .help = "Worker processes. A change needs a restart."},
+     .names = fk_edge_worker_words, .help = "Worker processes. A change needs a restart."},
     {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), .check = fk_users_check,
      .help = "Whom workers and the admin process become when the edge was started as root. "
              "Default: farkey, or nobody on a host without that account."},
@@ -330,7 +332,7 @@ static const struct fk_conf_option root_options[] = {
      .help = "Where this edge is, for strategy nearest."},
     {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/edge.sock",
      .help = "Control socket of farkey status."},
-    {"log_level", FK_CONF_ENUM, OPT(fk_edge_conf, log_level), "info", .names = log_levels,
+    {"log_level", FK_CONF_ENUM, OPT(fk_edge_conf, log_level), "info", .names = fk_edge_log_levels,
      .help = "What is written to the log."},
     {"access_log", FK_CONF_BOOL, OPT(fk_edge_conf, access_log), "off",
      .help = "One log line a connection, when it ends, at level info."},
@@ -338,9 +340,9 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &fk_edge_listen_kind, &channel_kind, &keyserver_kind,
-    &fk_edge_site_kind,   &tickets_kind, &redis_kind,
-    &limits_kind,         &admin_kind,   NULL,
+    &fk_edge_listen_kind, &fk_edge_channel_kind, &fk_edge_keyserver_kind,
+    &fk_edge_site_kind,   &fk_edge_tickets_kind, &redis_kind,
+    &limits_kind,         &fk_edge_admin_kind,   NULL,
 };
 
 static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
@@ -411,6 +413,13 @@ static void check_keyservers(const struct fk_edge_conf *root, struct fk_conf *co
     check_accepts(root, conf);
     for (struct fk_conf_block *b = root->sites; b != NULL; b = b->next)
         check_servers(root, (const void *)b, conf);
+}
+
+void fk_edge_check_sites(const struct fk_edge_conf *root, struct fk_conf *conf)
+{
+    fk_edge_check_names(root, conf);
+    check_default(root, conf);
+    check_keyservers(root, conf);
 }
 
 /* Who borrows must be able to open what it gets. */
@@ -493,9 +502,7 @@ static void check_root(void *block, struct fk_conf *conf)
     if (root->sites == NULL && !fk_conf_is_bad(&root->block, "site"))
         fk_conf_complain(conf, &root->block.where,
                          "no site block; write site \"NAME\" { origin = ... }");
-    fk_edge_check_names(root, conf);
-    check_default(root, conf);
-    check_keyservers(root, conf);
+    fk_edge_check_sites(root, conf);
     check_lend_key(root, conf);
     check_addresses(root, conf);
     check_redis(root, conf);

@@ -32,6 +32,8 @@ enum fk_origin_connect { FK_ORIGIN_AT_ONCE, FK_ORIGIN_FIRST_BYTES };
 enum fk_origin_balance { FK_BALANCE_ROUND_ROBIN, FK_BALANCE_LEAST_CONNECTIONS };
 enum fk_origin_proxy { FK_ORIGIN_PROXY_OFF, FK_ORIGIN_PROXY_V1, FK_ORIGIN_PROXY_V2 };
 
+enum fk_wire_non_tls { FK_WIRE_RESET, FK_WIRE_PASS };
+
 struct fk_edge_listen {
     struct fk_conf_block block; /* title: the address */
     bool proxy_protocol;
@@ -128,6 +130,16 @@ struct fk_edge_limits {
     uint64_t half_closed_us;
     uint64_t buffer; /* bytes waiting in each direction of a connection */
     uint64_t drain_us;
+    uint64_t half_open; /* farkey inline: flows without an answer */
+};
+
+/* farkey inline: the two interfaces that frames pass between, and what is done with some. */
+struct fk_edge_wire {
+    struct fk_conf_block block;
+    char *client, *server;     /* interfaces, by who is there */
+    struct fk_conf_list ports; /* that TLS is added to */
+    int non_tls;               /* enum fk_wire_non_tls */
+    bool accept_truncation;
 };
 
 struct fk_edge_admin {
@@ -151,9 +163,11 @@ struct fk_edge_conf {
     struct fk_conf_block *redis;      /* struct fk_edge_redis; NULL: none */
     struct fk_conf_block *limits;     /* struct fk_edge_limits; never absent */
     struct fk_conf_block *admin;      /* struct fk_edge_admin; NULL: none */
+    struct fk_conf_block *wire;       /* struct fk_edge_wire; never absent in farkey inline's */
 };
 
 extern const struct fk_conf_kind fk_edge_conf_kind;
+extern const struct fk_conf_kind fk_inline_conf_kind; /* conf_inline.c: of the same struct */
 extern const struct fk_conf_kind fk_edge_site_kind;   /* conf_site.c */
 extern const struct fk_conf_kind fk_edge_listen_kind; /* conf_site.c */
 
@@ -176,6 +190,11 @@ static inline uint64_t fk_edge_session_us(const struct fk_edge_site *site,
 static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
 {
     return (const struct fk_edge_limits *)(const void *)conf->limits;
+}
+
+static inline const struct fk_edge_wire *fk_edge_wire(const struct fk_edge_conf *conf)
+{
+    return (const struct fk_edge_wire *)(const void *)conf->wire;
 }
 
 static inline const struct fk_edge_client *fk_edge_client(const struct fk_edge_site *site)

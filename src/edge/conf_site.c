@@ -1,6 +1,8 @@
 /* The option tables of listen and site blocks, and the checks of one such block. */
 #include "edge/conf.h"
 
+#include "edge/conf_priv.h"
+
 #include "base/err.h"
 #include "base/limits.h"
 #include "conf/network.h"
@@ -184,12 +186,71 @@ static const struct fk_conf_name proxies[] = {
     {NULL, 0, NULL},
 };
 
+/* Rows that the sites of farkey inline have, too. */
+#define ROWS_OF_NAMES                                                                            \
+    {"names", FK_CONF_LIST, OPT(fk_edge_site, names),                                            \
+     .help =                                                                                     \
+         "Server names (SNI) of the site; \"*.example.com\" stands for exactly one more label. " \
+         "Default: the block's title."},                                                         \
+    {                                                                                            \
+        "default", FK_CONF_BOOL, OPT(fk_edge_site, is_default), "off",                           \
+            .help = "Serve clients whose server name no site has, and those that send none."     \
+    }
+#define ROWS_OF_SERVERS                                                                          \
+    {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),                                  \
+     .help = "Key servers that hold this site's keys, by the titles of their blocks."},          \
+        {"strategy",          FK_CONF_ENUM,        OPT(fk_edge_site, strategy),                  \
+         "least_outstanding", .names = strategies, .help = "Which key server is asked first."},  \
+        {"deadline",                                                                             \
+         FK_CONF_DURATION,                                                                       \
+         OPT(fk_edge_site, deadline_us),                                                         \
+         "3s",                                                                                   \
+         1000,                                                                                   \
+         60000000,                                                                               \
+         .help = "Longest wait for one key operation, other key servers tried in it."},          \
+    {                                                                                            \
+        "hedge", FK_CONF_BOOL, OPT(fk_edge_site, hedge), "off",                                  \
+            .help = "Ask a second key server as well when an answer is later than 95 of 100 "    \
+                    "answers of "                                                                \
+                    "that one are; the first good answer counts. Costs one operation in twenty." \
+    }
+#define ROWS_OF_FILES                                                                            \
+    {"certificate", FK_CONF_PATHS, OPT(fk_edge_site, certificate),                               \
+     .help =                                                                                     \
+         "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. " \
+         "Absent: those that the key server has for the site's name, renewed when it renews "    \
+         "them."},                                                                               \
+    {                                                                                            \
+        "key", FK_CONF_PATHS, OPT(fk_edge_site, key),                                            \
+            .help = "Mode local: the private keys of the certificates, in any order."            \
+    }
+#define ROWS_OF_VERSIONS                                                                         \
+    {"tls",                                                                                      \
+     FK_CONF_FLAGS,                                                                              \
+     OPT(fk_edge_site, tls),                                                                     \
+     "{\"1.2\", \"1.3\"}",                                                                       \
+     .names = tls_versions,                                                                      \
+     .help = "Versions offered."},                                                               \
+    {                                                                                            \
+        "rsa_key_exchange", FK_CONF_BOOL, OPT(fk_edge_site, rsa_key_exchange), "off",            \
+            .help = "Also offer TLS 1.2 RSA key exchange (no forward secrecy), for old clients." \
+    }
+#define ROWS_OF_TLS                                                                               \
+    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn),                                               \
+     .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."}, \
+    {                                                                                             \
+        "groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",  \
+            .help = "Groups for the key agreement, most wanted first."                            \
+    }
+#define ROWS_OF_TICKETS                                                                   \
+    {                                                                                     \
+        "tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge",                      \
+            .names = tickets_of,                                                          \
+            .help = "Who makes the keys of session tickets, and of the cache's sessions." \
+    }
+
 static const struct fk_conf_option site_options[] = {
-    {"names", FK_CONF_LIST, OPT(fk_edge_site, names),
-     .help = "Server names (SNI) of the site; \"*.example.com\" stands for exactly one more label. "
-             "Default: the block's title."},
-    {"default", FK_CONF_BOOL, OPT(fk_edge_site, is_default), "off",
-     .help = "Serve clients whose server name no site has, and those that send none."},
+    ROWS_OF_NAMES,
     {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = modes,
      .help = "Where the private key is and what is done with it."},
     {"agree_private", FK_CONF_BOOL, OPT(fk_edge_site, agree_private), "off",
@@ -198,40 +259,20 @@ static const struct fk_conf_option site_options[] = {
     {"expose", FK_CONF_ENUM, OPT(fk_edge_site, expose), "none", .names = exposures,
      .help =
          "Modes keys and handshake: what else the key server is to tell. Its keys must allow it."},
-    {"keyservers", FK_CONF_LIST, OPT(fk_edge_site, keyservers),
-     .help = "Key servers that hold this site's keys, by the titles of their blocks."},
-    {"strategy", FK_CONF_ENUM, OPT(fk_edge_site, strategy), "least_outstanding",
-     .names = strategies, .help = "Which key server is asked first."},
-    {"deadline", FK_CONF_DURATION, OPT(fk_edge_site, deadline_us), "3s", 1000, 60000000,
-     .help = "Longest wait for one key operation, other key servers tried in it."},
-    {"hedge", FK_CONF_BOOL, OPT(fk_edge_site, hedge), "off",
-     .help = "Ask a second key server as well when an answer is later than 95 of 100 answers of "
-             "that one are; the first good answer counts. Costs one operation in twenty."},
+    ROWS_OF_SERVERS,
     {"lend_time", FK_CONF_DURATION, OPT(fk_edge_site, lend_us), "1m", 0, 3600000000,
      .help = "Mode lend: how long a key is kept, in whole seconds, before it is wiped and borrowed "
              "anew when it is needed; 0: for one operation."},
-    {"certificate", FK_CONF_PATHS, OPT(fk_edge_site, certificate),
-     .help = "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. "
-             "Absent: those that the key server has for the site's name, renewed when it renews "
-             "them."},
-    {"key", FK_CONF_PATHS, OPT(fk_edge_site, key),
-     .help = "Mode local: the private keys of the certificates, in any order."},
+    ROWS_OF_FILES,
     {"share", FK_CONF_PATHS, OPT(fk_edge_site, share),
      .help = "This edge's shares of the site's split keys (farkey key split), in any order. The "
              "key server holds the other one of each."},
-    {"tls", FK_CONF_FLAGS, OPT(fk_edge_site, tls), "{\"1.2\", \"1.3\"}", .names = tls_versions,
-     .help = "Versions offered."},
-    {"rsa_key_exchange", FK_CONF_BOOL, OPT(fk_edge_site, rsa_key_exchange), "off",
-     .help = "Also offer TLS 1.2 RSA key exchange (no forward secrecy), for old clients."},
+    ROWS_OF_VERSIONS,
     {"dhe", FK_CONF_BOOL, OPT(fk_edge_site, dhe), "off", .help = "Also offer TLS 1.2 DHE-RSA."},
-    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn),
-     .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."},
-    {"groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",
-     .help = "Groups for the key agreement, most wanted first."},
+    ROWS_OF_TLS,
     {"records", FK_CONF_ENUM, OPT(fk_edge_site, records), "engine", .names = records,
      .help = "Who protects the records after the handshake."},
-    {"tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge", .names = tickets_of,
-     .help = "Who makes the keys of session tickets, and of the cache's sessions."},
+    ROWS_OF_TICKETS,
     {"sessions", FK_CONF_ENUM, OPT(fk_edge_site, sessions), "host", .names = sessions_at,
      .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
     {"session_lifetime", FK_CONF_DURATION, OPT(fk_edge_site, session_us), "0", 0, 604800000000,
@@ -257,6 +298,25 @@ static const struct fk_conf_option site_options[] = {
      3600000000, .help = "How long it is left out, unless a check finds it alive."},
     {"origin_connections", FK_CONF_INT, OPT(fk_edge_site, origin_connections), "0", 0, 1000000,
      .help = "Connections to one origin at once by one worker; 0: no bound."},
+    {NULL},
+};
+
+/* What a box can do with a key: the records are its own, always. */
+static const struct fk_conf_name inline_modes[] = {
+    {"sign", FK_MODE_SIGN, "the key server signs each full handshake"},
+    {"local", FK_MODE_LOCAL, "the key is a file of this host, held by a signer process"},
+    {NULL, 0, NULL},
+};
+
+static const struct fk_conf_option inline_site_options[] = {
+    ROWS_OF_NAMES,
+    {"mode", FK_CONF_ENUM, OPT(fk_edge_site, mode), "sign", .names = inline_modes,
+     .help = "Where the private key is and what is done with it."},
+    ROWS_OF_SERVERS,
+    ROWS_OF_FILES,
+    ROWS_OF_VERSIONS,
+    ROWS_OF_TLS,
+    ROWS_OF_TICKETS,
     {NULL},
 };
 
@@ -512,9 +572,12 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
 
 static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)
 {
-    struct fk_conf_where where = fk_conf_option_where(conf, &site->block, "origin");
     const char *title = site->block.title;
+    struct fk_conf_where where;
 
+    if (site->origin.count == 0) /* absent, or the sites of farkey inline have none */
+        return;
+    where = fk_conf_option_where(conf, &site->block, "origin");
     if (site->origin.count > FK_EDGE_ORIGINS_MAX)
         fk_conf_complain(conf, &where, "site \"%s\": more than %d origins", title,
                          FK_EDGE_ORIGINS_MAX);
@@ -573,6 +636,17 @@ const struct fk_conf_kind fk_edge_site_kind = {
     .options = site_options,
     .kids = site_kids,
     .help = "A service: server names, keys, TLS and origins.",
+    .check = check_site,
+};
+
+const struct fk_conf_kind fk_inline_site_kind = {
+    .name = "site",
+    .size = sizeof(struct fk_edge_site),
+    .titled = true,
+    .list_offset = OPT(fk_edge_conf, sites),
+    .options = inline_site_options,
+    .kids = site_kids,
+    .help = "A service behind the box: server names, keys and TLS.",
     .check = check_site,
 };
 

@@ -21,4 +21,8 @@ int fk_edge_child(const char *role, unsigned index);
  */
 int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
 
+/* The same for farkey inline. */
+int fk_inline_main(const char *file, bool verbose);
+int fk_inline_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret);
+
 #endif

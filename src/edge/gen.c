@@ -393,7 +393,7 @@ static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
     if ((err = fk_bundle_open(bundle_fd, &gen->bundle)) != FK_OK ||
         (err = fk_bundle_read(gen->bundle, FK_GEN_MAIN_FILE, &path, &len)) != FK_OK)
         return err;
-    err = fk_conf_load(&fk_edge_conf_kind, (const char *)path, gen->bundle, &gen->conf);
+    err = fk_conf_load(gen->base->role->conf, (const char *)path, gen->bundle, &gen->conf);
     if (err != FK_OK)
         return fk_why_set(why, err, "%s",
                           gen->conf == NULL ? fk_err_text(err) : fk_conf_error(gen->conf, 0));

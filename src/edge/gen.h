@@ -11,6 +11,7 @@
 #include "edge/localkeys.h"
 #include "edge/redis.h"
 #include "edge/renew.h"
+#include "edge/role.h"
 #include "edge/sites.h"
 #include "loop/metrics.h"
 #include "tls/tickets.h"
@@ -37,6 +38,7 @@ struct fk_gen;
 
 /* What a generation is built on: the worker's own, which outlives every generation. */
 struct fk_gen_base {
+    const struct fk_edge_role *role;
     struct fk_loop *loop;
     OSSL_LIB_CTX *libctx; /* with the remote-key provider */
     OSSL_LIB_CTX *opaque; /* for sites whose secrets are the key server's: tls/opaque.h */

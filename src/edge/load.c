@@ -21,6 +21,7 @@
 #include <string.h>
 
 struct loading {
+    const struct fk_edge_role *role;
     struct fk_bundle *bundle;
     struct fk_conf *conf;
     const struct fk_edge_conf *root;
@@ -290,7 +291,7 @@ static void check_redis(struct loading *loading)
 /* As fk_edge_load(), with what was found of private keys in loading->keys. */
 static int load(struct loading *loading, const char *path)
 {
-    int err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf);
+    int err = fk_conf_load(loading->role->conf, path, loading->bundle, &loading->conf);
 
     if (err != FK_OK && err != FK_ERR_CONF)
         return err;
@@ -312,15 +313,26 @@ static int load(struct loading *loading, const char *path)
     return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
 }
 
-int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+static int load_alone(const struct fk_edge_role *role, const char *path, struct fk_bundle *bundle,
+                      struct fk_conf **ret)
 {
-    struct loading loading = {.bundle = bundle};
+    struct loading loading = {.role = role, .bundle = bundle};
     int err = load(&loading, path);
 
     fk_keyread_free(loading.keys);
     if (loading.conf != NULL)
         *ret = loading.conf;
     return err;
+}
+
+int fk_edge_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+{
+    return load_alone(&fk_role_edge, path, bundle, ret);
+}
+
+int fk_inline_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
+{
+    return load_alone(&fk_role_inline, path, bundle, ret);
 }
 
 static void log_errors(const struct fk_conf *conf, const char *path, int err, struct fk_why *why)
@@ -335,10 +347,11 @@ static void log_errors(const struct fk_conf *conf, const char *path, int err, st
         fk_log(FK_LOG_ERROR, "configuration", fk_str("error", fk_conf_error(conf, i)));
 }
 
-int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_loaded **ret)
+int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbose,
+                  struct fk_why *why, struct fk_loaded **ret)
 {
     struct fk_loaded *loaded = calloc(1, sizeof *loaded);
-    struct loading loading = {0};
+    struct loading loading = {.role = role};
     int err;
 
     if (loaded == NULL)
@@ -357,6 +370,7 @@ int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_
     }
     fk_keyread_free(loading.keys);
     fk_bundle_free(loading.bundle);
+    loaded->role = loading.role;
     loaded->conf = loading.conf;
     loaded->root = loading.root;
     if (err != FK_OK) {
@@ -376,7 +390,7 @@ static int load_renewed(struct loading *loading, const struct fk_loaded *old, co
     int err;
 
     if ((err = fk_bundle_open(old->bundle_fd, &loading->bundle)) != FK_OK ||
-        (err = fk_conf_load(&fk_edge_conf_kind, path, loading->bundle, &loading->conf)) != FK_OK)
+        (err = fk_conf_load(loading->role->conf, path, loading->bundle, &loading->conf)) != FK_OK)
         return err;
     loading->root = fk_conf_root(loading->conf);
     if ((err = fk_users_set(loading->conf, loading->root->user, loading->root->signer_user)) !=
@@ -405,7 +419,7 @@ int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why
                     struct fk_loaded **ret)
 {
     struct fk_loaded *loaded = calloc(1, sizeof *loaded);
-    struct loading loading = {0};
+    struct loading loading = {.role = old->role};
     bool changed = false;
     int err;
 
@@ -418,6 +432,7 @@ int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why
     if (err != FK_OK)
         log_errors(loading.conf, path, err, why);
     fk_bundle_free(loading.bundle);
+    loaded->role = loading.role;
     loaded->conf = loading.conf;
     loaded->root = loading.root;
     if (err != FK_OK || !changed) {

@@ -6,11 +6,13 @@
 #define FK_EDGE_LOAD_H
 
 #include "edge/conf.h"
+#include "edge/role.h"
 #include "edge/why.h"
 
 #include <stdint.h>
 
 struct fk_loaded {
+    const struct fk_edge_role *role;
     struct fk_conf *conf;            /* never NULL in a loaded one */
     const struct fk_edge_conf *root; /* `user` and `signer_user` say which, written or not */
     int bundle_fd;                   /* for workers: no private key of a site in it */
@@ -23,7 +25,8 @@ struct fk_loaded {
  * line, and the first is noted in *why; *ret then is not touched. No private key is left in this
  * process's memory, either way.
  */
-int fk_loaded_new(const char *path, bool verbose, struct fk_why *why, struct fk_loaded **ret);
+int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbose,
+                  struct fk_why *why, struct fk_loaded **ret);
 
 /*
  * What is in service as `old`, with the channel's files as they are now; errors as above. *ret is

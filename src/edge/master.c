@@ -176,6 +176,9 @@ int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
             fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
+    for (unsigned i = 0; err == FK_OK && master->wire != NULL && i < FK_PKTIO_SOCKETS; i++)
+        err = fk_child_send_fd(child, FK_PROC_LISTEN, i,
+                               fk_wiresockets_get(master->wire, fk_child_index(child), i));
     return err == FK_OK ? send_dialled(master, child, set->loaded->root) : err;
 }
 
@@ -230,8 +233,8 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
     struct fk_procmsg msg = {.type = FK_PROC_METRICS, .n_fds = 1, .fds = {master->metrics_fd}};
     int err;
 
-    msg.len = strlen("edge");
-    memcpy(msg.data, "edge", msg.len);
+    msg.len = strlen(master->role->name);
+    memcpy(msg.data, master->role->name, msg.len);
     if ((err = fk_child_send(child, &msg)) != FK_OK ||
         (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_CONTROL, master->control_fd)) !=
             FK_OK)
@@ -244,7 +247,7 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
 
 static int on_start(void *ctx, struct fk_child *child)
 {
-    if (is_role(child, "edge-worker"))
+    if (fk_role_of_worker(fk_child_role(child)) != NULL)
         return start_worker(ctx, child);
     if (is_role(child, "signer"))
         return start_signer(ctx, child);
@@ -259,7 +262,7 @@ static void worker_ready(struct fk_master *master, struct fk_master_worker *work
     if (!fk_master_ready(master))
         return;
     if (!master->ready) {
-        fk_log(FK_LOG_INFO, "edge is ready", fk_uint("workers", master->n_workers),
+        fk_log(FK_LOG_INFO, master->role->ready, fk_uint("workers", master->n_workers),
                fk_uint("us", fk_clock_us() - master->started_us));
         (void)fk_notify_ready();
     }
@@ -295,7 +298,7 @@ static void refused(struct fk_master *master, struct fk_child *child, const stru
            fk_uint("generation", msg->arg), fk_strn("why", msg->data, msg->len));
     if (fk_master_reload_refused(master, child, msg) || master->ready || master->stopping)
         return;
-    fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", master->path),
+    fk_log(FK_LOG_ERROR, master->role->cannot_start, fk_str("file", master->path),
            fk_strn("why", msg->data, msg->len));
     master->status = 1;
     fk_loop_stop(master->loop);
@@ -429,10 +432,25 @@ static int start_children(struct fk_master *master)
     if ((err = fk_master_start_signers(master, master->loaded, &master->keys)) != FK_OK)
         return err;
     for (unsigned i = 0; i < master->n_workers; i++)
-        if ((err = fk_super_add(master->super, "edge-worker", i, NULL,
+        if ((err = fk_super_add(master->super, master->role->worker, i, NULL,
                                 &master->workers[i].child)) != FK_OK)
             return err;
     return fk_super_add(master->super, "admin", 0, NULL, &master->admin);
+}
+
+static int make_metrics(struct fk_master *master)
+{
+    const struct fk_metric *table = master->role->metrics;
+    int err = fk_metrics_create(table, master->n_workers, &master->metrics_fd);
+
+    return err != FK_OK ? err : fk_metrics_open(table, master->metrics_fd, &master->metrics);
+}
+
+static int open_wire(struct fk_master *master)
+{
+    const struct fk_edge_wire *wire = fk_edge_wire(master->loaded->root);
+
+    return wire == NULL ? FK_OK : fk_wiresockets_new(wire, master->n_workers, &master->wire);
 }
 
 static int start(struct fk_master *master)
@@ -440,7 +458,8 @@ static int start(struct fk_master *master)
     struct fk_why why; /* logged already */
     int err;
 
-    if ((err = fk_loaded_new(master->path, master->verbose, &why, &master->loaded)) != FK_OK)
+    if ((err = fk_loaded_new(master->role, master->path, master->verbose, &why, &master->loaded)) !=
+        FK_OK)
         return err;
     fk_master_set_log_level(master);
     fk_master_want_descriptors(master->loaded);
@@ -452,9 +471,7 @@ static int start(struct fk_master *master)
     if ((err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, master->loaded->root, &why)) != FK_OK ||
-        (err = fk_metrics_create(fk_edge_metrics, master->n_workers, &master->metrics_fd)) !=
-            FK_OK ||
-        (err = fk_metrics_open(fk_edge_metrics, master->metrics_fd, &master->metrics)) != FK_OK)
+        (err = open_wire(master)) != FK_OK || (err = make_metrics(master)) != FK_OK)
         return err;
     master->sessions = fk_edge_tickets(master->loaded->root)->cache;
     if (master->sessions > 0 &&
@@ -487,6 +504,7 @@ static void fini(struct fk_master *master)
     fk_close(&master->control_fd);
     fk_close(&master->http_fd);
     fk_sockets_free(master->sockets);
+    fk_wiresockets_free(master->wire);
     fk_loaded_free(master->loaded);
     fk_loaded_free(master->pending);
     fk_secret_free(master->tickets);
@@ -494,43 +512,54 @@ static void fini(struct fk_master *master)
         fk_loop_free(master->loop);
 }
 
-static int run(const char *path, bool verbose)
+static int run(const struct fk_edge_role *role, const char *path, bool verbose)
 {
     struct fk_master *master = calloc(1, sizeof *master);
     int err, status;
 
     if (master == NULL)
         return 1;
+    master->role = role;
     master->path = path;
     master->verbose = verbose;
     master->metrics_fd = master->sessions_fd = master->control_fd = master->http_fd = -1;
     master->started_us = fk_clock_us();
-    fk_log_role("edge");
+    fk_log_role(role->name);
     (void)signal(SIGPIPE, SIG_IGN);
     if ((err = fk_sandbox_master()) == FK_OK && (err = start(master)) == FK_OK)
         fk_loop_run(master->loop);
     else
-        fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", path), fk_error(err));
+        fk_log(FK_LOG_ERROR, role->cannot_start, fk_str("file", path), fk_error(err));
     status = err == FK_OK ? master->status : 1;
     fini(master);
     free(master);
     return status;
 }
 
-int fk_edge_main(const char *file, bool verbose)
+static int run_file(const struct fk_edge_role *role, const char *file, bool verbose)
 {
     char path[PATH_MAX];
 
     if (realpath(file, path) == NULL) {
-        fk_log(FK_LOG_ERROR, "edge cannot start", fk_str("file", file), fk_errno(errno));
+        fk_log(FK_LOG_ERROR, role->cannot_start, fk_str("file", file), fk_errno(errno));
         return 1;
     }
-    return run(path, verbose);
+    return run(role, path, verbose);
 }
 
-int fk_edge_child(const char *role, unsigned index)
+int fk_edge_main(const char *file, bool verbose)
 {
-    if (strcmp(role, "edge-worker") == 0)
-        return fk_worker_main(index);
-    return 2;
+    return run_file(&fk_role_edge, file, verbose);
+}
+
+int fk_inline_main(const char *file, bool verbose)
+{
+    return run_file(&fk_role_inline, file, verbose);
+}
+
+int fk_edge_child(const char *worker, unsigned index)
+{
+    const struct fk_edge_role *role = fk_role_of_worker(worker);
+
+    return role == NULL ? 2 : fk_worker_main(role, index);
 }

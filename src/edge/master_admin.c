@@ -53,12 +53,13 @@ static json_t *counters(const struct fk_master *master)
     json_t *object = json_object();
     char name[256];
 
-    for (unsigned i = 0; i < FK_EDGE_METRIC_COUNT; i++) {
-        const struct fk_metric *metric = &fk_edge_metrics[i];
+    for (unsigned i = 0; i < master->role->n_metrics; i++) {
+        const struct fk_metric *metric = &master->role->metrics[i];
 
         if (metric->kind == FK_METRIC_HISTOGRAM)
             continue;
-        snprintf(name, sizeof name, "%s%s%s%s", metric->name + strlen("farkey_edge_"),
+        snprintf(name, sizeof name, "%s%s%s%s",
+                 metric->name + strlen("farkey_") + strlen(master->role->name) + 1,
                  metric->labels == NULL ? "" : "{", metric->labels == NULL ? "" : metric->labels,
                  metric->labels == NULL ? "" : "}");
         json_object_set_new(object, name,
@@ -105,7 +106,7 @@ static json_t *signers(const struct fk_master *master)
 
 static json_t *status(const struct fk_master *master)
 {
-    return json_pack("{s:s, s:i, s:b, s:I, s:b, s:o, s:o, s:o}", "role", "edge", "pid",
+    return json_pack("{s:s, s:i, s:b, s:I, s:b, s:o, s:o, s:o}", "role", master->role->name, "pid",
                      (int)getpid(), "ready", (int)fk_master_ready(master), "generation",
                      (json_int_t)master->generation, "draining", (int)master->stopping, "workers",
                      workers(master), "signers", signers(master), "counters", counters(master));

@@ -7,9 +7,11 @@
 #include "base/limits.h"
 #include "base/secret.h"
 #include "edge/load.h"
+#include "edge/role.h"
 #include "edge/sockets.h"
 #include "tls/tickets.h"
 #include "edge/why.h"
+#include "edge/wiresockets.h"
 #include "loop/loop.h"
 #include "loop/metrics.h"
 #include "loop/super.h"
@@ -54,6 +56,7 @@ enum fk_reload_phase {
 };
 
 struct fk_master {
+    const struct fk_edge_role *role;
     const char *path;
     bool verbose; /* -v: everything is logged, whatever log_level says */
     struct fk_loop *loop;
@@ -76,6 +79,7 @@ struct fk_master {
     size_t n_waiters;
     struct fk_watch *watch; /* the channel's files */
     struct fk_sockets *sockets;
+    struct fk_wiresockets *wire; /* NULL: an edge */
     struct fk_metrics *metrics;
     int metrics_fd;
     int sessions_fd; /* memory of the session cache; -1: none */

@@ -121,6 +121,8 @@ int fk_master_start_signers(struct fk_master *master, const struct fk_loaded *lo
 /* Before workers are born, and for the next ones. */
 void fk_master_want_descriptors(const struct fk_loaded *loaded)
 {
+    if (loaded->root->wire != NULL)
+        return; /* a box's connections have none */
     fk_proc_want_descriptors(2 * fk_edge_limits(loaded->root)->connections + FK_EDGE_DESCRIPTORS);
 }
 
@@ -234,7 +236,7 @@ static bool has_next_keys(const struct fk_master *master, const struct fk_child 
 bool fk_master_reload_refused(struct fk_master *master, const struct fk_child *child,
                               const struct fk_procmsg *msg)
 {
-    bool is_worker = strcmp(fk_child_role(child), "edge-worker") == 0;
+    bool is_worker = fk_role_of_worker(fk_child_role(child)) != NULL;
 
     if (master->pending == NULL)
         return false;
@@ -267,6 +269,8 @@ static void warn(const struct fk_master *master)
     if (fk_edge_workers(root) != master->n_workers)
         fk_log(FK_LOG_WARN, "a change of workers needs a restart",
                fk_uint("workers", master->n_workers));
+    if (master->wire != NULL && !fk_wiresockets_match(master->wire, fk_edge_wire(root)))
+        fk_log(FK_LOG_WARN, "a change of interfaces needs a restart");
     if (fk_edge_tickets(root)->cache > master->sessions)
         fk_log(FK_LOG_WARN, "a larger session cache needs a restart",
                fk_uint("cache", master->sessions));
@@ -299,7 +303,7 @@ static void reload(struct fk_master *master, bool full)
 
     if (full)
         (void)fk_notify_reloading();
-    err = full ? fk_loaded_new(master->path, master->verbose, &why, &loaded)
+    err = full ? fk_loaded_new(master->role, master->path, master->verbose, &why, &loaded)
                : fk_loaded_renew(master->loaded, master->path, &why, &loaded);
     if (err == FK_OK && loaded == NULL)
         return; /* the channel's files are those in service */

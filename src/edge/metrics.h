@@ -2,6 +2,7 @@
 #ifndef FK_EDGE_METRICS_H
 #define FK_EDGE_METRICS_H
 
+#include "inline/box.h"
 #include "loop/metrics.h"
 
 /* X(id, name, labels, kind, help) */
@@ -69,5 +70,25 @@ enum fk_edge_metric {
 };
 
 extern const struct fk_metric fk_edge_metrics[];
+
+/* The inline box's: the edge's, then those of its flows (FK_FLOW_N_*), then of the box
+ * (FK_BOX_N_*), then these. X(id, name, labels, kind, help) */
+#define FK_WIRE_METRICS(X)                                                         \
+    X(FLOWS_NOW, "flows", NULL, GAUGE, "Connections through the box now.")         \
+    X(LOST, "lost_total", NULL, COUNTER, "Frames that an interface did not take.") \
+    X(OUTBOX, "outbox_total", NULL, COUNTER, "Packets for which there was no room.")
+
+enum fk_inline_metric {
+    FK_INLINE_FLOW = FK_EDGE_METRIC_COUNT,
+    FK_INLINE_BOX = FK_INLINE_FLOW + FK_FLOW_N_COUNT,
+    FK_INLINE_WIRE = FK_INLINE_BOX + FK_BOX_N_COUNT,
+    FK_INLINE_BEFORE = FK_INLINE_WIRE - 1,
+#define FK_WIRE_METRIC_ENUM(id, name, labels, kind, help) FK_INLINE_##id,
+    FK_WIRE_METRICS(FK_WIRE_METRIC_ENUM)
+#undef FK_WIRE_METRIC_ENUM
+        FK_INLINE_METRIC_COUNT
+};
+
+extern const struct fk_metric fk_inline_metrics[];
 
 #endif

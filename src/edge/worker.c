@@ -9,6 +9,7 @@
 #include "edge/listener.h"
 #include "edge/metrics.h"
 #include "edge/status.h"
+#include "edge/wire.h"
 #include "loop/proc.h"
 #include "loop/sandbox.h"
 #include "loop/sock.h"
@@ -26,6 +27,7 @@ struct worker {
     /* What is served, and what GO will make so. */
     struct fk_gen *gen, *next;
     struct fk_listeners *listeners, *next_listeners;
+    struct fk_wire *wire;  /* NULL: an edge */
     struct fk_defer build; /* of `next`, a little in each turn: clients go on */
     enum { NOT_BUILT, ASKED, BUILT } next_state; /* ASKED: PREPARED is waited for */
     uint32_t lost_keys; /* generation of keys that there was no memory for; 0: none */
@@ -71,11 +73,25 @@ static void finish(struct worker *worker, int status)
     fk_loop_stop(worker->base.loop);
 }
 
+static bool is_idle(const struct worker *worker)
+{
+    return fk_list_empty(&worker->env.conns) &&
+           (worker->wire == NULL || fk_wire_idle(worker->wire));
+}
+
+static void on_wire_idle(void *arg)
+{
+    struct worker *worker = arg;
+
+    if (worker->draining)
+        finish(worker, 0);
+}
+
 static void on_conn_end(struct fk_conn_env *env)
 {
     struct worker *worker = worker_of(env);
 
-    if (worker->draining && fk_list_empty(&env->conns))
+    if (worker->draining && is_idle(worker))
         finish(worker, 0);
     else if (worker->listeners != NULL)
         fk_listeners_start(worker->listeners);
@@ -97,7 +113,9 @@ static void drain(struct worker *worker, uint32_t seconds)
         worker->listeners = NULL;
     }
     worker->draining = true;
-    if (fk_list_empty(&worker->env.conns))
+    if (worker->wire != NULL)
+        fk_wire_drain(worker->wire);
+    if (is_idle(worker))
         finish(worker, 0);
     else
         fk_timer_start(&worker->drain, (uint64_t)seconds * 1000000);
@@ -179,6 +197,8 @@ static void on_certificate(void *arg, struct fk_gen *gen, struct fk_site *site)
     struct worker *worker = arg;
 
     fk_conn_resume(site);
+    if (worker->wire != NULL)
+        fk_wire_resume(worker->wire);
     if (!worker->told && gen == worker->gen && fk_gen_complete(gen))
         tell_ready(worker);
 }
@@ -196,6 +216,7 @@ static void on_patience_over(struct fk_timer *timer)
 static void apply(struct worker *worker)
 {
     struct fk_gen *old = worker->gen;
+    int err;
 
     if (worker->next != NULL && worker->next_state != BUILT)
         build(worker, true); /* a new process: nobody is served yet */
@@ -221,6 +242,10 @@ static void apply(struct worker *worker)
     fk_gen_unref(old);
     fk_gen_serve(worker->gen);
     fk_listeners_start(worker->listeners);
+    if (worker->wire != NULL && (err = fk_wire_serve(worker->wire, worker->gen)) != FK_OK) {
+        fk_log(FK_LOG_ERROR, "cannot serve the wire", fk_error(err));
+        finish(worker, 1);
+    }
     if (fk_gen_complete(worker->gen))
         tell_ready(worker);
     else
@@ -283,6 +308,17 @@ static int take_dialled(struct worker *worker, struct fk_procmsg *msg)
     return fk_keys_listen(worker->next->keys, msg->arg, fd);
 }
 
+/* The same ones each time: the first are kept. */
+static int take_wire(struct worker *worker, struct fk_procmsg *msg)
+{
+    int fd = msg->fds[0];
+
+    if (fk_wire_has(worker->wire, msg->arg))
+        return FK_OK;
+    msg->fds[0] = -1; /* moved */
+    return fk_wire_add(worker->wire, msg->arg, fd);
+}
+
 static int take_listener(struct worker *worker, struct fk_procmsg *msg)
 {
     struct fk_why why = {""};
@@ -290,6 +326,8 @@ static int take_listener(struct worker *worker, struct fk_procmsg *msg)
 
     if (worker->next == NULL || worker->next_listeners == NULL)
         return FK_OK; /* the configuration was refused */
+    if (worker->wire != NULL)
+        return take_wire(worker, msg);
     msg->fds[0] = -1; /* moved */
     if ((err = fk_listeners_add(worker->next_listeners, msg->arg, fd)) != FK_OK)
         refuse(worker, worker->next->number, err, &why);
@@ -326,11 +364,13 @@ static int take_tickets(struct worker *worker, struct fk_procmsg *msg)
 
 static int take_metrics(struct worker *worker, const struct fk_procmsg *msg)
 {
-    int err = fk_metrics_open(fk_edge_metrics, msg->fds[0], &worker->env.metrics);
+    int err = fk_metrics_open(worker->base.role->metrics, msg->fds[0], &worker->env.metrics);
 
     if (err == FK_OK)
         fk_metrics_own(worker->env.metrics, msg->arg);
     worker->base.metrics = worker->env.metrics;
+    if (worker->wire != NULL)
+        fk_wire_count(worker->wire, worker->env.metrics);
     return err;
 }
 
@@ -433,7 +473,9 @@ static int init(struct worker *worker)
     fk_timer_init(&worker->patience, worker->base.loop, on_patience_over);
     fk_io_init(&worker->control, worker->base.loop, FK_PROC_CONTROL_FD, on_control);
     fk_io_want(&worker->control, FK_IO_READ);
-    return FK_OK;
+    if (worker->base.role != &fk_role_inline)
+        return FK_OK;
+    return fk_wire_new(worker->base.loop, on_wire_idle, worker, &worker->wire);
 }
 
 static void fini(struct worker *worker)
@@ -445,6 +487,7 @@ static void fini(struct worker *worker)
     fk_timer_stop(&worker->drain);
     fk_timer_stop(&worker->patience);
     fk_listeners_free(worker->listeners);
+    fk_wire_free(worker->wire);
     drop_next(worker);
     fk_gen_unref(worker->gen);
     fk_localkeys_free(worker->base.local);
@@ -460,12 +503,12 @@ static void fini(struct worker *worker)
     fk_metrics_close(worker->env.metrics); /* last: what ends is counted */
 }
 
-int fk_worker_main(unsigned index)
+int fk_worker_main(const struct fk_edge_role *role, unsigned index)
 {
-    struct worker worker = {.status = 1};
+    struct worker worker = {.status = 1, .base.role = role};
     int err;
 
-    fk_proc_child_init("edge-worker", index);
+    fk_proc_child_init(role->worker, index);
     if ((err = init(&worker)) == FK_OK)
         fk_loop_run(worker.base.loop);
     else

@@ -6,7 +6,9 @@
 #ifndef FK_EDGE_WORKER_H
 #define FK_EDGE_WORKER_H
 
+#include "edge/role.h"
+
 /* The child's main function. Returns its exit status. */
-int fk_worker_main(unsigned index);
+int fk_worker_main(const struct fk_edge_role *role, unsigned index);
 
 #endif

@@ -73,6 +73,7 @@ static void never(void *arg, struct fk_gen *gen, struct fk_site *site)
 
 static void make_base(struct world *w)
 {
+    w->base.role = &fk_role_edge;
     w->base.on_certificate = never;
     assert_non_null(w->base.libctx = OSSL_LIB_CTX_new());
     assert_ok(fk_rkey_provider_load(w->base.libctx));

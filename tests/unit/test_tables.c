@@ -8,8 +8,8 @@
 #include "edge/conf.h"
 #include "keyd/conf.h"
 
-static const struct fk_conf_kind *const roots[] = {&fk_edge_conf_kind, &fk_keyd_conf_kind,
-                                                   &fk_key_policy_conf_kind};
+static const struct fk_conf_kind *const roots[] = {&fk_edge_conf_kind, &fk_inline_conf_kind,
+                                                   &fk_keyd_conf_kind, &fk_key_policy_conf_kind};
 
 static void walk(const struct fk_conf_kind *kind, void (*visit)(const struct fk_conf_kind *))
 {
