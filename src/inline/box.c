@@ -175,10 +175,12 @@ static void forget(struct fk_box *box, struct entry *entry)
 
 void fk_box_free(struct fk_box *box)
 {
+    struct fk_list *item;
+
     if (box == NULL)
         return;
-    while (!fk_list_empty(&box->entries))
-        forget(box, fk_container(box->entries.next, struct entry, all));
+    while ((item = fk_list_pop(&box->entries)) != NULL)
+        forget(box, fk_container(item, struct entry, all));
     free(box->buckets);
     free(box->out.mem);
     free(box->out.packets);

@@ -422,7 +422,7 @@ static void take_bytes(struct peer *peer, const struct fk_tcp *tcp)
         news = true;
     }
     if ((tcp->flags & FK_TCP_FIN) != 0) {
-        size_t fin = (size_t)(at + (int32_t)tcp->payload.left);
+        size_t fin = (size_t)((int64_t)at + (int64_t)tcp->payload.left);
 
         assert_true(!peer->fin_seen || peer->fin_at == fin);
         peer->fin_seen = true;
