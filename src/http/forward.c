@@ -93,7 +93,7 @@ static int add_forwarded(struct fk_http_request *request, const struct fk_http_c
 static int add_x_forwarded(struct fk_http_request *request, const struct fk_http_client *client)
 {
     struct fk_http_headers *headers = &request->headers;
-    struct fk_reader host = fk_http_request_part(request, request->authority), there;
+    struct fk_reader there;
     char port[8];
     int err = FK_OK;
 
@@ -104,9 +104,10 @@ static int add_x_forwarded(struct fk_http_request *request, const struct fk_http
     if (err == FK_OK && fk_http_headers_find(headers, "X-Forwarded-Proto", &there) != FK_OK)
         err =
             fk_http_headers_add_text(headers, "X-Forwarded-Proto", client->tls ? "https" : "http");
-    if (err == FK_OK && host.left > 0 &&
-        fk_http_headers_find(headers, "X-Forwarded-Host", &there) != FK_OK)
-        err = fk_http_headers_add(headers, fk_http_text("X-Forwarded-Host"), host);
+    if (err == FK_OK && request->authority.len > 0 &&
+        fk_http_headers_find(headers, "X-Forwarded-Host", &there) != FK_OK) /* borrowed only now */
+        err = fk_http_headers_add(headers, fk_http_text("X-Forwarded-Host"),
+                                  fk_http_request_part(request, request->authority));
     if (err == FK_OK && client->local_port != 0 &&
         fk_http_headers_find(headers, "X-Forwarded-Port", &there) != FK_OK)
         err = fk_http_headers_add_text(headers, "X-Forwarded-Port", port);

@@ -312,6 +312,24 @@ static void without_memory_it_says_so(void **state)
     assert_true(failmalloc_try(pass_one, NULL) >= 3);
 }
 
+/* Wherever the block of text has to grow, and move, while fields are added. */
+static void what_is_added_is_of_this_request(void **state)
+{
+    static char fields[4096], text[8192], out[16384];
+
+    (void)state;
+    forward.forwarded = forward.x_forwarded = true;
+    for (size_t pad = 0; pad < 2048; pad++) {
+        memset(fields, 'p', pad);
+        fields[pad] = '\0';
+        snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a.example\r\nX-Pad: %s\r\n\r\n",
+                 fields);
+        assert_ok(pass(text, FK_H1_KEEP, out, sizeof out));
+        assert_non_null(strstr(out, "\r\nX-Forwarded-Host: a.example\r\n"));
+        assert_non_null(strstr(out, "Forwarded: for=192.0.2.1;host=\"a.example\";proto=https\r\n"));
+    }
+}
+
 #define CASE(function) cmocka_unit_test_setup(function, set_up)
 
 UNIT_MAIN(CASE(end_to_end_fields_pass_as_they_are), CASE(fields_of_the_connection_go),
@@ -321,4 +339,4 @@ UNIT_MAIN(CASE(end_to_end_fields_pass_as_they_are), CASE(fields_of_the_connectio
           CASE(a_trusted_proxy_is_believed), CASE(forwarded_quotes_addresses),
           CASE(only_chosen_upgrades_pass), CASE(without_room_it_is_refused),
           CASE(responses_are_written_for_clients), CASE(chunks_are_written),
-          CASE(without_memory_it_says_so))
+          CASE(without_memory_it_says_so), CASE(what_is_added_is_of_this_request))
