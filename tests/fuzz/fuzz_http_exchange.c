@@ -16,6 +16,7 @@
 static struct fk_exchange x;
 static struct fk_h1req seen; /* reads along what an origin reads */
 static struct fk_buf unread; /* of it, not used by `seen` yet */
+static bool switched;        /* what the origin reads is another protocol's, to the end */
 
 static void restart_reader(void)
 {
@@ -46,7 +47,7 @@ static void origin_reads(size_t len)
     size_t there = fk_buf_len(&x.origin_out);
 
     len = len < there ? len : there;
-    if (len > 0 && x.state != FK_EXCHANGE_TUNNEL)
+    if (len > 0 && !switched)
         read_along(fk_buf_data(&x.origin_out), len);
     fk_buf_consume(&x.origin_out, len);
 }
@@ -123,12 +124,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fk_exchange_init(&x, &conf);
     fk_h1req_init(&seen, &wide);
     fk_buf_init(&unread, 1048576);
+    switched = false;
     while (size >= 2 && !fk_exchange_done(&x)) {
         size_t used = step(data[0], data[1], data + 2, size - 2);
 
         data += 2 + used;
         size -= 2 + used;
         CHECK(fk_exchange_run(&x) == FK_OK);
+        switched = switched || x.state == FK_EXCHANGE_TUNNEL;
         CHECK(fk_buf_len(&x.client_out) <= x.client_out.max);
         CHECK(x.state != FK_EXCHANGE_IDLE || !fk_exchange_wants_origin(&x));
     }
