@@ -237,8 +237,17 @@
 #define FK_H2_ACKS_MAX     100
 /* What a proxy adds to a message besides what it relays: Via, Forwarded, X-Forwarded-*, with the
  * longest host twice; a list that was there is copied when it grows. */
-#define FK_HTTP_FORWARD_BYTES  4096
-#define FK_HTTP_FORWARD_FIELDS 10
+#define FK_HTTP_FORWARD_BYTES 4096
+/* Name of a cookie that carries a certificate: a word. */
+#define FK_HTTP_COOKIE_NAME_MAX 64
+/* All texts of one client's certificate that its requests carry: ceiling of the option. Origins
+ * take heads of 64 KiB at the most, few more than 16. Fields of all formats together. */
+#define FK_CERTRELAY_BYTES_MAX  65536
+#define FK_CERTRELAY_FIELDS_MAX 64
+/* Percent-decoding of a path, over and over, before it counts as hostile: origins that decode twice
+ * are known. */
+#define FK_HTTP_PATH_DECODE_MAX 3
+#define FK_HTTP_FORWARD_FIELDS  10
 
 /* --- edge --- */
 
@@ -248,6 +257,11 @@
 #define FK_EDGE_CERTS_MAX 3
 /* Certificates in one chain: real ones have two to four. */
 #define FK_EDGE_CHAIN_MAX 10
+/* A PROXY header without the client's certificate: two server names' worth. */
+#define FK_EDGE_PROXY_BYTES 1024
+/* Formats that one site relays certificates of clients in: each that there is, some of one's own.
+ */
+#define FK_EDGE_RELAYS_MAX 16
 /* Names of one listed certificate that are looked at: what public CAs allow is 100. */
 #define FK_EDGE_CERT_NAMES_MAX 1024
 /* Work of one turn of the loop when key servers have listed other keys, and the part of it that

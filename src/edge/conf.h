@@ -58,11 +58,26 @@ struct fk_edge_keyserver {
     uint64_t max_outstanding;
 };
 
+/* A format that a client's certificate is relayed in. */
+struct fk_edge_relay {
+    struct fk_conf_block block; /* title: of http/certrelay.h, or "proxy-v2", "none" */
+    char *name, *template_;
+    bool chain;
+    int encoding;                /* 1: PEM with spaces */
+    int xfcc;                    /* enum fk_certrelay_xfcc */
+    struct fk_conf_list trusted; /* rules of proxies whose xfcc is believed */
+    uint64_t type;               /* proxy-v2: of the TLV */
+};
+
 struct fk_edge_client {
     struct fk_conf_block block;
     int require;    /* enum fk_server_client */
     char *ca, *crl; /* paths, absolute; crl NULL: none */
     uint64_t depth;
+    struct fk_conf_list allow;    /* rules: tls/clientrules.h */
+    struct fk_conf_list paths;    /* of requests that need a certificate; empty: as `require` */
+    struct fk_conf_block *relays; /* struct fk_edge_relay; NULL: rfc9440 */
+    uint64_t relay_max;           /* bytes of all texts of a request */
 };
 
 struct fk_edge_site {
@@ -170,6 +185,7 @@ extern const struct fk_conf_kind fk_edge_conf_kind;
 extern const struct fk_conf_kind fk_inline_conf_kind; /* conf_inline.c: of the same struct */
 extern const struct fk_conf_kind fk_edge_site_kind;   /* conf_site.c */
 extern const struct fk_conf_kind fk_edge_listen_kind; /* conf_site.c */
+extern const struct fk_conf_kind fk_edge_client_kind; /* conf_client.c */
 
 /* How many workers to run: the number given, or one a processor that this process may use. */
 unsigned fk_edge_workers(const struct fk_edge_conf *conf);
@@ -201,6 +217,16 @@ static inline const struct fk_edge_client *fk_edge_client(const struct fk_edge_s
 {
     return (const struct fk_edge_client *)(const void *)site->client;
 }
+
+/* Of a site with client_certificate: what its blocks relay, for protocol = http; how many, at most
+ * FK_EDGE_RELAYS_MAX. */
+struct fk_certrelay_conf;
+size_t fk_edge_relays(const struct fk_edge_client *client, struct fk_certrelay_conf *ret);
+/* The first block of a format, or NULL. */
+const struct fk_edge_relay *fk_edge_relay_find(const struct fk_edge_client *client,
+                                               const char *format);
+/* What of client_certificate does not go with its site (conf_client.c). */
+void fk_edge_check_client(const struct fk_edge_site *site, struct fk_conf *conf);
 
 /* The server names of a site: its title when it has no names. */
 size_t fk_edge_site_names(const struct fk_edge_site *site);

@@ -320,36 +320,7 @@ static const struct fk_conf_option inline_site_options[] = {
     {NULL},
 };
 
-static const struct fk_conf_name requires[] = {
-    {"required", FK_CLIENT_REQUIRED, "a client without a certificate is refused"},
-    {"optional", FK_CLIENT_OPTIONAL, "clients are asked, and may have none"},
-    {NULL, 0, NULL},
-};
-
-static const struct fk_conf_option client_options[] = {
-    {"require", FK_CONF_ENUM, OPT(fk_edge_client, require), "required", .names = requires,
-     .help = "Whether clients must show a certificate. One that is shown must be good."},
-    {"ca", FK_CONF_PATH, OPT(fk_edge_client, ca), .required = true,
-     .help = "PEM certificates of the CAs that clients' certificates come from, and of those in "
-             "between. No others count, not those of the system either."},
-    {"crl", FK_CONF_PATH, OPT(fk_edge_client, crl),
-     .help = "PEM revocation lists. When given, there must be a current one of each CA in a "
-             "client's chain. Read at start and at each reload."},
-    {"depth", FK_CONF_INT, OPT(fk_edge_client, depth), "4", 0, 16,
-     .help = "CAs between a client's certificate and the CA at the top, at most."},
-    {NULL},
-};
-
-static const struct fk_conf_kind client_kind = {
-    .name = "client_certificate",
-    .size = sizeof(struct fk_edge_client),
-    .once = true,
-    .list_offset = OPT(fk_edge_site, client),
-    .options = client_options,
-    .help = "Ask the clients of this site for certificates.",
-};
-
-static const struct fk_conf_kind *const site_kids[] = {&client_kind, NULL};
+static const struct fk_conf_kind *const site_kids[] = {&fk_edge_client_kind, NULL};
 
 /* "example.com", "*.example.com": letters, digits, hyphens and dots. */
 static bool name_ok(const char *name)
@@ -608,6 +579,7 @@ static void check_site(void *block, struct fk_conf *conf)
                       "site \"%s\": agree_private is for mode = agree; remove it",
                       site->block.title);
     check_http(site, conf);
+    fk_edge_check_client(site, conf);
     if (site->tls == 0)
         fk_conf_blame(conf, &site->block, "tls",
                       "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",

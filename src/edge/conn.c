@@ -106,7 +106,7 @@ static void destroy(struct fk_conn *conn)
     fk_close(&conn->fd);
     fk_buf_fini(&conn->in);
     free(conn->sni);
-    free(conn->shown);
+    fk_conn_free_shown(conn);
     fk_gen_unref(conn->gen);
     free(conn);
     env->on_end(env);

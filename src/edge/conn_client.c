@@ -41,21 +41,60 @@ static void write_common_name(X509 *cert, char *ret, size_t size)
     OPENSSL_free(text);
 }
 
-int fk_conn_note_client(struct fk_conn *conn, X509 *cert)
+int fk_conn_note_client(struct fk_conn *conn, STACK_OF(X509) * chain)
 {
+    X509 *cert = sk_X509_value(chain, 0);
     struct fk_conn_shown *shown;
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned len;
 
     if (cert == NULL)
         return FK_OK;
-    if ((shown = calloc(1, sizeof *shown)) == NULL)
+    if ((shown = calloc(1, sizeof *shown)) == NULL) {
+        sk_X509_pop_free(chain, X509_free);
         return FK_ERR_NOMEM;
+    }
     write_subject(cert, shown->subject, sizeof shown->subject);
     write_common_name(cert, shown->common_name, sizeof shown->common_name);
     if (X509_digest(cert, EVP_sha256(), digest, &len) == 1)
         fk_text_hex(digest, len, shown->print);
     ERR_clear_error();
+    shown->chain = chain;
     conn->shown = shown;
     return FK_OK;
+}
+
+/* A resumed session has the certificate alone: its chain is made anew, by the CAs and lists of
+ * now. */
+int fk_conn_note_session(struct fk_conn *conn)
+{
+    X509 *leaf = conn->site->clientca == NULL ? NULL : SSL_get0_peer_certificate(conn->ssl);
+    STACK_OF(X509) * chain;
+    int reason, err;
+
+    if (leaf == NULL)
+        return FK_OK;
+    if ((chain = SSL_get0_verified_chain(conn->ssl)) != NULL) {
+        if ((chain = X509_chain_up_ref(chain)) == NULL)
+            return FK_ERR_NOMEM;
+    } else if ((err = fk_clientca_judge(conn->site->clientca, leaf, NULL, &reason, &chain)) !=
+               FK_OK) {
+        return err;
+    }
+    return fk_conn_note_client(conn, chain);
+}
+
+void fk_conn_forget_chain(struct fk_conn *conn)
+{
+    if (conn->shown == NULL)
+        return;
+    sk_X509_pop_free(conn->shown->chain, X509_free);
+    conn->shown->chain = NULL;
+}
+
+void fk_conn_free_shown(struct fk_conn *conn)
+{
+    fk_conn_forget_chain(conn);
+    free(conn->shown);
+    conn->shown = NULL;
 }

@@ -15,23 +15,8 @@
 struct fk_conn_http {
     struct fk_exchange_conf conf;
     struct fk_exchange exchange;
-    char peer[INET6_ADDRSTRLEN]; /* the client's address for origins; "": a UNIX socket */
-};
-
-/* h2c is never among them: an upgrade to it would take requests past every check. */
-static const char *const upgrades[] = {"websocket"};
-
-/* Only an edge says these (RFC 9440): a client's own are removed, relayed or not. */
-static const char *const ours[] = {"Client-Cert", "Client-Cert-Chain"};
-
-static const struct fk_http_forward forward = {
-    .via = "farkey",
-    .ours = ours,
-    .n_ours = sizeof ours / sizeof ours[0],
-    .forwarded = true,
-    .x_forwarded = true,
-    .upgrades = upgrades,
-    .n_upgrades = sizeof upgrades / sizeof upgrades[0],
+    struct fk_http_identity *identity; /* what is said of the client's certificate; NULL: nothing */
+    char peer[INET6_ADDRSTRLEN];       /* the client's address for origins; "": a UNIX socket */
 };
 
 /* --- the origin --- */
@@ -197,6 +182,22 @@ static int write_client(struct fk_conn *conn)
     return err == FK_ERR_AGAIN ? FK_OK : err;
 }
 
+static enum fk_edge_metric counter_of(enum fk_http_fault fault)
+{
+    switch ((int)fault) {
+    case FK_HTTP_FAULT_CERT_MISSING:
+        return FK_EDGE_CERT_MISSING;
+    case FK_HTTP_FAULT_CERT_LARGE:
+        return FK_EDGE_CERT_LARGE;
+    case FK_HTTP_FAULT_CERT_FIELD_BAD:
+        return FK_EDGE_CERT_FIELD_BAD;
+    case FK_HTTP_FAULT_MISDIRECTED:
+        return FK_EDGE_MISDIRECTED;
+    default:
+        return FK_EDGE_HTTP_REFUSED;
+    }
+}
+
 /* A fault of either side, once. */
 static void log_faults(struct fk_conn *conn)
 {
@@ -209,7 +210,7 @@ static void log_faults(struct fk_conn *conn)
     if (fault == FK_HTTP_FAULT_NONE)
         return;
     fk_addr_format(&conn->peer, peer);
-    fk_metric_add(conn->env->metrics, client ? FK_EDGE_HTTP_REFUSED : FK_EDGE_HTTP_BAD_ANSWERS, 1);
+    fk_metric_add(conn->env->metrics, client ? counter_of(fault) : FK_EDGE_HTTP_BAD_ANSWERS, 1);
     fk_log_limited(&conn->env->failures[class], FK_LOG_WARN,
                    client ? "request refused" : "answer of the origin refused",
                    fk_uint("connection", conn->id), fk_str("client", peer),
@@ -297,7 +298,7 @@ static void describe_client(struct fk_conn *conn, struct fk_conn_http *http)
 
     http->conf = (struct fk_exchange_conf){
         .limits = &fk_http_limits_default,
-        .forward = &forward,
+        .forward = fk_siterelays_forward(conn->gen->relays, conn->site),
         .client = {.port = fk_addr_port(&conn->peer),
                    .tls = true,
                    .local_port = fk_addr_port(fk_conn_reached(conn))},
@@ -313,9 +314,18 @@ int fk_conn_http_begin(struct fk_conn *conn)
 {
     struct fk_conn_http *http = calloc(1, sizeof *http);
 
+    int err;
+
     if (http == NULL)
         return FK_ERR_NOMEM;
     describe_client(conn, http);
+    err = fk_siterelays_say(conn->gen->relays, conn->site,
+                            conn->shown == NULL ? NULL : conn->shown->chain, &http->identity);
+    if (err != FK_OK) {
+        free(http);
+        return err;
+    }
+    http->conf.client.identity = http->identity;
     fk_exchange_init(&http->exchange, &http->conf);
     conn->http = http;
     return FK_OK;
@@ -326,6 +336,7 @@ void fk_conn_http_end(struct fk_conn *conn)
     if (conn->http == NULL)
         return;
     fk_exchange_fini(&conn->http->exchange);
+    fk_certrelay_unsay(conn->http->identity);
     free(conn->http);
     conn->http = NULL;
 }

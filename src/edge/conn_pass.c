@@ -219,19 +219,15 @@ static int take_alpn(struct fk_conn *conn, struct fk_reader alpn)
 /* The client's certificate: the key server has asked for it, and judges nothing. */
 static int take_chain(struct fk_conn *conn, struct fk_reader chain)
 {
-    X509 *leaf;
+    STACK_OF(X509) * good;
     int err;
 
     if (conn->site->clientca == NULL)
         return chain.left == 0 ? FK_OK : FK_ERR_FORMAT;
-    err = fk_clientca_judge_chain(conn->site->clientca, chain, &leaf, &conn->pass->unwelcome);
+    err = fk_clientca_judge_chain(conn->site->clientca, chain, &conn->pass->unwelcome, &good);
     if (err == FK_ERR_VERIFY)
         return FK_OK; /* the client is told, when it can be */
-    if (err == FK_OK) {
-        err = fk_conn_note_client(conn, leaf);
-        X509_free(leaf);
-    }
-    return err;
+    return err == FK_OK ? fk_conn_note_client(conn, good) : err;
 }
 
 /* The session is there, if the keys are of a kind that the site offers. */
@@ -423,7 +419,7 @@ static enum fk_conn_fact refused(struct fk_conn *conn)
 static enum fk_conn_fact not_welcome(struct fk_conn *conn)
 {
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
-    conn->reason = X509_verify_cert_error_string(conn->pass->unwelcome); /* static texts */
+    conn->reason = fk_clientca_why(conn->pass->unwelcome); /* static texts */
     conn->err = FK_ERR_VERIFY;
     return FK_FACT_REFUSED;
 }

@@ -25,9 +25,10 @@ struct fk_conn_setup {
 
 /* The certificate that a client has shown, and that is good. */
 struct fk_conn_shown {
-    char subject[256];    /* RFC 4514 */
-    char common_name[65]; /* empty: none that fits (RFC 5280: 64 characters) */
-    char print[65];       /* SHA-256 of the certificate, hexadecimal */
+    char subject[256];      /* RFC 4514 */
+    char common_name[65];   /* empty: none that fits (RFC 5280: 64 characters) */
+    char print[65];         /* SHA-256 of the certificate, hexadecimal */
+    STACK_OF(X509) * chain; /* leaf to anchor, until the relay begins; then NULL */
 };
 
 struct fk_conn {
@@ -115,8 +116,14 @@ int fk_conn_receive(struct fk_conn *conn);
 
 /* --- conn_client.c --- */
 
-/* Keep what the log and the origin are to know of it; NULL: there was none. FK_ERR_NOMEM. */
-int fk_conn_note_client(struct fk_conn *conn, X509 *cert);
+/* Keep what the log and the origin are to know of it. `chain`: leaf to anchor, moved also where
+ * that fails; NULL: there was no certificate. FK_ERR_NOMEM. */
+int fk_conn_note_client(struct fk_conn *conn, STACK_OF(X509) * chain);
+/* The same of a session that OpenSSL has begun or resumed. Also FK_ERR_VERIFY. */
+int fk_conn_note_session(struct fk_conn *conn);
+/* The origin knows now. */
+void fk_conn_forget_chain(struct fk_conn *conn);
+void fk_conn_free_shown(struct fk_conn *conn);
 
 /* --- conn_pass.c --- */
 

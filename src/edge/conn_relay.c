@@ -5,6 +5,7 @@
 #include "edge/metrics.h"
 #include "wire/proxy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- what the origin is told --- */
@@ -66,29 +67,61 @@ static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
     proxy->ssl.cipher = text(conn->cipher);
 }
 
+/* The certificate itself, where it is asked for; the caller's to free. */
+static int set_certificate(const struct fk_conn *conn, struct fk_proxy *proxy, uint8_t **ret)
+{
+    const struct fk_edge_relay *relay =
+        fk_edge_relay_find(fk_edge_client(conn->site->conf), "proxy-v2");
+    int len;
+
+    *ret = NULL;
+    if (relay == NULL || conn->shown == NULL)
+        return FK_OK;
+    if ((len = i2d_X509(sk_X509_value(conn->shown->chain, 0), ret)) <= 0)
+        return FK_ERR_CRYPTO;
+    proxy->custom_type = (uint8_t)relay->type;
+    fk_reader_init(&proxy->custom, *ret, (size_t)len);
+    return FK_OK;
+}
+
+static int append_header(struct fk_conn *conn, int kind, const struct fk_proxy *proxy)
+{
+    size_t size = FK_EDGE_PROXY_BYTES + proxy->custom.left, len;
+    uint8_t *header = malloc(size);
+    struct fk_writer out;
+    int err;
+
+    if (header == NULL)
+        return FK_ERR_NOMEM;
+    fk_writer_init(&out, header, size);
+    if (kind == FK_ORIGIN_PROXY_V1)
+        fk_proxy_encode_v1(proxy, &out);
+    else
+        fk_proxy_encode_v2(proxy, &out);
+    if ((err = fk_writer_end(&out, &len)) == FK_OK)
+        err = fk_buf_append(&conn->relay.up.buf, header, len);
+    free(header);
+    return err;
+}
+
 /* The PROXY header goes first of all. */
 static int introduce(struct fk_conn *conn)
 {
-    int kind = conn->site->conf->origin_proxy;
+    int kind = conn->site->conf->origin_proxy, err = FK_OK;
     struct fk_proxy proxy = {0};
-    struct fk_writer out;
-    uint8_t header[1024];
-    size_t len;
-    int err;
+    uint8_t *der = NULL;
 
     if (kind == FK_ORIGIN_PROXY_OFF)
         return FK_OK;
     set_addresses(conn, &proxy);
-    fk_writer_init(&out, header, sizeof header);
-    if (kind == FK_ORIGIN_PROXY_V1) {
-        fk_proxy_encode_v1(&proxy, &out);
-    } else {
+    if (kind == FK_ORIGIN_PROXY_V2) {
         set_tls(conn, &proxy);
-        fk_proxy_encode_v2(&proxy, &out);
+        err = set_certificate(conn, &proxy, &der);
     }
-    if ((err = fk_writer_end(&out, &len)) != FK_OK)
-        return err;
-    return fk_buf_append(&conn->relay.up.buf, header, len);
+    if (err == FK_OK)
+        err = append_header(conn, kind, &proxy);
+    OPENSSL_free(der);
+    return err;
 }
 
 /* --- the origin --- */
@@ -171,6 +204,7 @@ void fk_conn_relay_begin(struct fk_conn *conn)
         (void)fk_conn_lose(conn, "out of memory", err);
         return;
     }
+    fk_conn_forget_chain(conn);
     fk_conn_take_over(conn);
     if (conn->record != NULL)
         fk_end_record(&conn->relay.client, conn->fd, conn->record, &conn->in, &conn->env->seal);

@@ -103,7 +103,6 @@ void fk_conn_secured(struct fk_conn *conn, bool tls13)
 static int succeeded(struct fk_conn *conn)
 {
     struct fk_metrics *metrics = conn->env->metrics;
-    X509 *shown = conn->site->clientca == NULL ? NULL : SSL_get0_peer_certificate(conn->ssl);
     bool tls13 = SSL_version(conn->ssl) == TLS1_3_VERSION;
 
     conn->resumed = SSL_session_reused(conn->ssl) == 1;
@@ -114,7 +113,7 @@ static int succeeded(struct fk_conn *conn)
     if (conn->setup->key.operations > 0)
         fk_metric_observe(metrics, FK_EDGE_KEY_SECONDS, conn->key_us);
     SSL_clear_mode(conn->ssl, SSL_MODE_ASYNC); /* no fibre for reading and writing */
-    return fk_conn_note_client(conn, shown);
+    return fk_conn_note_session(conn);
 }
 
 /* --- failed --- */
@@ -138,6 +137,8 @@ static enum fk_conn_fact tls_failed(struct fk_conn *conn)
     bool alert = number > SSL_AD_REASON_OFFSET && number < SSL_AD_REASON_OFFSET + 256;
 
     conn->reason = reason == NULL ? "TLS failure" : reason;
+    if (number == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        conn->reason = fk_clientca_why((int)SSL_get_verify_result(conn->ssl));
     conn->err = FK_ERR_TLS;
     if (number == SSL_R_TLSV1_ALERT_DECRYPT_ERROR && conn->setup->key.operations > 0 &&
         conn->site->back->ops->suspect != NULL)
@@ -200,9 +201,14 @@ enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn)
     fk_rkey_enter(&conn->setup->key);
     result = SSL_do_handshake(conn->ssl);
     fk_rkey_leave();
-    if (result == 1)
-        return succeeded(conn) == FK_OK ? FK_FACT_SECURED
-                                        : fk_conn_lose(conn, "out of memory", FK_ERR_NOMEM);
+    if (result == 1) {
+        int err = succeeded(conn);
+
+        if (err == FK_OK)
+            return FK_FACT_SECURED;
+        return fk_conn_lose(
+            conn, err == FK_ERR_VERIFY ? "certificate is no good any more" : "out of memory", err);
+    }
     fact = failed(conn, result);
     ERR_clear_error();
     return fact;

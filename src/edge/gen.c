@@ -306,6 +306,8 @@ int fk_gen_clientca(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx, const struct
     }
     conf.depth = (unsigned)client->depth;
     conf.required = client->require == FK_CLIENT_REQUIRED;
+    conf.allow = client->allow.items;
+    conf.n_allow = client->allow.count;
     *ret_path = client->ca;
     if ((err = read_file(bundle, client->ca, &conf.ca)) != FK_OK ||
         (err = fk_clientca_new(&conf, &ca)) != FK_OK)
@@ -381,7 +383,7 @@ static int make_sites(struct fk_gen *gen)
     for (size_t i = 0; i < count; i++)
         if ((err = make_site(gen, i)) != FK_OK)
             return err;
-    return FK_OK;
+    return fk_siterelays_new(gen->sites, &gen->relays);
 }
 
 static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
@@ -484,6 +486,7 @@ void fk_gen_unref(struct fk_gen *gen)
     fk_renew_free(gen->renew);
     fk_ticketfeeds_free(gen->feeds); /* before the pools that it asks */
     count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
+    fk_siterelays_free(gen->relays);
     fk_sites_free(gen->sites);
     for (size_t i = 0; gen->pools != NULL && i < count; i++)
         fk_keypool_free(gen->pools[i]);

@@ -12,6 +12,7 @@
 #include "edge/redis.h"
 #include "edge/renew.h"
 #include "edge/role.h"
+#include "edge/siterelay.h"
 #include "edge/sites.h"
 #include "loop/metrics.h"
 #include "tls/tickets.h"
@@ -70,6 +71,7 @@ struct fk_gen {
     struct fk_keypool **pools;    /* one a site, NULL for mode local */
     struct fk_renew *renew;       /* NULL: no key servers */
     struct fk_ticketfeeds *feeds; /* likewise */
+    struct fk_siterelays *relays; /* what origins are told of clients' certificates */
     struct fk_redis *redis;       /* NULL: none is configured */
     size_t without;               /* sites that have no certificate yet */
     size_t built;                 /* sites that fk_gen_build() has looked at */

@@ -181,7 +181,8 @@ static void check_client(struct loading *loading, const struct fk_edge_site *sit
     const char *path;
     int err;
 
-    if (block == NULL || fk_conf_is_bad(block, "ca") || fk_conf_is_bad(block, "crl"))
+    if (block == NULL || fk_conf_is_bad(block, "ca") || fk_conf_is_bad(block, "crl") ||
+        fk_conf_is_bad(block, "allow"))
         return;
     if ((err = fk_gen_clientca(loading->bundle, NULL, site, &path, &ca)) == FK_OK) {
         fk_clientca_free(ca);

@@ -60,6 +60,11 @@
     X(HTTP_REFUSED, "http_refused_total", "side=\"client\"", COUNTER,                              \
       "Requests (client) and answers (origin) that were refused as malformed.")                    \
     X(HTTP_BAD_ANSWERS, "http_refused_total", "side=\"origin\"", COUNTER, "")                      \
+    X(CERT_MISSING, "certificate_refusals_total", "why=\"missing\"", COUNTER,                      \
+      "Requests that were refused for the client's certificate.")                                  \
+    X(CERT_LARGE, "certificate_refusals_total", "why=\"large\"", COUNTER, "")                      \
+    X(CERT_FIELD_BAD, "certificate_refusals_total", "why=\"field\"", COUNTER, "")                  \
+    X(MISDIRECTED, "certificate_refusals_total", "why=\"misdirected\"", COUNTER, "")               \
     X(IDLE, "idle_timeouts_total", NULL, COUNTER, "Connections closed because nothing moved.")
 
 enum fk_edge_metric {

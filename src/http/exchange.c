@@ -87,7 +87,10 @@ static size_t piece_max(const struct fk_exchange *x)
 /* The largest head that goes out: of fields that came, and what was added. */
 static size_t head_max(const struct fk_exchange *x)
 {
-    return 3 * x->conf->limits->head + 2 * FK_HTTP_FORWARD_BYTES;
+    const struct fk_http_identity *identity = x->conf->client.identity;
+
+    return 3 * x->conf->limits->head + 2 * FK_HTTP_FORWARD_BYTES +
+           (identity == NULL ? 0 : 2 * identity->bytes);
 }
 
 static void init_queues(struct fk_exchange *x)
@@ -191,9 +194,9 @@ static int begin_request(struct fk_exchange *x)
     go(x, FK_EXCHANGE_FACT_ASKED);
     if (request->authority.len == 0) /* HTTP/1.0: nobody can say which host was meant */
         return give_up(x, 400);
-    err = fk_http_forward_request(request, x->conf->forward, &x->conf->client);
-    if (err == FK_ERR_LIMIT)
-        return give_up(x, 431);
+    err = fk_http_forward_request(request, x->conf->forward, &x->conf->client, &x->fault);
+    if (err == FK_ERR_FORMAT)
+        return give_up(x, fk_http_fault_status(x->fault));
     if (err != FK_OK)
         return err;
     if (request->expect_continue && (err = fk_h1_write_continue(&x->client_out)) != FK_OK)

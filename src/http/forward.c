@@ -3,6 +3,9 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "http/cookie.h"
+#include "http/pathguard.h"
+#include "http/target.h"
 #include "http/text.h"
 
 #include <stdio.h>
@@ -131,32 +134,170 @@ static const char *wanted_upgrade(const struct fk_http_request *request,
     return NULL;
 }
 
+/* --- certificates of clients --- */
+
+static bool is_guarded(const struct fk_http_request *request, const struct fk_http_forward *forward)
+{
+    struct fk_reader path = fk_http_request_part(request, request->path);
+
+    for (size_t i = 0; i < forward->n_guarded; i++)
+        if (fk_http_path_guarded(path, forward->guarded[i]))
+            return true;
+    return false;
+}
+
+/* One connection is for one set of rules (RFC 9110 section 7.4). */
+static bool is_misdirected(const struct fk_http_request *request,
+                           const struct fk_http_forward *forward)
+{
+    struct fk_http_authority authority;
+
+    return forward->foreign != NULL &&
+           fk_http_authority_parse(fk_http_request_part(request, request->authority), &authority) ==
+               FK_OK &&
+           forward->foreign(forward->foreign_arg, authority.host);
+}
+
+static enum fk_http_fault judge(const struct fk_http_request *request,
+                                const struct fk_http_forward *forward,
+                                const struct fk_http_identity *identity)
+{
+    if (is_misdirected(request, forward))
+        return FK_HTTP_FAULT_MISDIRECTED;
+    if ((identity == NULL || !identity->proven) && is_guarded(request, forward))
+        return FK_HTTP_FAULT_CERT_MISSING;
+    if (identity != NULL && identity->too_large)
+        return FK_HTTP_FAULT_CERT_LARGE;
+    return FK_HTTP_FAULT_NONE;
+}
+
+/* Whether a field is the one that this client may send: by its very name, not by an alias. */
+static bool is_kept(struct fk_reader name, const struct fk_http_identity *identity)
+{
+    return identity != NULL && identity->kept != NULL && fk_http_equal_case(name, identity->kept);
+}
+
+static enum fk_http_fault remove_ours(struct fk_http_headers *headers,
+                                      const struct fk_http_forward *forward,
+                                      const struct fk_http_identity *identity)
+{
+    for (size_t i = 0; i < forward->n_ours; i++)
+        if (!is_kept(fk_http_text(forward->ours[i]), identity))
+            fk_http_headers_remove(headers, fk_http_text(forward->ours[i]), true);
+    if (identity == NULL || identity->kept == NULL)
+        return FK_HTTP_FAULT_NONE;
+    for (size_t i = headers->count; i-- > 0;) {
+        struct fk_reader name = fk_http_headers_name(headers, i);
+
+        if (!fk_http_same_name(name, fk_http_text(identity->kept), true))
+            continue;
+        if (!is_kept(name, identity))
+            fk_http_headers_drop(headers, i);
+        else if (!identity->kept_ok(fk_http_headers_value(headers, i)))
+            return FK_HTTP_FAULT_CERT_FIELD_BAD;
+    }
+    return FK_HTTP_FAULT_NONE;
+}
+
+static int say(struct fk_http_headers *headers, const struct fk_http_said *said)
+{
+    switch (said->kind) {
+    case FK_SAID_COOKIE:
+        return fk_http_cookie_add(headers, said->name, said->value);
+    case FK_SAID_APPENDED:
+        return fk_http_headers_extend(headers, said->name, ",", &said->value, 1);
+    case FK_SAID_FIELD:
+        break;
+    }
+    return fk_http_headers_add(headers, fk_http_text(said->name), said->value);
+}
+
+/* Where the client's Cookie ends ours begins; of fields it has none left. */
+static int say_all(struct fk_http_headers *headers, const struct fk_http_identity *identity)
+{
+    int err = FK_OK;
+
+    if (identity == NULL || identity->n_said == 0)
+        return FK_OK;
+    fk_http_headers_widen(headers, identity->bytes + headers->len, identity->n_said);
+    for (size_t i = 0; i < identity->n_said && err == FK_OK; i++) {
+        if (identity->said[i].kind == FK_SAID_APPENDED)
+            err = fk_http_headers_join(headers, identity->said[i].name, ",");
+        if (err == FK_OK)
+            err = say(headers, &identity->said[i]);
+    }
+    return err;
+}
+
 /* --- messages --- */
 
-int fk_http_forward_request(struct fk_http_request *request, const struct fk_http_forward *forward,
-                            const struct fk_http_client *client)
+static int add_own(struct fk_http_request *request, const struct fk_http_forward *forward,
+                   const struct fk_http_client *client)
 {
     struct fk_http_headers *headers = &request->headers;
-    const char *upgrade = wanted_upgrade(request, forward);
-    bool trailers = fk_http_headers_lists(headers, "TE", "trailers");
     int err;
 
-    remove_all(headers, forward->ours, forward->n_ours, true);
-    if (!client->trusted)
-        remove_all(headers, proxy_names, COUNT(proxy_names), true);
-    remove_named(headers);
-    remove_all(headers, hop_names, COUNT(hop_names), true);
-    request->upgrade = upgrade != NULL;
-    if ((err = fk_http_headers_join(headers, "Cookie", "; ")) != FK_OK ||
-        (err = add_via(headers, request->version, forward)) != FK_OK)
+    if ((err = fk_http_headers_join(headers, "Cookie", "; ")) != FK_OK)
+        return err;
+    for (size_t i = 0; i < forward->n_cookies; i++)
+        if ((err = fk_http_cookie_remove(headers, forward->cookies[i])) != FK_OK)
+            return err;
+    if ((err = add_via(headers, request->version, forward)) != FK_OK)
         return err;
     if (forward->forwarded && (err = add_forwarded(request, client)) != FK_OK)
         return err;
     if (forward->x_forwarded && (err = add_x_forwarded(request, client)) != FK_OK)
         return err;
-    if (trailers && (err = fk_http_headers_add_text(headers, "TE", "trailers")) != FK_OK)
+    return say_all(headers, client->identity);
+}
+
+int fk_http_forward_request(struct fk_http_request *request, const struct fk_http_forward *forward,
+                            const struct fk_http_client *client, enum fk_http_fault *ret_fault)
+{
+    struct fk_http_headers *headers = &request->headers;
+    const char *upgrade = wanted_upgrade(request, forward);
+    bool trailers = fk_http_headers_lists(headers, "TE", "trailers");
+    enum fk_http_fault fault = judge(request, forward, client->identity);
+    int err;
+
+    if (fault == FK_HTTP_FAULT_NONE)
+        fault = remove_ours(headers, forward, client->identity);
+    if (fault != FK_HTTP_FAULT_NONE) {
+        *ret_fault = fault;
+        return FK_ERR_FORMAT;
+    }
+    if (!client->trusted)
+        remove_all(headers, proxy_names, COUNT(proxy_names), true);
+    remove_named(headers);
+    remove_all(headers, hop_names, COUNT(hop_names), true);
+    request->upgrade = upgrade != NULL;
+    err = add_own(request, forward, client);
+    if (err == FK_OK && trailers)
+        err = fk_http_headers_add_text(headers, "TE", "trailers");
+    if (err == FK_OK && upgrade != NULL)
+        err = fk_http_headers_add_text(headers, "Upgrade", upgrade);
+    if (err != FK_ERR_LIMIT)
         return err;
-    return upgrade != NULL ? fk_http_headers_add_text(headers, "Upgrade", upgrade) : FK_OK;
+    *ret_fault = FK_HTTP_FAULT_FIELDS_LARGE;
+    return FK_ERR_FORMAT;
+}
+
+static bool varies_by_ours(const struct fk_http_headers *headers,
+                           const struct fk_http_forward *forward)
+{
+    for (size_t i = 0; i < forward->n_ours; i++)
+        if (fk_http_headers_lists(headers, "Vary", forward->ours[i]))
+            return true;
+    return false;
+}
+
+/* Caches on the client's side never see what it varies by (RFC 9440 section 2.4). */
+static int hide_variants(struct fk_http_headers *headers, const struct fk_http_forward *forward)
+{
+    if (!varies_by_ours(headers, forward))
+        return FK_OK;
+    fk_http_headers_remove(headers, fk_http_text("Vary"), false);
+    return fk_http_headers_add_text(headers, "Vary", "*");
 }
 
 int fk_http_forward_response(struct fk_http_response *response,
@@ -171,7 +312,8 @@ int fk_http_forward_response(struct fk_http_response *response,
         protocol = headers->fields[at].value;
     remove_named(headers);
     remove_all(headers, hop_names, COUNT(hop_names), false);
-    if ((err = add_via(headers, response->version, forward)) != FK_OK)
+    if ((err = hide_variants(headers, forward)) != FK_OK ||
+        (err = add_via(headers, response->version, forward)) != FK_OK)
         return err;
     if (protocol.len == 0)
         return FK_OK;

@@ -9,6 +9,24 @@
 
 #include "http/message.h"
 
+/* One thing that is said of a client's certificate. */
+struct fk_http_said {
+    const char *name;
+    struct fk_reader value;
+    enum { FK_SAID_FIELD, FK_SAID_COOKIE, FK_SAID_APPENDED } kind;
+};
+
+/* What the edge knows of a client by its certificate, and says of it in each request. */
+struct fk_http_identity {
+    bool proven;    /* it has shown a good one */
+    bool too_large; /* what is to be said does not fit: nothing is passed on */
+    struct fk_http_said *said;
+    size_t n_said;
+    size_t bytes;     /* of all their names and values */
+    const char *kept; /* a field of ours that this client may send; NULL: none */
+    bool (*kept_ok)(struct fk_reader value);
+};
+
 /* Who asks, as the edge knows it. Texts outlive the call. */
 struct fk_http_client {
     const char *address; /* IPv4 or IPv6 without brackets; NULL: unknown (a UNIX socket) */
@@ -18,6 +36,7 @@ struct fk_http_client {
                             are kept and added to */
     const char *local_address; /* where it connected to; NULL: not told to origins */
     uint16_t local_port;
+    const struct fk_http_identity *identity; /* NULL: none, and nothing is said */
 };
 
 struct fk_http_forward {
@@ -27,26 +46,36 @@ struct fk_http_forward {
     const char *const *ours; /* further names that only the edge may say (relayed certificates),
                                 removed with their aliases however trusted the client is */
     size_t n_ours;
+    const char *const *cookies; /* names of cookies that only the edge may set */
+    size_t n_cookies;
+    const char *const *guarded; /* paths for clients with a good certificate only */
+    size_t n_guarded;
+    /* Whether a host is served under other rules for certificates than these; NULL: none is. */
+    bool (*foreign)(const void *arg, struct fk_reader host);
+    const void *foreign_arg;
     const char *const *upgrades; /* protocols that may be changed to, as Upgrade names them */
     size_t n_upgrades;
 };
 
 /*
- * Make a request fit for an origin. Removed: names of `forward->ours`, X-Forwarded-*, Forwarded and
+ * Make a request fit for an origin. Removed: names of `forward->ours` and `forward->cookies`,
+ * X-Forwarded-*, Forwarded and
  * other names by which origins believe proxies (if not trusted), all in every letter case and with
  * aliases; Connection and what it names, Keep-Alive, Proxy-Connection, TE, Upgrade, Proxy. Added:
- * Via and the fields asked for, TE: trailers if the client takes trailers, Upgrade if a protocol of
- * `forward->upgrades` was asked for: request->upgrade says so after the call, and is false for any
- * other. The crumbs of a Cookie become one.
+ * Via, the fields asked for, what is said of the client's certificate, TE: trailers if the client
+ * takes trailers, Upgrade if a protocol of `forward->upgrades` was asked for: request->upgrade says
+ * so after the call, and is false for any other. The crumbs of a Cookie become one.
  *
- * FK_ERR_LIMIT (refuse the request: 431), FK_ERR_NOMEM: the request is of no more use.
+ * FK_ERR_FORMAT with why in *ret_fault: refuse the request. That and FK_ERR_NOMEM: the request is
+ * of no more use.
  */
 int fk_http_forward_request(struct fk_http_request *request, const struct fk_http_forward *forward,
-                            const struct fk_http_client *client);
+                            const struct fk_http_client *client, enum fk_http_fault *ret_fault);
 
 /*
  * Make an origin's response fit for a client: Connection and what it names, Keep-Alive,
- * Proxy-Connection, TE, Upgrade (but of 101) removed, Via added. Names of
+ * Proxy-Connection, TE, Upgrade (but of 101) removed, Via added; Vary by a name of `forward->ours`
+ * becomes "*", as nobody on the client's side sees by what. Names of
  * `forward->ours` are left: what an origin says of them is for its client. FK_ERR_LIMIT,
  * FK_ERR_NOMEM.
  */

@@ -19,7 +19,8 @@ void fk_http_headers_fini(struct fk_http_headers *headers)
 {
     free(headers->text);
     free(headers->fields);
-    fk_http_headers_init(headers, headers->max, headers->fields_max);
+    fk_http_headers_init(headers, headers->max - headers->wider,
+                         headers->fields_max - headers->wider_fields);
 }
 
 void fk_http_headers_reset(struct fk_http_headers *headers)
@@ -30,9 +31,13 @@ void fk_http_headers_reset(struct fk_http_headers *headers)
 
 void fk_http_headers_widen(struct fk_http_headers *headers, size_t bytes, size_t fields)
 {
+    headers->max -= headers->wider;
+    headers->fields_max -= headers->wider_fields;
     assert(bytes <= INT32_MAX - headers->max && fields <= INT32_MAX - headers->fields_max);
     headers->max += bytes;
     headers->fields_max += fields;
+    headers->wider = bytes;
+    headers->wider_fields = fields;
 }
 
 /* Twice the capacity until `need` fits, no more than `max`. */
@@ -280,6 +285,34 @@ int fk_http_headers_join(struct fk_http_headers *headers, const char *name, cons
         if (!fk_http_same_name(fk_http_headers_name(headers, i), wanted, false))
             headers->fields[kept++] = headers->fields[i];
     headers->count = kept;
+    return FK_OK;
+}
+
+int fk_http_headers_extend(struct fk_http_headers *headers, const char *name, const char *separator,
+                           const struct fk_reader *parts, size_t n_parts)
+{
+    size_t i = fk_http_headers_index(headers, name, 0), len = 0;
+    struct fk_http_part old = {0}, whole;
+    int err;
+
+    for (size_t n = 0; n < n_parts; len += parts[n++].left)
+        if (!fk_http_all(parts[n], FK_HTTP_CHAR_VALUE))
+            return FK_ERR_FORMAT;
+    if (i == headers->count && (err = fk_http_headers_add_text(headers, name, "")) != FK_OK)
+        return err;
+    old = headers->fields[i].value;
+    if (old.len > 0)
+        len += old.len + strlen(separator);
+    if ((err = reserve_text(headers, len)) != FK_OK)
+        return err;
+    whole = (struct fk_http_part){(uint32_t)headers->len, (uint32_t)len};
+    if (old.len > 0) {
+        append(headers, headers->text + old.at, old.len);
+        append(headers, separator, strlen(separator));
+    }
+    for (size_t n = 0; n < n_parts; n++)
+        append(headers, parts[n].next, parts[n].left);
+    headers->fields[i].value = whole;
     return FK_OK;
 }
 

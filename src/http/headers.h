@@ -34,6 +34,7 @@ struct fk_http_headers {
     struct fk_http_field *fields;
     size_t len, cap, max; /* bytes of text */
     size_t count, fields_cap, fields_max;
+    size_t wider, wider_fields; /* what of both maxima fk_http_headers_widen() has added */
 };
 
 /* An empty one of at most `max` bytes of text (up to 2^31) and `fields_max` fields. Allocates
@@ -46,8 +47,8 @@ void fk_http_headers_fini(struct fk_http_headers *headers);
 /* Forget all and keep the memory, for the next message. */
 void fk_http_headers_reset(struct fk_http_headers *headers);
 
-/* Further bytes and fields allowed, beyond those of init: what the edge itself adds to what a peer
- * sent. */
+/* So many bytes and fields more than at init are allowed: what the edge itself adds to what a peer
+ * sent. The last call counts. */
 void fk_http_headers_widen(struct fk_http_headers *headers, size_t bytes, size_t fields);
 
 /*
@@ -102,6 +103,14 @@ bool fk_http_headers_lists(const struct fk_http_headers *headers, const char *na
  * changed.
  */
 int fk_http_headers_join(struct fk_http_headers *headers, const char *name, const char *separator);
+
+/*
+ * Lengthen the first field of this name by `parts`, in a row, behind `separator`; where there is
+ * none, or it is empty, they are its value. Parts must not be text of these headers. FK_ERR_FORMAT
+ * (not a field value), FK_ERR_LIMIT, FK_ERR_NOMEM: nothing changed.
+ */
+int fk_http_headers_extend(struct fk_http_headers *headers, const char *name, const char *separator,
+                           const struct fk_reader *parts, size_t n_parts);
 
 /*
  * The name and value of one field line, without CRLF, as RFC 9112 section 5 has it and no laxer:

@@ -3,12 +3,14 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "tls/clientrules.h"
 
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* As OpenSSL's own since 3.0 on Debian: 112 bits, so no SHA-1 and no RSA below 2048 bits. */
 #define AUTH_LEVEL 2
@@ -18,6 +20,7 @@ struct fk_clientca {
     OSSL_LIB_CTX *libctx;
     X509_STORE *store;
     STACK_OF(X509_NAME) * names;
+    struct fk_clientrules *allow; /* NULL: all are allowed */
     int depth;
     bool required;
     uint8_t print[DIGEST];
@@ -123,6 +126,18 @@ static int check_names(const struct fk_clientca *ca)
     return fk_writer_end(&out, &len) == FK_OK ? FK_OK : FK_ERR_LIMIT;
 }
 
+static int add_rules(struct fk_clientca *ca, const struct fk_clientca_conf *conf, EVP_MD_CTX *md)
+{
+    size_t bad;
+
+    for (size_t i = 0; i < conf->n_allow; i++)
+        if (EVP_DigestUpdate(md, conf->allow[i], strlen(conf->allow[i]) + 1) != 1)
+            return FK_ERR_CRYPTO;
+    if (conf->n_allow == 0)
+        return FK_OK;
+    return fk_clientrules_new(conf->allow, conf->n_allow, &ca->allow, &bad);
+}
+
 static int fill(struct fk_clientca *ca, const struct fk_clientca_conf *conf, EVP_MD_CTX *md)
 {
     const uint8_t facts[] = {(uint8_t)conf->depth, conf->required};
@@ -131,6 +146,8 @@ static int fill(struct fk_clientca *ca, const struct fk_clientca_conf *conf, EVP
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
         EVP_DigestUpdate(md, facts, sizeof facts) != 1)
         return FK_ERR_CRYPTO;
+    if ((err = add_rules(ca, conf, md)) != FK_OK)
+        return err;
     if ((err = add_cas(ca, conf->ca, md)) != FK_OK || (err = check_names(ca)) != FK_OK)
         return err;
     if (EVP_DigestFinal_ex(md, ca->print, NULL) != 1)
@@ -167,6 +184,7 @@ void fk_clientca_free(struct fk_clientca *ca)
     if (ca == NULL)
         return;
     X509_STORE_free(ca->store);
+    fk_clientrules_free(ca->allow);
     sk_X509_NAME_pop_free(ca->names, X509_NAME_free);
     free(ca);
 }
@@ -202,23 +220,52 @@ static int prepare(const struct fk_clientca *ca, X509_STORE_CTX *ctx, X509 *leaf
     return FK_OK;
 }
 
+/* Whoever the CAs vouch for is not yet one of those that are meant. */
+static int verify(const struct fk_clientca *ca, X509_STORE_CTX *ctx, X509 *leaf, int *ret_reason)
+{
+    if (X509_verify_cert(ctx) != 1) {
+        *ret_reason = X509_STORE_CTX_get_error(ctx);
+        if (*ret_reason == X509_V_OK) /* it failed without a verdict */
+            *ret_reason = X509_V_ERR_UNSPECIFIED;
+        return FK_ERR_VERIFY;
+    }
+    if (ca->allow != NULL && !fk_clientrules_fit(ca->allow, leaf)) {
+        *ret_reason = X509_V_ERR_APPLICATION_VERIFICATION;
+        return FK_ERR_VERIFY;
+    }
+    return FK_OK;
+}
+
 int fk_clientca_judge(const struct fk_clientca *ca, X509 *leaf, STACK_OF(X509) * rest,
-                      int *ret_reason)
+                      int *ret_reason, STACK_OF(X509) * *ret_chain)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new_ex(ca->libctx, NULL);
+    STACK_OF(X509) * chain;
     int err;
 
     if (ctx == NULL)
         return FK_ERR_NOMEM;
-    if ((err = prepare(ca, ctx, leaf, rest)) == FK_OK && X509_verify_cert(ctx) != 1) {
-        err = FK_ERR_VERIFY;
-        *ret_reason = X509_STORE_CTX_get_error(ctx);
-        if (*ret_reason == X509_V_OK) /* it failed without a verdict */
-            *ret_reason = X509_V_ERR_UNSPECIFIED;
+    if ((err = prepare(ca, ctx, leaf, rest)) == FK_OK &&
+        (err = verify(ca, ctx, leaf, ret_reason)) == FK_OK && ret_chain != NULL) {
+        if ((chain = X509_STORE_CTX_get1_chain(ctx)) == NULL)
+            err = FK_ERR_NOMEM;
+        else
+            *ret_chain = chain;
     }
     X509_STORE_CTX_free(ctx);
     ERR_clear_error();
     return err;
+}
+
+const char *fk_clientca_why(int reason)
+{
+    if (reason == X509_V_ERR_APPLICATION_VERIFICATION)
+        return "no rule of `allow` fits the certificate";
+    if (reason == X509_V_ERR_CRL_HAS_EXPIRED)
+        return "the CA's revocation list has expired: renew crl, then reload";
+    if (reason == X509_V_ERR_UNABLE_TO_GET_CRL)
+        return "no revocation list of the certificate's CA in crl";
+    return X509_verify_cert_error_string(reason);
 }
 
 uint8_t fk_clientca_alert(int reason)
@@ -236,6 +283,7 @@ uint8_t fk_clientca_alert(int reason)
         {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, SSL_AD_UNKNOWN_CA},
         {X509_V_ERR_CERT_CHAIN_TOO_LONG, SSL_AD_UNKNOWN_CA},
         {X509_V_ERR_INVALID_PURPOSE, SSL_AD_UNSUPPORTED_CERTIFICATE},
+        {X509_V_ERR_APPLICATION_VERIFICATION, SSL_AD_HANDSHAKE_FAILURE},
     };
 
     for (size_t i = 0; i < sizeof alerts / sizeof alerts[0]; i++)
@@ -344,10 +392,10 @@ static int decode_chain(struct fk_reader chain, OSSL_LIB_CTX *libctx, STACK_OF(X
     return err;
 }
 
-int fk_clientca_judge_chain(const struct fk_clientca *ca, struct fk_reader chain, X509 **ret_leaf,
-                            int *ret_reason)
+int fk_clientca_judge_chain(const struct fk_clientca *ca, struct fk_reader chain, int *ret_reason,
+                            STACK_OF(X509) * *ret_chain)
 {
-    STACK_OF(X509) * certs;
+    STACK_OF(X509) * certs, *good = NULL;
     X509 *leaf = NULL;
     int err;
 
@@ -357,12 +405,11 @@ int fk_clientca_judge_chain(const struct fk_clientca *ca, struct fk_reader chain
         return FK_ERR_NOMEM;
     if ((err = decode_chain(chain, ca->libctx, certs)) == FK_OK &&
         (leaf = sk_X509_shift(certs)) != NULL)
-        err = fk_clientca_judge(ca, leaf, certs, ret_reason);
+        err = fk_clientca_judge(ca, leaf, certs, ret_reason, &good);
     ERR_clear_error();
     sk_X509_pop_free(certs, X509_free);
+    X509_free(leaf);
     if (err == FK_OK)
-        *ret_leaf = leaf;
-    else
-        X509_free(leaf);
+        *ret_chain = good;
     return err;
 }

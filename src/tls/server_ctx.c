@@ -187,17 +187,21 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
 
 /* --- certificates of clients --- */
 
-/* In OpenSSL's place: it makes the alert from the reason. */
+/* In OpenSSL's place: it makes the alert from the reason, and keeps the chain for
+ * SSL_get0_verified_chain(). */
 static int judge(X509_STORE_CTX *ctx, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
     const struct extra *extra = extra_of(ssl);
+    STACK_OF(X509) *chain = NULL;
     int reason = X509_V_OK, err = FK_OK;
 
     (void)arg;
     if (extra->clientca != NULL)
         err = fk_clientca_judge(extra->clientca, X509_STORE_CTX_get0_cert(ctx),
-                                X509_STORE_CTX_get0_untrusted(ctx), &reason);
+                                X509_STORE_CTX_get0_untrusted(ctx), &reason, &chain);
+    if (chain != NULL)
+        X509_STORE_CTX_set0_verified_chain(ctx, chain); /* moved */
     if (err != FK_OK && err != FK_ERR_VERIFY)
         reason = X509_V_ERR_OUT_OF_MEM;
     X509_STORE_CTX_set_error(ctx, reason);
@@ -214,7 +218,7 @@ static bool is_still_good(const struct extra *extra, SSL_SESSION *session)
         return true;
     if (leaf == NULL)
         return !fk_clientca_required(extra->clientca);
-    return fk_clientca_judge(extra->clientca, leaf, NULL, &reason) == FK_OK;
+    return fk_clientca_judge(extra->clientca, leaf, NULL, &reason, NULL) == FK_OK;
 }
 
 /* Whether a session may go on; where the key server has it, it makes its keys now. */

@@ -420,6 +420,10 @@ static void encode_body(const struct fk_proxy *proxy, struct fk_writer *out)
     encode_tlvs(proxy, tlv_rows, N_TLVS, out);
     if (proxy->ssl.present)
         encode_ssl(&proxy->ssl, out);
+    if (proxy->custom.next != NULL) {
+        fk_writer_u8(out, proxy->custom_type);
+        fk_writer_vec16(out, proxy->custom.next, proxy->custom.left);
+    }
     if (proxy->crc32c) {
         fk_writer_u8(out, TLV_CRC32C);
         fk_writer_u16(out, 4);

@@ -16,6 +16,10 @@
 #define FK_PROXY_CERT_CONN 0x02U /* it showed a certificate on this connection */
 #define FK_PROXY_CERT_SESS 0x04U /* it showed one in this TLS session */
 
+/* Types of TLVs that whoever agrees upon them uses (section 2.2.7). */
+#define FK_PROXY_CUSTOM_MIN 0xE0
+#define FK_PROXY_CUSTOM_MAX 0xEF
+
 /* Texts without NUL; absent: next == NULL. */
 struct fk_proxy_ssl {
     bool present;
@@ -37,7 +41,9 @@ struct fk_proxy {
     struct fk_reader authority; /* the client's server_name */
     struct fk_reader unique_id; /* at most FK_PROXY_UNIQUE_ID_MAX bytes */
     struct fk_proxy_ssl ssl;
-    bool crc32c; /* decoded: a checksum was there, and right; to encode: add one */
+    uint8_t custom_type;     /* to encode: of `custom`, FK_PROXY_CUSTOM_MIN to _MAX */
+    struct fk_reader custom; /* to encode: any bytes; decoding passes over those */
+    bool crc32c;             /* decoded: a checksum was there, and right; to encode: add one */
 };
 
 /*

@@ -75,6 +75,7 @@ static void forwarded(struct fk_http_request *request)
         .via = "farkey", .forwarded = true, .x_forwarded = true, .ours = ours, .n_ours = 2};
     static const struct fk_http_client client = {.address = "2001:db8::1", .tls = true};
     static const struct fk_http_limits limits = {.line = 65536, .head = 262144, .fields = 256};
+    enum fk_http_fault fault;
     struct fk_http_event event;
     struct fk_h1req back;
     struct fk_buf out;
@@ -82,7 +83,7 @@ static void forwarded(struct fk_http_request *request)
 
     if (request->authority.len == 0)
         return;
-    CHECK(fk_http_forward_request(request, &forward, &client) == FK_OK);
+    CHECK(fk_http_forward_request(request, &forward, &client, &fault) == FK_OK);
     for (size_t i = 0; i < request->headers.count; i++)
         CHECK(!fk_http_same_name(fk_http_headers_name(&request->headers, i),
                                  fk_http_text("client-cert"), true));

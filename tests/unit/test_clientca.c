@@ -79,7 +79,7 @@ static int verdict(const struct fk_clientca *ca, X509 *leaf, X509 *rest)
 
     if (rest != NULL)
         sk_X509_push(certs, rest);
-    err = fk_clientca_judge(ca, leaf, certs, &reason);
+    err = fk_clientca_judge(ca, leaf, certs, &reason, NULL);
     assert_true(err == FK_OK || err == FK_ERR_VERIFY);
     assert_true((err == FK_OK) == (reason == X509_V_OK));
     sk_X509_free(certs);
@@ -282,7 +282,8 @@ static size_t write_chain(X509 *const *certs, size_t n, uint8_t *bytes, size_t s
 static void chains_that_are_handed_over(void **state)
 {
     X509 *good = issue((struct pki_cert){.issuer = between, .issuer_key = key_of(1), .serial = 4});
-    X509 *chain[] = {good, between}, *leaf = NULL;
+    X509 *chain[] = {good, between};
+    STACK_OF(X509) *judged = NULL;
     struct fk_clientca *ca = make(&root, 1, NULL, 4, true),
                        *optional = make(&root, 1, NULL, 4, false),
                        *others = make(&other_root, 1, NULL, 4, true);
@@ -291,22 +292,25 @@ static void chains_that_are_handed_over(void **state)
     int reason = X509_V_OK;
 
     (void)state;
-    assert_ok(fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &leaf, &reason));
-    assert_int_equal(X509_cmp(leaf, good), 0);
-    X509_free(leaf);
-    assert_err(fk_clientca_judge_chain(others, (struct fk_reader){bytes, len}, &leaf, &reason),
+    assert_ok(fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &reason, &judged));
+    assert_int_equal(sk_X509_num(judged), 3);
+    assert_int_equal(X509_cmp(sk_X509_value(judged, 0), good), 0);
+    assert_int_equal(X509_cmp(sk_X509_value(judged, 1), between), 0);
+    assert_int_equal(X509_cmp(sk_X509_value(judged, 2), root), 0);
+    sk_X509_pop_free(judged, X509_free);
+    assert_err(fk_clientca_judge_chain(others, (struct fk_reader){bytes, len}, &reason, &judged),
                FK_ERR_VERIFY);
     assert_int_equal(reason, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
-    assert_err(fk_clientca_judge_chain(ca, (struct fk_reader){0}, &leaf, &reason), FK_ERR_FORMAT);
-    assert_ok(fk_clientca_judge_chain(optional, (struct fk_reader){0}, &leaf, &reason));
-    assert_null(leaf);
+    assert_err(fk_clientca_judge_chain(ca, (struct fk_reader){0}, &reason, &judged), FK_ERR_FORMAT);
+    assert_ok(fk_clientca_judge_chain(optional, (struct fk_reader){0}, &reason, &judged));
+    assert_null(judged);
     for (size_t cut = 1; cut < len; cut++) {
-        int err = fk_clientca_judge_chain(ca, (struct fk_reader){bytes, cut}, &leaf, &reason);
+        int err = fk_clientca_judge_chain(ca, (struct fk_reader){bytes, cut}, &reason, &judged);
 
         assert_true(err == FK_ERR_TRUNCATED || err == FK_ERR_VERIFY); /* the leaf alone */
     }
     bytes[2] ^= 1;
-    assert_err(fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &leaf, &reason),
+    assert_err(fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &reason, &judged),
                FK_ERR_FORMAT);
     X509_free(good);
     fk_clientca_free(ca);
@@ -325,13 +329,13 @@ static void damaged_chains(void **state)
 
     (void)state;
     for (size_t at = 0; at < len; at++) {
-        X509 *leaf = NULL;
+        STACK_OF(X509) *judged = NULL;
         int reason = X509_V_OK, err;
 
         bytes[at] ^= 0x80;
-        err = fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &leaf, &reason);
+        err = fk_clientca_judge_chain(ca, (struct fk_reader){bytes, len}, &reason, &judged);
         assert_true(err == FK_ERR_FORMAT || err == FK_ERR_TRUNCATED || err == FK_ERR_VERIFY);
-        assert_null(leaf);
+        assert_null(judged);
         assert_int_equal(ERR_peek_error(), 0);
         bytes[at] ^= 0x80;
     }

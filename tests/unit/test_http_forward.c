@@ -17,6 +17,7 @@ static const char *const upgrades[] = {"websocket"};
 
 static struct fk_http_forward forward;
 static struct fk_http_client client;
+static enum fk_http_fault fault; /* of the last request */
 
 static int set_up(void **state)
 {
@@ -41,7 +42,7 @@ static int pass(const char *text, enum fk_h1_connection connection, char *out, s
     fk_buf_init(&buf, 65536);
     err = fk_h1req_next(&req, text, strlen(text), &used, &event);
     if (err == FK_OK)
-        err = fk_http_forward_request(&req.request, &forward, &client);
+        err = fk_http_forward_request(&req.request, &forward, &client, &fault);
     if (err == FK_OK)
         err = fk_h1_write_request(&req.request, req.request.upgrade ? FK_H1_UPGRADE : connection,
                                   &buf);
@@ -135,7 +136,7 @@ static void connection_cannot_remove_what_the_edge_adds(void **state)
     forward.x_forwarded = true;
     fk_h1req_init(&req, &fk_http_limits_default);
     assert_ok(fk_h1req_next(&req, text, sizeof text - 1, &used, &event));
-    assert_ok(fk_http_forward_request(&req.request, &forward, &client));
+    assert_ok(fk_http_forward_request(&req.request, &forward, &client, &fault));
     assert_ok(fk_http_headers_add_text(&req.request.headers, "Client-Cert", ":MIIB:"));
     assert_int_equal(fk_http_headers_count(&req.request.headers, "Client-Cert"), 1);
     assert_ok(fk_http_headers_find(&req.request.headers, "client-cert", &value));
@@ -212,7 +213,8 @@ static void without_room_it_is_refused(void **state)
     fk_h1req_init(&req, &fk_http_limits_default);
     assert_ok(fk_h1req_next(&req, text, sizeof text - 1, &used, &event));
     req.request.headers.max = req.request.headers.len + 20; /* Via fits */
-    assert_err(fk_http_forward_request(&req.request, &forward, &client), FK_ERR_LIMIT);
+    assert_err(fk_http_forward_request(&req.request, &forward, &client, &fault), FK_ERR_FORMAT);
+    assert_int_equal(fault, FK_HTTP_FAULT_FIELDS_LARGE);
     fk_h1req_fini(&req);
 }
 

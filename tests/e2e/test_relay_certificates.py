@@ -1,0 +1,169 @@
+"""The client's certificate relayed to origins: each format, and clients that try to say it themselves."""
+import base64
+import re
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import edgelib
+import harness
+from edgelib import Edge, Origin, connect, read_head
+
+
+@pytest.fixture(scope="module")
+def pki(site_authority, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("relay")
+    site_authority.issue(folder / "p256", "example.com", "DNS:example.com", "p256")
+    staff = harness.Authority(folder / "staff", "Staff CA")
+    staff.issue(folder / "alice", "alice", "DNS:alice.example")
+    return folder
+
+
+@pytest.fixture
+def ca(site_authority):
+    return site_authority.certificate
+
+
+@pytest.fixture
+def heads():
+    """An origin that answers everything, and the heads of what it was asked."""
+    seen = []
+
+    def serve(sock):
+        while head := read_head(sock):
+            seen.append(head.decode("latin-1"))
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    origin = Origin(serve)
+    yield origin.address, seen
+    origin.close()
+
+
+def start(daemons, folder, pki, origin, relays="", require="optional", more=""):
+    block = f'client_certificate {{ require = {require} ca = "{pki}/staff/ca.crt" {more} {relays} }}'
+    site = edgelib.site("example.com", [pki / "p256.crt"], [pki / "p256.key"], [origin], protocol="http")
+    return Edge(daemons, folder, [site.removesuffix("}") + block + "\n}"])
+
+
+def fetch(edge, ca, *options, path="/", who=None, pki=None):
+    shown = ("--cert", pki / f"{who}.crt", "--key", pki / f"{who}.key") if who else ()
+    return harness.curl(f"https://example.com:{edge.port}{path}", *shown, *options, ca=ca,
+                        resolve=f"example.com:{edge.port}:127.0.0.1", check=False)
+
+
+def values(head, name):
+    return re.findall(rf"(?im)^{re.escape(name)}: (.*?)\r?$", head)
+
+
+def der(pki, who="alice"):
+    return x509.load_pem_x509_certificate((pki / f"{who}.crt").read_bytes()).public_bytes(Encoding.DER)
+
+
+def test_rfc9440_is_the_default(daemons, folder, pki, ca, heads):
+    """C2, C6: an application finds the certificate that was proved, by the field's own syntax."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    assert fetch(edge, ca, who="alice", pki=pki)[1] == "ok"
+    (value,) = values(seen[0], "Client-Cert")
+    assert value.startswith(":") and value.endswith(":")
+    assert base64.b64decode(value[1:-1], validate=True) == der(pki)
+
+
+def test_the_cookie_of_the_seed(daemons, folder, pki, ca, heads):
+    """C3, C4, C5: at the end of the Cookie that is there, or in one that is made; separators are spaces."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin, 'relay "cookie" { name = "%CERT" encoding = pem-spaces }')
+    fetch(edge, ca, "-H", "Cookie: a=1; %CERT=forged; b=2", who="alice", pki=pki)
+    fetch(edge, ca, who="alice", pki=pki)
+    (extended,), (made,) = values(seen[0], "Cookie"), values(seen[1], "Cookie")
+    assert extended.startswith("a=1; b=2; %CERT=-----BEGIN CERTIFICATE----- ")
+    assert made == extended[len("a=1; b=2; "):]
+    text = made[len("%CERT="):]
+    assert not re.search(r"[\r\n;,]", text) and "forged" not in extended
+    body = text.removeprefix("-----BEGIN CERTIFICATE----- ").removesuffix(" -----END CERTIFICATE-----")
+    assert base64.b64decode(body.replace(" ", ""), validate=True) == der(pki)
+
+
+def test_several_formats_at_once(daemons, folder, pki, ca, heads):
+    origin, seen = heads
+    relays = ['"rfc9440" {}', '"cookie" {}', '"xfcc" {}', '"nginx" {}', '"haproxy" { name = "X-HA-" }', '"traefik" {}',
+              '"alb" {}']
+    edge = start(daemons, folder, pki, origin, " ".join(f"relay {relay}" for relay in relays))
+    assert fetch(edge, ca, who="alice", pki=pki)[1] == "ok"
+    head = seen[0]
+    (cookie,) = values(head, "Cookie")
+    padded = cookie.removeprefix("CERT=")
+    assert base64.urlsafe_b64decode(padded + "=" * (-len(padded) % 4)) == der(pki)
+    for name in "Client-Cert", "X-Forwarded-Client-Cert", "X-Forwarded-Tls-Client-Cert", "X-Amzn-Mtls-Clientcert-Leaf":
+        assert len(values(head, name)) == 1, (name, head)
+    assert values(head, "X-SSL-Client-Verify") == ["SUCCESS"]
+
+
+FORGED = ["Client-Cert", "client-cert", "CLIENT-CERT", "Client_Cert", "client.cert", "Client-Cert-Chain",
+          "X-Forwarded-Client-Cert", "X-SSL-Client-Cert", "X_SSL_CLIENT_CERT", "X-SSL-Client-Verify"]
+
+
+@pytest.mark.parametrize("who", [None, "alice"])
+def test_nobody_says_it_himself(daemons, folder, pki, ca, heads, who):
+    """Rules 1, 2 and 3: any letter case, repeated, empty, by an alias, named by Connection, with or without
+    a certificate."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    sent = [part for name in FORGED for part in ("-H", f"{name}: forged", "-H", f"{name};")]
+    answer = fetch(edge, ca, *sent, "-H", "Connection: Client-Cert", who=who, pki=pki)
+    assert answer[1] == "ok", answer
+    assert "forged" not in seen[0]
+    assert len(re.findall(r"(?im)^client[-_.]cert:", seen[0])) == (1 if who else 0)
+
+
+def test_trailers_bring_nothing_either(daemons, folder, pki, ca, heads):
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    with connect(edge.port, ca) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: example.com\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
+                     b"0\r\nClient-Cert: :Zm9yZ2Vk:\r\n\r\n")
+        assert b"200 OK" in sock.recv(65536)
+    assert "Zm9yZ2Vk" not in "".join(seen)
+
+
+def test_a_resumed_session_says_the_same(daemons, folder, pki, ca, heads):
+    """Rule 4."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    session = folder / "session"
+    common = ["openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}", "-servername", "example.com", "-CAfile", ca,
+              "-cert", pki / "alice.crt", "-key", pki / "alice.key", "-tls1_2", "-ign_eof"]
+    ask = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n"
+    harness.run(*common, "-sess_out", session, input=ask)
+    again = harness.run(*common, "-sess_in", session, input=ask).stdout
+    assert "Reused, TLSv1.2" in again
+    assert values(seen[0], "Client-Cert") == values(seen[1], "Client-Cert") != []
+
+
+@pytest.mark.parametrize("path,status", [("/", "200"), ("/open", "200"), ("/staff", "403"), ("/staff/a", "403"),
+                                         ("/%73taff", "403"), ("/x/../staff", "403"), ("//staff", "403"),
+                                         ("/staffroom", "200")])
+def test_paths_that_need_a_certificate(daemons, folder, pki, ca, heads, path, status):
+    origin, _ = heads
+    edge = start(daemons, folder, pki, origin, more='paths = {"/staff"}')
+    options = ("--path-as-is", "-o", "/dev/null", "-w", "%{http_code}")
+    assert fetch(edge, ca, *options, path=path)[1] == status
+    assert fetch(edge, ca, *options, path=path, who="alice", pki=pki)[1] == "200"
+
+
+def test_too_large_is_refused(daemons, folder, pki, ca, heads):
+    """Rule 6: nothing is dropped silently."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin, 'relay "cookie" {} relay "nginx" {} relay "rfc9440" {}', more="relay_max = 1k")
+    assert fetch(edge, ca, "-o", "/dev/null", "-w", "%{http_code}", who="alice", pki=pki)[1] == "431"
+    assert not seen
+    assert fetch(edge, ca)[1] == "ok"
+
+
+def test_rules_say_who_is_meant(daemons, folder, pki, ca, heads):
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin, more='allow = {"cn:bob"}')
+    fetch(edge, ca, who="alice", pki=pki)
+    assert not seen
+    edge.daemon.wait_log("no rule of `allow` fits the certificate")
