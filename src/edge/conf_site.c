@@ -546,8 +546,14 @@ static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *
     const char *title = site->block.title;
     struct fk_conf_where where;
 
-    if (site->origin.count == 0) /* absent, or the sites of farkey inline have none */
+    if (site->block.kind == &fk_inline_site_kind)
         return;
+    if (site->origin.count == 0) {
+        if (fk_conf_is_set(&site->block, "origin") && !fk_conf_is_bad(&site->block, "origin"))
+            fk_conf_blame(conf, &site->block, "origin",
+                          "site \"%s\": no origin; write origin = {\"host:port\"}", title);
+        return;
+    }
     where = fk_conf_option_where(conf, &site->block, "origin");
     if (site->origin.count > FK_EDGE_ORIGINS_MAX)
         fk_conf_complain(conf, &where, "site \"%s\": more than %d origins", title,

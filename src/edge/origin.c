@@ -321,8 +321,10 @@ int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_or
     int err;
 
     prepare(use, origins, cb);
-    if (choose(origins, 0, &use->index) != FK_OK)
+    if (choose(origins, 0, &use->index) != FK_OK) {
+        use->origins = NULL; /* of none: there is no name to tell */
         return FK_ERR_LIMIT;
+    }
     use->tried = (uint64_t)1 << use->index;
     err = begin(use);
     return err == FK_OK ? proceed(use) : err;

@@ -218,6 +218,24 @@ static void without_descriptors_nobody_is_blamed(void **state)
     fk_origins_free(origins);
 }
 
+static void a_full_one_is_not_named(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt first = {.calls = 0}, second = {.calls = 0};
+    struct fk_origins *origins;
+
+    f->items[0] = f->numbered;
+    f->site.origin_connections = 1;
+    assert_ok(fk_origins_new(f->loop, f->dns, &f->site, &origins));
+    assert_ok(fk_origin_start(&first.use, origins, on_origin));
+    assert_string_equal(fk_origin_name(&first.use), f->numbered);
+    assert_err(fk_origin_start(&second.use, origins, on_origin), FK_ERR_LIMIT);
+    assert_null(fk_origin_name(&second.use));
+    fk_origin_stop(&second.use);
+    fk_origin_stop(&first.use);
+    fk_origins_free(origins);
+}
+
 /* The positive of the above: a refusal is the origin's own. */
 static void a_refusal_is_blamed(void **state)
 {
@@ -238,4 +256,4 @@ static void a_refusal_is_blamed(void **state)
 
 UNIT_MAIN(CASE(every_failed_allocation_is_told), CASE(next_origin_is_tried_without_memory),
           CASE(checks_without_memory_blame_nobody), CASE(without_descriptors_nobody_is_blamed),
-          CASE(a_refusal_is_blamed))
+          CASE(a_refusal_is_blamed), CASE(a_full_one_is_not_named))
