@@ -127,7 +127,7 @@ void fk_quota_bury(struct fk_quota *quota, unsigned front)
  */
 bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t rate_milli, uint64_t burst, uint64_t now_us)
 {
-    uint64_t now = now_us * 1000, cost, seen, start;
+    uint64_t now = now_us * 1000, early = burst > 0 ? burst - 1 : 0, cost, seen, start;
 
     if (rate_milli == 0)
         return true;
@@ -135,7 +135,10 @@ bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t rate_milli, uint64_t bur
     seen = atomic_load_explicit(&slot->arrival_ns, memory_order_relaxed);
     do {
         start = seen > now ? seen : now;
-        if (start - now > cost * (burst > 0 ? burst - 1 : 0))
+        /* Further away than an empty bucket: taken at a slower rate, before a reload. */
+        if (start - now > cost * (early + 1))
+            start = now + cost * early;
+        if (start - now > cost * early)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&slot->arrival_ns, &seen, start + cost,
                                                     memory_order_relaxed, memory_order_relaxed));

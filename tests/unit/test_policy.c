@@ -219,6 +219,21 @@ static void rate_is_a_bucket(void **state)
         assert_true(fk_quota_rate(slot, 0, 1, now));
 }
 
+static void a_faster_rate_holds_at_once(void **state)
+{
+    struct fk_quota_slot *slot = fresh_slot();
+    uint64_t now = 1000000000;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) /* one in a thousand seconds */
+        assert_true(fk_quota_rate(slot, 1, 5, now));
+    assert_false(fk_quota_rate(slot, 1, 5, now));
+    assert_true(fk_quota_rate(slot, 10000, 5, now)); /* what waits is never more than a burst */
+    assert_false(fk_quota_rate(slot, 10000, 5, now));
+    assert_true(fk_quota_rate(slot, 10000, 5, now + 100000));
+    assert_false(fk_quota_rate(slot, 10000, 5, now + 100000));
+}
+
 static void channels_are_counted_over_fronts(void **state)
 {
     struct fk_quota_slot *slot = fresh_slot();
@@ -414,6 +429,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shares_are_for_whom_their_policy_names),
         cmocka_unit_test(refused_requests_take_nothing),
         cmocka_unit_test(rate_is_a_bucket),
+        cmocka_unit_test(a_faster_rate_holds_at_once),
         cmocka_unit_test(channels_are_counted_over_fronts),
         cmocka_unit_test(patterns_choose_keys),
         cmocka_unit_test(every_failed_allocation_is_survived),
