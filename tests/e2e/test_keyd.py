@@ -386,7 +386,7 @@ def test_new_key_is_served_without_a_signal(keyserver):
 
 
 def test_replaced_key_is_served_on_for_a_while(build):
-    keyserver = build(limits="retire = 2s")
+    keyserver = build(limits="retire = 5s")
     old = keyserver.ski("ec.example")
     before = generation(keyserver)
     with keyserver.edge() as channel:
