@@ -248,6 +248,8 @@
  * are known. */
 #define FK_HTTP_PATH_DECODE_MAX 3
 #define FK_HTTP_FORWARD_FIELDS  10
+/* Seconds that an answer is taken for fresh though nobody has said how long it is, at the most. */
+#define FK_CACHE_HEURISTIC_MAX 3600
 
 /* --- edge --- */
 
