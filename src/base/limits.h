@@ -181,11 +181,11 @@
 /* Connections at once: a few scrapers and health checks; operators' commands. */
 #define FK_ADMIN_HTTP_CONNS    64
 #define FK_ADMIN_CONTROL_CONNS 16
-/* Microseconds: for a request to come or an answer to go; for the master to answer a scraper, and a
- * command (a reload reads thousands of keys and waits for processes); after which a failed accept
- * is tried again. */
+/* Microseconds: for a request to come or an answer to go; for the master to say its status, and to
+ * do a command (a reload reads thousands of keys and waits for processes); after which a failed
+ * accept is tried again. */
 #define FK_ADMIN_PATIENCE_US 30000000
-/* For the first byte on the control socket: who connects there has a command to give. */
+/* For a connection's first byte: who connects here has something to ask. */
 #define FK_ADMIN_FIRST_US   5000000
 #define FK_ADMIN_STATUS_US  5000000
 #define FK_ADMIN_COMMAND_US 60000000
@@ -503,8 +503,8 @@
 #define FK_CONF_ERROR_SIZE 1024
 /* Options of one kind of block: bits of struct fk_conf_block's `set`. */
 #define FK_CONF_OPTIONS_MAX 64
-/* Highest rate, in thousandths a second (10^9 a second): keeps conversions within 64 bits. */
-#define FK_CONF_RATE_MAX 1000000000000ULL
+/* Highest rate, in events an hour (10^9 a second): keeps conversions within 64 bits. */
+#define FK_CONF_RATE_MAX 3600000000000ULL
 
 /* --- handshaker: mode `handshake` --- */
 

@@ -85,18 +85,18 @@ int fk_text_duration(const char *text, size_t len, uint64_t *ret_us)
     return read_with_unit(text, len, units, ret_us);
 }
 
-int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli)
+int fk_text_rate(const char *text, size_t len, uint64_t *ret_hourly)
 {
     static const struct {
         const char *suffix;
-        uint64_t seconds;
-    } units[] = {{"/s", 1}, {"/m", 60}, {"/h", 3600}};
+        uint64_t an_hour;
+    } units[] = {{"/s", 3600}, {"/m", 60}, {"/h", 1}};
     uint64_t value;
     size_t used;
     int err;
 
     if (len == 1 && text[0] == '0') {
-        *ret_milli = 0;
+        *ret_hourly = 0;
         return FK_OK;
     }
     if ((err = read_digits(text, len, &used, &value)) != FK_OK)
@@ -104,17 +104,11 @@ int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli)
     if (len - used != 2)
         return FK_ERR_FORMAT;
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        uint64_t half = units[i].seconds / 2, milli;
-
         if (memcmp(text + used, units[i].suffix, 2) != 0)
             continue;
-        if (value > (UINT64_MAX - half) / 1000)
+        if (value > UINT64_MAX / units[i].an_hour)
             return FK_ERR_RANGE;
-        milli = (value * 1000 + half) / units[i].seconds;
-        /* A rate that is not 0 must not become 0, which may stand for "no limit". */
-        if (milli == 0 && value != 0)
-            return FK_ERR_RANGE;
-        *ret_milli = milli;
+        *ret_hourly = value * units[i].an_hour;
         return FK_OK;
     }
     return FK_ERR_FORMAT;

@@ -20,11 +20,10 @@ int fk_text_size(const char *text, size_t len, uint64_t *ret);
 int fk_text_duration(const char *text, size_t len, uint64_t *ret_us);
 
 /*
- * A rate in events a second: "500/s", "30/m" and "10/h" in thousandths, rounded to the nearest:
- * *ret_milli = 1000 * events a second. 0 needs no unit. FK_ERR_FORMAT; FK_ERR_RANGE, also for what
- * rounds to 0.
+ * A rate: "500/s", "30/m", "10/h", in events an hour, in which all three are whole. 0 needs no
+ * unit. FK_ERR_FORMAT, FK_ERR_RANGE.
  */
-int fk_text_rate(const char *text, size_t len, uint64_t *ret_milli);
+int fk_text_rate(const char *text, size_t len, uint64_t *ret_hourly);
 
 /* Lower-case hexadecimal of `len` bytes and a NUL: 2 * len + 1 bytes at `dst`. */
 void fk_text_hex(const void *data, size_t len, char *dst);

@@ -5,10 +5,13 @@
 
 #include <stdlib.h>
 
+/* Tokens of one handshake: a rate in handshakes an hour then is one in tokens a second. */
+#define A_HANDSHAKE 3600
+
 struct fk_admit {
     struct fk_peers *peers;
     uint64_t connections;
-    uint64_t tokens; /* thousandths of a handshake */
+    uint64_t tokens; /* A_HANDSHAKE for each */
     uint64_t filled_us;
 };
 
@@ -63,21 +66,23 @@ uint64_t fk_admit_count(const struct fk_admit *admit)
 
 int fk_admit_handshake(struct fk_admit *admit, const struct fk_edge_limits *limits, uint64_t now_us)
 {
-    uint64_t rate = limits->handshakes_milli;
-    uint64_t size = rate > 1000 ? rate : 1000; /* the bucket: one second, one handshake at least */
-    uint64_t more;
+    const uint64_t rate = limits->handshakes_hourly;               /* tokens a second */
+    const uint64_t size = rate > A_HANDSHAKE ? rate : A_HANDSHAKE; /* one second, one at least */
+    uint64_t passed, more;
 
     if (rate == 0)
         return FK_OK;
-    if (admit->filled_us == 0 || now_us - admit->filled_us >= 3600000000) {
+    passed = now_us - admit->filled_us;
+    if (admit->filled_us == 0 || passed / 1000000 > size / rate) { /* full, whatever was left */
         admit->tokens = size;
         admit->filled_us = now_us;
+        passed = 0;
     }
-    more = rate * (now_us - admit->filled_us) / 1000000;
+    more = rate * passed / 1000000;
     admit->filled_us += more * 1000000 / rate; /* what did not make a token counts next time */
     admit->tokens = admit->tokens + more > size ? size : admit->tokens + more;
-    if (admit->tokens < 1000)
+    if (admit->tokens < A_HANDSHAKE)
         return FK_ERR_RATE;
-    admit->tokens -= 1000;
+    admit->tokens -= A_HANDSHAKE;
     return FK_OK;
 }

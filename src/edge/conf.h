@@ -139,7 +139,7 @@ struct fk_edge_limits {
     struct fk_conf_block block;
     uint64_t connections;             /* of one worker */
     uint64_t connections_per_address; /* of one worker, 0: no bound */
-    uint64_t handshakes_milli;        /* thousandths of handshakes a second of one worker, 0 */
+    uint64_t handshakes_hourly;       /* handshakes an hour of one worker; 0: no bound */
     uint64_t handshake_us;
     uint64_t idle_us;
     uint64_t half_closed_us;

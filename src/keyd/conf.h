@@ -51,7 +51,7 @@ struct fk_keyd_edge_conf {
     char *request_key;    /* path; NULL: its requests are not signed */
     char *lend_key;       /* path; NULL: keys are not lent to it */
     unsigned allow;       /* FK_PERM_* */
-    uint64_t rate;        /* thousandths of operations a second, 0: no bound */
+    uint64_t rate;        /* operations an hour, 0: no bound */
     uint64_t burst;       /* operations */
     uint64_t quota;       /* operations a day (UTC), 0: no bound */
     uint64_t connections; /* 0: no bound but the front's */

@@ -20,6 +20,8 @@
 #define USED_BITS 40
 #define USED_MASK ((UINT64_C(1) << USED_BITS) - 1)
 
+#define NS_PER_HOUR UINT64_C(3600000000000)
+
 struct fk_quota_slot {
     char identity[FK_IDENTITY_SIZE]; /* empty: free */
     _Atomic uint64_t arrival_ns;     /* theoretical arrival time of the bucket's next operation */
@@ -125,13 +127,13 @@ void fk_quota_bury(struct fk_quota *quota, unsigned front)
  * The generic cell rate algorithm (ITU-T I.371): the bucket is the one number "when it would be
  * full again if nothing more came"; an operation moves that by the time it costs.
  */
-bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t rate_milli, uint64_t burst, uint64_t now_us)
+bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t hourly, uint64_t burst, uint64_t now_us)
 {
     uint64_t now = now_us * 1000, early = burst > 0 ? burst - 1 : 0, cost, seen, start;
 
-    if (rate_milli == 0)
+    if (hourly == 0)
         return true;
-    cost = UINT64_C(1000000000000) / rate_milli;
+    cost = NS_PER_HOUR / hourly;
     seen = atomic_load_explicit(&slot->arrival_ns, memory_order_relaxed);
     do {
         start = seen > now ? seen : now;

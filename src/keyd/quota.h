@@ -38,11 +38,10 @@ struct fk_quota_slot *fk_quota_find(struct fk_quota *quota, const char *identity
 size_t fk_quota_number(const struct fk_quota *quota, const struct fk_quota_slot *slot);
 
 /*
- * Take one operation at `now_us` (monotonic) from a bucket that fills with `rate_milli` thousandths
- * of operations a second up to `burst`. False: nothing was taken. rate_milli 0: no bound.
+ * Take one operation at `now_us` (monotonic) from a bucket that fills with `hourly` operations an
+ * hour up to `burst`. False: nothing was taken. hourly 0: no bound.
  */
-bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t rate_milli, uint64_t burst,
-                   uint64_t now_us);
+bool fk_quota_rate(struct fk_quota_slot *slot, uint64_t hourly, uint64_t burst, uint64_t now_us);
 
 /* Take one of `quota` operations of day `day` (days since 1970). quota 0: no bound. */
 bool fk_quota_day(struct fk_quota_slot *slot, uint64_t quota, uint64_t day);

@@ -207,14 +207,14 @@ static void rate_is_a_bucket(void **state)
 
     (void)state;
     for (int i = 0; i < 5; i++) /* the burst */
-        assert_true(fk_quota_rate(slot, 10000, 5, now));
-    assert_false(fk_quota_rate(slot, 10000, 5, now));
-    assert_false(fk_quota_rate(slot, 10000, 5, now + 99999));
-    assert_true(fk_quota_rate(slot, 10000, 5, now + 100000)); /* 10 a second */
-    assert_false(fk_quota_rate(slot, 10000, 5, now + 100000));
+        assert_true(fk_quota_rate(slot, 36000, 5, now));
+    assert_false(fk_quota_rate(slot, 36000, 5, now));
+    assert_false(fk_quota_rate(slot, 36000, 5, now + 99999));
+    assert_true(fk_quota_rate(slot, 36000, 5, now + 100000)); /* 10 a second */
+    assert_false(fk_quota_rate(slot, 36000, 5, now + 100000));
     for (int i = 0; i < 5; i++) /* full again, and no fuller than the burst */
-        assert_true(fk_quota_rate(slot, 10000, 5, now + 60000000));
-    assert_false(fk_quota_rate(slot, 10000, 5, now + 60000000));
+        assert_true(fk_quota_rate(slot, 36000, 5, now + 60000000));
+    assert_false(fk_quota_rate(slot, 36000, 5, now + 60000000));
     for (int i = 0; i < 1000; i++) /* no bound */
         assert_true(fk_quota_rate(slot, 0, 1, now));
 }
@@ -225,13 +225,13 @@ static void a_faster_rate_holds_at_once(void **state)
     uint64_t now = 1000000000;
 
     (void)state;
-    for (int i = 0; i < 5; i++) /* one in a thousand seconds */
+    for (int i = 0; i < 5; i++) /* one an hour */
         assert_true(fk_quota_rate(slot, 1, 5, now));
     assert_false(fk_quota_rate(slot, 1, 5, now));
-    assert_true(fk_quota_rate(slot, 10000, 5, now)); /* what waits is never more than a burst */
-    assert_false(fk_quota_rate(slot, 10000, 5, now));
-    assert_true(fk_quota_rate(slot, 10000, 5, now + 100000));
-    assert_false(fk_quota_rate(slot, 10000, 5, now + 100000));
+    assert_true(fk_quota_rate(slot, 36000, 5, now)); /* what waits is never more than a burst */
+    assert_false(fk_quota_rate(slot, 36000, 5, now));
+    assert_true(fk_quota_rate(slot, 36000, 5, now + 100000));
+    assert_false(fk_quota_rate(slot, 36000, 5, now + 100000));
 }
 
 static void channels_are_counted_over_fronts(void **state)

@@ -245,7 +245,7 @@ static unsigned admitted(struct fk_admit *admit, const struct fk_edge_limits *li
 
 static void handshakes_a_second(void **state)
 {
-    struct fk_edge_limits limits = {.handshakes_milli = 10000};
+    struct fk_edge_limits limits = {.handshakes_hourly = 36000};
     uint64_t now = 5000000;
     unsigned count = 0;
     struct fk_admit *admit;
@@ -261,7 +261,7 @@ static void handshakes_a_second(void **state)
     for (uint64_t t = 0; t < 2000000; t += 7)
         count += admitted(admit, &limits, now + t, 1);
     assert_in_range(count, 19, 21);
-    limits.handshakes_milli = 0;
+    limits.handshakes_hourly = 0;
     assert_int_equal(admitted(admit, &limits, now, 1000), 1000);
     fk_admit_free(admit);
 }
@@ -269,7 +269,7 @@ static void handshakes_a_second(void **state)
 /* Slower than one a second: still one at a time. */
 static void handshakes_a_minute(void **state)
 {
-    struct fk_edge_limits limits = {.handshakes_milli = 500};
+    struct fk_edge_limits limits = {.handshakes_hourly = 1800};
     struct fk_admit *admit;
 
     (void)state;

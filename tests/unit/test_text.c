@@ -97,24 +97,25 @@ static void durations_need_a_unit(void **state)
     CHECK_ROWS(rows);
 }
 
-static void rates_are_rounded_and_never_to_nothing(void **state)
+static void rates_are_exact(void **state)
 {
     static const struct row rows[] = {
         {fk_text_rate, "0", FK_OK, 0},
         {fk_text_rate, "00", FK_ERR_FORMAT, 0},
         {fk_text_rate, "0/s", FK_OK, 0},
-        {fk_text_rate, "500/s", FK_OK, 500000},
-        {fk_text_rate, "30/m", FK_OK, 500},
-        {fk_text_rate, "1/m", FK_OK, 17},
-        {fk_text_rate, "3600/h", FK_OK, 1000},
-        {fk_text_rate, "10/h", FK_OK, 3},
-        {fk_text_rate, "2/h", FK_OK, 1},
-        {fk_text_rate, "1/h", FK_ERR_RANGE, 0},
+        {fk_text_rate, "500/s", FK_OK, 1800000},
+        {fk_text_rate, "30/m", FK_OK, 1800},
+        {fk_text_rate, "1/m", FK_OK, 60},
+        {fk_text_rate, "3600/h", FK_OK, 3600},
+        {fk_text_rate, "3/h", FK_OK, 3},
+        {fk_text_rate, "1/h", FK_OK, 1},
         {fk_text_rate, "0/h", FK_OK, 0},
-        {fk_text_rate, "18446744073709551/s", FK_OK, UINT64_C(18446744073709551000)},
-        {fk_text_rate, "18446744073709552/s", FK_ERR_RANGE, 0},
-        {fk_text_rate, "18446744073709549/h", FK_OK, UINT64_C(18446744073709550800) / 3600},
-        {fk_text_rate, "18446744073709551/h", FK_ERR_RANGE, 0},
+        {fk_text_rate, "5124095576030431/s", FK_OK, UINT64_C(18446744073709551600)},
+        {fk_text_rate, "5124095576030432/s", FK_ERR_RANGE, 0},
+        {fk_text_rate, "307445734561825860/m", FK_OK, UINT64_C(18446744073709551600)},
+        {fk_text_rate, "307445734561825861/m", FK_ERR_RANGE, 0},
+        {fk_text_rate, "18446744073709551615/h", FK_OK, UINT64_MAX},
+        {fk_text_rate, "18446744073709551616/h", FK_ERR_RANGE, 0},
         {fk_text_rate, "500", FK_ERR_FORMAT, 0},
         {fk_text_rate, "500/", FK_ERR_FORMAT, 0},
         {fk_text_rate, "500/d", FK_ERR_FORMAT, 0},
@@ -188,6 +189,5 @@ static void lower_case_of_letters_only(void **state)
 UNIT_MAIN(cmocka_unit_test(lower_case_of_letters_only),
           cmocka_unit_test(numbers_are_digits_and_nothing_else),
           cmocka_unit_test(sizes_have_units_of_1024), cmocka_unit_test(durations_need_a_unit),
-          cmocka_unit_test(rates_are_rounded_and_never_to_nothing),
-          cmocka_unit_test(hexadecimal_goes_both_ways),
+          cmocka_unit_test(rates_are_exact), cmocka_unit_test(hexadecimal_goes_both_ways),
           cmocka_unit_test(host_names_match_without_case_and_with_one_star))
