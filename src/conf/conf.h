@@ -27,7 +27,7 @@ enum fk_conf_type {
     FK_CONF_INT,      /* uint64_t within min..max */
     FK_CONF_SIZE,     /* uint64_t bytes within min..max: 512, 16k, 4m */
     FK_CONF_DURATION, /* uint64_t microseconds within min..max: 20ms, 10s */
-    FK_CONF_RATE,     /* uint64_t events a second * 1000: 500/s, 30/m */
+    FK_CONF_RATE,     /* uint64_t events an hour: 500/s, 30/m, 10/h */
     FK_CONF_ENUM,     /* int: one of `names` */
     FK_CONF_FLAGS,    /* unsigned: list of `names`, or-ed */
     FK_CONF_STRING,   /* char *, NULL when absent */
@@ -66,7 +66,8 @@ struct fk_conf_option {
      * Ends with a NULL name. */
     const struct fk_conf_name *names;
     bool required;
-    const char *help; /* one or two sentences for the manual */
+    bool may_be_empty; /* lists: {} is taken, where it cannot be read as "nothing is allowed" */
+    const char *help;  /* one or two sentences for the manual */
     /* Extra check of a written value; returns NULL or "what is wrong; what to write instead". */
     const char *(*check)(const void *value);
 };

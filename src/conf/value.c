@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "conf/lexer.h"
+#include "conf/list.h"
 #include "loop/addr.h"
 
 #include <assert.h>
@@ -173,15 +174,14 @@ static void format_duration(uint64_t number, char dst[NUMBER_SIZE])
         format_unit(number, units, dst);
 }
 
-/* The unit in which the number reads back the same: an hour's always does (text.h rounds). */
 static void format_rate(uint64_t number, char dst[NUMBER_SIZE])
 {
-    if (number % 1000 == 0)
-        snprintf(dst, NUMBER_SIZE, "%" PRIu64 "/s", number / 1000);
-    else if (number * 60 % 1000 == 0)
-        snprintf(dst, NUMBER_SIZE, "%" PRIu64 "/m", number * 60 / 1000);
+    static const struct unit units[] = {{"/s", 3600}, {"/m", 60}, {"/h", 1}};
+
+    if (number == 0)
+        snprintf(dst, NUMBER_SIZE, "0/s");
     else
-        snprintf(dst, NUMBER_SIZE, "%" PRIu64 "/h", (number * 3600 + 500) / 1000);
+        format_unit(number, units, dst);
 }
 
 static const struct number_type number_int = {"whole number", "", UINT64_MAX, fk_text_u64,
@@ -243,12 +243,13 @@ static void print_number(const void *member, const struct fk_conf_option *option
 static void expect_number(const struct fk_conf_option *option, struct fk_conf_text *ret)
 {
     const struct number_type *type = number_of(option);
+    uint64_t max = option->max != 0 ? option->max : type->ceiling;
     char low[NUMBER_SIZE], high[NUMBER_SIZE];
 
     type->format(option->min, low);
-    type->format(option->max, high);
+    type->format(max, high);
     fk_conf_put(ret, "a %s", type->noun);
-    if (option->max != 0)
+    if (max != UINT64_MAX)
         fk_conf_put(ret, " from %s to %s", low, high);
     else if (option->min != 0)
         fk_conf_put(ret, " of at least %s", low);
@@ -586,6 +587,8 @@ bool fk_conf_value_store(struct fk_conf *conf, void *block, const struct fk_conf
                          option->name, expect.text);
         return false;
     }
+    if (type->list && !fk_conf_list_check(conf, option, value))
+        return false;
     return type->store(conf, (char *)block + option->offset, option, value);
 }
 

@@ -86,7 +86,7 @@ static const struct fk_conf_option keyserver_options[] = {
     {"allow", FK_CONF_RANGES, OPT(fk_edge_keyserver, allow),
      .help = "With accept: address ranges that may dial in. Empty: all; who dials in must prove to "
              "be the key server in any case."},
-    {"deny", FK_CONF_RANGES, OPT(fk_edge_keyserver, deny),
+    {"deny", FK_CONF_RANGES, OPT(fk_edge_keyserver, deny), .may_be_empty = true,
      .help = "With accept: address ranges that may not dial in; goes before allow."},
     {"identity", FK_CONF_STRING, OPT(fk_edge_keyserver, identity),
      .check = fk_keyserver_option_identity,
@@ -257,7 +257,7 @@ static const struct fk_conf_option limits_options[] = {
      .help =
          "Connections of one client address (IPv6: one /64) to one worker; 0: no bound, for those "
          "behind a balancer that hides addresses."},
-    {"handshakes", FK_CONF_RATE, OPT(fk_edge_limits, handshakes_milli), "0",
+    {"handshakes", FK_CONF_RATE, OPT(fk_edge_limits, handshakes_hourly), "0",
      .help = "New handshakes of one worker, such as 500/s, before any cryptography; 0: no bound."},
     {"handshake_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, handshake_us), "10s", 10000,
      600000000, .help = "From accept to the end of the handshake."},

@@ -39,9 +39,9 @@ static const struct fk_conf_name permission_names[] = {
      "make and sign ephemeral keys of TLS 1.2 and tell the premaster secrets (mode agree)"},
     {"master", FK_PERM_MASTER, "derive master secrets of TLS 1.2 (mode master)"},
     {"keys", FK_PERM_KEYS, "derive session keys and Finished messages of TLS 1.2 (mode keys)"},
-    {"expose", FK_PERM_EXPOSE, "with keys: tell the master secret, too (expose = master)"},
     {"handshake", FK_PERM_HANDSHAKE, "shake hands with clients in the edge's place"},
-    {"expose", FK_PERM_EXPOSE, "... and tell the edge master secrets of TLS 1.2"},
+    {"expose", FK_PERM_EXPOSE,
+     "with keys or handshake: tell the master secrets of TLS 1.2, too (expose = master)"},
     {"lend", FK_PERM_LEND, "have the key itself, sealed to the edge's signer, for a time"},
     {"tickets", FK_PERM_TICKETS, "get the keys of session tickets that edges share"},
     {"share", FK_PERM_SHARE, "have shares of split keys: for another key server, not for edges"},
@@ -149,11 +149,6 @@ static void check_edge(void *block, struct fk_conf *conf)
     if (strlen(edge->block.title) >= FK_NAME_MAX)
         fk_conf_blame(conf, &edge->block, NULL, "edge: name too long; at most %d characters",
                       FK_NAME_MAX - 1);
-    if (edge->keys.count == 0 && !fk_conf_is_bad(&edge->block, "keys"))
-        fk_conf_blame(conf, &edge->block, "keys",
-                      "edge \"%s\": no keys; write keys = {\"example.com\"} with the names "
-                      "of the keys that it may use, or {\"*\"}",
-                      edge->block.title);
     if (fk_conf_is_bad(&edge->block, "identity") || fk_conf_is_bad(&edge->block, "allow"))
         return;
     if ((fk_keyd_conf_sharer(edge) != NULL) != ((edge->allow & FK_PERM_SHARE) != 0) ||
@@ -285,6 +280,7 @@ static const struct fk_conf_option listen_options[] = {
      .help = "Address ranges that may connect. Empty: all."},
     {.name = "deny",
      .type = FK_CONF_RANGES,
+     .may_be_empty = true,
      .offset = LISTEN(deny),
      .help = "Address ranges that may not connect; goes before allow."},
     {.name = "device",
@@ -358,6 +354,7 @@ static const struct fk_conf_option edge_options[] = {
      .offset = EDGE(allow),
      .fallback = "{sign}",
      .names = permission_names,
+     .may_be_empty = true,
      .help = "Operations that the edge may ask for. The key's policy must allow them too."},
     {.name = "request_key",
      .type = FK_CONF_PATH,
@@ -770,6 +767,7 @@ static const struct fk_conf_option policy_options[] = {
      .offset = POLICY(allow),
      .fallback = "{sign}",
      .names = permission_names,
+     .may_be_empty = true,
      .help = "Operations that may be done with the key, by whichever edge may use it."},
     {.name = "names",
      .type = FK_CONF_LIST,

@@ -42,7 +42,8 @@ static const struct fk_conf_option site_options[] = {
      .type = FK_CONF_FLAGS,
      .offset = SITE(allow),
      .fallback = "{sign, client}",
-     .names = allowed},
+     .names = allowed,
+     .may_be_empty = true},
     {.name = "deadline",
      .type = FK_CONF_DURATION,
      .offset = SITE(deadline),
@@ -68,7 +69,7 @@ static const struct fk_conf_option site_options[] = {
     {.name = "certificate", .type = FK_CONF_PATH, .offset = SITE(certificate)},
     {.name = "key", .type = FK_CONF_PATH, .offset = SITE(key)},
     {.name = "note", .type = FK_CONF_STRING, .offset = SITE(note), .check = check_note},
-    {.name = "from", .type = FK_CONF_RANGES, .offset = SITE(from)},
+    {.name = "from", .type = FK_CONF_RANGES, .offset = SITE(from), .may_be_empty = true},
     {.name = "chain", .type = FK_CONF_PATHS, .offset = SITE(chain)},
     {.name = NULL},
 };

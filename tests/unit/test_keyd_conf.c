@@ -105,7 +105,7 @@ static void edges_have_identities_and_rights(void **state)
     fk_keyd_conf_identity(edge, identity, sizeof identity);
     assert_string_equal(identity, "farkey:edge:other");
     assert_int_equal(edge->allow, 0x3f);
-    assert_int_equal(edge->rate, 500000);
+    assert_int_equal(edge->rate, 1800000);
     assert_int_equal(edge->burst, 7);
     assert_int_equal(edge->outstanding, 9);
     assert_int_equal(edge->quota, 1000);
@@ -166,7 +166,7 @@ static void mistakes_are_told(void **state)
         {MINIMAL "fronts = 0\n", "fronts"},
         {MINIMAL "signers = 65\n", "signers"},
         {MINIMAL "edge \"e\" { }\n", "keys"},
-        {MINIMAL "edge \"e\" { keys = {} }\n", "no keys"},
+        {MINIMAL "edge \"e\" { keys = {} }\n", "keys: the list is empty"},
         {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:\" }\n",
          "not an edge's identity"},
         {MINIMAL "edge \"e\" { keys = {\"*\"} identity = \"farkey:keyserver:e\" }\n",
