@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "conf/network.h"
 #include "edge/tlsctx.h"
 #include "keyclient/keyclient.h"
@@ -236,7 +237,7 @@ static const struct fk_conf_name proxies[] = {
             .help = "Also offer TLS 1.2 RSA key exchange (no forward secrecy), for old clients." \
     }
 #define ROWS_OF_TLS                                                                               \
-    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn),                                               \
+    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn), .may_be_empty = true,                         \
      .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."}, \
     {                                                                                             \
         "groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",  \
@@ -322,17 +323,12 @@ static const struct fk_conf_option inline_site_options[] = {
 
 static const struct fk_conf_kind *const site_kids[] = {&fk_edge_client_kind, NULL};
 
-/* "example.com", "*.example.com": letters, digits, hyphens and dots. */
+/* "example.com", "*.example.com". */
 static bool name_ok(const char *name)
 {
-    size_t len = strlen(name);
+    size_t len = strlen(name), star = strncmp(name, "*.", 2) == 0 ? 2 : 0;
 
-    if (strncmp(name, "*.", 2) == 0)
-        name += 2;
-    if (len > FK_HOST_MAX || name[0] == '\0' || name[0] == '.')
-        return false;
-    return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
-           strlen(name);
+    return len <= FK_HOST_MAX && fk_text_host_valid(name + star, len - star);
 }
 
 static void check_site_names(const struct fk_edge_site *site, struct fk_conf *conf)
@@ -354,6 +350,26 @@ static void check_site_names(const struct fk_edge_site *site, struct fk_conf *co
         if (strlen(site->alpn.items[i]) > 255 || site->alpn.items[i][0] == '\0')
             fk_conf_blame(conf, block, "alpn", "site \"%s\": alpn: names have 1 to 255 bytes",
                           block->title);
+}
+
+/* What key servers and signers sign, and what the versions have. */
+static void check_exchanges(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+
+    for (size_t i = 0; i < site->groups.count; i++)
+        if (fk_server_group_id(site->groups.items[i]) == 0)
+            fk_conf_blame(
+                conf, block, "groups",
+                "site \"%s\": groups: \"%s\" is not a group of TLS 1.3; write \"X25519\", "
+                "\"P-256\" or the like",
+                block->title, site->groups.items[i]);
+    if ((site->tls & FK_EDGE_TLS12) != 0 || fk_conf_is_bad(block, "tls"))
+        return;
+    if (site->rsa_key_exchange || site->dhe)
+        fk_conf_blame(conf, block, site->dhe ? "dhe" : "rsa_key_exchange",
+                      "site \"%s\": %s is TLS 1.2; remove it, or write tls = {\"1.2\", \"1.3\"}",
+                      block->title, site->dhe ? "dhe" : "rsa_key_exchange");
 }
 
 /* What a site with protocol = http cannot have, or not yet. */
@@ -419,7 +435,6 @@ static void check_sessions(const struct fk_edge_site *site, struct fk_conf *conf
 static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
-    struct fk_conf_where where = fk_conf_option_where(conf, block, "groups");
 
     if (site->certificate.count > 0)
         fk_conf_blame(conf, block, "certificate",
@@ -447,11 +462,6 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
     if (site->groups.count > FK_EDGE_GROUPS_MAX)
         fk_conf_blame(conf, block, "groups", "site \"%s\": groups: more than %d", block->title,
                       FK_EDGE_GROUPS_MAX);
-    for (size_t i = 0; i < site->groups.count; i++)
-        if (fk_server_group_id(site->groups.items[i]) == 0)
-            fk_conf_complain(conf, &where,
-                             "site \"%s\": group \"%s\" cannot be used with mode = handshake",
-                             block->title, site->groups.items[i]);
 }
 
 /* Mode lend: the key is whole or it is not there; signers count in seconds. */
@@ -546,14 +556,8 @@ static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *
     const char *title = site->block.title;
     struct fk_conf_where where;
 
-    if (site->block.kind == &fk_inline_site_kind)
+    if (site->origin.count == 0) /* absent, or the sites of farkey inline have none */
         return;
-    if (site->origin.count == 0) {
-        if (fk_conf_is_set(&site->block, "origin") && !fk_conf_is_bad(&site->block, "origin"))
-            fk_conf_blame(conf, &site->block, "origin",
-                          "site \"%s\": no origin; write origin = {\"host:port\"}", title);
-        return;
-    }
     where = fk_conf_option_where(conf, &site->block, "origin");
     if (site->origin.count > FK_EDGE_ORIGINS_MAX)
         fk_conf_complain(conf, &where, "site \"%s\": more than %d origins", title,
@@ -584,12 +588,9 @@ static void check_site(void *block, struct fk_conf *conf)
         fk_conf_blame(conf, &site->block, "agree_private",
                       "site \"%s\": agree_private is for mode = agree; remove it",
                       site->block.title);
+    check_exchanges(site, conf);
     check_http(site, conf);
     fk_edge_check_client(site, conf);
-    if (site->tls == 0)
-        fk_conf_blame(conf, &site->block, "tls",
-                      "site \"%s\": tls names no version; write tls = {\"1.2\", \"1.3\"}",
-                      site->block.title);
     if (!fk_conf_is_bad(&site->block, "mode")) {
         if (site->mode == FK_MODE_LOCAL)
             check_local_keys(site, conf);

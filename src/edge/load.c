@@ -200,7 +200,7 @@ static void check_groups(struct loading *loading, const struct fk_edge_site *sit
     const char *title = site->block.title, *bad;
     int err;
 
-    if (!fk_conf_is_set(&site->block, "groups") ||
+    if (!fk_conf_is_set(&site->block, "groups") || fk_conf_is_bad(&site->block, "groups") ||
         (err = fk_tlsctx_check_groups(site, &bad)) == FK_OK)
         return;
     if (err == FK_ERR_CRYPTO && bad != NULL)

@@ -126,6 +126,7 @@ static const struct {
     {0x001d, "X25519"},    {0x0017, "P-256"},      {0x0018, "P-384"},     {0x0019, "P-521"},
     {0x001e, "X448"},      {0x0017, "prime256v1"}, {0x0017, "secp256r1"}, {0x0018, "secp384r1"},
     {0x0019, "secp521r1"}, {0x0100, "ffdhe2048"},  {0x0101, "ffdhe3072"}, {0x0102, "ffdhe4096"},
+    {0x0103, "ffdhe6144"}, {0x0104, "ffdhe8192"},
 };
 
 uint16_t fk_server_group_id(const char *name)

@@ -65,7 +65,7 @@ static void defaults(void **state)
     assert_int_equal(fk_edge_tickets(l.root)->lifetime_us, 7200000000);
     assert_int_equal(fk_edge_limits(l.root)->connections, 16384);
     assert_int_equal(fk_edge_limits(l.root)->buffer, 65536);
-    assert_int_equal(fk_edge_limits(l.root)->handshakes_milli, 0);
+    assert_int_equal(fk_edge_limits(l.root)->handshakes_hourly, 0);
     assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
     assert_null(l.root->admin);
     unload(&l);
@@ -84,7 +84,7 @@ static void written(void **state)
                    "admin { }\n" SITE));
     assert_int_equal(fk_edge_workers(l.root), 3);
     assert_string_equal(fk_edge_keyserver_name((const void *)l.root->keyservers), "other");
-    assert_int_equal(fk_edge_limits(l.root)->handshakes_milli, 500000);
+    assert_int_equal(fk_edge_limits(l.root)->handshakes_hourly, 1800000);
     assert_int_equal(fk_edge_limits(l.root)->buffer, 131072);
     assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
     assert_false(fk_edge_tickets(l.root)->enabled);
@@ -161,6 +161,13 @@ static const struct {
     {LISTEN "site \"a\" { names = {\"*.*.example\"}" LOCAL "}",
      "\"*.*.example\" is not a DNS name"},
     {LISTEN "site \"a\" { names = {\"a_b/c\"}" LOCAL "}", "\"a_b/c\" is not a DNS name"},
+    {LISTEN "site \"a\" { names = {\"a..example\"}" LOCAL "}", "\"a..example\" is not a DNS name"},
+    {LISTEN "site \"a\" { names = {\"a.example.\"}" LOCAL "}", "\"a.example.\" is not a DNS name"},
+    {LISTEN "site \"a.example\" { groups = {\"P-256\", \"sect233k1\"}" LOCAL "}",
+     "groups: \"sect233k1\" is not a group of TLS 1.3; write"},
+    {LISTEN "site \"a.example\" { tls = {\"1.3\"} dhe = on" LOCAL "}", "dhe is TLS 1.2; remove it"},
+    {LISTEN "site \"a.example\" { tls = {\"1.3\"} rsa_key_exchange = on" LOCAL "}",
+     "rsa_key_exchange is TLS 1.2; remove it"},
     {LISTEN "site \"a.example\" {" LOCAL "alpn = {\"\"} }", "alpn: names have 1 to 255 bytes"},
     {LISTEN "site \"a.example\" {" ORIGIN "}", "no key server"},
     {LISTEN CHANNEL SERVER "site \"a.example\" { keyservers = {\"hr\"}" ORIGIN "}",
@@ -194,7 +201,7 @@ static const struct {
     {LISTEN CHANNEL SERVER
      "site \"a.example\" { keyservers = {\"hq\"} mode = agree key = {\"k\"}" ORIGIN "}",
      "the key is at the key server"},
-    {LISTEN "site \"a.example\" { tls = {}" LOCAL "}", "tls names no version"},
+    {LISTEN "site \"a.example\" { tls = {}" LOCAL "}", "tls: the list is empty"},
     {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} }", "origin"},
     {LISTEN "site \"a.example\" { mode = local certificate = {\"c\"} key = {\"k\"} "
             "origin = {\"10.0.0.1\"} }",
