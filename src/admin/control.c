@@ -89,6 +89,8 @@ static void handle_line(struct control_conn *control, const char *line, size_t l
         return;
     }
     fk_serve_conn_asking(conn);
+    if (strcmp(word, "status") == 0) /* who asks whether it lives shall not wait for long */
+        fk_timer_start(&conn->timer, FK_ADMIN_STATUS_US);
 }
 
 static void control_received(struct fk_serve_conn *conn)
