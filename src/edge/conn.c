@@ -121,17 +121,20 @@ enum fk_conn_fact fk_conn_lose(struct fk_conn *conn, const char *reason, int err
     return FK_FACT_LOST;
 }
 
+/* A fatal alert in a plaintext record (RFC 8446 sections 5.1 and 6). */
+static bool send_alert(int fd, enum fk_alert alert)
+{
+    const uint8_t record[] = {21, 3, 3, 0, 2, 2, (uint8_t)alert};
+
+    return send(fd, record, sizeof record, MSG_NOSIGNAL) >= 0;
+}
+
 enum fk_conn_fact fk_conn_refuse(struct fk_conn *conn, enum fk_alert alert, const char *reason,
                                  int err)
 {
-    /* A fatal alert in a plaintext record (RFC 8446 sections 5.1 and 6). */
-    const uint8_t record[] = {21, 3, 3, 0, 2, 2, (uint8_t)alert};
-
     conn->reason = reason;
     conn->err = err;
-    if (send(conn->fd, record, sizeof record, MSG_NOSIGNAL) < 0)
-        return FK_FACT_LOST;
-    return FK_FACT_REFUSED;
+    return send_alert(conn->fd, alert) ? FK_FACT_REFUSED : FK_FACT_LOST;
 }
 
 /* The last bytes are on their way: closing over unread ones would reset the connection and lose
@@ -355,6 +358,8 @@ static void turn_away(struct fk_conn_env *env, struct fk_admitted *admitted,
                    fk_str("client", text), fk_str("why", why), fk_str("err", fk_err_name(err)));
     if (err == FK_ERR_LIMIT)
         fk_metric_add(env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
+    /* Lost if its ClientHello is here already: lingering would be what it may not have. */
+    (void)send_alert(fd, FK_ALERT_INTERNAL_ERROR);
     fk_close(&fd);
 }
 

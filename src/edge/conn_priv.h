@@ -65,6 +65,7 @@ struct fk_conn {
     struct fk_conn_http *http; /* NULL: the relay moves the bytes */
     struct fk_origin_use origin;
     bool origin_started;
+    bool without_origin; /* none could be reached */
 
     /* for the log */
     uint64_t accepted_us, secured_us, active_us, key_us;

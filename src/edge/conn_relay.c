@@ -162,6 +162,7 @@ static void origin_failed(struct fk_conn *conn, int err)
 {
     conn->reason = "no origin could be reached";
     conn->err = err;
+    conn->without_origin = true;
     fk_conn_origin_failed(conn, err);
 }
 
@@ -261,8 +262,12 @@ enum fk_conn_fact fk_conn_run_relay(struct fk_conn *conn)
     bool again;
     int err;
 
+    if (conn->without_origin && conn->relay.client.ops != NULL) {
+        conn->relay.client.ops->refuse(&conn->relay.client, FK_ALERT_INTERNAL_ERROR);
+        return FK_FACT_ORIGIN_GONE;
+    }
     if (conn->reason != NULL)
-        return FK_FACT_LOST; /* the origin has failed */
+        return FK_FACT_LOST;
     if (conn->http != NULL)
         return fk_conn_run_http(conn);
     err = fk_relay_pump(&conn->relay, &conn->env->scratch, &state, &again);

@@ -51,7 +51,14 @@ static int holds_nothing(struct fk_end *end)
     return FK_OK;
 }
 
-static const struct fk_end_ops plain_ops = {plain_read, plain_write, holds_nothing, plain_finish};
+static void plain_refuse(struct fk_end *end, uint8_t alert)
+{
+    (void)alert;
+    (void)plain_finish(end);
+}
+
+static const struct fk_end_ops plain_ops = {plain_read, plain_write, holds_nothing, plain_finish,
+                                            plain_refuse};
 
 void fk_end_plain(struct fk_end *end, int fd)
 {
@@ -158,7 +165,14 @@ static int tls_finish(struct fk_end *end)
     return err;
 }
 
-static const struct fk_end_ops tls_ops = {tls_read, tls_write, holds_nothing, tls_finish};
+static void tls_refuse(struct fk_end *end, uint8_t alert)
+{
+    (void)alert;
+    (void)tls_finish(end);
+}
+
+static const struct fk_end_ops tls_ops = {tls_read, tls_write, holds_nothing, tls_finish,
+                                          tls_refuse};
 
 void fk_end_tls(struct fk_end *end, int fd, SSL *ssl)
 {

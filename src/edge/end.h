@@ -32,12 +32,15 @@ struct fk_end;
  * fk_end_pending().
  * flush: send what it holds back. FK_OK: it holds nothing; or the same errors.
  * finish: nothing more will be written (shutdown or close_notify): FK_OK or the same errors.
+ * refuse: the session is over, for a reason of ours. The engine says it by the fatal alert,
+ * OpenSSL, which cannot be asked for one, by close_notify. Sent at once or not at all.
  */
 struct fk_end_ops {
     ssize_t (*read)(struct fk_end *end, uint8_t *dst, size_t len, uint8_t **ret_data);
     ssize_t (*write)(struct fk_end *end, const uint8_t *src, size_t len);
     int (*flush)(struct fk_end *end);
     int (*finish)(struct fk_end *end);
+    void (*refuse)(struct fk_end *end, uint8_t alert);
 };
 
 struct fk_end {

@@ -95,6 +95,13 @@ static int record_finish(struct fk_end *end)
     return fk_end_pending(end) ? record_flush(end) : FK_OK;
 }
 
+static void record_refuse(struct fk_end *end, uint8_t alert)
+{
+    end->finishing = true;
+    fk_record_refuse(end->record, alert);
+    (void)say(end);
+}
+
 /* --- receiving --- */
 
 /* Whether the first record of what was read before is there whole. */
@@ -234,8 +241,8 @@ static ssize_t record_read(struct fk_end *end, uint8_t *dst, size_t len, uint8_t
     return FK_ERR_AGAIN;
 }
 
-static const struct fk_end_ops record_ops = {record_read, record_write, record_flush,
-                                             record_finish};
+static const struct fk_end_ops record_ops = {record_read, record_write, record_flush, record_finish,
+                                             record_refuse};
 
 void fk_end_record(struct fk_end *end, int fd, struct fk_record *record, struct fk_buf *in,
                    const struct fk_scratch *seal)

@@ -183,6 +183,9 @@ def test_limits(daemons, folder, pki, ca, origin):
     with pytest.raises(OSError):
         connect(edge.port, ca)
     edge.daemon.wait_log("too many connections of this address")
+    with socket.create_connection(("127.0.0.1", edge.port), PATIENCE) as sock:
+        assert sock.recv(100) == bytes([21, 3, 3, 0, 2, 2, 80])  # internal_error
+        assert sock.recv(100) == b""
     held.pop().close()
     wait_until(lambda: edge.status()["counters"]["connections"] == 2, "a connection has ended")
     held.append(connect(edge.port, ca))
@@ -468,9 +471,16 @@ def test_failover_and_back(daemons, folder, pki, ca, origin):
     second.close()
 
 
-def test_no_origin(daemons, folder, pki, ca, origin):
-    edge = Edge(daemons, folder, [main_site(pki, f"127.0.0.1:{free_port()}"),
+@pytest.mark.parametrize("records", ["openssl", "engine"])
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_no_origin(daemons, folder, pki, ca, origin, records, version):
+    edge = Edge(daemons, folder, [main_site(pki, f"127.0.0.1:{free_port()}", records=records),
                                   main_site(pki, origin.address, name="b.example.com")])
+    text = s_client(edge.port, version, ca=ca)
+    assert "Verify return code: 0 (ok)" in text
+    # OpenSSL cannot be asked for an alert of ours; its end is in order all the same.
+    assert ("alert internal error" in text) == (records == "engine"), text
+    assert "unexpected eof" not in text
     status, _, _ = curl(f"https://example.com:{edge.port}/", ca=ca, check=False,
                         resolve=f"example.com:{edge.port}:127.0.0.1")
     assert status != 0
