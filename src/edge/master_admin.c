@@ -193,6 +193,8 @@ static void reload(struct fk_master *master, struct fk_child *admin, uint32_t id
 /* A reload of everything that was asked for during another is waited for, too. */
 void fk_master_answer_waiters(struct fk_master *master)
 {
+    const char *notes = master->last_notes.text[0] != '\0' ? master->last_notes.text : NULL;
+
     if (master->again_full)
         return;
     for (size_t i = 0; i < master->n_waiters; i++) {
@@ -202,7 +204,8 @@ void fk_master_answer_waiters(struct fk_master *master)
             answer(waiter->asker, waiter->id, json_pack("{s:s}", "error", master->last_error.text));
         else
             answer(waiter->asker, waiter->id,
-                   json_pack("{s:b, s:I}", "ok", 1, "generation", (json_int_t)master->generation));
+                   json_pack("{s:b, s:I, s:s*}", "ok", 1, "generation",
+                             (json_int_t)master->generation, "note", notes));
     }
     master->n_waiters = 0;
 }

@@ -75,6 +75,7 @@ struct fk_master {
     bool again;               /* another reload was asked for meanwhile */
     bool again_full;          /* of everything */
     struct fk_why last_error; /* of the last reload; empty: it worked */
+    struct fk_why last_notes; /* what of it needs a restart to take effect; empty: nothing */
     struct fk_master_question waiters[FK_EDGE_QUESTIONS_MAX];
     size_t n_waiters;
     struct fk_watch *watch; /* the channel's files */

@@ -13,6 +13,7 @@
 #include "loop/proc.h"
 #include "tls/channel_conf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 void fk_master_set_log_level(const struct fk_master *master)
@@ -262,18 +263,28 @@ void fk_master_reload_child_ended(struct fk_master *master, const struct fk_chil
 
 /* --- the beginning --- */
 
-static void warn(const struct fk_master *master)
+static void note(struct fk_master *master, const char *text)
+{
+    char *notes = master->last_notes.text;
+    size_t len = strlen(notes);
+
+    fk_log(FK_LOG_WARN, text);
+    (void)snprintf(notes + len, sizeof master->last_notes.text - len, "%s%s", len > 0 ? "; " : "",
+                   text);
+}
+
+/* What the processes go on without, as only a start can give it to them. */
+static void note_restarts(struct fk_master *master)
 {
     const struct fk_edge_conf *root = master->pending->root;
 
+    master->last_notes.text[0] = '\0';
     if (fk_edge_workers(root) != master->n_workers)
-        fk_log(FK_LOG_WARN, "a change of workers needs a restart",
-               fk_uint("workers", master->n_workers));
+        note(master, "a change of workers needs a restart");
     if (master->wire != NULL && !fk_wiresockets_match(master->wire, fk_edge_wire(root)))
-        fk_log(FK_LOG_WARN, "a change of interfaces needs a restart");
+        note(master, "a change of interfaces needs a restart");
     if (fk_edge_tickets(root)->cache > master->sessions)
-        fk_log(FK_LOG_WARN, "a larger session cache needs a restart",
-               fk_uint("cache", master->sessions));
+        note(master, "a larger session cache needs a restart");
 }
 
 /* All that can be refused here of `loaded`, which is pending from now on. */
@@ -286,7 +297,7 @@ static int begin(struct fk_master *master, struct fk_loaded *loaded)
     master->last_generation++;
     if ((err = fk_sockets_open(master->sockets, loaded->root, why)) != FK_OK)
         return err;
-    warn(master);
+    note_restarts(master);
     master->new_keys = !fk_equal_ct(loaded->keys, master->loaded->keys, sizeof loaded->keys);
     if (master->new_keys &&
         (err = fk_master_start_signers(master, loaded, &master->next_keys)) != FK_OK)

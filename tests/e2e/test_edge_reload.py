@@ -76,7 +76,7 @@ SPOILED = [
      "device: not the name of a network interface"),
     ("mode = local", 'mode = local groups = {"foo"}', 'groups: "foo" is not a group'),
     ("mode = local", 'mode = local groups = {"X25519", "P-256", "foo"}', 'groups: "foo" is not a group'),
-    ("mode = local", 'mode = local groups = {"P-256", "P-384", "P-256"}', "groups: OpenSSL refuses the list"),
+    ("mode = local", 'mode = local groups = {"P-256", "P-384", "secp256r1"}', "groups: OpenSSL refuses the list"),
     ("listen", 'listen "127.0.0.1:1" { device = "a/b" }', "device: not the name of a network interface"),
 ]
 
@@ -127,6 +127,18 @@ def test_one_worker_that_refuses_is_enough(daemons, folder, pki, ca, origin, ste
     kill_workers(edge)
     assert served(edge, ca) == "another origin"
     other.close()
+
+
+def test_what_needs_a_restart_is_said(daemons, folder, pki, ca, origin):
+    edge = Edge(daemons, folder, [main_site(pki, origin)], workers=2)
+    edge.workers = 1
+    edge.write([main_site(pki, origin)])
+    answer = reload_answer(edge)
+    assert answer["ok"] is True and answer["note"] == "a change of workers needs a restart"
+    assert len(edge.daemon.children("edge-worker")) == 2
+    edge.workers = 2
+    edge.write([main_site(pki, origin)])
+    assert "note" not in reload_answer(edge)
 
 
 def test_a_worker_that_dies_with_it_is_a_refusal(daemons, folder, pki, ca, origin):
