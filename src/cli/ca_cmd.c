@@ -113,6 +113,11 @@ static int ca_init(int argc, char **argv)
     if (err != FK_OK)
         return fk_opt_status(err);
     err = fk_ca_create(values.ca, values.name != NULL ? values.name : "Farkey CA");
+    if (err == FK_ERR_DUPLICATE) {
+        fprintf(stderr, "farkey ca: %s has an authority already; give another folder by --ca\n",
+                values.ca);
+        return 1;
+    }
     if (err != FK_OK)
         return fk_command_fail("cannot make the authority", values.ca, err);
     printf("made the authority %s; its key is %s/ca.key\n", values.ca, values.ca);
@@ -416,13 +421,16 @@ static int ca_crl(int argc, char **argv)
         return fk_opt_status(err);
     if (open_ca(values.ca, &ca) != FK_OK)
         return 1;
-    err = fk_ca_write_crl(ca, (unsigned)values.days);
-    if (err == FK_OK && values.out != NULL)
-        err = fk_ca_publish(ca, values.out);
+    if ((err = fk_ca_write_crl(ca, (unsigned)values.days)) != FK_OK)
+        fk_command_fail("cannot write the list of", values.ca, err);
+    else if (values.out != NULL && (err = fk_ca_publish(ca, values.out)) != FK_OK)
+        fk_command_fail("cannot write the certificate and the list to", values.out, err);
     fk_ca_close(ca);
     if (err != FK_OK)
-        return fk_command_fail("cannot write the list of", values.ca, err);
+        return 1;
     printf("wrote %s/ca.crl\n", values.ca);
+    if (values.out != NULL)
+        printf("wrote %s/ca.crt and %s/ca.crl\n", values.out, values.out);
     return 0;
 }
 

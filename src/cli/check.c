@@ -34,11 +34,22 @@ static int load(const struct fk_role_kind *role, const char *path, struct fk_con
     return err;
 }
 
+/* "DIR/edge.conf" is an edge's, if nothing in it says otherwise. */
+static bool is_named_so(const char *path, const struct fk_role_kind *role)
+{
+    const char *slash = strrchr(path, '/');
+
+    return strncmp(slash == NULL ? path : slash + 1, role->name, strlen(role->name)) == 0;
+}
+
 /* Whether a file fits one role's table better than another's: it has fewer names unknown there. */
-static bool is_nearer(const struct fk_conf *a, const struct fk_conf *b)
+static bool is_nearer(const char *path, const struct fk_role_kind *role_a, const struct fk_conf *a,
+                      const struct fk_role_kind *role_b, const struct fk_conf *b)
 {
     if (fk_conf_unknown_count(a) != fk_conf_unknown_count(b))
         return fk_conf_unknown_count(a) < fk_conf_unknown_count(b);
+    if (is_named_so(path, role_a) != is_named_so(path, role_b))
+        return is_named_so(path, role_a);
     return fk_conf_error_count(a) < fk_conf_error_count(b);
 }
 
@@ -58,7 +69,7 @@ int fk_role_conf_load(const char *path, int wanted, const struct fk_role_kind **
         err = load(&fk_role_kinds[i], path, &conf);
         if (conf == NULL)
             continue;
-        if (best == NULL || is_nearer(conf, best)) {
+        if (best == NULL || is_nearer(path, &fk_role_kinds[i], conf, *ret_role, best)) {
             fk_conf_free(best);
             best = conf;
             best_err = err;

@@ -45,11 +45,11 @@ static int socket_of_conf(const char *path, char ret[FK_PATH_SIZE])
 
     if (conf == NULL)
         return err;
-    if (err != FK_OK) {
-        fprintf(stderr, "%s\n", fk_conf_error(conf, 0));
-        fk_conf_free(conf);
-        return err;
-    }
+    /* The daemon serves on with what it had when the file was good. */
+    if (err == FK_ERR_CONF)
+        fprintf(stderr, "%s\nfarkey: the configuration has mistakes; \"farkey check\" tells all\n",
+                fk_conf_error(conf, 0));
+    err = FK_OK;
     if (role == &fk_role_kinds[FK_ROLE_KEYD])
         control = ((const struct fk_keyd_conf *)fk_conf_root(conf))->control;
     else
@@ -73,7 +73,8 @@ static int find_socket(const struct status_values *values, char ret[FK_PATH_SIZE
         return FK_ERR_INVAL;
     }
     if ((err = socket_of_conf(values->conf, ret)) != FK_OK)
-        fk_command_fail("cannot find the control socket of", values->conf, err);
+        fk_command_fail("cannot find the control socket (or give --control SOCKET) of",
+                        values->conf, err);
     return err;
 }
 

@@ -227,6 +227,7 @@ def test_life_of_a_key(pair, kind):
     keys = pair / "hq/keys"
     web = pair / "web"
     farkey("ca", "init", "--ca", web, "--name", "Web CA")
+    assert f"{web} has an authority already" in refused("ca", "init", "--ca", web)
     farkey("key", "generate", "--dir", keys, "--type", kind, "example.com")
     assert mode_of(keys / "example.com.key") == 0o600
     run("openssl", "pkey", "-in", keys / "example.com.key", "-noout", "-check")

@@ -475,6 +475,10 @@ def test_status_and_commands(pairs):
         good = conf.read_text()
         conf.write_text(good + "nonsense = 1\n")
         assert run(FARKEY, "control", "-c", conf, "reload", check=False).returncode == 1
+        # Which socket to ask is known from a broken file, too.
+        done = run(FARKEY, "status", "--json", "-c", conf)
+        assert json.loads(done.stdout)["ready"] is True
+        assert 'unknown option "nonsense"' in done.stderr and '"farkey check" tells all' in done.stderr
         conf.write_text(good)
         assert json.loads(run(FARKEY, "status", "--json", "-c", conf).stdout)["ready"] is True
 
