@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "keyd/audit_chain.h"
+#include "keyd/audit_line.h"
 #include "signer/audit_keys.h"
 
 #include <errno.h>
@@ -23,6 +24,9 @@
 
 /* More lines than a log ever has: bounds the steps to the first line of a rotated file. */
 #define LINES_MAX 10000000000ULL
+
+/* A line with its MAC, with room to spare: what is longer is of no log, and is not read on. */
+#define ROW_MAX (2 * FK_AUDIT_LINE_MAX)
 
 struct verify {
     const uint8_t *secret;
@@ -349,26 +353,43 @@ static int complain_file(struct verify *verify, const char *path)
     return FK_ERR_SYS;
 }
 
+/* The next line without its end; *ret_ended: it has one. FK_ERR_CLOSED at the end of the file,
+ * FK_ERR_LIMIT for what is longer. */
+static int next_line(FILE *file, char line[ROW_MAX], size_t *ret_len, bool *ret_ended)
+{
+    size_t len = 0;
+    int byte;
+
+    while ((byte = getc_unlocked(file)) != EOF && byte != '\n') {
+        if (len == ROW_MAX)
+            return FK_ERR_LIMIT;
+        line[len++] = (char)byte;
+    }
+    *ret_len = len;
+    *ret_ended = byte == '\n';
+    return len > 0 || *ret_ended ? FK_OK : FK_ERR_CLOSED;
+}
+
 static int walk_file(struct verify *verify, const char *path, line_fn *each)
 {
     FILE *file = fopen(path, "re");
-    char *line = NULL;
-    size_t size = 0;
+    char line[ROW_MAX];
     int err = FK_OK;
-    ssize_t n;
+    size_t len;
+    bool ended;
 
     verify->report->file = path;
     verify->report->line = 0;
     if (file == NULL)
         return complain_file(verify, path);
-    while (err == FK_OK && (n = getline(&line, &size, file)) > 0) {
-        bool ended = line[n - 1] == '\n';
-
-        err = each(verify, line, (size_t)n - (ended ? 1 : 0), ended);
+    while (err == FK_OK && (err = next_line(file, line, &len, &ended)) == FK_OK)
+        err = each(verify, line, len, ended);
+    if (err == FK_ERR_LIMIT) {
+        verify->report->line++;
+        err = complain(verify, "the line is longer than any of an audit log");
+    } else if (err == FK_ERR_CLOSED) {
+        err = ferror(file) ? complain_file(verify, path) : FK_OK;
     }
-    if (err == FK_OK && ferror(file))
-        err = complain_file(verify, path);
-    free(line);
     fclose(file);
     return err;
 }

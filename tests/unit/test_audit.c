@@ -293,6 +293,21 @@ static void other_key_is_told(void **state)
     assert_non_null(strstr(report.what, "another key"));
 }
 
+/* Nothing is read on that cannot be a line, wherever it comes from. */
+static void endless_line_is_refused(void **state)
+{
+    const char *const files[] = {"/dev/zero"};
+    struct fk_audit_report report;
+    char data[4096];
+
+    (void)state;
+    assert_err(fk_audit_verify(secret, NULL, files, 1, &report), FK_ERR_VERIFY);
+    assert_non_null(strstr(report.what, "longer than any"));
+    memset(data, 'x', sizeof data);
+    write_file(0, data, sizeof data);
+    expect_error(1, false, 0, 1, "longer than any");
+}
+
 static void missing_file_is_an_error_of_the_system(void **state)
 {
     struct fk_audit_report report;
@@ -706,7 +721,7 @@ UNIT_MAIN(CASE(line_has_every_field), CASE(absent_fields_are_dashes_and_hostile_
           CASE(missing_or_swapped_files_are_found), CASE(new_chain_names_the_one_before),
           CASE(lines_cut_before_a_new_chain_are_found),
           CASE(chain_that_names_nothing_or_another_is_found), CASE(whole_last_chain_cut_is_found),
-          CASE(torn_line_of_a_crash_is_counted_not_blamed),
+          CASE(endless_line_is_refused), CASE(torn_line_of_a_crash_is_counted_not_blamed),
           CASE(failed_write_is_tried_again_with_the_same_bytes),
           CASE(rotation_while_the_disk_is_full_loses_nothing), CASE(book_says_when_it_is_full),
           CASE(row_parser_refuses_what_is_no_row),
