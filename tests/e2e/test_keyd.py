@@ -230,6 +230,32 @@ def test_rate(keyserver):
         channel.sign13(ECDSA_SHA256, HASH, ski=keyserver.ski("ec.example"))
 
 
+def test_quota(keyserver):
+    """So many operations a day, over all fronts and channels, whatever the rate allows."""
+    keyserver.options["extra"] = "quota = 3"
+    keyserver.write()
+    assert control(keyserver.folder / "run/keyd.sock", "reload")["ok"] is True
+
+    def sign():
+        with keyserver.edge() as channel:
+            channel.sign13(ECDSA_SHA256, HASH, ski=keyserver.ski("ec.example"))
+
+    for _ in range(3):
+        sign()
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            sign()
+        assert refused.value.code == RATE
+    with keyserver.edge("edge2") as channel:  # which has no bound
+        channel.sign13(ECDSA_SHA256, HASH, ski=keyserver.ski("ec.example"))
+    keyserver.options["extra"] = "quota = 4"
+    keyserver.write()
+    assert control(keyserver.folder / "run/keyd.sock", "reload")["ok"] is True
+    sign()  # those made before count
+    with pytest.raises(Refused):
+        sign()
+
+
 def closed_before_service(connect):
     try:
         with connect() as channel:
