@@ -190,6 +190,17 @@ int fk_record_update_keys(struct fk_record *record, bool ask)
     return FK_OK;
 }
 
+int fk_record_renew(struct fk_record *record)
+{
+    int err = fk_traffic_keys_update(record->keys->suite, record->write.keys);
+
+    if (err != FK_OK)
+        return err;
+    fk_record_drop_ciphers(&record->write);
+    record->write.used = 0;
+    return FK_OK;
+}
+
 /* KeyUpdate: RFC 8446 section 4.6.3. The message goes under the old keys. */
 static int seal_update(struct fk_record *record, uint8_t *out, size_t *ret_len)
 {
@@ -201,9 +212,8 @@ static int seal_update(struct fk_record *record, uint8_t *out, size_t *ret_len)
 
     if ((err = fk_record_encrypt(record, FK_CONTENT_HANDSHAKE, &pieces, sizeof message, out,
                                  &len)) != FK_OK ||
-        (err = fk_traffic_keys_update(record->keys->suite, record->write.keys)) != FK_OK)
+        (err = fk_record_renew(record)) != FK_OK)
         return err;
-    fk_record_drop_ciphers(&record->write);
     record->update_due = false;
     record->update_asks = false;
     *ret_len = len;

@@ -1,12 +1,13 @@
 /*
  * Records under AEADs: TLS 1.3 (RFC 8446 section 5.2), TLS 1.2 with GCM (RFC 5288) and with
  * ChaCha20-Poly1305 (RFC 7905). No nonce is used twice: it is made of the sequence number, which
- * only grows (record.c).
+ * only grows (record.c); asserted where nonces are made.
  */
 #include "tls/record_priv.h"
 
 #include "base/err.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define EXPLICIT  8 /* bytes of a nonce that travel: TLS 1.2, GCM */
@@ -131,6 +132,8 @@ static int encrypt(struct fk_record *record, uint8_t type, struct fk_pieces *pie
     uint8_t number[8], nonce[FK_AEAD_NONCE], aad[AAD_MAX], *at = out + prefix(record);
     int err;
 
+    assert(keys->seq >= record->write.used); /* whatever has failed: never the same nonce again */
+    record->write.used = keys->seq + 1;
     fk_put_u64(number, keys->seq);
     make_nonce(record, keys, number, nonce);
     out[0] = is_tls13(record) ? FK_CONTENT_APPLICATION : type;

@@ -38,6 +38,7 @@ struct fk_record_half {
     EVP_CIPHER_CTX *ctx; /* CBC */
     EVP_MAC_CTX *mac;    /* CBC: keyed, for copies of it */
     enum fk_record_side side;
+    uint64_t used; /* writing, AEADs: one more than the last number that a nonce was made of */
     /* Reading, AEADs: the present record has been begun, this many bytes are decrypted already. */
     bool begun;
     size_t early;
@@ -119,6 +120,9 @@ struct fk_record_ops {
 
 /* A direction's key is another one, or not needed for now. */
 void fk_record_drop_ciphers(struct fk_record_half *half);
+
+/* The next keys of this side's: RFC 8446 section 7.2. */
+int fk_record_renew(struct fk_record *record);
 
 extern const struct fk_record_ops fk_record_aead_ops, fk_record_cbc_ops;
 

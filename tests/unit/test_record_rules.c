@@ -7,6 +7,7 @@
 #include "recordends.h"
 
 #include <openssl/hmac.h>
+#include <signal.h>
 
 static struct ends ends; /* large */
 
@@ -323,8 +324,7 @@ static const uint8_t update[] = {24, 0, 0, 1, 1};
 static void put_update(void)
 {
     put(&ends, FK_CONTENT_HANDSHAKE, update, sizeof update);
-    assert_ok(fk_traffic_keys_update(ends.client->keys->suite, &ends.client->keys->client));
-    fk_record_rest(ends.client);
+    assert_ok(fk_record_renew(ends.client));
 }
 
 static void put_and_take_update(void)
@@ -433,8 +433,7 @@ static void an_update_in_two_records(void **state)
     assert_ok(take(&ends, &opened));
     assert_int_equal(opened.event, FK_RECORD_NOTHING);
     assert_true(fk_record_control_due(ends.server)); /* the answer */
-    assert_ok(fk_traffic_keys_update(ends.client->keys->suite, &ends.client->keys->client));
-    fk_record_rest(ends.client);
+    assert_ok(fk_record_renew(ends.client));
     put(&ends, FK_CONTENT_APPLICATION, "new", 3);
     assert_ok(take(&ends, &opened));
     assert_memory_equal(opened.data, "new", 3);
@@ -611,6 +610,38 @@ static void the_last_number_is_never_used(void **state)
     close_ends(&ends);
 }
 
+static jmp_buf aborted;
+
+static void on_abort(int signum)
+{
+    (void)signum;
+    longjmp(aborted, 1);
+}
+
+/* Whatever a mistake of ours would do to the number, it ends here, not in a second use of a nonce.
+ */
+static void a_nonce_that_comes_back_is_fatal(void **state)
+{
+    static const uint32_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
+    static volatile size_t i, fatal;
+
+    (void)state;
+    for (i = fatal = 0; i < 4; i++) {
+        open_ends(&ends, suites[i]);
+        put(&ends, FK_CONTENT_APPLICATION, "once", 4);
+        put(&ends, FK_CONTENT_APPLICATION, "again", 5);
+        ends.client->write.keys->seq--;
+        signal(SIGABRT, on_abort);
+        if (setjmp(aborted) == 0)
+            put(&ends, FK_CONTENT_APPLICATION, "twice", 5);
+        else
+            fatal++;
+        signal(SIGABRT, SIG_DFL);
+        close_ends(&ends);
+    }
+    assert_int_equal(fatal, 4);
+}
+
 static void tls12_has_no_key_update(void **state)
 {
     (void)state;
@@ -698,6 +729,7 @@ UNIT_MAIN(cmocka_unit_test(rfc8448_simple_handshake), cmocka_unit_test(each_pref
           cmocka_unit_test(too_small_a_buffer_changes_nothing),
           cmocka_unit_test(keys_are_renewed_before_the_bound),
           cmocka_unit_test(the_last_number_is_never_used),
+          cmocka_unit_test(a_nonce_that_comes_back_is_fatal),
           cmocka_unit_test(tls12_has_no_key_update), cmocka_unit_test(keys_are_wiped),
           cmocka_unit_test(each_allocation_may_fail),
           cmocka_unit_test(suites_of_another_version_are_refused))
