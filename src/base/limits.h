@@ -703,6 +703,9 @@
 /* Bytes stored in each direction of a flow, and held out of order: what 100 ms take at 300 Mbit/s.
  * An idle flow has none of it. */
 #define FK_FLOW_STORE (4 * 1024 * 1024)
+/* Memory of a flow with all its bounds reached: in each direction what is stored in order and out
+ * of order, and what goes on, whose queue may have twice its bytes; and the maps. */
+#define FK_FLOW_MEMORY (2 * (4 * FK_FLOW_STORE + 32 * FK_STREAM_MAP_SPANS_MAX) + 4096)
 /* The longest record: content, overhead of TLS 1.2's CBC (RFC 5246 section 6.2.3), header. */
 #define FK_FLOW_RECORD (16384 + 2048 + 5)
 /* What a record adds at most under the suites that are offered: TLS 1.2 with GCM. */

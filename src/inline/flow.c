@@ -112,6 +112,19 @@ enum fk_flow_state fk_flow_state(const struct fk_flow *flow)
     return flow->state;
 }
 
+size_t fk_flow_memory(const struct fk_flow *flow)
+{
+    size_t sum = sizeof *flow;
+
+    for (size_t i = 0; i < 2; i++) {
+        const struct fk_flow_pipe *pipe = &flow->pipes[i];
+
+        sum += pipe->reasm.ready.cap + pipe->reasm.held + pipe->sender.store.cap +
+               fk_stream_map_memory(&pipe->map);
+    }
+    return sum;
+}
+
 void fk_flow_set_owner(struct fk_flow *flow, void *owner)
 {
     flow->owner = owner;

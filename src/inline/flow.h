@@ -112,6 +112,10 @@ void fk_flow_wake(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);
 uint64_t fk_flow_deadline(const struct fk_flow *flow);
 void fk_flow_expire(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);
 
+/* Bytes of memory that it holds, who shakes hands and the record engine not counted:
+ * FK_FLOW_MEMORY at most. */
+size_t fk_flow_memory(const struct fk_flow *flow);
+
 /* FK_FLOW_GONE: it is to be freed. */
 enum fk_flow_state fk_flow_state(const struct fk_flow *flow);
 

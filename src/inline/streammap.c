@@ -85,6 +85,11 @@ bool fk_stream_map_room(const struct fk_stream_map *map, size_t n)
     return n <= FK_STREAM_MAP_SPANS_MAX - map->count;
 }
 
+size_t fk_stream_map_memory(const struct fk_stream_map *map)
+{
+    return map->cap * sizeof *map->ring;
+}
+
 static bool is_plain(const struct fk_span *span)
 {
     return span->content == span->in_len && span->content == span->out_len;

@@ -41,6 +41,9 @@ void fk_stream_map_fini(struct fk_stream_map *map);
 /* Whether `n` more spans fit: else nothing is to be transformed until the sink acknowledges. */
 bool fk_stream_map_room(const struct fk_stream_map *map, size_t n);
 
+/* Bytes of memory that it holds. */
+size_t fk_stream_map_memory(const struct fk_stream_map *map);
+
 /*
  * Append a span; spans without content and without a counterpart of the same kind become one, and
  * so do those that are content and nothing else. FK_ERR_LIMIT: fk_stream_map_room() is false, or
