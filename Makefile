@@ -45,8 +45,10 @@ test-e2e: build
 	@tools/deps test
 	@cd tests/e2e && FARKEY=$(CURDIR)/$(BUILD)/farkey $(PYTHON) -m pytest -q -n 4 -m 'not long' $(PYTEST)
 
-# Everything: also the long matrices and faults, and the end-to-end suite with sanitized daemons.
+# Everything: also the long matrices and faults, more random connections through the inline box, and
+# the end-to-end suite with sanitized daemons.
 test-full: test
+	@FK_SIM_FIRST=100001 FK_SIM_CASES=1000000 $(BUILD)/tests/unit/test_inline_property
 	@cd tests/e2e && FARKEY=$(CURDIR)/$(BUILD)/farkey $(PYTHON) -m pytest -q -n 2 -m long $(PYTEST)
 	@cd tests/e2e && FARKEY=$(CURDIR)/$(SANITIZED)/farkey FARKEY_SANITIZED=1 \
 	    $(PYTHON) -m pytest -q -n 2 -m 'not unsanitized' $(PYTEST)

@@ -14,6 +14,8 @@ struct sim_conf {
     uint64_t seed;
     uint32_t suite;
     unsigned loss, again, reorder; /* of 1000 packets, on each of the four wires */
+    unsigned corrupt;              /* a bit flips, and the checksum is wrong */
+    unsigned forge;                /* of the client's: a bit flips, and the checksum is right */
     size_t up, down;               /* bytes of application data */
     uint32_t client_isn, server_isn;
     uint16_t client_mss, server_mss;
@@ -22,19 +24,25 @@ struct sim_conf {
     bool plain;     /* no TLS at all: the box passes it */
     bool tiny;      /* segments of a byte or two */
     bool slow_read; /* the applications read now and then */
-    bool rewrites;  /* what is sent again has other bytes */
+    bool rewrites;  /* what is sent again has other bytes; what was sent first has arrived */
+    bool lies;      /* the client's only, and perhaps the other bytes are the first to arrive */
     size_t damage;  /* flip a bit of this byte of the client's records; 0: none */
 };
 
 struct sim_result {
     bool done;  /* both streams came to their ends, whole */
-    bool reset; /* the client saw a RST; then the server did, too, or nothing had gone wrong */
+    bool reset; /* an end saw a RST, or sent one because nobody answered any more */
     uint64_t time;
+    size_t memory_max; /* of the flow */
     uint64_t counters[FK_FLOW_N_COUNT];
 };
 
 /* A choice by the seed: the conditions that a case of a property test is made of. */
 void sim_choose(uint64_t seed, struct sim_conf *ret);
+
+/* Whether such a connection cannot come to its end, or need not. */
+bool sim_must_end(const struct sim_conf *conf);
+bool sim_may_end(const struct sim_conf *conf);
 
 /* Run one connection until it is over or stands still. What must never happen fails the test. */
 void sim_run(const struct sim_conf *conf, struct sim_result *ret);

@@ -1,7 +1,6 @@
 /*
  * inline/flow: whole connections in virtual time, and the facts of TCP that a box in the path must
- * not get wrong. FK_SIM_CASES: how many random connections (make test has 2,000), FK_SIM_FIRST: the
- * first one's seed, to look at a case again.
+ * not get wrong. Random ones: test_inline_property.
  */
 #include "unit.h"
 
@@ -138,40 +137,10 @@ static void losses_are_repaired(void **state)
     }
 }
 
-static unsigned long number(const char *name, unsigned long otherwise)
-{
-    const char *text = getenv(name);
-
-    return text == NULL ? otherwise : strtoul(text, NULL, 10);
-}
-
-/* Whatever the conditions: all bytes, or a reset, which only what was forged brings about. */
-static void any_connection(void **state)
-{
-    unsigned long first = number("FK_SIM_FIRST", 1), cases = number("FK_SIM_CASES", 2000);
-    struct sim_result result;
-    struct sim_conf conf;
-
-    (void)state;
-    for (unsigned long seed = first; seed < first + cases; seed++) {
-        if (number("FK_SIM_TRACE", 0) != 0)
-            print_message("seed %lu\n", seed);
-        sim_choose(seed, &conf);
-        sim_run(&conf, &result);
-        if (conf.damage > 0 && !conf.plain ? result.done || !result.reset : !result.done)
-            print_message("seed %lu: done %d reset %d after %lu us\n", seed, result.done,
-                          result.reset, (unsigned long)result.time);
-        if (conf.damage > 0 && !conf.plain)
-            assert_true(result.reset && !result.done);
-        else
-            assert_true(result.done);
-    }
-}
-
 UNIT_MAIN(cmocka_unit_test(bytes_out_are_bytes_in),
           cmocka_unit_test(fact_1_records_larger_than_any_window),
           cmocka_unit_test(fact_4_other_bytes_sent_again_change_nothing),
           cmocka_unit_test(fact_6_windows_of_one_byte),
           cmocka_unit_test(fact_9_a_forged_record_resets_both),
           cmocka_unit_test(what_is_not_tls_passes_when_it_may),
-          cmocka_unit_test(losses_are_repaired), cmocka_unit_test(any_connection))
+          cmocka_unit_test(losses_are_repaired))
