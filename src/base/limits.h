@@ -250,6 +250,19 @@
 #define FK_HTTP_FORWARD_FIELDS  10
 /* Seconds that an answer is taken for fresh though nobody has said how long it is, at the most. */
 #define FK_CACHE_HEURISTIC_MAX 3600
+/* Blocks of a stored body whose length is not known before: small ones waste little, large ones are
+ * few to walk. */
+#define FK_CACHE_BLOCK_MIN 4096
+#define FK_CACHE_BLOCK_MAX 65536
+/* Lists in the index of what is stored: of 100,000 answers, some 6 are in each. */
+#define FK_CACHE_BUCKETS 16384
+/* Variants of one target: languages, codings and formats, multiplied; look-ups are linear. */
+#define FK_CACHE_VARIANTS_MAX 32
+/* Targets that are known not to be for storing, 16 bytes each, and for how many seconds that is
+ * believed; and seconds that others wait for an answer that may be for all. */
+#define FK_CACHE_MARKS        4096
+#define FK_CACHE_MARK_SECONDS 60
+#define FK_CACHE_WAIT_SECONDS 5
 
 /* --- edge --- */
 

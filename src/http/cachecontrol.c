@@ -19,19 +19,12 @@ static const struct {
 
 int fk_cachecontrol_seconds(struct fk_reader text, uint32_t *ret)
 {
-    uint64_t value = 0;
-    uint8_t c;
+    uint64_t value = FK_CACHECONTROL_MOST;
+    int err = fk_http_decimal(text, &value);
 
-    if (text.left == 0)
-        return FK_ERR_FORMAT;
-    while (fk_reader_u8(&text, &c) == FK_OK) {
-        if (c < '0' || c > '9')
-            return FK_ERR_FORMAT;
-        value = value * 10 + (c - '0');
-        if (value > FK_CACHECONTROL_MOST)
-            value = FK_CACHECONTROL_MOST;
-    }
-    *ret = (uint32_t)value;
+    if (err == FK_ERR_FORMAT)
+        return err;
+    *ret = value < FK_CACHECONTROL_MOST ? (uint32_t)value : FK_CACHECONTROL_MOST;
     return FK_OK;
 }
 

@@ -366,6 +366,8 @@ int fk_cache_freshen(struct fk_http_headers *stored, const struct fk_http_header
 {
     int err = FK_OK;
 
+    fk_http_headers_remove(stored, fk_http_text("Age"),
+                           false); /* the 304's counts, if it has one */
     for (size_t i = 0; i < fresh->count; i++)
         if (!stays(fk_http_headers_name(fresh, i)))
             fk_http_headers_remove(stored, fk_http_headers_name(fresh, i), false);

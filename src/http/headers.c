@@ -144,6 +144,30 @@ int fk_http_headers_add_text(struct fk_http_headers *headers, const char *name, 
     return fk_http_headers_add(headers, fk_http_text(name), fk_http_text(value));
 }
 
+int fk_http_headers_copy(struct fk_http_headers *headers, const struct fk_http_headers *from)
+{
+    size_t len = 0;
+    int err;
+
+    fk_http_headers_reset(headers);
+    for (size_t i = 0; i < from->count; i++)
+        len += from->fields[i].name.len + (size_t)from->fields[i].value.len;
+    if ((err = reserve_text(headers, len)) != FK_OK)
+        return err;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct fk_http_field *field = &from->fields[i];
+
+        if ((err = reserve_field(headers)) != FK_OK)
+            return err;
+        headers->fields[headers->count++] = (struct fk_http_field){
+            .hash = field->hash,
+            .name = append(headers, from->text + field->name.at, field->name.len),
+            .value = append(headers, from->text + field->value.at, field->value.len),
+        };
+    }
+    return FK_OK;
+}
+
 int fk_http_headers_keep(struct fk_http_headers *headers, struct fk_reader text,
                          struct fk_http_part *ret)
 {

@@ -66,6 +66,10 @@ int fk_http_headers_add_text(struct fk_http_headers *headers, const char *name, 
 int fk_http_headers_keep(struct fk_http_headers *headers, struct fk_reader text,
                          struct fk_http_part *ret);
 
+/* Make `headers` hold the fields of others, which are not these, and nothing else. FK_ERR_LIMIT,
+ * FK_ERR_NOMEM: of no more use but for reset. */
+int fk_http_headers_copy(struct fk_http_headers *headers, const struct fk_http_headers *from);
+
 /* Borrowed until the next call that changes the headers. */
 struct fk_reader fk_http_headers_part(const struct fk_http_headers *headers,
                                       struct fk_http_part part);
