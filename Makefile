@@ -24,6 +24,12 @@ $(BUILD)/build.ninja:
 demo: build
 	@tools/deps demo
 	@$(BUILD)/farkey demo $(DEMO)
+ifeq ($(DEMO),)
+	@echo
+	@echo "Now with certificates of clients, told to the origin by RFC 9440 and by a cookie"
+	@echo
+	@$(BUILD)/farkey demo --relay rfc9440,cookie
+endif
 
 # Unit tests, the same under sanitizers, end-to-end tests with real programs.
 test: test-unit test-sanitized test-e2e

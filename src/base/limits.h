@@ -767,10 +767,12 @@
 
 /* Of a request's target and host, what the origin shows. */
 #define FK_DEMO_TEXT_MAX 255
+/* Of a field that it shows: a certificate in the longest of the formats. */
+#define FK_DEMO_FIELD_MAX 4096
 /* The origin: bytes of a request at once (bodies are read and dropped), an answer, connections (a
  * benchmark opens a few hundred at once), and for how long an idle one is kept. */
 #define FK_DEMO_ORIGIN_IN      16384
-#define FK_DEMO_ORIGIN_OUT     4096
+#define FK_DEMO_ORIGIN_OUT     16384
 #define FK_DEMO_ORIGIN_CONNS   4096
 #define FK_DEMO_ORIGIN_IDLE_US 600000000
 /* The relay, in each direction of a connection: bytes and pieces under way. Beyond, it stops

@@ -274,7 +274,9 @@ static int check_values(struct fk_demo *demo)
         fprintf(stderr, "farkey demo: --origin \"%s\": write HOST:PORT\n", demo->origin);
         return FK_ERR_INVAL;
     }
-    return check_exchange(demo);
+    if (check_exchange(demo) != FK_OK)
+        return FK_ERR_INVAL;
+    return fk_demo_check_client(demo);
 }
 
 int fk_cmd_demo(int argc, char **argv)
@@ -283,6 +285,7 @@ int fk_cmd_demo(int argc, char **argv)
     static const char *const exchanges[] = {"ecdhe", "dhe", "rsa", NULL};
     static const char *const modes[] = {"sign",  "decrypt", "local", "handshake", "lend",
                                         "agree", "master",  "keys",  NULL};
+    static const char *const requires[] = {"none", "optional", "required", NULL};
     static const struct fk_opt options[] = {
         {"stay", 0, FK_OPT_FLAG, offsetof(struct fk_demo, stay), NULL,
          "keep the pair running until SIGINT or SIGTERM", 0, 0, NULL},
@@ -294,6 +297,17 @@ int fk_cmd_demo(int argc, char **argv)
          "type of the site's key (default: p256; rsa2048 where it must be RSA)", 0, 0, keys},
         {"kx", 0, FK_OPT_ENUM, offsetof(struct fk_demo, kx), NULL,
          "key exchange, of TLS 1.2 alone (default: what client and edge choose)", 0, 0, exchanges},
+        {"http", 0, FK_OPT_FLAG, offsetof(struct fk_demo, http), NULL,
+         "have the edge speak HTTP, not pass bytes", 0, 0, NULL},
+        {"client-certificate", 0, FK_OPT_ENUM, offsetof(struct fk_demo, client_certificate), NULL,
+         "ask clients for a certificate (default: none; optional with one of the next two)", 0, 0,
+         requires},
+        {"client-ca", 0, FK_OPT_STRING, offsetof(struct fk_demo, client_ca), "FILE",
+         "take clients with certificates of this authority, too (PEM)", 0, 0, NULL},
+        {"relay", 0, FK_OPT_STRING, offsetof(struct fk_demo, relay), "FORMAT,...",
+         "tell the origin of the client's certificate: rfc9440, cookie, xfcc, nginx, haproxy, "
+         "traefik, alb; the edge then speaks HTTP",
+         0, 0, NULL},
         {"origin", 0, FK_OPT_STRING, offsetof(struct fk_demo, origin), "HOST:PORT",
          "forward there instead of to the built-in origin", 0, 0, NULL},
         {"rtt", 0, FK_OPT_DURATION, offsetof(struct fk_demo, rtt_us), "TIME",
@@ -315,6 +329,7 @@ int fk_cmd_demo(int argc, char **argv)
         0};
     struct fk_demo demo = {.key = -1,
                            .kx = -1,
+                           .client_certificate = -1,
                            .signals = -1,
                            .lock = -1,
                            .edge_port.hold = -1,

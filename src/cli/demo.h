@@ -5,6 +5,7 @@
 #ifndef FK_CLI_DEMO_H
 #define FK_CLI_DEMO_H
 
+#include "base/limits.h"
 #include "cli/files.h"
 #include "cli/init.h"
 #include "loop/loop.h"
@@ -64,6 +65,9 @@ enum fk_demo_mode {
 /* Key exchanges of TLS 1.2, by the values of --kx. */
 enum fk_demo_kx { FK_DEMO_ECDHE, FK_DEMO_DHE, FK_DEMO_RSA };
 
+/* What the edge asks clients for, by the values of --client-certificate. */
+enum fk_demo_require { FK_DEMO_NONE, FK_DEMO_OPTIONAL, FK_DEMO_REQUIRED };
+
 /* A TCP port of 127.0.0.1 that is kept for one process until that listens on it. */
 struct fk_demo_port {
     int hold;
@@ -73,10 +77,14 @@ struct fk_demo_port {
 struct fk_demo {
     /* options */
     bool stay, json;
-    bool dial; /* the key server opens the channel */
-    int key;   /* enum of the option: index into the demo's key names */
-    int mode;  /* enum fk_demo_mode */
-    int kx;    /* enum fk_demo_kx, TLS 1.2 alone then; -1: as it comes */
+    bool dial;              /* the key server opens the channel */
+    int key;                /* enum of the option: index into the demo's key names */
+    int mode;               /* enum fk_demo_mode */
+    int kx;                 /* enum fk_demo_kx, TLS 1.2 alone then; -1: as it comes */
+    bool http;              /* the edge speaks HTTP */
+    int client_certificate; /* enum fk_demo_require; -1: as the rest asks for */
+    const char *client_ca;  /* of clients of the user's; NULL: none */
+    const char *relay;      /* formats with commas; NULL: none */
     const char *origin;
     uint64_t rtt_us;
     uint64_t port;
@@ -87,8 +95,9 @@ struct fk_demo {
     char dir[FK_PATH_SIZE];
     int lock; /* held as long as `dir` is in use; -1 */
     struct fk_pair pair;
-    char site_ca[FK_PATH_SIZE];  /* ca.crt of the site's certificate */
-    char key_file[FK_PATH_SIZE]; /* the site's private key */
+    char site_ca[FK_PATH_SIZE];                               /* ca.crt of the site's certificate */
+    char key_file[FK_PATH_SIZE];                              /* the site's private key */
+    char client_cert[FK_PATH_SIZE], client_key[FK_PATH_SIZE]; /* "" : clients show none */
     char edge_conf[FK_PATH_SIZE], keyd_conf[FK_PATH_SIZE];
     char edge_sock[FK_PATH_SIZE], keyd_sock[FK_PATH_SIZE];
     char origin_address[300];
@@ -133,6 +142,16 @@ void fk_demo_dirs_sweep(void);
 /* Make the directory with identities, the site's key and certificate, and configurations. */
 int fk_demo_setup(struct fk_demo *demo);
 
+/* --- HTTP and certificates of clients (demo_cert.c) --- */
+
+/* What --http, --client-certificate, --client-ca and --relay are to each other; fills in what was
+ * left open. FK_ERR_INVAL: told on stderr. */
+int fk_demo_check_client(struct fk_demo *demo);
+/* An authority, a key and a certificate for our own clients, if they need them. */
+int fk_demo_make_client(struct fk_demo *demo);
+/* The lines of the site block. */
+void fk_demo_client_lines(const struct fk_demo *demo, char *dst, size_t size);
+
 /* --- clients (demo_client.c) --- */
 
 /* What a client saw. */
@@ -143,7 +162,7 @@ struct fk_demo_view {
     char issuer[256];
     char verified[128]; /* "ok" or why not */
     int status;         /* HTTP, 0: none */
-    char body[2048];
+    char body[FK_DEMO_ORIGIN_OUT];
     char failure[512]; /* why there is nothing of the above, "" when there is */
 };
 
@@ -151,6 +170,10 @@ enum fk_demo_tls { FK_DEMO_TLS12, FK_DEMO_TLS13 };
 
 /* What a client's TLS 1.2 offers for --kx, as OpenSSL writes it; NULL: everything. */
 const char *fk_demo_ciphers(const struct fk_demo *demo);
+
+/* Whether the client's certificate is in what the origin has shown, by each format that is to be
+ * read at sight. FK_ERR_VERIFY: `failure` says which is missing. (demo_cert.c) */
+int fk_demo_judge_relay(const struct fk_demo *demo, struct fk_demo_view *view);
 
 /* Whether curl is installed. */
 bool fk_demo_has_curl(void);

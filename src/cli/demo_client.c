@@ -31,6 +31,9 @@
 /* What curl says about one request. */
 #define CURL_LOG_MAX 65536
 
+/* Its arguments, with a NULL behind them. */
+#define CURL_ARGS_MAX 32
+
 struct version_row {
     const char *name; /* OpenSSL's */
     const char *option, *max;
@@ -88,8 +91,10 @@ static int judge_answer(const struct fk_demo *demo, struct fk_demo_view *view,
 {
     int err = judge(demo, view, version);
 
-    if (err != FK_OK || status_ok(demo, view->status))
+    if (err != FK_OK)
         return err;
+    if (status_ok(demo, view->status))
+        return fk_demo_judge_relay(demo, view);
     snprintf(view->failure, sizeof view->failure, "the HTTP status is %d", view->status);
     return FK_ERR_VERIFY;
 }
@@ -97,12 +102,15 @@ static int judge_answer(const struct fk_demo *demo, struct fk_demo_view *view,
 void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size)
 {
     const char *ciphers = fk_demo_ciphers(demo);
+    bool cert = demo->client_cert[0] != '\0';
 
     snprintf(dst, size,
              "curl --noproxy " FK_DEMO_NAME " --cacert %s --resolve " FK_DEMO_NAME
-             ":%u:127.0.0.1 %s%s%shttps://" FK_DEMO_NAME ":%u/",
+             ":%u:127.0.0.1 %s%s%s%s%s%s%s%shttps://" FK_DEMO_NAME ":%u/",
              demo->site_ca, demo->edge_port.number, ciphers != NULL ? "--ciphers " : "",
-             ciphers != NULL ? ciphers : "", ciphers != NULL ? " " : "", demo->edge_port.number);
+             ciphers != NULL ? ciphers : "", ciphers != NULL ? " " : "", cert ? "--cert " : "",
+             demo->client_cert, cert ? " --key " : "", demo->client_key, cert ? " " : "",
+             demo->edge_port.number);
 }
 
 /* --- curl --- */
@@ -129,18 +137,26 @@ static int spawn_curl(const struct fk_demo *demo, const struct version_row *vers
 {
     char resolve[64], url[64], ca[FK_PATH_SIZE], body[FK_PATH_SIZE], timeout[16];
     const char *ciphers = fk_demo_ciphers(demo);
-    const char *argv[] = {"curl",       "-q",         "-sSv",  "--http1.1",     "--noproxy",
-                          "*",          "--max-time", timeout, version->option, "--tls-max",
-                          version->max, "--cacert",   ca,      "--resolve",     resolve,
-                          "--output",   body,         url,     "--ciphers",     ciphers,
-                          NULL};
+    const char *argv[CURL_ARGS_MAX] = {
+        "curl",       "-q",        "-sSv",          "--http1.1", "--noproxy",  "*",
+        "--max-time", timeout,     version->option, "--tls-max", version->max, "--cacert",
+        ca,           "--resolve", resolve,         "--output",  body,         url};
+    size_t n = 18; /* of these */
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none;
     int pipe_fds[2], number;
 
-    if (ciphers == NULL)
-        argv[sizeof argv / sizeof argv[0] - 3] = NULL; /* no --ciphers */
+    if (ciphers != NULL) {
+        argv[n++] = "--ciphers";
+        argv[n++] = ciphers;
+    }
+    if (demo->client_cert[0] != '\0') {
+        argv[n++] = "--cert";
+        argv[n++] = demo->client_cert;
+        argv[n++] = "--key";
+        argv[n++] = demo->client_key;
+    }
     snprintf(timeout, sizeof timeout, "%d", TIMEOUT_S);
     snprintf(resolve, sizeof resolve, FK_DEMO_NAME ":%u:127.0.0.1", demo->edge_port.number);
     snprintf(url, sizeof url, "https://" FK_DEMO_NAME ":%u/", demo->edge_port.number);
@@ -378,7 +394,7 @@ static void talk(SSL *ssl, struct fk_demo_view *view)
 {
     static const char request[] =
         "GET / HTTP/1.1\r\nHost: " FK_DEMO_NAME "\r\nConnection: close\r\n\r\n";
-    char answer[4096];
+    char answer[FK_DEMO_ORIGIN_OUT];
     const char *body;
     size_t len = 0;
 
@@ -399,6 +415,13 @@ static void talk(SSL *ssl, struct fk_demo_view *view)
         snprintf(view->body, sizeof view->body, "%s", body + 4);
 }
 
+static bool show_certificate(const struct fk_demo *demo, SSL_CTX *ctx)
+{
+    return demo->client_cert[0] == '\0' ||
+           (SSL_CTX_use_certificate_file(ctx, demo->client_cert, SSL_FILETYPE_PEM) == 1 &&
+            SSL_CTX_use_PrivateKey_file(ctx, demo->client_key, SSL_FILETYPE_PEM) == 1);
+}
+
 static SSL_CTX *client_context(const struct fk_demo *demo, int version)
 {
     const char *ciphers = fk_demo_ciphers(demo);
@@ -410,7 +433,7 @@ static SSL_CTX *client_context(const struct fk_demo *demo, int version)
     if ((ciphers == NULL || SSL_CTX_set_cipher_list(ctx, ciphers) == 1) &&
         SSL_CTX_load_verify_file(ctx, demo->site_ca) == 1 &&
         SSL_CTX_set_min_proto_version(ctx, version) == 1 &&
-        SSL_CTX_set_max_proto_version(ctx, version) == 1)
+        SSL_CTX_set_max_proto_version(ctx, version) == 1 && show_certificate(demo, ctx))
         return ctx;
     SSL_CTX_free(ctx);
     return NULL;

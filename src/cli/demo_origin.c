@@ -27,8 +27,11 @@ struct origin_conn {
     size_t url_len, host_len;
     char url[FK_DEMO_TEXT_MAX + 1];
     char host[FK_DEMO_TEXT_MAX + 1];
-    char field[8]; /* the present header's name, as far as it matters */
-    size_t field_len;
+    char field[FK_DEMO_TEXT_MAX + 1]; /* the present one's name and value */
+    char value[FK_DEMO_FIELD_MAX + 1];
+    size_t field_len, value_len;
+    char shown[FK_DEMO_ORIGIN_OUT / 2]; /* lines of fields that are shown */
+    size_t shown_len;
 };
 
 /* --- parsing --- */
@@ -56,8 +59,10 @@ static int on_begin(llhttp_t *parser)
 
     origin->whole = false;
     origin->body_len = 0;
-    origin->url_len = origin->host_len = origin->field_len = 0;
-    origin->url[0] = origin->host[0] = origin->field[0] = '\0';
+    origin->url_len = origin->host_len = origin->field_len = origin->value_len = 0;
+    origin->url[0] = origin->host[0] = origin->field[0] = origin->value[0] = '\0';
+    origin->shown_len = 0;
+    origin->shown[0] = '\0';
     return 0;
 }
 
@@ -81,14 +86,42 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
 {
     struct origin_conn *origin = conn_of(parser);
 
-    if (strcasecmp(origin->field, "host") == 0)
-        keep(origin->host, sizeof origin->host, &origin->host_len, at, len);
+    keep(origin->value, sizeof origin->value, &origin->value_len, at, len);
     return 0;
+}
+
+/* What every client sends is not worth a line. */
+static bool is_plain(const char *field)
+{
+    static const char *const names[] = {"accept",       "connection", "content-length",
+                                        "content-type", "expect",     "transfer-encoding",
+                                        "user-agent"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcasecmp(names[i], field) == 0)
+            return true;
+    return false;
 }
 
 static int on_value_complete(llhttp_t *parser)
 {
-    conn_of(parser)->field_len = 0;
+    struct origin_conn *origin = conn_of(parser);
+    size_t room = sizeof origin->shown - origin->shown_len;
+    int n;
+
+    if (strcasecmp(origin->field, "host") == 0) {
+        keep(origin->host, sizeof origin->host, &origin->host_len, origin->value,
+             origin->value_len);
+    } else if (!is_plain(origin->field)) {
+        n = snprintf(origin->shown + origin->shown_len, room, "%s: %s\n", origin->field,
+                     origin->value);
+        if ((size_t)n < room)
+            origin->shown_len += (size_t)n;
+        else
+            origin->shown[origin->shown_len] = '\0';
+    }
+    origin->field_len = origin->value_len = 0;
+    origin->field[0] = origin->value[0] = '\0';
     return 0;
 }
 
@@ -122,7 +155,7 @@ static const llhttp_settings_t settings = {
 
 static void answer(struct origin_conn *origin, const char *status, bool last)
 {
-    char peer[FK_ADDR_TEXT_SIZE], body[3 * FK_DEMO_TEXT_MAX], head[256];
+    char peer[FK_ADDR_TEXT_SIZE], body[3 * FK_DEMO_TEXT_MAX + sizeof origin->shown], head[256];
     int body_len, head_len;
 
     fk_addr_format(&origin->conn.peer, peer);
@@ -130,11 +163,13 @@ static void answer(struct origin_conn *origin, const char *status, bool last)
                         "Hello from the origin.\n"
                         "request: %s %s HTTP/%u.%u\n"
                         "host: %s\n"
+                        "%s"
                         "body: %llu bytes\n"
                         "connection: from %s, request %u on it\n",
                         llhttp_method_name((llhttp_method_t)origin->parser.method), origin->url,
                         (unsigned)origin->parser.http_major, (unsigned)origin->parser.http_minor,
-                        origin->host, (unsigned long long)origin->body_len, peer, origin->requests);
+                        origin->host, origin->shown, (unsigned long long)origin->body_len, peer,
+                        origin->requests);
     head_len = snprintf(head, sizeof head,
                         "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
                         "Content-Length: %d\r\n%s\r\n",

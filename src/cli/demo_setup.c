@@ -189,6 +189,9 @@ static const char *exchange_lines(const struct fk_demo *demo)
 
 static int write_edge(const struct fk_demo *demo)
 {
+    char client[512];
+
+    fk_demo_client_lines(demo, client, sizeof client);
     return write_conf(demo->edge_conf,
                       "workers = 1\n"
                       "control = \"run/edge.sock\"\n"
@@ -205,7 +208,7 @@ static int write_edge(const struct fk_demo *demo)
                       "}\n"
                       "site \"" FK_DEMO_NAME "\" {\n"
                       "    default = on\n"
-                      "%s%s"
+                      "%s%s%s"
                       "    origin = {\"%s\"}\n"
                       "}\n"
                       "limits {\n"
@@ -215,7 +218,7 @@ static int write_edge(const struct fk_demo *demo)
                       demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "",
                       demo->edge_port.number, demo->dial ? "accept" : "address",
                       demo->dial ? demo->keyd_port.number : way_port(demo), site_lines[demo->mode],
-                      exchange_lines(demo), demo->origin_address);
+                      exchange_lines(demo), client, demo->origin_address);
 }
 
 /* What the edge opens keys with that are lent to it, and its public half for the key server. */
@@ -273,8 +276,9 @@ int fk_demo_setup(struct fk_demo *demo)
         return err;
     }
     if ((err = fk_pair_make(demo->dir, EDGE_NAME, KEYD_NAME, &demo->pair)) != FK_OK ||
-        (err = make_site(demo)) != FK_OK || (err = make_lend_key(demo)) != FK_OK ||
-        (err = name_files(demo)) != FK_OK || (err = write_keyd(demo)) != FK_OK)
+        (err = make_site(demo)) != FK_OK || (err = fk_demo_make_client(demo)) != FK_OK ||
+        (err = make_lend_key(demo)) != FK_OK || (err = name_files(demo)) != FK_OK ||
+        (err = write_keyd(demo)) != FK_OK)
         return err;
     return write_edge(demo);
 }

@@ -18,6 +18,9 @@
 #define INODES_MAX 16384
 #define ROWS_MAX   64
 
+/* Of a line that the origin has answered. */
+#define LINE_MAX_SHOWN 80
+
 /* --- the pair and the clients --- */
 
 static const char *const mode_texts[] = {
@@ -49,6 +52,10 @@ void fk_demo_show_pair(const struct fk_demo *demo, FILE *out)
     else
         fprintf(out, "  origin      %s\n", demo->origin_address);
     fprintf(out, "  site's key  %s\n", demo->key_file);
+    if (demo->client_cert[0] != '\0')
+        fprintf(out, "  client      %s\n", demo->client_cert);
+    if (demo->relay != NULL)
+        fprintf(out, "  relayed by  %s\n", demo->relay);
     fprintf(out, "  mode        %s\n", mode_texts[demo->mode]);
 }
 
@@ -64,7 +71,10 @@ void fk_demo_show_view(const struct fk_demo_view *view, const char *client, FILE
     for (const char *line = view->body; *line != '\0';) {
         size_t len = strcspn(line, "\n");
 
-        fprintf(out, "  | %.*s\n", (int)len, line);
+        if (len > LINE_MAX_SHOWN)
+            fprintf(out, "  | %.*s... (%zu characters)\n", LINE_MAX_SHOWN, line, len);
+        else
+            fprintf(out, "  | %.*s\n", (int)len, line);
         line += len + (line[len] == '\n' ? 1 : 0);
     }
     if (view->failure[0] != '\0')
@@ -87,6 +97,9 @@ void fk_demo_show_json(const struct fk_demo *demo, FILE *out)
                        demo->dial ? "dials" : "address", keyd, "pid", (int)procs[FK_DEMO_KEYD].pid,
                        "origin", "address", demo->origin_address, "pid", origin_pid, "name",
                        FK_DEMO_NAME, "dir", demo->dir, "ca", demo->site_ca, "command", command);
+    if (demo->client_cert[0] != '\0')
+        (void)json_object_update_new(object, json_pack("{s:{s:s,s:s}}", "client", "certificate",
+                                                       demo->client_cert, "key", demo->client_key));
     json_dumpf(object, out, JSON_COMPACT | JSON_PRESERVE_ORDER);
     fputc('\n', out);
     fflush(out);

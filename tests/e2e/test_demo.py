@@ -1,5 +1,7 @@
 """farkey demo: what it shows, the JSON object, and that it leaves nothing behind."""
+import base64
 import contextlib
+import hashlib
 import http.server
 import json
 import os
@@ -8,9 +10,11 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
+import urllib.parse
 
 import pytest
 
@@ -213,6 +217,57 @@ def test_key_server_that_dials_through_the_relay(pairs):
     assert dialled != pair.facts["keyd"]["dials"]  # the relay's
     assert "listen " not in (folder / "hq/keyd.conf").read_text()
     assert "Hello from the origin" in pair.curl()
+
+
+def fields(answer):
+    return dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+
+
+def der_of(file):
+    return ssl.PEM_cert_to_DER_cert(pathlib.Path(file).read_text())
+
+
+def test_relay_shows_the_clients_certificate():
+    shown = demo("--relay", "rfc9440,cookie").stdout
+    assert shown.count("HTTP status  200") == 2
+    assert len(re.findall(r"^  \| Client-Cert: :MI", shown, re.M)) == 2
+    assert len(re.findall(r"^  \| Cookie: CERT=MI", shown, re.M)) == 2
+
+
+def test_relay_by_every_format(pairs):
+    pair = pairs("--relay", "rfc9440,cookie,xfcc,nginx,traefik,alb")
+    client = pair.facts["client"]
+    der = der_of(client["certificate"])
+    seen = fields(pair.curl("-H", "'Cookie: a=b; CERT=forged'", "-H", "'Client-Cert: :Zm9yZ2Vk:'"))
+    assert seen["Client-Cert"] == f":{base64.b64encode(der).decode()}:"
+    assert seen["Cookie"] == f"a=b; CERT={base64.urlsafe_b64encode(der).decode().rstrip('=')}"
+    assert f"Hash={hashlib.sha256(der).hexdigest()}" in seen["X-Forwarded-Client-Cert"]
+    assert seen["X-SSL-Client-Verify"] == "SUCCESS"
+    assert urllib.parse.unquote(seen["X-Forwarded-Tls-Client-Cert"]) and "X-Amzn-Mtls-Clientcert-Leaf" in seen
+    plain = pair.facts["command"].replace(f"--cert {client['certificate']} --key {client['key']} ", "")
+    assert plain != pair.facts["command"]
+    without = fields(run("sh", "-c", f"{plain} -sS").stdout)
+    assert "Client-Cert" not in without and "Cookie" not in without
+
+
+def test_client_certificate_required(pairs):
+    pair = pairs("--http", "--client-certificate", "required")
+    assert "Hello from the origin." in pair.curl()
+    client = pair.facts["client"]
+    plain = pair.facts["command"].replace(f"--cert {client['certificate']} --key {client['key']} ", "")
+    refused = run("sh", "-c", f"{plain} -sS", check=False)
+    assert refused.returncode != 0 and "certificate required" in refused.stderr
+
+
+def test_clients_of_another_authority(pairs, tmp_path):
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+        "-subj", "/CN=alice", "-keyout", tmp_path / "alice.key", "-out", tmp_path / "alice.crt")
+    pair = pairs("--client-ca", str(tmp_path / "alice.crt"), "--relay", "rfc9440")
+    client = pair.facts["client"]
+    command = pair.facts["command"].replace(client["certificate"], str(tmp_path / "alice.crt"))
+    command = command.replace(client["key"], str(tmp_path / "alice.key"))
+    seen = fields(run("sh", "-c", f"{command} -sS").stdout)
+    assert seen["Client-Cert"] == f":{base64.b64encode(der_of(tmp_path / 'alice.crt')).decode()}:"
 
 
 def test_without_curl():
@@ -507,7 +562,10 @@ def test_usage():
     for words in [("--key", "rsa512"), ("--origin", "nowhere"), ("--rtt", "20"), ("--port", "70000"),
                   ("--mode", "decrypt", "--key", "p256"), ("--mode", "decrypt", "--kx", "dhe"),
                   ("--mode", "decrypt", "--kx", "ecdhe"), ("--kx", "rsa", "--key", "ed25519"),
-                  ("--kx", "dhe", "--key", "p256"), ("--kx", "psk"), ("extra",)]:
+                  ("--kx", "dhe", "--key", "p256"), ("--kx", "psk"), ("extra",), ("--relay", "rfc9441"),
+                  ("--relay", "custom"), ("--relay", ""), ("--relay", "cookie,cookie"), ("--relay", "nginx,haproxy"),
+                  ("--relay", "cookie", "--client-certificate", "none"),
+                  ("--client-ca", "x", "--client-certificate", "none"), ("--client-certificate", "maybe")]:
         done = demo(*words, check=False)
         assert done.returncode == 2 and done.stderr
     for option, value, text in [
