@@ -10,12 +10,26 @@
 #include "http/h2.h"
 
 #include <stdbool.h>
-#include <string.h>
 
-#define STREAMS 65536
+#define STREAMS 4096 /* more than an input can begin */
 
-static uint8_t begun[STREAMS]; /* by stream / 2: 1 has a head, 2 its request is whole, 3 closed */
-static size_t held;            /* bytes of bodies that were not consumed */
+static struct {
+    int32_t id;
+    uint8_t state; /* 0 nothing, 1 it has a head, 2 its request is whole, 3 closed */
+} begun[STREAMS];
+static size_t n_begun;
+static size_t held; /* bytes of bodies that were not consumed */
+
+static uint8_t *state_of(int32_t id)
+{
+    for (size_t i = 0; i < n_begun; i++)
+        if (begun[i].id == id)
+            return &begun[i].state;
+    CHECK(n_begun < STREAMS);
+    begun[n_begun].id = id;
+    begun[n_begun].state = 0;
+    return &begun[n_begun++].state;
+}
 
 static void answer(struct fk_h2 *h2, int32_t id, enum fk_http_fault fault)
 {
@@ -36,7 +50,7 @@ static void pull(struct fk_h2 *h2, bool consume)
     struct fk_h2_event event;
 
     while (fk_h2_next(h2, &event) == FK_OK) {
-        uint8_t *state = &begun[(uint32_t)event.stream / 2 % STREAMS];
+        uint8_t *state = state_of(event.stream);
 
         switch (event.kind) {
         case FK_H2_HEAD:
@@ -97,8 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    memset(begun, 0, sizeof begun);
-    held = 0;
+    n_begun = held = 0;
     consume = (data[0] & 0x80) != 0;
     step = data[0] & 0x7f;
     step = step == 0 ? FK_H2_RECV_MAX : step;
