@@ -222,6 +222,9 @@
 #define FK_H2_CONNECTION_WINDOW 262144
 /* Body bytes of an answer that wait for the client in one stream. */
 #define FK_H2_OUT_MAX 65536
+/* Of all streams of a client together, beyond which one gets only a frame at a time: what a fast
+ * client takes in a few milliseconds. */
+#define FK_H2_WAITING_MAX 524288
 /* Frames without use (PING, SETTINGS, PRIORITY, resets, empty DATA, unknown ones, refused fields)
  * that are forgiven, and how many more for each request that ran through. Browsers send a dozen at
  * the start, and one or two for a request that a user leaves. */

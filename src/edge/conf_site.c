@@ -162,7 +162,7 @@ static const struct fk_conf_name sessions_at[] = {
 static const struct fk_conf_name protocols[] = {
     {"tcp", FK_PROTOCOL_TCP, "the decrypted bytes, whatever they are"},
     {"http", FK_PROTOCOL_HTTP,
-     "HTTP/1.1 requests, each checked and with Via, Forwarded and X-Forwarded-* set "
+     "HTTP requests, each checked and with Via, Forwarded and X-Forwarded-* set "
      "(docs/http.md)"},
     {NULL, 0, NULL},
 };
@@ -236,12 +236,13 @@ static const struct fk_conf_name proxies[] = {
         "rsa_key_exchange", FK_CONF_BOOL, OPT(fk_edge_site, rsa_key_exchange), "off",            \
             .help = "Also offer TLS 1.2 RSA key exchange (no forward secrecy), for old clients." \
     }
-#define ROWS_OF_TLS                                                                               \
-    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn), .may_be_empty = true,                         \
-     .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored."}, \
-    {                                                                                             \
-        "groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}",  \
-            .help = "Groups for the key agreement, most wanted first."                            \
+#define ROWS_OF_TLS                                                                              \
+    {"alpn", FK_CONF_LIST, OPT(fk_edge_site, alpn), .may_be_empty = true,                        \
+     .help = "Protocols to accept by ALPN, most wanted first. Empty: the extension is ignored. " \
+             "protocol = http speaks \"h2\" and \"http/1.1\"."},                                 \
+    {                                                                                            \
+        "groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}", \
+            .help = "Groups for the key agreement, most wanted first."                           \
     }
 #define ROWS_OF_TICKETS                                                                   \
     {                                                                                     \
@@ -385,9 +386,9 @@ static void check_http(const struct fk_edge_site *site, struct fk_conf *conf)
                       "origin_proxy",
                       block->title);
     for (size_t i = 0; i < site->alpn.count; i++)
-        if (strcmp(site->alpn.items[i], "http/1.1") != 0)
+        if (strcmp(site->alpn.items[i], "http/1.1") != 0 && strcmp(site->alpn.items[i], "h2") != 0)
             fk_conf_blame(conf, block, "alpn",
-                          "site \"%s\": protocol = http speaks \"http/1.1\" only, not \"%s\"",
+                          "site \"%s\": protocol = http speaks \"h2\" and \"http/1.1\", not \"%s\"",
                           block->title, site->alpn.items[i]);
 }
 

@@ -30,6 +30,11 @@ static void log_refusal(const struct fk_conn *conn)
                    fk_str("err", fk_err_name(conn->err)));
 }
 
+static const char *origin_name(const struct fk_conn *conn)
+{
+    return conn->origin_name != NULL ? conn->origin_name : fk_origin_name(&conn->origin);
+}
+
 static void log_access(const struct fk_conn *conn)
 {
     char peer[FK_ADDR_TEXT_SIZE];
@@ -42,7 +47,7 @@ static void log_access(const struct fk_conn *conn)
            fk_str("resumed", conn->resumed ? "yes" : "no"),
            fk_str("certificate", conn->shown == NULL ? NULL : conn->shown->subject),
            fk_str("certificate_sha256", conn->shown == NULL ? NULL : conn->shown->print),
-           fk_uint("key_us", conn->key_us), fk_str("origin", fk_origin_name(&conn->origin)),
+           fk_uint("key_us", conn->key_us), fk_str("origin", origin_name(conn)),
            fk_uint("up", conn->relay.up.bytes), fk_uint("down", conn->relay.down.bytes),
            fk_uint("us", fk_loop_now_us(conn->env->loop) - conn->accepted_us),
            fk_str("end", conn->reason == NULL ? "closed" : conn->reason));
@@ -425,6 +430,19 @@ void fk_conn_resume(struct fk_site *site)
 
     fk_list_each_safe (item, temp, &site->waiting)
         fk_conn_step(fk_container(item, struct fk_conn, site_link));
+}
+
+void fk_conn_drain_all(struct fk_conn_env *env)
+{
+    struct fk_list *item, *temp;
+
+    env->draining = true;
+    fk_list_each_safe (item, temp, &env->conns) {
+        struct fk_conn *conn = fk_container(item, struct fk_conn, link);
+
+        if (conn->http != NULL && conn->state == FK_CONN_RELAY)
+            fk_conn_http_drain(conn);
+    }
 }
 
 void fk_conn_end_all(struct fk_conn_env *env)

@@ -34,6 +34,7 @@ struct fk_conn_env {
     struct fk_timer rest; /* lets those rest that have been idle */
     struct fk_list conns;
     uint64_t next_id;
+    bool draining;                                /* see fk_conn_drain_all() */
     struct fk_log_limit failures[FK_CLASS_COUNT]; /* bound the log lines that clients can cause */
     /* A connection has ended: for draining, and to accept again after a limit. */
     void (*on_end)(struct fk_conn_env *env);
@@ -56,6 +57,9 @@ void fk_conn_accept(struct fk_conn_env *env, struct fk_gen *gen,
 
 /* Connections that waited for the site's certificate go on. */
 void fk_conn_resume(struct fk_site *site);
+
+/* Connections that know where a request ends are to end there: the others end by themselves. */
+void fk_conn_drain_all(struct fk_conn_env *env);
 
 /* End every connection now. */
 void fk_conn_end_all(struct fk_conn_env *env);

@@ -1,183 +1,96 @@
 /*
  * After the handshake, with protocol = http: the client's requests, each to an origin and its
- * answer back (http/exchange). Moves bytes between the exchange and the two ends and connects to
+ * answer back (http/exchange, http/streams). Moves bytes between them and the ends and connects to
  * origins when it wants one; decides nothing about HTTP.
  */
 #include "base/err.h"
 #include "base/limits.h"
 #include "edge/conn_priv.h"
+#include "edge/hop.h"
 #include "edge/metrics.h"
 #include "http/exchange.h"
+#include "http/streams.h"
+#include "http/text.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 
 struct fk_conn_http {
     struct fk_exchange_conf conf;
-    struct fk_exchange exchange;
+    bool h2;
+    struct fk_exchange exchange;       /* HTTP/1 */
+    struct fk_hop hop;                 /* its origin's */
+    struct fk_streams streams;         /* HTTP/2; the origin's of each is its `user` */
+    uint64_t requests;                 /* that were counted */
     struct fk_http_identity *identity; /* what is said of the client's certificate; NULL: nothing */
     char peer[INET6_ADDRSTRLEN];       /* the client's address for origins; "": a UNIX socket */
 };
 
 /* --- the origin --- */
 
-static void origin_failed(struct fk_conn *conn, int err)
+/* Connect, or let go, as the exchange wishes. *ret_moved: something has changed. */
+static int follow_wishes(struct fk_conn_http *http, bool *ret_moved)
 {
-    int status = 502;
+    struct fk_exchange *exchange = &http->exchange;
+    struct fk_hop *hop = &http->hop;
 
-    if (err == FK_ERR_TIMEOUT)
-        status = 504;
-    else if (err == FK_ERR_LIMIT)
-        status = 503;
-    fk_conn_origin_failed(conn, err);
-    fk_origin_stop(&conn->origin);
-    if (fk_exchange_origin_failed(&conn->http->exchange, status) != FK_OK)
-        (void)fk_conn_lose(conn, "out of memory", FK_ERR_NOMEM);
-}
-
-static void origin_connected(struct fk_conn *conn)
-{
-    fk_conn_origin_connected(conn);
-    fk_exchange_attached(&conn->http->exchange);
-}
-
-static void on_origin(struct fk_origin_use *use, int err)
-{
-    struct fk_conn *conn = fk_container(use, struct fk_conn, origin);
-
-    if (err == FK_OK)
-        origin_connected(conn);
-    else
-        origin_failed(conn, err);
-    conn->origin_started = false;
-    fk_conn_step(conn);
-}
-
-static void start_origin(struct fk_conn *conn)
-{
-    int err;
-
-    conn->origin_started = true; /* until it is there, or has failed */
-    err = fk_origin_start(&conn->origin, conn->site->origins, on_origin);
-    if (err == FK_ERR_AGAIN)
-        return;
-    conn->origin_started = false;
-    if (err == FK_OK)
-        origin_connected(conn);
-    else
-        origin_failed(conn, err);
-}
-
-/* Connect or let go, as the exchange wishes. *ret_moved: something has changed. */
-static int follow_wishes(struct fk_conn *conn, bool *ret_moved)
-{
-    struct fk_exchange *exchange = &conn->http->exchange;
-
-    if (exchange->spent) {
-        fk_conn_origin_drop(conn);
+    if (exchange->fetch.spent) {
+        fk_hop_drop(hop);
         *ret_moved = true;
         return fk_exchange_detached(exchange);
     }
-    if (fk_exchange_wants_origin(exchange) && !conn->origin_started) {
-        start_origin(conn);
-        *ret_moved = !conn->origin_started;
+    if (fk_exchange_wants_origin(exchange) && hop->state == FK_HOP_NONE)
+        fk_hop_start(hop);
+    if (hop->state == FK_HOP_UP && !exchange->fetch.attached) {
+        fk_exchange_attached(exchange, false);
+        *ret_moved = true;
+    } else if (hop->state == FK_HOP_FAILED) {
+        fk_hop_drop(hop);
+        *ret_moved = true;
+        return fk_exchange_origin_failed(exchange, fk_hop_status(hop));
     }
     return FK_OK;
 }
 
 /* --- bytes --- */
 
-/* Write what waits. FK_ERR_AGAIN: the end takes no more now. */
-static int drain(struct fk_end *end, struct fk_buf *buf)
+/* Read once. FK_OK with *ret_len bytes, which stay in the scratch area, 0 at the end of the
+ * direction; FK_ERR_AGAIN. */
+static int take(struct fk_conn *conn, size_t room, uint8_t **ret_data, size_t *ret_len)
 {
-    int err;
-
-    if (fk_end_pending(end) && (err = end->ops->flush(end)) != FK_OK)
-        return err;
-    while (fk_buf_len(buf) > 0) {
-        ssize_t n = end->ops->write(end, fk_buf_data(buf), fk_buf_len(buf));
-
-        if (n < 0)
-            return (int)n;
-        fk_buf_consume(buf, (size_t)n);
-    }
-    return FK_OK;
-}
-
-/* Read once. FK_OK with *ret_len bytes, 0 at the end of the direction; FK_ERR_AGAIN. */
-static int fill(struct fk_end *end, struct fk_buf *buf, const struct fk_scratch *scratch,
-                size_t *ret_len)
-{
-    size_t room = fk_buf_room(buf);
-    uint8_t *data;
+    const struct fk_scratch *scratch = &conn->env->scratch;
+    struct fk_end *end = &conn->relay.client;
     ssize_t n;
 
-    n = end->ops->read(end, scratch->mem, room < scratch->size ? room : scratch->size, &data);
+    n = end->ops->read(end, scratch->mem, room < scratch->size ? room : scratch->size, ret_data);
     if (n < 0)
         return (int)n;
     *ret_len = (size_t)n;
-    return fk_buf_append(buf, data, (size_t)n);
+    conn->relay.up.bytes += (size_t)n;
+    return FK_OK;
 }
 
 static int read_client(struct fk_conn *conn, bool *ret_moved)
 {
     struct fk_exchange *exchange = &conn->http->exchange;
-    size_t len;
+    uint8_t *data = NULL;
+    size_t len = 0;
     int err;
 
     if (!conn->relay.client.ready || !fk_exchange_reads_client(exchange))
         return FK_OK;
-    err = fill(&conn->relay.client, &exchange->client_in, &conn->env->scratch, &len);
-    if (err == FK_ERR_AGAIN)
-        return FK_OK;
+    err = take(conn, fk_buf_room(&exchange->client_in), &data, &len);
     if (err != FK_OK)
-        return err;
-    conn->relay.up.bytes += len;
+        return err == FK_ERR_AGAIN ? FK_OK : err;
     if (len == 0)
         fk_exchange_client_ended(exchange);
     *ret_moved = true;
-    return FK_OK;
+    return fk_buf_append(&exchange->client_in, data, len);
 }
 
-/* An origin that breaks has ended: what that means depends on what it has said. */
-static int read_origin(struct fk_conn *conn, bool *ret_moved)
+static int write_client(struct fk_conn *conn, struct fk_buf *out)
 {
-    struct fk_exchange *exchange = &conn->http->exchange;
-    size_t len = 0;
-    int err;
-
-    if (conn->relay.origin.ops == NULL || !conn->relay.origin.ready ||
-        !fk_exchange_reads_origin(exchange))
-        return FK_OK;
-    err = fill(&conn->relay.origin, &exchange->origin_in, &conn->env->scratch, &len);
-    if (err == FK_ERR_AGAIN)
-        return FK_OK;
-    if (err != FK_OK && err != FK_ERR_CLOSED)
-        return err;
-    conn->relay.down.bytes += len;
-    if (len == 0)
-        fk_exchange_origin_ended(exchange);
-    *ret_moved = true;
-    return FK_OK;
-}
-
-/* An origin that reads no more may have answered all the same. */
-static int write_origin(struct fk_conn *conn)
-{
-    struct fk_exchange *exchange = &conn->http->exchange;
-    int err;
-
-    if (conn->relay.origin.ops == NULL || exchange->spent)
-        return FK_OK;
-    err = drain(&conn->relay.origin, &exchange->origin_out);
-    if (err == FK_ERR_CLOSED)
-        fk_buf_consume(&exchange->origin_out, fk_buf_len(&exchange->origin_out));
-    return err == FK_ERR_AGAIN || err == FK_ERR_CLOSED ? FK_OK : err;
-}
-
-static int write_client(struct fk_conn *conn)
-{
-    int err = drain(&conn->relay.client, &conn->http->exchange.client_out);
+    int err = fk_end_drain(&conn->relay.client, out);
 
     return err == FK_ERR_AGAIN ? FK_OK : err;
 }
@@ -198,74 +111,273 @@ static enum fk_edge_metric counter_of(enum fk_http_fault fault)
     }
 }
 
-/* A fault of either side, once. */
-static void log_faults(struct fk_conn *conn)
+/* A fault of either side. */
+static void log_fault(struct fk_conn *conn, bool client, enum fk_http_fault fault,
+                      const struct fk_hop *hop)
 {
-    struct fk_exchange *exchange = &conn->http->exchange;
-    bool client = exchange->fault != FK_HTTP_FAULT_NONE;
-    enum fk_http_fault fault = client ? exchange->fault : exchange->gone_wrong;
     enum fk_conn_class class = client ? FK_CLASS_HELLO : FK_CLASS_ORIGIN;
     char peer[FK_ADDR_TEXT_SIZE];
 
-    if (fault == FK_HTTP_FAULT_NONE)
-        return;
     fk_addr_format(&conn->peer, peer);
-    fk_metric_add(conn->env->metrics, client ? counter_of(fault) : FK_EDGE_HTTP_BAD_ANSWERS, 1);
     fk_log_limited(&conn->env->failures[class], FK_LOG_WARN,
                    client ? "request refused" : "answer of the origin refused",
                    fk_uint("connection", conn->id), fk_str("client", peer),
                    fk_str("site", conn->site->conf->block.title),
-                   fk_str("origin", client ? NULL : fk_origin_name(&conn->origin)),
+                   fk_str("origin", hop == NULL ? NULL : fk_origin_name(&hop->use)),
                    fk_str("fault", fk_http_fault_name(fault)),
                    fk_str("why", fk_http_fault_text(fault)));
-    exchange->fault = exchange->gone_wrong = FK_HTTP_FAULT_NONE;
+}
+
+/* What went wrong, once. */
+static void note_answer(struct fk_conn *conn, struct fk_fetch *fetch, const struct fk_hop *hop)
+{
+    if (fetch->gone_wrong == FK_HTTP_FAULT_NONE)
+        return;
+    fk_metric_add(conn->env->metrics, FK_EDGE_HTTP_BAD_ANSWERS, 1);
+    log_fault(conn, false, fetch->gone_wrong, hop);
+    fetch->gone_wrong = FK_HTTP_FAULT_NONE;
+}
+
+static void note_refusal(struct fk_conn *conn, enum fk_http_fault *fault)
+{
+    if (*fault == FK_HTTP_FAULT_NONE)
+        return;
+    fk_metric_add(conn->env->metrics, counter_of(*fault), 1);
+    log_fault(conn, true, *fault, NULL);
+    *fault = FK_HTTP_FAULT_NONE;
 }
 
 /* One round; *ret_moved: another may find something to do. */
 static int pump(struct fk_conn *conn, bool *ret_moved)
 {
     struct fk_exchange *exchange = &conn->http->exchange;
+    struct fk_hop *hop = &conn->http->hop;
     int err;
 
-    *ret_moved = false;
     if ((err = read_client(conn, ret_moved)) != FK_OK ||
-        (err = read_origin(conn, ret_moved)) != FK_OK || (err = fk_exchange_run(exchange)) != FK_OK)
+        (err = fk_hop_read(hop, &exchange->fetch, fk_exchange_reads_origin(exchange), ret_moved)) !=
+            FK_OK ||
+        (err = fk_exchange_run(exchange)) != FK_OK)
         return err;
-    log_faults(conn);
-    if ((err = follow_wishes(conn, ret_moved)) != FK_OK || (err = write_origin(conn)) != FK_OK ||
-        (err = write_client(conn)) != FK_OK)
+    note_refusal(conn, &exchange->fault);
+    note_answer(conn, &exchange->fetch, hop);
+    if ((err = follow_wishes(conn->http, ret_moved)) != FK_OK ||
+        (err = fk_hop_write(hop, &exchange->fetch)) != FK_OK ||
+        (err = write_client(conn, &exchange->client_out)) != FK_OK)
         return err;
     return fk_exchange_run(exchange); /* what has left makes room */
 }
 
-static unsigned wants(const struct fk_end *end, bool reads, const struct fk_buf *out)
-{
-    unsigned events = reads ? end->read_needs : 0;
+/* --- HTTP/2 --- */
 
-    return fk_buf_len(out) > 0 || fk_end_pending(end) ? events | FK_IO_WRITE : events;
+static struct fk_hop *hop_of(const struct fk_stream *stream)
+{
+    return stream->user;
+}
+
+static void end_stream(struct fk_stream *stream)
+{
+    if (stream->user != NULL)
+        fk_hop_drop(hop_of(stream));
+    free(stream->user);
+    fk_stream_free(stream);
+}
+
+/* Those which want an origin for the first time get the place for one. */
+static int give_hop(struct fk_conn *conn, struct fk_stream *stream)
+{
+    if (stream->user != NULL || !fk_stream_wants_origin(stream))
+        return FK_OK;
+    if ((stream->user = malloc(sizeof(struct fk_hop))) == NULL)
+        return FK_ERR_NOMEM;
+    fk_hop_init(hop_of(stream), conn);
+    return FK_OK;
+}
+
+static int follow_stream(struct fk_stream *stream, bool *ret_moved)
+{
+    struct fk_hop *hop = hop_of(stream);
+
+    if (stream->fetch.spent || fk_stream_releases(stream)) {
+        fk_hop_drop(hop);
+        *ret_moved = true;
+        return fk_stream_detached(stream);
+    }
+    if (!fk_stream_wants_origin(stream) && !stream->fetch.attached)
+        fk_hop_drop(hop); /* was being made, for a request that its client has given up */
+    else if (hop->state == FK_HOP_NONE)
+        fk_hop_start(hop);
+    if (hop->state == FK_HOP_UP && !stream->fetch.attached) {
+        fk_fetch_attached(&stream->fetch, false);
+        *ret_moved = true;
+    } else if (hop->state == FK_HOP_FAILED) {
+        fk_hop_drop(hop);
+        *ret_moved = true;
+        return fk_stream_origin_failed(stream, fk_hop_status(hop));
+    }
+    return FK_OK;
+}
+
+/* One stream's turn; it may be its last. */
+static int serve_stream(struct fk_conn *conn, struct fk_stream *stream, bool *ret_moved)
+{
+    struct fk_hop *hop;
+    int err;
+
+    note_refusal(conn, &stream->fault);
+    if ((err = give_hop(conn, stream)) != FK_OK)
+        return err;
+    if ((hop = hop_of(stream)) != NULL) {
+        note_answer(conn, &stream->fetch, hop);
+        if ((err = follow_stream(stream, ret_moved)) != FK_OK ||
+            (err = fk_hop_write(hop, &stream->fetch)) != FK_OK ||
+            (err = fk_hop_read(hop, &stream->fetch, fk_stream_reads_origin(stream), ret_moved)) !=
+                FK_OK)
+            return err;
+    }
+    if (fk_stream_over(stream))
+        end_stream(stream);
+    return FK_OK;
+}
+
+static int serve_streams(struct fk_conn *conn, bool *ret_moved)
+{
+    struct fk_streams *streams = &conn->http->streams;
+    struct fk_list *item, *next;
+    int err = FK_OK;
+
+    fk_list_each_safe (item, next, &streams->list)
+        if (err == FK_OK)
+            err = serve_stream(conn, fk_container(item, struct fk_stream, link), ret_moved);
+    return err;
+}
+
+static int read_client_h2(struct fk_conn *conn, bool *ret_moved)
+{
+    struct fk_streams *streams = &conn->http->streams;
+    uint8_t *data = NULL;
+    size_t len = 0;
+    int err;
+
+    if (!conn->relay.client.ready || !fk_streams_reads_client(streams))
+        return FK_OK;
+    err = take(conn, SIZE_MAX, &data, &len);
+    if (err != FK_OK)
+        return err == FK_ERR_AGAIN ? FK_OK : err;
+    if (len == 0)
+        fk_streams_client_ended(streams);
+    *ret_moved = true;
+    return fk_streams_recv(streams, data, len);
+}
+
+static int pump_h2(struct fk_conn *conn, bool *ret_moved)
+{
+    struct fk_streams *streams = &conn->http->streams;
+    size_t waiting;
+    int err;
+
+    if ((err = read_client_h2(conn, ret_moved)) != FK_OK ||
+        (err = fk_streams_run(streams)) != FK_OK || (err = serve_streams(conn, ret_moved)) != FK_OK)
+        return err;
+    if ((err = fk_streams_run(streams)) != FK_OK)
+        return err;
+    waiting = fk_buf_len(&streams->client_out);
+    err = write_client(conn, &streams->client_out);
+    if (fk_buf_len(&streams->client_out) < waiting)
+        *ret_moved = true; /* there is room for more */
+    return err;
+}
+
+static void watch_streams(struct fk_streams *streams)
+{
+    struct fk_list *item;
+
+    fk_list_each (item, &streams->list) {
+        struct fk_stream *stream = fk_container(item, struct fk_stream, link);
+
+        if (stream->user != NULL)
+            fk_hop_watch(hop_of(stream), &stream->fetch, fk_stream_reads_origin(stream));
+    }
 }
 
 /* --- the connection --- */
 
+/* HTTP/2 that was ended for what the client has sent. */
+static void note_end(struct fk_conn *conn)
+{
+    const struct fk_streams *streams = &conn->http->streams;
+    bool flood = fk_h2_flooded(streams->h2);
+    char peer[FK_ADDR_TEXT_SIZE];
+
+    if (streams->err == FK_OK && fk_h2_goaway(streams->h2) == 0)
+        return;
+    conn->reason = flood ? "too many frames of HTTP/2 without use" : "not HTTP/2";
+    fk_addr_format(&conn->peer, peer);
+    fk_metric_add(conn->env->metrics, flood ? FK_EDGE_HTTP2_FLOODS : FK_EDGE_HTTP2_ERRORS, 1);
+    fk_log_limited(&conn->env->failures[flood ? FK_CLASS_LIMIT : FK_CLASS_HELLO], FK_LOG_WARN,
+                   "connection cut off", fk_uint("connection", conn->id), fk_str("client", peer),
+                   fk_str("site", conn->site->conf->block.title), fk_str("why", conn->reason),
+                   fk_uint("goaway", fk_h2_goaway(streams->h2)));
+}
+
 static enum fk_conn_fact end(struct fk_conn *conn)
 {
-    struct fk_exchange *exchange = &conn->http->exchange;
+    const struct fk_conn_http *http = conn->http;
     int err;
 
-    if (exchange->broken)
+    if (!http->h2 && http->exchange.broken)
         return fk_conn_lose(conn, "an exchange was cut off", FK_ERR_CLOSED);
     err = conn->relay.client.ops->finish(&conn->relay.client);
     if (err == FK_ERR_AGAIN)
         return FK_FACT_NONE;
     if (err != FK_OK)
         return fk_conn_lose(conn, "connection broken", err);
-    return exchange->client_eof ? FK_FACT_BOTH_ENDED : FK_FACT_ORIGIN_GONE;
+    if (http->h2)
+        note_end(conn);
+    if (http->h2 ? http->streams.client_eof : http->exchange.client_eof)
+        return FK_FACT_BOTH_ENDED;
+    return FK_FACT_ORIGIN_GONE;
+}
+
+static void watch(struct fk_conn *conn)
+{
+    struct fk_conn_http *http = conn->http;
+    struct fk_exchange *exchange = &http->exchange;
+    bool reads =
+        http->h2 ? fk_streams_reads_client(&http->streams) : fk_exchange_reads_client(exchange);
+
+    conn->wants = fk_end_wants(&conn->relay.client, reads,
+                               http->h2 ? &http->streams.client_out : &exchange->client_out);
+    if (http->h2)
+        watch_streams(&http->streams);
+    else
+        fk_hop_watch(&http->hop, &exchange->fetch, fk_exchange_reads_origin(exchange));
+}
+
+static bool is_done(const struct fk_conn *conn)
+{
+    const struct fk_conn_http *http = conn->http;
+
+    if (!http->h2 && http->exchange.broken)
+        return true;
+    if (fk_end_pending(&conn->relay.client))
+        return false;
+    return http->h2 ? fk_streams_done(&http->streams) : fk_exchange_done(&http->exchange);
+}
+
+static void count_requests(struct fk_conn *conn)
+{
+    struct fk_conn_http *http = conn->http;
+    uint64_t now = http->h2 ? http->streams.requests : http->exchange.requests;
+
+    fk_metric_add(conn->env->metrics, FK_EDGE_HTTP_REQUESTS, now - http->requests);
+    if (http->h2)
+        fk_metric_add(conn->env->metrics, FK_EDGE_HTTP2_REQUESTS, now - http->requests);
+    http->requests = now;
 }
 
 enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn)
 {
-    struct fk_exchange *exchange = &conn->http->exchange;
-    uint64_t before = exchange->requests;
     bool moved = true;
     int err = FK_OK;
 
@@ -274,16 +386,14 @@ enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn)
             fk_defer_start(&conn->again);
             break;
         }
-        err = pump(conn, &moved);
+        moved = false;
+        err = conn->http->h2 ? pump_h2(conn, &moved) : pump(conn, &moved);
     }
-    fk_metric_add(conn->env->metrics, FK_EDGE_HTTP_REQUESTS, exchange->requests - before);
+    count_requests(conn);
     if (err != FK_OK)
         return fk_conn_lose(conn, "connection broken", err);
-    conn->wants =
-        wants(&conn->relay.client, fk_exchange_reads_client(exchange), &exchange->client_out);
-    conn->origin_wants =
-        wants(&conn->relay.origin, fk_exchange_reads_origin(exchange), &exchange->origin_out);
-    if (!fk_exchange_done(exchange) || (fk_end_pending(&conn->relay.client) && !exchange->broken))
+    watch(conn);
+    if (!is_done(conn))
         return FK_FACT_NONE;
     conn->wants |= FK_IO_WRITE; /* a close_notify that does not fit now */
     return end(conn);
@@ -310,10 +420,25 @@ static void describe_client(struct fk_conn *conn, struct fk_conn_http *http)
         http->conf.client.address = http->peer;
 }
 
+static bool speaks_h2(const struct fk_conn *conn)
+{
+    struct fk_reader alpn = fk_conn_alpn(conn);
+
+    return fk_http_equal(alpn, "h2");
+}
+
+/* Whoever has just come may ask once. */
+static void wind_down(struct fk_conn_http *http)
+{
+    if (http->h2)
+        (void)fk_streams_drain(&http->streams); /* without memory the drain's end comes */
+    else
+        fk_exchange_wind_down(&http->exchange);
+}
+
 int fk_conn_http_begin(struct fk_conn *conn)
 {
     struct fk_conn_http *http = calloc(1, sizeof *http);
-
     int err;
 
     if (http == NULL)
@@ -326,17 +451,43 @@ int fk_conn_http_begin(struct fk_conn *conn)
         return err;
     }
     http->conf.client.identity = http->identity;
-    fk_exchange_init(&http->exchange, &http->conf);
     conn->http = http;
-    return FK_OK;
+    fk_hop_init(&http->hop, conn);
+    if (speaks_h2(conn)) {
+        http->h2 = true;
+        err = fk_streams_init(&http->streams, &http->conf);
+    } else {
+        fk_exchange_init(&http->exchange, &http->conf);
+    }
+    if (err == FK_OK && conn->env->draining)
+        wind_down(http);
+    return err;
 }
 
 void fk_conn_http_end(struct fk_conn *conn)
 {
-    if (conn->http == NULL)
+    struct fk_conn_http *http = conn->http;
+    struct fk_list *item, *next;
+
+    if (http == NULL)
         return;
-    fk_exchange_fini(&conn->http->exchange);
-    fk_certrelay_unsay(conn->http->identity);
-    free(conn->http);
+    if (http->h2) {
+        fk_list_each_safe (item, next, &http->streams.list)
+            end_stream(fk_container(item, struct fk_stream, link));
+        fk_streams_fini(&http->streams);
+    } else {
+        fk_exchange_fini(&http->exchange);
+    }
+    fk_hop_drop(&http->hop);
+    fk_certrelay_unsay(http->identity);
+    free(http);
     conn->http = NULL;
+}
+
+void fk_conn_http_drain(struct fk_conn *conn)
+{
+    wind_down(conn->http);
+    if (!conn->http->h2)
+        fk_exchange_drain(&conn->http->exchange);
+    fk_conn_step(conn);
 }

@@ -64,6 +64,7 @@ struct fk_conn {
     struct fk_relay relay;
     struct fk_conn_http *http; /* NULL: the relay moves the bytes */
     struct fk_origin_use origin;
+    const char *origin_name; /* of HTTP: the last origin that was asked; NULL */
     bool origin_started;
     bool without_origin; /* none could be reached */
 
@@ -163,15 +164,15 @@ int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct f
 int fk_conn_http_begin(struct fk_conn *conn);
 void fk_conn_http_end(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn);
+/* End when what was asked is answered. May free the connection. */
+void fk_conn_http_drain(struct fk_conn *conn);
 
-/* --- conn_relay.c, for conn_http.c --- */
+/* --- conn_relay.c, for conn_http.c and hop.c --- */
 
-/* conn->origin is connected: an end, and its socket is watched. */
-void fk_conn_origin_connected(struct fk_conn *conn);
-/* None could be reached: counted and logged. */
+/* No origin could be reached: counted and logged. */
 void fk_conn_origin_failed(struct fk_conn *conn, int err);
-/* Close the connection to it; another may be made. */
-void fk_conn_origin_drop(struct fk_conn *conn);
+/* The protocol of ALPN; empty: none. */
+struct fk_reader fk_conn_alpn(const struct fk_conn *conn);
 
 /* --- conn_record.c --- */
 

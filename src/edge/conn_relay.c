@@ -42,17 +42,23 @@ static void set_addresses(struct fk_conn *conn, struct fk_proxy *proxy)
     proxy->dst_port = fk_addr_port(reached);
 }
 
-static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
+struct fk_reader fk_conn_alpn(const struct fk_conn *conn)
 {
     const unsigned char *alpn;
-    unsigned alpn_len = 0;
+    struct fk_reader reader;
+    unsigned len = 0;
 
     if (conn->ssl != NULL)
-        SSL_get0_alpn_selected(conn->ssl, &alpn, &alpn_len);
-    if (alpn_len > 0)
-        fk_reader_init(&proxy->alpn, alpn, alpn_len);
-    else
-        proxy->alpn = text(conn->alpn);
+        SSL_get0_alpn_selected(conn->ssl, &alpn, &len);
+    if (len == 0)
+        return text(conn->alpn);
+    fk_reader_init(&reader, alpn, len);
+    return reader;
+}
+
+static void set_tls(const struct fk_conn *conn, struct fk_proxy *proxy)
+{
+    proxy->alpn = fk_conn_alpn(conn);
     proxy->authority = text(conn->sni);
     proxy->ssl.present = true;
     proxy->ssl.client = FK_PROXY_SSL;
@@ -136,18 +142,10 @@ static void on_origin_io(struct fk_io *io, unsigned events)
     fk_conn_step(conn);
 }
 
-void fk_conn_origin_connected(struct fk_conn *conn)
+static void origin_connected(struct fk_conn *conn)
 {
     fk_io_init(&conn->origin_io, conn->env->loop, conn->origin.fd, on_origin_io);
     fk_end_plain(&conn->relay.origin, conn->origin.fd);
-}
-
-void fk_conn_origin_drop(struct fk_conn *conn)
-{
-    fk_io_want(&conn->origin_io, 0);
-    fk_end_fini(&conn->relay.origin);
-    conn->relay.origin = (struct fk_end){.ops = NULL};
-    fk_origin_stop(&conn->origin);
 }
 
 void fk_conn_origin_failed(struct fk_conn *conn, int err)
@@ -171,7 +169,7 @@ static void on_origin(struct fk_origin_use *use, int err)
     struct fk_conn *conn = fk_container(use, struct fk_conn, origin);
 
     if (err == FK_OK)
-        fk_conn_origin_connected(conn);
+        origin_connected(conn);
     else
         origin_failed(conn, err);
     fk_conn_step(conn);
@@ -184,7 +182,7 @@ static void start_origin(struct fk_conn *conn)
     conn->origin_started = true;
     err = fk_origin_start(&conn->origin, conn->site->origins, on_origin);
     if (err == FK_OK)
-        fk_conn_origin_connected(conn);
+        origin_connected(conn);
     else if (err != FK_ERR_AGAIN)
         origin_failed(conn, err);
 }

@@ -57,6 +57,11 @@
       "Connections for which no origin could be reached.")                                         \
     X(HTTP_REQUESTS, "http_requests_total", NULL, COUNTER,                                         \
       "Requests of sites with protocol = http.")                                                   \
+    X(HTTP2_REQUESTS, "http2_requests_total", NULL, COUNTER,                                       \
+      "Of these requests, those that came by HTTP/2.")                                             \
+    X(HTTP2_ERRORS, "http2_cut_off_total", "why=\"protocol\"", COUNTER,                            \
+      "Connections of HTTP/2 that were ended for what the client has sent.")                       \
+    X(HTTP2_FLOODS, "http2_cut_off_total", "why=\"flood\"", COUNTER, "")                           \
     X(HTTP_REFUSED, "http_refused_total", "side=\"client\"", COUNTER,                              \
       "Requests (client) and answers (origin) that were refused as malformed.")                    \
     X(HTTP_BAD_ANSWERS, "http_refused_total", "side=\"origin\"", COUNTER, "")                      \

@@ -115,6 +115,7 @@ static void drain(struct worker *worker, uint32_t seconds)
     worker->draining = true;
     if (worker->wire != NULL)
         fk_wire_drain(worker->wire);
+    fk_conn_drain_all(&worker->env);
     if (is_idle(worker))
         finish(worker, 0);
     else

@@ -4,11 +4,10 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "http/h1write.h"
+#include "http/own.h"
 #include "http/text.h"
 
 #include <assert.h>
-#include <stdio.h>
-#include <string.h>
 
 /* --- the machine --- */
 
@@ -76,51 +75,21 @@ static bool answer_begun(const struct fk_exchange *x)
 
 /* --- queues --- */
 
-/* As much of a queue is looked at at once: all that is taken only whole fits. */
-static size_t piece_max(const struct fk_exchange *x)
-{
-    size_t least = FK_HTTP_TRAILERS_MAX + FK_HTTP_CHUNK_LINE_MAX;
-
-    return x->conf->buffer > least ? x->conf->buffer : least;
-}
-
-/* The largest head that goes out: of fields that came, and what was added. */
-static size_t head_max(const struct fk_exchange *x)
-{
-    const struct fk_http_identity *identity = x->conf->client.identity;
-
-    return 3 * x->conf->limits->head + 2 * FK_HTTP_FORWARD_BYTES +
-           (identity == NULL ? 0 : 2 * identity->bytes);
-}
-
-static void init_queues(struct fk_exchange *x)
-{
-    size_t in = x->conf->limits->head + 2;
-    size_t out = x->conf->buffer + head_max(x) + piece_max(x) + FK_H1_CHUNK_OVERHEAD;
-
-    in = (in > piece_max(x) ? in : piece_max(x)) + x->conf->read_most;
-    fk_buf_init_secret(&x->client_in, in);
-    fk_buf_init_secret(&x->origin_in, in);
-    fk_buf_init_secret(&x->client_out, out);
-    fk_buf_init_secret(&x->origin_out, out);
-}
-
 void fk_exchange_init(struct fk_exchange *x, const struct fk_exchange_conf *conf)
 {
     *x = (struct fk_exchange){.conf = conf};
     fk_h1req_init(&x->req, conf->limits);
-    fk_h1resp_init(&x->resp, conf->limits);
-    init_queues(x);
+    fk_fetch_init(&x->fetch, conf);
+    fk_buf_init_secret(&x->client_in, fk_exchange_in_max(conf));
+    fk_buf_init_secret(&x->client_out, fk_exchange_out_max(conf));
 }
 
 void fk_exchange_fini(struct fk_exchange *x)
 {
     fk_h1req_fini(&x->req);
-    fk_h1resp_fini(&x->resp);
+    fk_fetch_fini(&x->fetch);
     fk_buf_fini(&x->client_in);
     fk_buf_fini(&x->client_out);
-    fk_buf_fini(&x->origin_in);
-    fk_buf_fini(&x->origin_out);
 }
 
 /* --- what the edge says itself --- */
@@ -130,19 +99,15 @@ static int answer(struct fk_exchange *x, int status)
 {
     bool head = fk_http_request_is(&x->req.request, "HEAD");
     struct fk_http_response response;
-    char body[128];
-    int n = snprintf(body, sizeof body, "%d %s\n", status, fk_http_reason(status)), err;
+    char body[FK_HTTP_OWN_MAX];
+    int err;
 
     fk_http_response_init(&response, x->conf->limits);
-    response.status = x->status = status;
-    response.framing = FK_HTTP_LENGTH;
-    response.length = (uint64_t)n;
-    if ((err = fk_http_headers_add_text(&response.headers, "Content-Type",
-                                        "text/plain; charset=utf-8")) == FK_OK &&
-        (err = fk_http_headers_add_text(&response.headers, "Cache-Control", "no-store")) == FK_OK)
+    x->status = status;
+    if ((err = fk_http_own_answer(status, &response, body)) == FK_OK)
         err = fk_h1_write_response(&response, x->req.request.version, FK_H1_LAST, &x->client_out);
     if (err == FK_OK && !head)
-        err = fk_buf_append(&x->client_out, body, (size_t)n);
+        err = fk_buf_append(&x->client_out, body, (size_t)response.length);
     fk_http_response_fini(&response);
     return err;
 }
@@ -156,7 +121,7 @@ static int give_up(struct fk_exchange *x, int status)
         x->broken = true;
     else if (x->state != FK_EXCHANGE_CLOSING)
         err = answer(x, status);
-    x->spent = x->attached;
+    x->fetch.spent = x->fetch.attached;
     go(x, FK_EXCHANGE_FACT_OVER);
     return err;
 }
@@ -167,26 +132,11 @@ static int client_fault(struct fk_exchange *x)
     return give_up(x, fk_http_fault_status(x->fault));
 }
 
-static int origin_fault(struct fk_exchange *x)
-{
-    x->gone_wrong = x->resp.h1.fault;
-    return give_up(x, 502);
-}
-
 /* --- requests --- */
-
-static int write_request(struct fk_exchange *x)
-{
-    const struct fk_http_request *request = &x->req.request;
-
-    return fk_h1_write_request(request, request->upgrade ? FK_H1_UPGRADE : FK_H1_KEEP,
-                               &x->origin_out);
-}
 
 static int begin_request(struct fk_exchange *x)
 {
     struct fk_http_request *request = &x->req.request;
-    bool head = fk_http_request_is(request, "HEAD");
     int err;
 
     x->requests++;
@@ -194,15 +144,10 @@ static int begin_request(struct fk_exchange *x)
     go(x, FK_EXCHANGE_FACT_ASKED);
     if (request->authority.len == 0) /* HTTP/1.0: nobody can say which host was meant */
         return give_up(x, 400);
-    err = fk_http_forward_request(request, x->conf->forward, &x->conf->client, &x->fault);
+    err = fk_fetch_begin(&x->fetch, request, &x->fault);
     if (err == FK_ERR_FORMAT)
         return give_up(x, fk_http_fault_status(x->fault));
-    if (err != FK_OK)
-        return err;
-    if (request->expect_continue && (err = fk_h1_write_continue(&x->client_out)) != FK_OK)
-        return err;
-    fk_h1resp_expect(&x->resp, head, request->upgrade);
-    return write_request(x);
+    return err == FK_OK && request->expect_continue ? fk_h1_write_continue(&x->client_out) : err;
 }
 
 static int pass_request(struct fk_exchange *x, const struct fk_http_event *event)
@@ -215,14 +160,14 @@ static int pass_request(struct fk_exchange *x, const struct fk_http_event *event
         return begin_request(x);
     case FK_HTTP_BODY:
         if (chunked)
-            return fk_h1_write_chunk(event->body.next, event->body.left, &x->origin_out);
-        return fk_buf_append(&x->origin_out, event->body.next, event->body.left);
+            return fk_h1_write_chunk(event->body.next, event->body.left, &x->fetch.out);
+        return fk_buf_append(&x->fetch.out, event->body.next, event->body.left);
     case FK_HTTP_TRAILERS:
         fk_http_forward_trailers(&x->req.h1.trailers, x->conf->forward);
         return FK_OK;
     case FK_HTTP_END:
         if (chunked)
-            err = fk_h1_write_last_chunk(&x->req.h1.trailers, &x->origin_out);
+            err = fk_h1_write_last_chunk(&x->req.h1.trailers, &x->fetch.out);
         go(x, FK_EXCHANGE_FACT_ASKED_WHOLE);
         break;
     }
@@ -234,16 +179,16 @@ static bool may_read_request(const struct fk_exchange *x)
     /* A pipelined one waits until the answers before it have left, and until it is known that the
      * origin has said nothing that it was not asked. */
     if (x->state == FK_EXCHANGE_IDLE)
-        return !x->spent && fk_buf_len(&x->origin_in) == 0 &&
+        return !x->fetch.spent && fk_buf_len(&x->fetch.in) == 0 &&
                fk_buf_len(&x->client_out) < x->conf->buffer;
-    return request_comes(x) && fk_buf_len(&x->origin_out) < x->conf->buffer;
+    return request_comes(x) && fk_buf_len(&x->fetch.out) < x->conf->buffer;
 }
 
 /* No more of a request will come. */
 static void client_gone(struct fk_exchange *x)
 {
     x->broken = x->state != FK_EXCHANGE_IDLE;
-    x->spent = x->attached;
+    x->fetch.spent = x->fetch.attached;
     go(x, FK_EXCHANGE_FACT_OVER);
 }
 
@@ -255,8 +200,8 @@ static int step_request(struct fk_exchange *x, bool *ret_moved)
 
     if (!may_read_request(x))
         return FK_OK;
-    if (x->state != FK_EXCHANGE_IDLE && len > piece_max(x))
-        len = piece_max(x);
+    if (x->state != FK_EXCHANGE_IDLE && len > fk_exchange_piece(x->conf))
+        len = fk_exchange_piece(x->conf);
     err = fk_h1req_next(&x->req, fk_buf_data(&x->client_in), len, &used, &event);
     if (err == FK_OK)
         err = pass_request(x, &event);
@@ -276,7 +221,7 @@ static int step_request(struct fk_exchange *x, bool *ret_moved)
 
 static int switch_protocol(struct fk_exchange *x)
 {
-    struct fk_http_response *response = &x->resp.response;
+    struct fk_http_response *response = &x->fetch.resp.response;
     int err;
 
     if (x->state != FK_EXCHANGE_WAITING) /* the request's body is still HTTP */
@@ -291,7 +236,7 @@ static int switch_protocol(struct fk_exchange *x)
 /* 100 was said by us, when it was wanted; HTTP/1.0 knows none. */
 static int pass_interim(struct fk_exchange *x)
 {
-    struct fk_http_response *response = &x->resp.response;
+    struct fk_http_response *response = &x->fetch.resp.response;
     int err;
 
     if (response->status == 100 || x->req.request.version == FK_HTTP_1_0)
@@ -305,7 +250,7 @@ static int pass_interim(struct fk_exchange *x)
  * connection. */
 static void reframe(struct fk_exchange *x)
 {
-    struct fk_http_response *response = &x->resp.response;
+    struct fk_http_response *response = &x->fetch.resp.response;
 
     x->rechunk = false;
     if (response->framing != FK_HTTP_CHUNKED && response->framing != FK_HTTP_CLOSE)
@@ -317,7 +262,7 @@ static void reframe(struct fk_exchange *x)
 
 static int begin_answer(struct fk_exchange *x)
 {
-    struct fk_http_response *response = &x->resp.response;
+    struct fk_http_response *response = &x->fetch.resp.response;
     enum fk_http_version client = x->req.request.version;
     enum fk_h1_connection connection = FK_H1_KEEP;
     int err;
@@ -342,14 +287,14 @@ static int begin_answer(struct fk_exchange *x)
 
 static int end_answer(struct fk_exchange *x)
 {
-    bool reusable = x->resp.response.keep_alive && x->state == FK_EXCHANGE_ANSWERING &&
-                    fk_buf_len(&x->origin_out) == 0 && !x->origin_eof;
+    bool reusable = x->fetch.resp.response.keep_alive && x->state == FK_EXCHANGE_ANSWERING &&
+                    fk_buf_len(&x->fetch.out) == 0 && !x->fetch.eof;
     int err = FK_OK;
 
     if (x->rechunk)
-        err = fk_h1_write_last_chunk(&x->resp.h1.trailers, &x->client_out);
-    x->spent = x->attached && !reusable;
-    x->reused = true;
+        err = fk_h1_write_last_chunk(&x->fetch.resp.h1.trailers, &x->client_out);
+    x->fetch.spent = x->fetch.attached && !reusable;
+    x->fetch.reused = true;
     go(x, x->last ? FK_EXCHANGE_FACT_ANSWERED_LAST : FK_EXCHANGE_FACT_ANSWERED_WHOLE);
     if (x->state == FK_EXCHANGE_IDLE)
         fk_h1req_restart(&x->req);
@@ -366,7 +311,7 @@ static int pass_answer(struct fk_exchange *x, const struct fk_http_event *event)
             return fk_h1_write_chunk(event->body.next, event->body.left, &x->client_out);
         return fk_buf_append(&x->client_out, event->body.next, event->body.left);
     case FK_HTTP_TRAILERS:
-        fk_http_forward_trailers(&x->resp.h1.trailers, x->conf->forward);
+        fk_http_forward_trailers(&x->fetch.resp.h1.trailers, x->conf->forward);
         return FK_OK;
     case FK_HTTP_END:
         break;
@@ -376,72 +321,46 @@ static int pass_answer(struct fk_exchange *x, const struct fk_http_event *event)
 
 static bool may_read_answer(const struct fk_exchange *x)
 {
-    return x->attached && !x->spent && x->state != FK_EXCHANGE_CLOSING &&
+    return x->fetch.attached && !x->fetch.spent && x->state != FK_EXCHANGE_CLOSING &&
            x->state != FK_EXCHANGE_TUNNEL && fk_buf_len(&x->client_out) < x->conf->buffer;
 }
 
-/* Sent again it does the same (RFC 9110 section 9.2.2), and can be: it has no body. */
-static bool may_send_again(const struct fk_exchange *x)
-{
-    static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"};
-
-    if (!x->reused || x->state != FK_EXCHANGE_WAITING || x->req.request.framing != FK_HTTP_NO_BODY)
-        return false;
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (fk_http_request_is(&x->req.request, methods[i]))
-            return true;
-    return false;
-}
-
-/* No more of an answer will come. */
+/* The origin has gone without a word. */
 static int origin_gone(struct fk_exchange *x)
 {
-    bool unused = fk_buf_len(&x->origin_in) > 0;
-    struct fk_http_event event;
-    int err;
-
     if (x->state == FK_EXCHANGE_IDLE) {
-        x->spent = true;
+        x->fetch.spent = true;
         return FK_OK;
     }
-    err = fk_h1resp_eof(&x->resp, unused, &event);
-    if (err == FK_OK)
-        return pass_answer(x, &event);
-    if (err == FK_ERR_FORMAT)
-        return origin_fault(x);
-    if (!may_send_again(x))
+    if (x->state != FK_EXCHANGE_WAITING || !fk_fetch_may_repeat(&x->fetch, &x->req.request))
         return give_up(x, 502);
-    x->spent = x->retry = true;
+    x->fetch.spent = x->fetch.retry = true;
     return FK_OK;
 }
 
 static int step_answer(struct fk_exchange *x, bool *ret_moved)
 {
-    size_t len = fk_buf_len(&x->origin_in), used;
+    size_t used = 0, most = answer_begun(x) ? fk_exchange_piece(x->conf) : SIZE_MAX;
     struct fk_http_event event;
     int err;
 
     if (!may_read_answer(x))
         return FK_OK;
-    if (answer_begun(x) && len > piece_max(x))
-        len = piece_max(x);
-    err = fk_h1resp_next(&x->resp, fk_buf_data(&x->origin_in), len, &used, &event);
-    if (err == FK_ERR_AGAIN) {
-        fk_buf_consume(&x->origin_in, used);
-        *ret_moved = x->origin_eof;
-        return x->origin_eof ? origin_gone(x) : FK_OK;
-    }
+    err = fk_fetch_next(&x->fetch, most, &used, &event);
+    if (err == FK_ERR_AGAIN)
+        return FK_OK;
     *ret_moved = true;
     if (err == FK_ERR_FORMAT && x->state == FK_EXCHANGE_IDLE) {
-        x->gone_wrong = x->resp.h1.fault; /* said something unasked: never used again */
-        x->spent = true;
+        x->fetch.spent = true; /* said something unasked: never used again */
         return FK_OK;
     }
     if (err == FK_OK)
         err = pass_answer(x, &event);
+    else if (err == FK_ERR_CLOSED)
+        err = origin_gone(x);
     else if (err == FK_ERR_FORMAT)
-        err = origin_fault(x);
-    fk_buf_consume(&x->origin_in, used);
+        err = give_up(x, 502);
+    fk_buf_consume(&x->fetch.in, used);
     return err;
 }
 
@@ -470,12 +389,12 @@ static int step_tunnel(struct fk_exchange *x, bool *ret_moved)
 
     if (x->state != FK_EXCHANGE_TUNNEL)
         return FK_OK;
-    if ((err = carry(x, &x->client_in, &x->origin_out, ret_moved)) != FK_OK ||
-        (err = carry(x, &x->origin_in, &x->client_out, ret_moved)) != FK_OK)
+    if ((err = carry(x, &x->client_in, &x->fetch.out, ret_moved)) != FK_OK ||
+        (err = carry(x, &x->fetch.in, &x->client_out, ret_moved)) != FK_OK)
         return err;
-    if ((x->origin_eof && fk_buf_len(&x->origin_in) == 0) ||
-        (x->client_eof && fk_buf_len(&x->client_in) + fk_buf_len(&x->origin_out) == 0)) {
-        x->spent = true;
+    if ((x->fetch.eof && fk_buf_len(&x->fetch.in) == 0) ||
+        (x->client_eof && fk_buf_len(&x->client_in) + fk_buf_len(&x->fetch.out) == 0)) {
+        x->fetch.spent = true;
         go(x, FK_EXCHANGE_FACT_OVER);
     }
     return FK_OK;
@@ -509,13 +428,13 @@ bool fk_exchange_reads_client(const struct fk_exchange *x)
 
 bool fk_exchange_reads_origin(const struct fk_exchange *x)
 {
-    return x->attached && !x->spent && !x->origin_eof && x->state != FK_EXCHANGE_CLOSING &&
-           has_room(x, &x->origin_in);
+    return x->state != FK_EXCHANGE_CLOSING && fk_fetch_reads(&x->fetch);
 }
 
 bool fk_exchange_wants_origin(const struct fk_exchange *x)
 {
-    return !x->attached && (x->state == FK_EXCHANGE_SENDING || x->state == FK_EXCHANGE_WAITING);
+    return !x->fetch.attached &&
+           (x->state == FK_EXCHANGE_SENDING || x->state == FK_EXCHANGE_WAITING);
 }
 
 bool fk_exchange_done(const struct fk_exchange *x)
@@ -523,22 +442,24 @@ bool fk_exchange_done(const struct fk_exchange *x)
     return x->broken || (x->state == FK_EXCHANGE_CLOSING && fk_buf_len(&x->client_out) == 0);
 }
 
-void fk_exchange_attached(struct fk_exchange *x)
+bool fk_exchange_releases(const struct fk_exchange *x)
 {
-    assert(!x->attached);
-    x->attached = true;
-    x->spent = x->reused = x->origin_eof = false;
+    return (x->state == FK_EXCHANGE_IDLE || x->state == FK_EXCHANGE_CLOSING) &&
+           fk_fetch_reusable(&x->fetch);
+}
+
+void fk_exchange_attached(struct fk_exchange *x, bool reused)
+{
+    fk_fetch_attached(&x->fetch, reused);
 }
 
 int fk_exchange_detached(struct fk_exchange *x)
 {
-    bool retry = x->retry;
+    bool retry = x->fetch.retry;
 
-    x->attached = x->spent = x->retry = false;
-    fk_buf_consume(&x->origin_in, fk_buf_len(&x->origin_in));
-    if (x->state == FK_EXCHANGE_IDLE || x->state == FK_EXCHANGE_CLOSING || retry)
-        fk_buf_consume(&x->origin_out, fk_buf_len(&x->origin_out));
-    return retry ? write_request(x) : FK_OK;
+    fk_fetch_detached(&x->fetch,
+                      retry || x->state == FK_EXCHANGE_IDLE || x->state == FK_EXCHANGE_CLOSING);
+    return retry ? fk_fetch_again(&x->fetch, &x->req.request) : FK_OK;
 }
 
 int fk_exchange_origin_failed(struct fk_exchange *x, int status)
@@ -550,7 +471,7 @@ int fk_exchange_origin_failed(struct fk_exchange *x, int status)
 
 void fk_exchange_origin_ended(struct fk_exchange *x)
 {
-    x->origin_eof = true;
+    x->fetch.eof = true;
 }
 
 void fk_exchange_client_ended(struct fk_exchange *x)
@@ -558,9 +479,14 @@ void fk_exchange_client_ended(struct fk_exchange *x)
     x->client_eof = true;
 }
 
-void fk_exchange_drain(struct fk_exchange *x)
+void fk_exchange_wind_down(struct fk_exchange *x)
 {
     x->draining = true;
+}
+
+void fk_exchange_drain(struct fk_exchange *x)
+{
+    fk_exchange_wind_down(x);
     if (x->state == FK_EXCHANGE_IDLE && fk_buf_len(&x->client_in) == 0)
         go(x, FK_EXCHANGE_FACT_OVER);
 }

@@ -12,9 +12,8 @@
 #define FK_HTTP_EXCHANGE_H
 
 #include "base/buf.h"
-#include "http/forward.h"
+#include "http/fetch.h"
 #include "http/h1req.h"
-#include "http/h1resp.h"
 
 /* X(name, text) */
 #define FK_EXCHANGE_STATES(X)                                            \
@@ -53,37 +52,22 @@ enum fk_exchange_fact {
 /* The state that `fact` leads to; FK_EXCHANGE_STATE_COUNT: it cannot happen in `state`. */
 enum fk_exchange_state fk_exchange_next(enum fk_exchange_state state, enum fk_exchange_fact fact);
 
-/* Of a site and a connection; outlives the exchange. */
-struct fk_exchange_conf {
-    const struct fk_http_limits *limits;
-    const struct fk_http_forward *forward;
-    struct fk_http_client client;
-    size_t buffer;    /* bytes of bodies that may wait in each direction */
-    size_t read_most; /* room that a queue has when its side is read: what comes at once */
-};
-
 struct fk_exchange {
     const struct fk_exchange_conf *conf;
     enum fk_exchange_state state;
-    /* From and to the client; from and to the origin. The owner appends what it reads and consumes
-     * what it writes. */
-    struct fk_buf client_in, client_out, origin_in, origin_out;
-    bool attached; /* there is an origin's connection */
-    bool spent;    /* it must be closed: see fk_exchange_detached() */
+    /* From and to the client. The owner appends what it reads and consumes what it writes. */
+    struct fk_buf client_in, client_out;
+    struct fk_fetch fetch; /* to the origin and back: its queues likewise */
     bool broken;   /* the client's must be closed without a proper end: an answer was cut off */
     bool last;     /* the connection ends with the present answer */
     bool draining; /* it ends with it whoever wants to go on */
     bool rechunk;  /* the answer's body is sent in chunks */
-    bool reused;   /* the origin's connection has served a request before */
-    bool retry;    /* the present request is to be sent again, to another connection */
-    bool client_eof, origin_eof;
+    bool client_eof;
     struct fk_h1req req;
-    struct fk_h1resp resp;
     /* for logs and counters */
     uint64_t requests;
-    int status;                    /* of the last answer */
-    enum fk_http_fault fault;      /* of the client */
-    enum fk_http_fault gone_wrong; /* of the origin */
+    int status;               /* of the last answer */
+    enum fk_http_fault fault; /* of the client */
 };
 
 /* Nothing is allocated yet. */
@@ -104,10 +88,15 @@ bool fk_exchange_wants_origin(const struct fk_exchange *exchange);
 /* Everything was said: close the client's connection when client_out is empty. */
 bool fk_exchange_done(const struct fk_exchange *exchange);
 
-/* There is a fresh connection. */
-void fk_exchange_attached(struct fk_exchange *exchange);
-/* A spent connection was closed. A request that may be sent twice, and to which an origin that was
- * kept open has said nothing, wants another (RFC 9112 section 9.3.1). FK_ERR_NOMEM. */
+/* The origin's connection is not needed now and may serve others: take it, then
+ * fk_exchange_detached(). */
+bool fk_exchange_releases(const struct fk_exchange *exchange);
+
+/* There is a connection, fresh or `reused`. */
+void fk_exchange_attached(struct fk_exchange *exchange, bool reused);
+/* A connection that was spent is closed, or one that was released was taken. A request that may be
+ * sent twice, and to which an origin that was kept open has said nothing, wants another (RFC 9112
+ * section 9.3.1). FK_ERR_NOMEM. */
 int fk_exchange_detached(struct fk_exchange *exchange);
 
 /* No origin can be reached, or none answers in time: `status` (502, 503, 504) is the answer, if
@@ -118,6 +107,8 @@ int fk_exchange_origin_failed(struct fk_exchange *exchange, int status);
 void fk_exchange_origin_ended(struct fk_exchange *exchange);
 void fk_exchange_client_ended(struct fk_exchange *exchange);
 
+/* The present answer, or the next one, is the last. */
+void fk_exchange_wind_down(struct fk_exchange *exchange);
 /* End after the present request; at once when idle. */
 void fk_exchange_drain(struct fk_exchange *exchange);
 

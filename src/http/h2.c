@@ -48,6 +48,7 @@ static void stream_free(struct fk_h2 *h2, struct h2_stream *stream)
 {
     fk_list_del(&stream->link);
     h2->n_streams--;
+    h2->waiting -= fk_buf_len(&stream->out);
     fk_http_request_fini(&stream->request);
     fk_http_headers_fini(&stream->trailers);
     fk_http_headers_fini(&stream->out_trailers);
@@ -114,7 +115,7 @@ struct fk_http_request *fk_h2_request(struct fk_h2 *h2, int32_t stream)
     return found != NULL && found->headed ? &found->request : NULL;
 }
 
-const struct fk_http_headers *fk_h2_trailers(struct fk_h2 *h2, int32_t stream)
+struct fk_http_headers *fk_h2_trailers(struct fk_h2 *h2, int32_t stream)
 {
     struct h2_stream *found = fk_h2_find(h2, stream);
 
@@ -201,6 +202,23 @@ void fk_h2_free(struct fk_h2 *h2)
     free(h2);
 }
 
+static bool is_flood(const struct fk_h2 *h2, ssize_t used)
+{
+    return used == NGHTTP2_ERR_FLOODED || used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS ||
+           h2->sent_away;
+}
+
+/* It has been told already, or nghttp2 has just had enough by itself. */
+static int send_away(struct fk_h2 *h2)
+{
+    int err = FK_OK;
+
+    if (!h2->sent_away)
+        err = check(nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM));
+    h2->sent_away = true;
+    return err == FK_OK ? FK_ERR_RATE : err;
+}
+
 int fk_h2_recv(struct fk_h2 *h2, const void *data, size_t len)
 {
     ssize_t used;
@@ -212,9 +230,8 @@ int fk_h2_recv(struct fk_h2 *h2, const void *data, size_t len)
     used = nghttp2_session_mem_recv(h2->session, data, len);
     if (h2->err == FK_OK && used == NGHTTP2_ERR_NOMEM)
         h2->err = FK_ERR_NOMEM;
-    else if (h2->err == FK_OK && (used == NGHTTP2_ERR_FLOODED ||
-                                  used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS || h2->sent_away))
-        h2->err = FK_ERR_RATE;
+    else if (h2->err == FK_OK && is_flood(h2, used))
+        h2->err = send_away(h2);
     else if (h2->err == FK_OK && used < 0)
         h2->err = FK_ERR_FORMAT;
     return h2->err;
@@ -252,12 +269,22 @@ uint32_t fk_h2_goaway(const struct fk_h2 *h2)
     return h2->goaway;
 }
 
+bool fk_h2_flooded(const struct fk_h2 *h2)
+{
+    /* By INTERNAL_ERROR nghttp2 ends a client that resets too often. */
+    return h2->err == FK_ERR_RATE || h2->goaway == NGHTTP2_ENHANCE_YOUR_CALM ||
+           h2->goaway == NGHTTP2_INTERNAL_ERROR;
+}
+
 int fk_h2_drain(struct fk_h2 *h2)
 {
-    int32_t last = nghttp2_session_get_last_proc_stream_id(h2->session);
+    int err;
 
-    return check(
-        nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0));
+    if (h2->draining)
+        return FK_OK;
+    h2->draining = true;
+    err = check(nghttp2_submit_shutdown_notice(h2->session));
+    return err == FK_OK ? check(nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL)) : err;
 }
 
 /* --- answers --- */
@@ -346,6 +373,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
     if (len > 0)
         memcpy(buf, fk_buf_data(&stream->out), len);
     fk_buf_consume(&stream->out, len);
+    h2->waiting -= len;
     if (stream->wants_room && fk_buf_len(&stream->out) <= FK_H2_OUT_MAX / 2) {
         stream->wants_room = false;
         if ((h2->err = fk_h2_say(h2, &room)) != FK_OK)
@@ -418,6 +446,11 @@ size_t fk_h2_room(struct fk_h2 *h2, int32_t id)
     return stream != NULL ? fk_buf_room(&stream->out) : SIZE_MAX;
 }
 
+size_t fk_h2_waiting(const struct fk_h2 *h2)
+{
+    return h2->waiting;
+}
+
 int fk_h2_write(struct fk_h2 *h2, int32_t id, const void *data, size_t len)
 {
     struct h2_stream *stream = alive(h2, id);
@@ -428,7 +461,10 @@ int fk_h2_write(struct fk_h2 *h2, int32_t id, const void *data, size_t len)
     assert(stream->answered && !stream->ended);
     err = fk_buf_append(&stream->out, data, len);
     stream->wants_room = stream->wants_room || err == FK_ERR_LIMIT;
-    return err == FK_OK ? resume(h2, stream) : err;
+    if (err != FK_OK)
+        return err;
+    h2->waiting += len;
+    return resume(h2, stream);
 }
 
 static int copy_fields(struct fk_http_headers *to, const struct fk_http_headers *from)

@@ -59,8 +59,13 @@ bool fk_h2_done(const struct fk_h2 *h2);
 
 /* The error code of a GOAWAY that was sent (RFC 9113 section 7), for logs; 0: none. */
 uint32_t fk_h2_goaway(const struct fk_h2 *h2);
+/* It was sent because the client makes too much work. */
+bool fk_h2_flooded(const struct fk_h2 *h2);
 
-/* No new requests; those begun are answered. FK_ERR_NOMEM. */
+/*
+ * The client is told to ask nothing more here, and once it must know (RFC 9113 section 6.8: a round
+ * trip later) that nothing more is taken. What it has asked until then is answered. FK_ERR_NOMEM.
+ */
 int fk_h2_drain(struct fk_h2 *h2);
 
 /* Streams whose FK_H2_CLOSED was not pulled. */
@@ -71,7 +76,7 @@ size_t fk_h2_streams(const struct fk_h2 *h2);
  * again; the caller may change it (fk_http_forward_request()). NULL: no such stream.
  */
 struct fk_http_request *fk_h2_request(struct fk_h2 *h2, int32_t stream);
-const struct fk_http_headers *fk_h2_trailers(struct fk_h2 *h2, int32_t stream);
+struct fk_http_headers *fk_h2_trailers(struct fk_h2 *h2, int32_t stream);
 
 /* For all below, a stream that is over takes what it is told and forgets it. */
 
@@ -86,6 +91,9 @@ int fk_h2_respond(struct fk_h2 *h2, int32_t stream, const struct fk_http_respons
 
 /* How many bytes of a body fk_h2_write() takes now. */
 size_t fk_h2_room(struct fk_h2 *h2, int32_t stream);
+
+/* Bytes of bodies that wait in all streams together. */
+size_t fk_h2_waiting(const struct fk_h2 *h2);
 
 /* Append to the body, all or nothing. FK_ERR_LIMIT: no room; FK_H2_ROOM will say. FK_ERR_NOMEM. */
 int fk_h2_write(struct fk_h2 *h2, int32_t stream, const void *data, size_t len);

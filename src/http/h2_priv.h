@@ -32,11 +32,13 @@ struct fk_h2 {
     const struct fk_http_limits *limits;
     struct fk_list streams;
     size_t n_streams;
+    size_t waiting;             /* bytes in all `out` of streams */
     struct fk_h2_event *events; /* a ring would save nothing: it is emptied between two inputs */
     size_t n_events, events_cap, next_event;
     int err;        /* the first of a callback; FK_OK */
     int credit;     /* frames without use that are still forgiven */
     bool sent_away; /* it ran out */
+    bool draining;  /* the client was told; its PING's echo says that it knows */
     uint32_t goaway;
     const uint8_t *pending; /* nghttp2's, that `out` had no room for */
     size_t pending_len;

@@ -178,6 +178,8 @@ static enum fk_http_fault check_target(const struct fk_http_request *request, bo
 
     if (fk_http_request_is(request, "CONNECT"))
         return FK_HTTP_FAULT_CONNECT;
+    if (!fk_http_method_known(fk_http_request_part(request, request->method)))
+        return FK_HTTP_FAULT_METHOD;
     if (!https && !fk_http_equal_case(scheme, "http"))
         return FK_HTTP_FAULT_TARGET_BAD;
     if (fk_http_equal(path, "*"))
@@ -265,6 +267,19 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
     return 0;
 }
 
+/* An echo of the PING of fk_h2_drain(): whatever the client asks now, it asks in vain. */
+static int finish_drain(struct fk_h2 *h2)
+{
+    int32_t last = nghttp2_session_get_last_proc_stream_id(h2->session);
+
+    if (!h2->draining)
+        return 0;
+    return nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0) ==
+                   0
+               ? 0
+               : fail(h2, FK_ERR_NOMEM);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct fk_h2 *h2 = context;
@@ -273,6 +288,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     int err = 0;
 
     (void)session;
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+        return finish_drain(h2);
     if (stream == NULL || (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS)

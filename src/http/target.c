@@ -6,7 +6,22 @@
 #include "http/text.h"
 
 #include <arpa/inet.h>
+#include <llhttp.h>
 #include <string.h>
+
+/* --- method --- */
+
+bool fk_http_method_known(struct fk_reader method)
+{
+#define METHOD_NAME(number, name, string) #string,
+    static const char *const names[] = {HTTP_METHOD_MAP(METHOD_NAME)};
+#undef METHOD_NAME
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (fk_http_equal(method, names[i]))
+            return true;
+    return false;
+}
 
 /* --- authority --- */
 

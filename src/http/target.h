@@ -11,6 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A method that passes: those that llhttp knows, so HTTP/2 brings origins no others than HTTP/1. */
+bool fk_http_method_known(struct fk_reader method);
+
 /* An authority without userinfo. */
 struct fk_http_authority {
     struct fk_reader host; /* a DNS name without final dot, IPv4, or "[...]" of IPv6 */

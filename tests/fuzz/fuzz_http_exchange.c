@@ -44,12 +44,12 @@ static void read_along(const uint8_t *data, size_t len)
 
 static void origin_reads(size_t len)
 {
-    size_t there = fk_buf_len(&x.origin_out);
+    size_t there = fk_buf_len(&x.fetch.out);
 
     len = len < there ? len : there;
     if (len > 0 && !switched)
-        read_along(fk_buf_data(&x.origin_out), len);
-    fk_buf_consume(&x.origin_out, len);
+        read_along(fk_buf_data(&x.fetch.out), len);
+    fk_buf_consume(&x.fetch.out, len);
 }
 
 static void says(struct fk_buf *buf, const uint8_t *data, size_t len)
@@ -74,22 +74,22 @@ static size_t step(uint8_t what, uint8_t much, const uint8_t *data, size_t len)
         break;
     case 1:
         if (fk_exchange_reads_origin(&x))
-            says(&x.origin_in, data, all);
+            says(&x.fetch.in, data, all);
         used = all;
         break;
     case 2:
         fk_exchange_client_ended(&x);
         break;
     case 3:
-        if (x.attached)
+        if (x.fetch.attached)
             fk_exchange_origin_ended(&x);
         break;
     case 4:
         if (fk_exchange_wants_origin(&x))
-            fk_exchange_attached(&x);
+            fk_exchange_attached(&x, false);
         break;
     case 5:
-        if (x.attached && x.spent) {
+        if (x.fetch.attached && x.fetch.spent) {
             CHECK(fk_exchange_detached(&x) == FK_OK);
             restart_reader();
         }
@@ -98,7 +98,7 @@ static size_t step(uint8_t what, uint8_t much, const uint8_t *data, size_t len)
         fk_buf_consume(&x.client_out, fk_buf_len(&x.client_out));
         break;
     case 7:
-        origin_reads(x.attached ? much : 0);
+        origin_reads(x.fetch.attached ? much : 0);
         break;
     case 8:
         CHECK(fk_exchange_origin_failed(&x, 502) == FK_OK);

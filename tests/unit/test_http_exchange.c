@@ -45,8 +45,8 @@ static void client_says(const char *text)
 
 static void origin_says(const char *text)
 {
-    assert_true(x.attached);
-    assert_ok(fk_buf_append(&x.origin_in, text, strlen(text)));
+    assert_true(x.fetch.attached);
+    assert_ok(fk_buf_append(&x.fetch.in, text, strlen(text)));
     assert_ok(fk_exchange_run(&x));
 }
 
@@ -63,18 +63,18 @@ static void assert_reads(struct fk_buf *buf, const char *expected)
 }
 
 #define client_reads(text) assert_reads(&x.client_out, text)
-#define origin_reads(text) assert_reads(&x.origin_out, text)
+#define origin_reads(text) assert_reads(&x.fetch.out, text)
 
 static void attach(void)
 {
     assert_true(fk_exchange_wants_origin(&x));
-    fk_exchange_attached(&x);
+    fk_exchange_attached(&x, false);
     assert_ok(fk_exchange_run(&x));
 }
 
 static void detach(void)
 {
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
     assert_ok(fk_exchange_detached(&x));
     assert_ok(fk_exchange_run(&x));
 }
@@ -111,7 +111,7 @@ static void requests_one_after_the_other(void **state)
         origin_says(OK_2);
         client_reads(GIVEN_2);
         assert_int_equal(x.state, FK_EXCHANGE_IDLE);
-        assert_false(x.spent);
+        assert_false(x.fetch.spent);
         assert_false(fk_exchange_wants_origin(&x));
         client_says(ASK);
     }
@@ -151,7 +151,7 @@ static void bodies_are_streamed(void **state)
     origin_says("1\r\ny\r\n0\r\nStatus: 0\r\n\r\n");
     client_reads("1\r\ny\r\n0\r\nStatus: 0\r\n\r\n");
     assert_int_equal(x.state, FK_EXCHANGE_IDLE);
-    assert_false(x.spent);
+    assert_false(x.fetch.spent);
 }
 
 /* Neither side is read while as much waits for the other. */
@@ -174,9 +174,9 @@ static void queues_are_bounded(void **state)
     attach();
     origin_says("HTTP/1.1 200 OK\r\n\r\n");
     while (fk_exchange_reads_origin(&x) && passed < 1000000) {
-        size_t room = fk_buf_room(&x.origin_in), len = room < sizeof block ? room : sizeof block;
+        size_t room = fk_buf_room(&x.fetch.in), len = room < sizeof block ? room : sizeof block;
 
-        assert_ok(fk_buf_append(&x.origin_in, block, len));
+        assert_ok(fk_buf_append(&x.fetch.in, block, len));
         assert_ok(fk_exchange_run(&x));
         passed += len;
     }
@@ -254,7 +254,7 @@ static void upgrades_become_tunnels(void **state)
     origin_says("bye");
     client_reads("bye");
     assert_true(fk_exchange_done(&x));
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
 }
 
 static void upgrade_that_is_not_granted_is_an_answer(void **state)
@@ -282,7 +282,7 @@ static void bad_requests_are_answered_and_end_it(void **state)
     assert_int_equal(x.fault, FK_HTTP_FAULT_HOST_REPEATED);
     assert_refused("400 Bad Request");
     assert_false(fk_exchange_reads_client(&x));
-    assert_true(x.spent); /* closed with it, not left to anybody */
+    assert_true(x.fetch.spent); /* closed with it, not left to anybody */
 }
 
 static void bad_body_before_the_answer(void **state)
@@ -302,7 +302,7 @@ static void bad_body_behind_the_answer(void **state)
     client_says("x\r\n");
     assert_true(fk_exchange_done(&x));
     assert_true(x.broken);
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
 }
 
 static void host_of_old_clients_must_be_known(void **state)
@@ -337,7 +337,7 @@ static void client_that_leaves_within_a_request(void **state)
     assert_ok(fk_exchange_run(&x));
     assert_true(fk_exchange_done(&x));
     assert_true(x.broken);
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
 }
 
 static void idle_client_that_leaves(void **state)
@@ -365,9 +365,9 @@ static void bad_answers_are_502(void **state)
     client_says(ASK);
     attach();
     origin_says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi");
-    assert_int_equal(x.gone_wrong, FK_HTTP_FAULT_LENGTH_REPEATED);
+    assert_int_equal(x.fetch.gone_wrong, FK_HTTP_FAULT_LENGTH_REPEATED);
     assert_refused("502 Bad Gateway");
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
 }
 
 static void origin_that_says_nothing_is_502(void **state)
@@ -393,7 +393,7 @@ static void origin_that_dies_in_its_answer(void **state)
                  "2\r\nhi\r\n");
     assert_true(fk_exchange_done(&x));
     assert_true(x.broken);
-    assert_int_equal(x.gone_wrong, FK_HTTP_FAULT_TRUNCATED);
+    assert_int_equal(x.fetch.gone_wrong, FK_HTTP_FAULT_TRUNCATED);
 }
 
 /* What it says unasked must not be the answer to the next request, also when both come at once. */
@@ -406,10 +406,10 @@ static void origin_that_speaks_unasked_is_left(void **state)
     assert_ok(fk_buf_append(&x.client_in, ASK, strlen(ASK)));
     origin_says(OK_2 "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
     client_reads(GIVEN_2);
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
     origin_reads("");
     detach();
-    assert_int_equal(x.gone_wrong, FK_HTTP_FAULT_UNASKED);
+    assert_int_equal(x.fetch.gone_wrong, FK_HTTP_FAULT_UNASKED);
     attach();
     origin_reads(ASKED);
     origin_says(OK_2);
@@ -427,7 +427,7 @@ static void kept_origin_that_closed_is_tried_again(void **state)
     client_says(ASK);
     fk_exchange_origin_ended(&x);
     assert_ok(fk_exchange_run(&x));
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
     detach();
     attach();
     origin_reads(ASKED);
@@ -460,7 +460,7 @@ static void idle_origin_that_closes_is_replaced(void **state)
     client_reads(GIVEN_2);
     fk_exchange_origin_ended(&x);
     assert_ok(fk_exchange_run(&x));
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
     client_says(ASK); /* not sent to the dying one */
     detach();
     attach();
@@ -477,7 +477,7 @@ static void early_answer_ends_it(void **state)
     client_reads("HTTP/1.1 413 Content Too Large\r\nVia: 1.1 farkey\r\nContent-Length: 2\r\n"
                  "Connection: close\r\n\r\nno");
     assert_true(fk_exchange_done(&x));
-    assert_true(x.spent);
+    assert_true(x.fetch.spent);
     assert_false(x.broken);
 }
 
@@ -550,8 +550,8 @@ static int serve_one(void *context)
     fk_exchange_init(&mine, &conf);
     if ((err = fk_buf_append(&mine.client_in, ASK, strlen(ASK))) == FK_OK &&
         (err = fk_exchange_run(&mine)) == FK_OK) {
-        fk_exchange_attached(&mine);
-        if ((err = fk_buf_append(&mine.origin_in, OK_2, strlen(OK_2))) == FK_OK)
+        fk_exchange_attached(&mine, false);
+        if ((err = fk_buf_append(&mine.fetch.in, OK_2, strlen(OK_2))) == FK_OK)
             err = fk_exchange_run(&mine);
     }
     fk_exchange_fini(&mine);

@@ -4,142 +4,31 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "failmalloc.h"
+#include "h2client.h"
+#include "http/h1req.h"
 #include "http/h2.h"
+#include "http/target.h"
 #include "http/text.h"
+
+#include <llhttp.h>
 
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
-#define STORY_MAX 16384
-
-/* The client, and what it has seen. */
-static struct {
-    nghttp2_session *session;
-    char seen[STORY_MAX]; /* heads, trailers and ends, in order */
-    size_t len;
-    size_t body; /* bytes of all answers' bodies */
-    uint32_t goaway;
-    size_t to_send; /* bytes of its request's body that are left */
-} client;
+static struct h2client client;
 
 /* The server, and what was told by it. */
 static struct fk_h2 *h2;
-static char told[STORY_MAX];
+static char told[H2CLIENT_STORY];
 static size_t told_len, told_body;
 static bool hold;      /* do not say that bodies were consumed */
 static bool raw_names; /* send names as they are: nghttp2's copies are in lower case */
 
 static struct fk_http_limits limits;
 
-__attribute__((format(printf, 3, 4))) static void tell(char *text, size_t *len, const char *format,
-                                                       ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    *len += (size_t)vsnprintf(text + *len, STORY_MAX - *len, format, args);
-    va_end(args);
-    assert_true(*len < STORY_MAX);
-}
-
-/* --- the client --- */
-
-static int client_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                         size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                         void *context)
-{
-    (void)session;
-    (void)flags;
-    (void)context;
-    tell(client.seen, &client.len, "%d %.*s: %.*s|", frame->hd.stream_id, (int)name_len, name,
-         (int)value_len, value);
-    return 0;
-}
-
-static int client_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
-                       size_t len, void *context)
-{
-    (void)session;
-    (void)flags;
-    (void)id;
-    (void)data;
-    (void)context;
-    client.body += len;
-    return 0;
-}
-
-static int client_close(nghttp2_session *session, int32_t id, uint32_t error, void *context)
-{
-    (void)session;
-    (void)context;
-    tell(client.seen, &client.len, "%d closed %u|", id, error);
-    return 0;
-}
-
-static int client_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
-{
-    (void)session;
-    (void)context;
-    if (frame->hd.type == NGHTTP2_GOAWAY)
-        client.goaway = frame->goaway.error_code;
-    return 0;
-}
-
-static ssize_t client_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
-                           uint32_t *flags, nghttp2_data_source *source, void *context)
-{
-    size_t len = client.to_send < length ? client.to_send : length;
-
-    (void)session;
-    (void)id;
-    (void)source;
-    (void)context;
-    memset(buf, 'x', len);
-    client.to_send -= len;
-    if (client.to_send == 0)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)len;
-}
-
-static void client_new(void)
-{
-    nghttp2_session_callbacks *callbacks;
-
-    memset(&client, 0, sizeof client);
-    assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, client_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, client_data);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, client_close);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, client_frame);
-    assert_int_equal(nghttp2_session_client_new(&client.session, callbacks, NULL), 0);
-    nghttp2_session_callbacks_del(callbacks);
-    assert_int_equal(nghttp2_submit_settings(client.session, 0, NULL, 0), 0);
-}
-
-/* Fields as "name: value|name: value|" become a request; its stream. */
 static int32_t ask(const char *fields, size_t body)
 {
-    nghttp2_data_provider provider = {.read_callback = client_read};
-    nghttp2_nv nv[200];
-    static char copy[65536]; /* names stay there until they are sent */
-    size_t n = 0;
-    int32_t id;
-
-    assert_true(strlen(fields) < sizeof copy);
-    strncpy(copy, fields, sizeof copy - 1);
-    for (char *at = copy; *at != '\0' && n < 200; n++) {
-        char *end = strchr(at, '|'), *colon = strstr(at, ": ");
-
-        assert_true(end != NULL && colon != NULL && colon < end);
-        nv[n] = (nghttp2_nv){(uint8_t *)at, (uint8_t *)colon + 2, (size_t)(colon - at),
-                             (size_t)(end - colon) - 2,
-                             raw_names ? NGHTTP2_NV_FLAG_NO_COPY_NAME : NGHTTP2_NV_FLAG_NONE};
-        at = end + 1;
-    }
-    client.to_send = body;
-    id = nghttp2_submit_request(client.session, NULL, nv, n, body > 0 ? &provider : NULL, NULL);
-    assert_true(id > 0);
-    return id;
+    return h2client_ask(&client, fields, body, raw_names);
 }
 
 #define GET  ":method: GET|:scheme: https|:authority: a.example|:path: /x|"
@@ -153,7 +42,7 @@ static void tell_head(const struct fk_h2_event *event)
     struct fk_reader method, authority, path;
 
     if (event->fault != FK_HTTP_FAULT_NONE) {
-        tell(told, &told_len, "%d %s|", event->stream, fk_http_fault_name(event->fault));
+        h2client_tell(told, &told_len, "%d %s|", event->stream, fk_http_fault_name(event->fault));
         return;
     }
     assert_non_null(request);
@@ -161,13 +50,13 @@ static void tell_head(const struct fk_h2_event *event)
     method = fk_http_request_part(request, request->method);
     authority = fk_http_request_part(request, request->authority);
     path = fk_http_request_part(request, request->path);
-    tell(told, &told_len, "%d %.*s %.*s %.*s fields=%zu", event->stream, (int)method.left,
-         method.next, (int)authority.left, authority.next, (int)path.left, path.next,
-         request->headers.count);
+    h2client_tell(told, &told_len, "%d %.*s %.*s %.*s fields=%zu", event->stream, (int)method.left,
+                  method.next, (int)authority.left, authority.next, (int)path.left, path.next,
+                  request->headers.count);
     if (request->framing == FK_HTTP_LENGTH)
-        tell(told, &told_len, " length=%u", (unsigned)request->length);
-    tell(told, &told_len, "%s%s|", request->framing == FK_HTTP_CHUNKED ? " chunked" : "",
-         request->expect_continue ? " continue" : "");
+        h2client_tell(told, &told_len, " length=%u", (unsigned)request->length);
+    h2client_tell(told, &told_len, "%s%s|", request->framing == FK_HTTP_CHUNKED ? " chunked" : "",
+                  request->expect_continue ? " continue" : "");
 }
 
 static void tell_event(const struct fk_h2_event *event)
@@ -182,17 +71,17 @@ static void tell_event(const struct fk_h2_event *event)
             assert_ok(fk_h2_consumed(h2, event->stream, event->body.left));
         break;
     case FK_H2_TRAILERS:
-        tell(told, &told_len, "%d trailers=%zu|", event->stream,
-             fk_h2_trailers(h2, event->stream)->count);
+        h2client_tell(told, &told_len, "%d trailers=%zu|", event->stream,
+                      fk_h2_trailers(h2, event->stream)->count);
         break;
     case FK_H2_END:
-        tell(told, &told_len, "%d end|", event->stream);
+        h2client_tell(told, &told_len, "%d end|", event->stream);
         break;
     case FK_H2_ROOM:
-        tell(told, &told_len, "%d room|", event->stream);
+        h2client_tell(told, &told_len, "%d room|", event->stream);
         break;
     case FK_H2_CLOSED:
-        tell(told, &told_len, "%d closed%s|", event->stream, event->whole ? " whole" : "");
+        h2client_tell(told, &told_len, "%d closed%s|", event->stream, event->whole ? " whole" : "");
         break;
     }
 }
@@ -266,7 +155,7 @@ static int set_up(void **state)
     told[0] = '\0';
     told_len = told_body = 0;
     hold = raw_names = false;
-    client_new();
+    h2client_new(&client, false);
     assert_ok(fk_h2_new(&limits, &h2));
     return 0;
 }
@@ -370,6 +259,9 @@ static void heads_are_judged(void **state)
         {":method: GET|:scheme: https|:authority: a|:path: /#x|", "TARGET_BAD|"},
         {":method: GET|:scheme: https|:authority: a|:path: /%00|", "TARGET_BAD|"},
         {":method: CONNECT|:authority: a:443|", "CONNECT|"},
+        {":method: GETS|:scheme: https|:authority: a|:path: /|", "METHOD|"},
+        {":method: get|:scheme: https|:authority: a|:path: /|", "METHOD|"},
+        {":method: PRI|:scheme: https|:authority: a|:path: *|", ""},
         {":method: GET|:scheme: https|:authority: a|:path: *|", ""},
         {":method: GET|:scheme: https|:authority: a|:path: http://b/|", ""},
         {":method: GET|:scheme: https|:authority: a|:path: |", ""},
@@ -430,6 +322,30 @@ static void heads_are_judged(void **state)
 }
 
 /* A head that is too large is answered, as over HTTP/1, not reset. */
+/* Each method passes by both HTTP/1 and HTTP/2, or by neither. */
+static void methods_are_those_of_http1(void **state)
+{
+#define METHOD_NAME(number, name, string) #string,
+    static const char *const names[] = {HTTP_ALL_METHOD_MAP(METHOD_NAME) "GETX", "get", "QUERYX"};
+#undef METHOD_NAME
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct fk_http_event event;
+        struct fk_h1req req;
+        size_t used;
+        int err, n = snprintf(text, sizeof text, "%s / HTTP/1.1\r\nHost: a\r\n\r\n", names[i]);
+
+        fk_h1req_init(&req, &limits);
+        err = fk_h1req_next(&req, text, (size_t)n, &used, &event);
+        assert_true(err == FK_OK || err == FK_ERR_FORMAT);
+        if (strcmp(names[i], "CONNECT") != 0) /* known, and refused by a name of its own */
+            assert_int_equal(err == FK_OK, fk_http_method_known(fk_http_text(names[i])));
+        fk_h1req_fini(&req);
+    }
+}
+
 static void large_heads_are_answered(void **state)
 {
     char fields[16384], value[8000];
@@ -704,16 +620,26 @@ static void other_protocols_are_not_http2(void **state)
 
 static void draining_finishes_what_began(void **state)
 {
+    const uint8_t *data;
+    ssize_t len;
+
     (void)state;
     ask(GET, 0);
     assert_ok(exchange());
     assert_false(fk_h2_done(h2));
     assert_ok(fk_h2_drain(h2));
+    assert_ok(fk_h2_drain(h2)); /* said once */
+    ask(GET, 0);                /* on its way before the client knows */
+    while ((len = nghttp2_session_mem_send(client.session, &data)) > 0)
+        assert_ok(give(data, (size_t)len));
     assert_ok(exchange());
+    assert_string_equal(client.seen, "GOAWAY 0 last=2147483647|GOAWAY 0 last=3|");
     assert_false(fk_h2_done(h2));
     answer(1, 200, "x");
+    answer(3, 200, "x");
     assert_ok(exchange());
     assert_non_null(strstr(client.seen, "1 closed 0|"));
+    assert_non_null(strstr(client.seen, "3 closed 0|"));
     assert_true(fk_h2_done(h2));
 }
 
@@ -764,7 +690,7 @@ static void without_memory_it_says_so(void **state)
 #define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 UNIT_MAIN(CASE(request_and_answer), CASE(interim_answers_and_no_body), CASE(many_at_once),
-          CASE(heads_are_judged), CASE(large_heads_are_answered),
+          CASE(heads_are_judged), CASE(methods_are_those_of_http1), CASE(large_heads_are_answered),
           CASE(client_sends_what_was_consumed_and_no_more),
           CASE(window_of_reset_streams_comes_back), CASE(long_answers_wait_for_the_client),
           CASE(early_answers_stop_the_client), CASE(trailers_of_requests),
