@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import edgelib
+import h2raw
 import harness
 from edgelib import Edge, Origin, connect, read_head
 
@@ -23,6 +24,12 @@ def pki(site_authority, tmp_path_factory):
 @pytest.fixture
 def ca(site_authority):
     return site_authority.certificate
+
+
+@pytest.fixture(params=["--http1.1", "--http2"])
+def version(request):
+    """What clients speak: each of these rules holds for both."""
+    return request.param
 
 
 @pytest.fixture
@@ -42,7 +49,8 @@ def heads():
 
 def start(daemons, folder, pki, origin, relays="", require="optional", more=""):
     block = f'client_certificate {{ require = {require} ca = "{pki}/staff/ca.crt" {more} {relays} }}'
-    site = edgelib.site("example.com", [pki / "p256.crt"], [pki / "p256.key"], [origin], protocol="http")
+    site = edgelib.site("example.com", [pki / "p256.crt"], [pki / "p256.key"], [origin], protocol="http",
+                        alpn='{"h2", "http/1.1"}')
     return Edge(daemons, folder, [site.removesuffix("}") + block + "\n}"])
 
 
@@ -60,22 +68,22 @@ def der(pki, who="alice"):
     return x509.load_pem_x509_certificate((pki / f"{who}.crt").read_bytes()).public_bytes(Encoding.DER)
 
 
-def test_rfc9440_is_the_default(daemons, folder, pki, ca, heads):
+def test_rfc9440_is_the_default(daemons, folder, pki, ca, heads, version):
     """C2, C6: an application finds the certificate that was proved, by the field's own syntax."""
     origin, seen = heads
     edge = start(daemons, folder, pki, origin)
-    assert fetch(edge, ca, who="alice", pki=pki)[1] == "ok"
+    assert fetch(edge, ca, version, who="alice", pki=pki)[1] == "ok"
     (value,) = values(seen[0], "Client-Cert")
     assert value.startswith(":") and value.endswith(":")
     assert base64.b64decode(value[1:-1], validate=True) == der(pki)
 
 
-def test_the_cookie_of_the_seed(daemons, folder, pki, ca, heads):
+def test_the_cookie_of_the_seed(daemons, folder, pki, ca, heads, version):
     """C3, C4, C5: at the end of the Cookie that is there, or in one that is made; separators are spaces."""
     origin, seen = heads
     edge = start(daemons, folder, pki, origin, 'relay "cookie" { name = "%CERT" encoding = pem-spaces }')
-    fetch(edge, ca, "-H", "Cookie: a=1; %CERT=forged; b=2", who="alice", pki=pki)
-    fetch(edge, ca, who="alice", pki=pki)
+    fetch(edge, ca, version, "-H", "Cookie: a=1; %CERT=forged; b=2", who="alice", pki=pki)
+    fetch(edge, ca, version, who="alice", pki=pki)
     (extended,), (made,) = values(seen[0], "Cookie"), values(seen[1], "Cookie")
     assert extended.startswith("a=1; b=2; %CERT=-----BEGIN CERTIFICATE----- ")
     assert made == extended[len("a=1; b=2; "):]
@@ -85,12 +93,12 @@ def test_the_cookie_of_the_seed(daemons, folder, pki, ca, heads):
     assert base64.b64decode(body.replace(" ", ""), validate=True) == der(pki)
 
 
-def test_several_formats_at_once(daemons, folder, pki, ca, heads):
+def test_several_formats_at_once(daemons, folder, pki, ca, heads, version):
     origin, seen = heads
     relays = ['"rfc9440" {}', '"cookie" {}', '"xfcc" {}', '"nginx" {}', '"haproxy" { name = "X-HA-" }', '"traefik" {}',
               '"alb" {}']
     edge = start(daemons, folder, pki, origin, " ".join(f"relay {relay}" for relay in relays))
-    assert fetch(edge, ca, who="alice", pki=pki)[1] == "ok"
+    assert fetch(edge, ca, version, who="alice", pki=pki)[1] == "ok"
     head = seen[0]
     (cookie,) = values(head, "Cookie")
     padded = cookie.removeprefix("CERT=")
@@ -105,13 +113,13 @@ FORGED = ["Client-Cert", "client-cert", "CLIENT-CERT", "Client_Cert", "client.ce
 
 
 @pytest.mark.parametrize("who", [None, "alice"])
-def test_nobody_says_it_himself(daemons, folder, pki, ca, heads, who):
+def test_nobody_says_it_himself(daemons, folder, pki, ca, heads, version, who):
     """Rules 1, 2 and 3: any letter case, repeated, empty, by an alias, named by Connection, with or without
     a certificate."""
     origin, seen = heads
     edge = start(daemons, folder, pki, origin)
     sent = [part for name in FORGED for part in ("-H", f"{name}: forged", "-H", f"{name};")]
-    answer = fetch(edge, ca, *sent, "-H", "Connection: Client-Cert", who=who, pki=pki)
+    answer = fetch(edge, ca, version, *sent, "-H", "Connection: Client-Cert", who=who, pki=pki)
     assert answer[1] == "ok", answer
     assert "forged" not in seen[0]
     assert len(re.findall(r"(?im)^client[-_.]cert:", seen[0])) == (1 if who else 0)
@@ -124,7 +132,10 @@ def test_trailers_bring_nothing_either(daemons, folder, pki, ca, heads):
         sock.sendall(b"POST / HTTP/1.1\r\nHost: example.com\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
                      b"0\r\nClient-Cert: :Zm9yZ2Vk:\r\n\r\n")
         assert b"200 OK" in sock.recv(65536)
-    assert "Zm9yZ2Vk" not in "".join(seen)
+    with h2raw.Client(edge.port, ca) as client:
+        ask = [(":method", "POST"), (":scheme", "https"), (":authority", "example.com"), (":path", "/"), ("te", "trailers")]
+        assert client.answer(client.ask(ask, b"", trailers=[("client-cert", ":Zm9yZ2Vk:"), ("client_cert", ":Zm9yZ2Vk:")]))[0] == 200
+    assert len(seen) == 2 and "Zm9yZ2Vk" not in "".join(seen)
 
 
 def test_a_resumed_session_says_the_same(daemons, folder, pki, ca, heads):
@@ -139,31 +150,71 @@ def test_a_resumed_session_says_the_same(daemons, folder, pki, ca, heads):
     again = harness.run(*common, "-sess_in", session, input=ask).stdout
     assert "Reused, TLSv1.2" in again
     assert values(seen[0], "Client-Cert") == values(seen[1], "Client-Cert") != []
+    ctx = edgelib.context(ca)
+    ctx.load_cert_chain(pki / "alice.crt", pki / "alice.key")
+    session = None
+    for _ in range(2):
+        with h2raw.Client(edge.port, ca, ctx, session) as client:
+            assert client.answer(client.ask(h2raw.GET))[0] == 200
+            assert client.sock.session_reused == (session is not None)
+            session = client.sock.session
+    assert [values(head, "Client-Cert") for head in seen[2:]] == 2 * [values(seen[0], "Client-Cert")]
+
+
+def test_crumbs_of_cookies(daemons, folder, pki, ca, heads):
+    """HTTP/2 may send a Cookie in pieces (RFC 9113 section 8.2.3): none of them brings the certificate's name, and the
+    edge's own stands at the end of the one that is made of them."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin, 'relay "cookie" {}')
+    crumbs = [("cookie", text) for text in ("a=1", "CERT=forged", "b=2; CERT=forged", "CERT=forged; c=3", " ".join(["d=4;", "CERT=x"]))]
+    with h2raw.Client(edge.port, ca) as client:
+        assert client.answer(client.ask([*h2raw.GET, *crumbs]))[0] == 200
+    ctx = edgelib.context(ca)
+    ctx.load_cert_chain(pki / "alice.crt", pki / "alice.key")
+    with h2raw.Client(edge.port, ca, ctx) as client:
+        assert client.answer(client.ask([*h2raw.GET, *crumbs]))[0] == 200
+    assert values(seen[0], "Cookie") == ["a=1; b=2; c=3; d=4"]
+    (cookie,) = values(seen[1], "Cookie")
+    assert re.fullmatch(r"a=1; b=2; c=3; d=4; CERT=[\w-]+", cookie)
+
+
+def test_pseudo_headers_bring_nothing(daemons, folder, pki, ca, heads):
+    """What HTTP/2 can say of a request beside its fields ends up in none of those of the certificate."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    forged = [[(":method", "GET"), (":scheme", "https"), (":authority", "example.com"), (":path", "/"), (":client-cert", "forged")],
+              [(":method", "GET"), (":scheme", "https"), (":authority", "example.com\r\nclient-cert: forged"), (":path", "/")],
+              [(":method", "GET"), (":scheme", "https"), (":authority", "example.com"), (":path", "/\r\nclient-cert: forged")],
+              [*h2raw.GET, ("x", "a\r\nclient-cert: forged")], [*h2raw.GET, ("client-cert\r\nx", "forged")]]
+    with h2raw.Client(edge.port, ca) as client:
+        assert [client.answer(client.ask(fields)) for fields in forged] == len(forged) * ["PROTOCOL_ERROR"]
+        assert client.answer(client.ask([*h2raw.GET, ("client-cert", "forged"), ("client_cert", ""), ("client.cert", "forged")]))[0] == 200
+    assert len(seen) == 1 and "forged" not in seen[0] and not re.search("(?i)client.cert", seen[0])
 
 
 @pytest.mark.parametrize("path,status", [("/", "200"), ("/open", "200"), ("/staff", "403"), ("/staff/a", "403"),
                                          ("/%73taff", "403"), ("/x/../staff", "403"), ("//staff", "403"),
                                          ("/staffroom", "200")])
-def test_paths_that_need_a_certificate(daemons, folder, pki, ca, heads, path, status):
+def test_paths_that_need_a_certificate(daemons, folder, pki, ca, heads, version, path, status):
     origin, _ = heads
     edge = start(daemons, folder, pki, origin, more='paths = {"/staff"}')
     options = ("--path-as-is", "-o", "/dev/null", "-w", "%{http_code}")
-    assert fetch(edge, ca, *options, path=path)[1] == status
-    assert fetch(edge, ca, *options, path=path, who="alice", pki=pki)[1] == "200"
+    assert fetch(edge, ca, version, *options, path=path)[1] == status
+    assert fetch(edge, ca, version, *options, path=path, who="alice", pki=pki)[1] == "200"
 
 
-def test_too_large_is_refused(daemons, folder, pki, ca, heads):
+def test_too_large_is_refused(daemons, folder, pki, ca, heads, version):
     """Rule 6: nothing is dropped silently."""
     origin, seen = heads
     edge = start(daemons, folder, pki, origin, 'relay "cookie" {} relay "nginx" {} relay "rfc9440" {}', more="relay_max = 1k")
-    assert fetch(edge, ca, "-o", "/dev/null", "-w", "%{http_code}", who="alice", pki=pki)[1] == "431"
+    assert fetch(edge, ca, version, "-o", "/dev/null", "-w", "%{http_code}", who="alice", pki=pki)[1] == "431"
     assert not seen
-    assert fetch(edge, ca)[1] == "ok"
+    assert fetch(edge, ca, version)[1] == "ok"
 
 
-def test_rules_say_who_is_meant(daemons, folder, pki, ca, heads):
+def test_rules_say_who_is_meant(daemons, folder, pki, ca, heads, version):
     origin, seen = heads
     edge = start(daemons, folder, pki, origin, more='allow = {"cn:bob"}')
-    fetch(edge, ca, who="alice", pki=pki)
+    fetch(edge, ca, version, who="alice", pki=pki)
     assert not seen
     edge.daemon.wait_log("no rule of `allow` fits the certificate")

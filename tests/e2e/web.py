@@ -89,3 +89,50 @@ http {{
             return sock.connect_ex(("127.0.0.1", port)) == 0
     wait_until(listens, "nginx listens")
     return f"127.0.0.1:{port}"
+
+
+class Strict:
+    """An origin that reads requests to the byte: heads, and bodies by their framing; what is no request is `bad`."""
+
+    def __init__(self):
+        self.requests = []  # (head, body), in order
+        self.bad = []
+        self.origin = Origin(self.serve)
+        self.address = self.origin.address
+
+    def serve(self, sock):
+        stream = sock.makefile("rb")
+        while line := stream.readline():
+            head = [line]
+            while head[-1] not in (b"\r\n", b""):
+                head.append(stream.readline())
+            if head[-1] == b"":
+                self.bad.append(b"".join(head))
+                return
+            text = b"".join(head).decode("latin-1")
+            if not re.fullmatch(r"[A-Z-]+ \S+ HTTP/1\.1\r\n([!-9;-~]+: [^\r\n\0]*\r\n)+\r\n", text):
+                self.bad.append(text)
+                return
+            self.requests.append((text, body := self.body(stream, text)))
+            if body is None:
+                return
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def body(self, stream, head):
+        lengths, chunked = re.findall(r"(?im)^content-length: (.*)\r$", head), re.findall(r"(?im)^transfer-encoding: (.*)\r$", head)
+        if len(lengths) + len(chunked) > 1 or chunked not in ([], ["chunked"]):
+            self.bad.append(head)
+            return None
+        if lengths:
+            return stream.read(int(lengths[0]))
+        if not chunked:
+            return b""
+        whole = b""
+        while size := int(stream.readline(), 16):
+            whole += stream.read(size)
+            if stream.readline() != b"\r\n":
+                self.bad.append(head)
+                return None
+        while stream.readline() not in (b"\r\n", b""):
+            pass
+        return whole
