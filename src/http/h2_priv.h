@@ -17,7 +17,8 @@ struct h2_stream {
     bool whole;               /* the request is */
     bool over;                /* nghttp2 has forgotten it */
     bool released;            /* FK_H2_CLOSED was pulled */
-    size_t unconsumed;        /* bytes of the body that the caller still has */
+    uint64_t received;        /* bytes of the body */
+    size_t unconsumed;        /* of these, that the caller still has */
     /* the answer */
     struct fk_buf out;
     bool answered;   /* the final head was given */

@@ -317,6 +317,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     if ((err = fk_h2_say(h2, &event)) != FK_OK)
         return fail(h2, err);
     stream->unconsumed += len;
+    stream->received += len;
     return 0;
 }
 
@@ -355,7 +356,17 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     return err == FK_OK ? 0 : fail(h2, err);
 }
 
-/* An answer that went out before the request was whole: the rest of it is not wanted (section 8.1).
+/* It is on its way already, in all likelihood: the client needs no leave to send it. */
+static bool rest_is_small(const struct h2_stream *stream)
+{
+    return stream->fault == FK_HTTP_FAULT_NONE && stream->request.framing == FK_HTTP_LENGTH &&
+           stream->request.length - stream->received <= FK_H2_STREAM_WINDOW / 2;
+}
+
+/*
+ * An answer that went out before the request was whole: the rest of it is not wanted (section 8.1).
+ * A small rest is let come nevertheless: a reset that crosses it makes some clients forget the
+ * answer.
  */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
@@ -366,7 +377,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h2->goaway = frame->goaway.error_code;
     if (stream == NULL || stream->whole || !ends ||
-        (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
+        (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
+        rest_is_small(stream))
         return 0;
     return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR) == 0
                ? 0

@@ -459,6 +459,56 @@ static void early_answers_stop_the_client(void **state)
     assert_int_equal(fk_h2_streams(h2), 0);
 }
 
+static int32_t ask_without_body(const char *length)
+{
+    return nghttp2_submit_headers(
+        client.session, 0, -1, NULL,
+        (nghttp2_nv[]){
+            {(uint8_t *)":method", (uint8_t *)"POST", 7, 4, 0},
+            {(uint8_t *)":scheme", (uint8_t *)"https", 7, 5, 0},
+            {(uint8_t *)":authority", (uint8_t *)"a", 10, 1, 0},
+            {(uint8_t *)":path", (uint8_t *)"/", 5, 1, 0},
+            {(uint8_t *)"content-length", (uint8_t *)(uintptr_t)length, 14, strlen(length), 0}},
+        5, NULL);
+}
+
+static ssize_t read_five(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
+                         uint32_t *flags, nghttp2_data_source *source, void *context)
+{
+    (void)session;
+    (void)id;
+    (void)source;
+    (void)context;
+    assert_true(length >= 5);
+    memcpy(buf, "12345", 5);
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return 5;
+}
+
+/* What is left of a request is let come if it needs no leave: then nothing is reset. */
+static void small_rests_are_let_come(void **state)
+{
+    const nghttp2_data_provider body = {.read_callback = read_five};
+    int32_t id = ask_without_body("5");
+
+    (void)state;
+    assert_ok(exchange());
+    answer(id, 200, "no");
+    assert_ok(exchange());
+    assert_null(strstr(client.seen, "closed"));
+    assert_int_equal(nghttp2_submit_data(client.session, NGHTTP2_FLAG_END_STREAM, id, &body), 0);
+    assert_ok(exchange());
+    assert_non_null(strstr(client.seen, "1 closed 0|"));
+    assert_non_null(strstr(told, "1 closed whole|"));
+    client.len = 0;
+    id = ask_without_body("32768");
+    assert_ok(exchange());
+    answer(id, 200, "no");
+    assert_ok(exchange());
+    assert_non_null(strstr(client.seen, "3 closed 0|"));
+    assert_int_equal(fk_h2_streams(h2), 0);
+}
+
 static void trailers_of_requests(void **state)
 {
     static const uint8_t name[] = "digest", value[] = "x", bad[] = "content-length";
@@ -693,7 +743,8 @@ UNIT_MAIN(CASE(request_and_answer), CASE(interim_answers_and_no_body), CASE(many
           CASE(heads_are_judged), CASE(methods_are_those_of_http1), CASE(large_heads_are_answered),
           CASE(client_sends_what_was_consumed_and_no_more),
           CASE(window_of_reset_streams_comes_back), CASE(long_answers_wait_for_the_client),
-          CASE(early_answers_stop_the_client), CASE(trailers_of_requests),
-          CASE(frames_without_use_end_it), CASE(useful_clients_may_ping), CASE(rapid_reset_ends_it),
-          CASE(frames_by_hand), CASE(other_protocols_are_not_http2),
-          CASE(draining_finishes_what_began), CASE(without_memory_it_says_so))
+          CASE(early_answers_stop_the_client), CASE(small_rests_are_let_come),
+          CASE(trailers_of_requests), CASE(frames_without_use_end_it),
+          CASE(useful_clients_may_ping), CASE(rapid_reset_ends_it), CASE(frames_by_hand),
+          CASE(other_protocols_are_not_http2), CASE(draining_finishes_what_began),
+          CASE(without_memory_it_says_so))
