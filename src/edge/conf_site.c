@@ -300,6 +300,10 @@ static const struct fk_conf_option site_options[] = {
      3600000000, .help = "How long it is left out, unless a check finds it alive."},
     {"origin_connections", FK_CONF_INT, OPT(fk_edge_site, origin_connections), "0", 0, 1000000,
      .help = "Connections to one origin at once by one worker; 0: no bound."},
+    {"origin_keep", FK_CONF_DURATION, OPT(fk_edge_site, origin_keep_us), "4s", 0, 3600000000,
+     .help = "protocol = http: how long a connection to an origin is kept for the next request of "
+             "any client. Less than origins keep it: a request that may not be sent twice fails if "
+             "its origin closes just then. 0: it is of one client."},
     {NULL},
 };
 

@@ -28,21 +28,36 @@ struct fk_conn_http {
 
 /* --- the origin --- */
 
+static bool may_keep(const struct fk_hop *hop)
+{
+    return hop->conn->site->conf->origin_keep_us > 0;
+}
+
+/* A request has done with its connection. */
+static void let_go(struct fk_hop *hop, const struct fk_fetch *fetch)
+{
+    hop->fresh = fetch->retry;
+    if (fetch->spent || hop->state != FK_HOP_UP)
+        fk_hop_drop(hop);
+    else
+        fk_hop_keep(hop);
+}
+
 /* Connect, or let go, as the exchange wishes. *ret_moved: something has changed. */
 static int follow_wishes(struct fk_conn_http *http, bool *ret_moved)
 {
     struct fk_exchange *exchange = &http->exchange;
     struct fk_hop *hop = &http->hop;
 
-    if (exchange->fetch.spent) {
-        fk_hop_drop(hop);
+    if (exchange->fetch.spent || (may_keep(hop) && fk_exchange_releases(exchange))) {
+        let_go(hop, &exchange->fetch);
         *ret_moved = true;
         return fk_exchange_detached(exchange);
     }
     if (fk_exchange_wants_origin(exchange) && hop->state == FK_HOP_NONE)
         fk_hop_start(hop);
     if (hop->state == FK_HOP_UP && !exchange->fetch.attached) {
-        fk_exchange_attached(exchange, false);
+        fk_exchange_attached(exchange, hop->use.reused);
         *ret_moved = true;
     } else if (hop->state == FK_HOP_FAILED) {
         fk_hop_drop(hop);
@@ -199,7 +214,7 @@ static int follow_stream(struct fk_stream *stream, bool *ret_moved)
     struct fk_hop *hop = hop_of(stream);
 
     if (stream->fetch.spent || fk_stream_releases(stream)) {
-        fk_hop_drop(hop);
+        let_go(hop, &stream->fetch);
         *ret_moved = true;
         return fk_stream_detached(stream);
     }
@@ -208,7 +223,7 @@ static int follow_stream(struct fk_stream *stream, bool *ret_moved)
     else if (hop->state == FK_HOP_NONE)
         fk_hop_start(hop);
     if (hop->state == FK_HOP_UP && !stream->fetch.attached) {
-        fk_fetch_attached(&stream->fetch, false);
+        fk_fetch_attached(&stream->fetch, hop->use.reused);
         *ret_moved = true;
     } else if (hop->state == FK_HOP_FAILED) {
         fk_hop_drop(hop);

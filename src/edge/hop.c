@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "edge/conn_priv.h"
+#include "edge/metrics.h"
 
 static void on_io(struct fk_io *io, unsigned events)
 {
@@ -25,6 +26,8 @@ static void settled(struct fk_hop *hop, int err)
         return;
     }
     hop->state = FK_HOP_UP;
+    fk_metric_add(hop->conn->env->metrics,
+                  hop->use.reused ? FK_EDGE_ORIGIN_KEPT : FK_EDGE_ORIGIN_MADE, 1);
     fk_io_init(&hop->io, hop->conn->env->loop, hop->use.fd, on_io);
     fk_end_plain(&hop->end, hop->use.fd);
 }
@@ -48,19 +51,32 @@ void fk_hop_start(struct fk_hop *hop)
     int err;
 
     hop->state = FK_HOP_CONNECTING;
-    err = fk_origin_start(&hop->use, hop->conn->site->origins, on_origin);
+    err = hop->fresh ? fk_origin_start(&hop->use, hop->conn->site->origins, on_origin)
+                     : fk_origin_reuse(&hop->use, hop->conn->site->origins, on_origin);
+    hop->fresh = false;
     if (err != FK_ERR_AGAIN)
         settled(hop, err);
 }
 
-void fk_hop_drop(struct fk_hop *hop)
+static void leave(struct fk_hop *hop)
 {
     if (hop->state == FK_HOP_UP) {
         fk_io_want(&hop->io, 0);
         fk_end_fini(&hop->end);
     }
-    fk_origin_stop(&hop->use);
     hop->state = FK_HOP_NONE;
+}
+
+void fk_hop_drop(struct fk_hop *hop)
+{
+    leave(hop);
+    fk_origin_stop(&hop->use);
+}
+
+void fk_hop_keep(struct fk_hop *hop)
+{
+    leave(hop);
+    fk_origin_keep(&hop->use);
 }
 
 int fk_hop_status(const struct fk_hop *hop)

@@ -25,6 +25,7 @@ struct fk_hop {
     struct fk_conn *conn;
     enum fk_hop_state state;
     int err;
+    bool fresh; /* the next one is to be made: one that was kept has just failed */
     struct fk_origin_use use;
     struct fk_io io;
     struct fk_end end;
@@ -36,6 +37,8 @@ void fk_hop_init(struct fk_hop *hop, struct fk_conn *conn);
 void fk_hop_start(struct fk_hop *hop);
 /* Close what there is: FK_HOP_NONE. */
 void fk_hop_drop(struct fk_hop *hop);
+/* It is up, and may serve others: FK_HOP_NONE. */
+void fk_hop_keep(struct fk_hop *hop);
 
 /* What a client is told of a failure: 502, 503, 504. */
 int fk_hop_status(const struct fk_hop *hop);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "edge/kept.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ struct origin {
     bool up;
     uint64_t out_until_us; /* left out until then */
     uint64_t attempts, failures;
+    struct fk_kept kept;
     /* active check */
     struct fk_origin_use probe;
     struct fk_timer timer;
@@ -89,6 +91,15 @@ static bool full(const struct fk_origins *origins, const struct origin *origin)
     uint64_t max = origins->site->origin_connections;
 
     return max > 0 && origin->connections >= max;
+}
+
+/* Those that are kept make room for those that are used. */
+static void make_room(struct origin *origin)
+{
+    uint64_t max = origin->owner->site->origin_connections;
+
+    while (max > 0 && origin->connections + origin->kept.n >= max && origin->kept.n > 0)
+        fk_kept_drop(&origin->kept);
 }
 
 /* Whether `a` is to be taken rather than `b`, both possible; `b` comes earlier in turn. */
@@ -194,8 +205,8 @@ static int connect_address(struct fk_origin_use *use)
 }
 
 /*
- * Start on origin use->index. FK_OK: its addresses are known. FK_ERR_AGAIN: they are being looked
- * for. Else it cannot be resolved.
+ * Start on origin use->index. FK_OK: its addresses are known, or there is a kept connection.
+ * FK_ERR_AGAIN: they are being looked for. Else it cannot be resolved.
  */
 static int begin(struct fk_origin_use *use)
 {
@@ -204,10 +215,17 @@ static int begin(struct fk_origin_use *use)
     uint64_t age = fk_loop_now_us(origins->loop) - origin->resolved_us;
     int err;
 
-    origin->attempts++;
+    if (use->reuses && (use->fd = fk_kept_take(&origin->kept)) >= 0) {
+        use->reused = true;
+    } else {
+        make_room(origin);
+        origin->attempts++;
+    }
     origin->connections++;
     use->counted = true;
     use->address = 0;
+    if (use->reused)
+        return FK_OK;
     if (origin->host[0] == '\0' || (origin->resolved_us != 0 && age < FK_EDGE_RESOLVE_US))
         return FK_OK;
     err = fk_dns_resolve(origins->dns, &use->query, origin->host, origin->port, on_resolved);
@@ -228,6 +246,8 @@ static int proceed(struct fk_origin_use *use)
     for (;;) {
         struct origin *origin = origin_of(use);
 
+        if (use->reused)
+            return FK_OK;
         for (; use->address < origin->n_addrs; use->address++) {
             err = connect_address(use);
             if (err == FK_OK || err == FK_ERR_AGAIN)
@@ -316,11 +336,13 @@ static void prepare(struct fk_origin_use *use, struct fk_origins *origins, fk_or
     fk_dns_query_init(&use->query);
 }
 
-int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb)
+static int start(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb,
+                 bool reuses)
 {
     int err;
 
     prepare(use, origins, cb);
+    use->reuses = reuses;
     if (choose(origins, 0, &use->index) != FK_OK) {
         use->origins = NULL; /* of none: there is no name to tell */
         return FK_ERR_LIMIT;
@@ -328,6 +350,28 @@ int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_or
     use->tried = (uint64_t)1 << use->index;
     err = begin(use);
     return err == FK_OK ? proceed(use) : err;
+}
+
+int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb)
+{
+    return start(use, origins, cb, false);
+}
+
+int fk_origin_reuse(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb)
+{
+    return start(use, origins, cb, true);
+}
+
+void fk_origin_keep(struct fk_origin_use *use)
+{
+    struct origin *origin = origin_of(use);
+    const struct fk_edge_site *site = use->origins->site;
+
+    if (site->origin_keep_us > 0) {
+        fk_kept_put(&origin->kept, use->fd, site->origin_keep_us);
+        use->fd = -1; /* moved */
+    }
+    fk_origin_stop(use);
 }
 
 void fk_origin_stop(struct fk_origin_use *use)
@@ -378,6 +422,7 @@ static void init_origin(struct origin *origin, struct fk_origins *origins, const
     origin->name = name;
     origin->up = true;
     fk_origin_init(&origin->probe);
+    fk_kept_init(&origin->kept, origins->loop);
     if (fk_addr_parse(name, &origin->addrs[0]) == FK_OK)
         origin->n_addrs = 1;
     else /* the configuration's check has made sure that it splits */
@@ -412,6 +457,7 @@ void fk_origins_free(struct fk_origins *origins)
     for (size_t i = 0; i < origins->count; i++) {
         fk_timer_stop(&origins->items[i].timer);
         fk_origin_stop(&origins->items[i].probe);
+        fk_kept_fini(&origins->items[i].kept);
     }
     free(origins);
 }
@@ -426,6 +472,7 @@ int fk_origins_stats(const struct fk_origins *origins, size_t i, struct fk_origi
     *ret = (struct fk_origin_stats){.name = origin->name,
                                     .up = origin->up,
                                     .connections = origin->connections,
+                                    .kept = origin->kept.n,
                                     .attempts = origin->attempts,
                                     .failures = origin->failures};
     return FK_OK;

@@ -42,7 +42,9 @@ struct fk_origin_use {
     uint64_t tried; /* bit i: origin i was tried */
     size_t address; /* which of the origin's addresses */
     bool counted;
-    bool probe; /* a health check: this origin only */
+    bool probe;  /* a health check: this origin only */
+    bool reuses; /* a kept connection will do */
+    bool reused; /* it is one */
     int err;
     struct fk_io io;
     struct fk_timer timer;
@@ -58,6 +60,13 @@ void fk_origin_init(struct fk_origin_use *use);
  */
 int fk_origin_start(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb);
 
+/* The same, but one that is kept of the origin whose turn it is will do. use->reused says so: it
+ * may turn out to be closed. */
+int fk_origin_reuse(struct fk_origin_use *use, struct fk_origins *origins, fk_origin_cb *cb);
+
+/* The connection is not needed now: keep it for others, as the site has it; a use that ends. */
+void fk_origin_keep(struct fk_origin_use *use);
+
 /* End the attempt or the connection: closes it. No callback follows. */
 void fk_origin_stop(struct fk_origin_use *use);
 
@@ -67,7 +76,8 @@ const char *fk_origin_name(const struct fk_origin_use *use);
 struct fk_origin_stats {
     const char *name;
     bool up;
-    uint32_t connections;
+    uint32_t connections; /* in use */
+    size_t kept;
     uint64_t attempts, failures;
 };
 

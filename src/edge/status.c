@@ -62,9 +62,10 @@ static json_t *site_json(struct fk_site *site)
 
     for (size_t i = 0; fk_origins_stats(site->origins, i, &stats) == FK_OK; i++)
         json_array_append_new(
-            origins, json_pack("{s:s, s:b, s:I, s:I, s:I}", "name", stats.name, "up", (int)stats.up,
-                               "connections", (json_int_t)stats.connections, "attempts",
-                               (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
+            origins, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "name", stats.name, "up",
+                               (int)stats.up, "connections", (json_int_t)stats.connections, "kept",
+                               (json_int_t)stats.kept, "attempts", (json_int_t)stats.attempts,
+                               "failures", (json_int_t)stats.failures));
     json = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
         "mode", modes[site->conf->mode], "expose", exposures[site->conf->expose], "tickets",
