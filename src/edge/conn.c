@@ -445,6 +445,19 @@ void fk_conn_drain_all(struct fk_conn_env *env)
     }
 }
 
+void fk_conn_renew_all(struct fk_conn_env *env, const struct fk_gen *gen)
+{
+    struct fk_list *item, *temp;
+
+    env->served = gen;
+    fk_list_each_safe (item, temp, &env->conns) {
+        struct fk_conn *conn = fk_container(item, struct fk_conn, link);
+
+        if (conn->http != NULL && conn->state == FK_CONN_RELAY && conn->gen != gen)
+            fk_conn_http_wind_down(conn);
+    }
+}
+
 void fk_conn_end_all(struct fk_conn_env *env)
 {
     struct fk_list *item, *temp;

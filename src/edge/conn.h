@@ -35,6 +35,7 @@ struct fk_conn_env {
     struct fk_list conns;
     uint64_t next_id;
     bool draining;                                /* see fk_conn_drain_all() */
+    const struct fk_gen *served;                  /* see fk_conn_renew_all(); NULL: not yet */
     struct fk_log_limit failures[FK_CLASS_COUNT]; /* bound the log lines that clients can cause */
     /* A connection has ended: for draining, and to accept again after a limit. */
     void (*on_end)(struct fk_conn_env *env);
@@ -60,6 +61,10 @@ void fk_conn_resume(struct fk_site *site);
 
 /* Connections that know where a request ends are to end there: the others end by themselves. */
 void fk_conn_drain_all(struct fk_conn_env *env);
+
+/* `gen` is served from now on: clients of HTTP that came before learn, without losing a request,
+ * that they are to come again. */
+void fk_conn_renew_all(struct fk_conn_env *env, const struct fk_gen *gen);
 
 /* End every connection now. */
 void fk_conn_end_all(struct fk_conn_env *env);

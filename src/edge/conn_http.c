@@ -474,7 +474,8 @@ int fk_conn_http_begin(struct fk_conn *conn)
     } else {
         fk_exchange_init(&http->exchange, &http->conf);
     }
-    if (err == FK_OK && conn->env->draining)
+    if (err == FK_OK &&
+        (conn->env->draining || (conn->env->served != NULL && conn->env->served != conn->gen)))
         wind_down(http);
     return err;
 }
@@ -497,6 +498,12 @@ void fk_conn_http_end(struct fk_conn *conn)
     fk_certrelay_unsay(http->identity);
     free(http);
     conn->http = NULL;
+}
+
+void fk_conn_http_wind_down(struct fk_conn *conn)
+{
+    wind_down(conn->http);
+    fk_conn_step(conn);
 }
 
 void fk_conn_http_drain(struct fk_conn *conn)

@@ -164,7 +164,10 @@ int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct f
 int fk_conn_http_begin(struct fk_conn *conn);
 void fk_conn_http_end(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn);
-/* End when what was asked is answered. May free the connection. */
+/* The next answer, or the last of what a client asks that does not know yet, ends it. May free the
+ * connection. */
+void fk_conn_http_wind_down(struct fk_conn *conn);
+/* The same, at once where nothing is asked. May free the connection. */
 void fk_conn_http_drain(struct fk_conn *conn);
 
 /* --- conn_relay.c, for conn_http.c and hop.c --- */

@@ -243,6 +243,7 @@ static void apply(struct worker *worker)
     fk_gen_unref(old);
     fk_gen_serve(worker->gen);
     fk_listeners_start(worker->listeners);
+    fk_conn_renew_all(&worker->env, worker->gen);
     if (worker->wire != NULL && (err = fk_wire_serve(worker->wire, worker->gen)) != FK_OK) {
         fk_log(FK_LOG_ERROR, "cannot serve the wire", fk_error(err));
         finish(worker, 1);

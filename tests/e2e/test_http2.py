@@ -75,8 +75,8 @@ def test_the_client_chooses(daemons, folder, pki, ca, recorder):
 
 def test_many_streams_of_many_clients(daemons, folder, pki):
     edge = start(daemons, folder, pki, start_nginx(daemons, folder))
-    done = run("h2load", "-n", "3000", "-c", "5", "-m", "100", "-H", ":authority: example.com",
-               f"https://127.0.0.1:{edge.port}/").stdout
+    done = run("h2load", "-n", "3000", "-c", "5", "-m", "100", f"--connect-to=127.0.0.1:{edge.port}",
+               f"https://example.com:{edge.port}/").stdout
     assert "3000 succeeded, 0 failed, 0 errored" in done and "status codes: 3000 2xx" in done
     assert edge.counter("http2_requests_total") == 3000
 
