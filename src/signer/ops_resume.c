@@ -100,15 +100,15 @@ static int resume(struct fk_op_call *call, const struct fk_resume_op *op,
                   struct fk_ops_session *session, struct fk_resume_answer *ret)
 {
     struct fk_handle_master *master = &session->secret.master;
-    uint8_t random[FK_FRESH_RANDOM_SIZE];
     size_t block_len;
     uint16_t suite;
     int err;
 
-    if ((err = open_session(call, op, master, &suite)) != FK_OK ||
+    if ((err = fk_fresh_check(op->random_seed, op->server_random)) != FK_OK ||
+        (err = open_session(call, op, master, &suite)) != FK_OK ||
         (err = fk_ops_block_len(suite, master->prf, &block_len)) != FK_OK ||
-        (err = fk_fresh_random(op->random_seed, random)) != FK_OK ||
-        (err = fk_ops_key_block(call, random, op->client_random, block_len, session)) != FK_OK)
+        (err = fk_ops_key_block(call, op->server_random, op->client_random, block_len, session)) !=
+            FK_OK)
         return err;
     fk_reader_init(&ret->key_block, session->key_block, block_len);
     return fk_ops_keep_master(call, session, ret->handle);

@@ -40,14 +40,8 @@ static int get_premaster(struct fk_op_call *call, const struct fk_premaster_sour
  */
 static int check_fresh(const struct fk_premaster_source *source, const uint8_t *server_random)
 {
-    uint8_t random[FK_FRESH_RANDOM_SIZE];
-    int err;
-
-    if (source->kind != FK_PREMASTER_RSA)
-        return FK_OK;
-    if ((err = fk_fresh_random(source->random_seed, random)) != FK_OK)
-        return err;
-    return memcmp(random, server_random, sizeof random) == 0 ? FK_OK : FK_ERR_REPLAY; /* public */
+    return source->kind == FK_PREMASTER_RSA ? fk_fresh_check(source->random_seed, server_random)
+                                            : FK_OK;
 }
 
 static int derive_master(struct fk_op_call *call, const struct fk_premaster_source *source,

@@ -16,4 +16,13 @@
 /* SHA-256("farkey server random" | seed). FK_ERR_CRYPTO. */
 int fk_fresh_random(const uint8_t seed[FK_FRESH_SEED_SIZE], uint8_t ret[FK_FRESH_RANDOM_SIZE]);
 
+/* What a server that has TLS 1.3 puts at the end of it when it serves TLS 1.2 (RFC 8446 section
+ * 4.1.3); the 24 bytes before are enough to know the seed by. */
+void fk_fresh_mark(uint8_t random[FK_FRESH_RANDOM_SIZE]);
+
+/* Whether a server random is of the seed, with that mark or without. FK_ERR_REPLAY: it is not;
+ * FK_ERR_CRYPTO. */
+int fk_fresh_check(const uint8_t seed[FK_FRESH_SEED_SIZE],
+                   const uint8_t random[FK_FRESH_RANDOM_SIZE]);
+
 #endif

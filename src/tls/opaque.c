@@ -339,9 +339,20 @@ static int make_fresh(struct fk_opaque_fresh *ret)
                                                         : fk_fresh_random(ret->seed, ret->random);
 }
 
+/* libssl marks the random when it goes down to TLS 1.2. */
+static bool goes_down(SSL *ssl)
+{
+    long highest = SSL_get_max_proto_version(ssl);
+
+    return SSL_version(ssl) == TLS1_2_VERSION && (highest == 0 || highest >= TLS1_3_VERSION);
+}
+
 int fk_opaque_promise(struct fk_opaque *opaque)
 {
     int err = make_fresh(&opaque->promised);
+
+    if (err == FK_OK && goes_down(opaque->ssl))
+        fk_fresh_mark(opaque->promised.random);
 
     opaque->promises = err == FK_OK;
     return err;
@@ -371,7 +382,7 @@ static int keep_seed(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_SEED_SIZE])
     if (SSL_get_server_random(opaque->ssl, random, sizeof random) != sizeof random)
         return fk_rkey_raise(FK_ERR_INTERNAL, "no server random");
     for (size_t i = 0; i < FK_OPAQUE_FRESH; i++) {
-        if (i < opaque->n_fresh && memcmp(fresh[i].random, random, sizeof random) == 0) {
+        if (i < opaque->n_fresh && fk_fresh_check(fresh[i].seed, random) == FK_OK) {
             memcpy(ret, fresh[i].seed, FK_FRESH_SEED_SIZE);
             return FK_OK;
         }

@@ -132,7 +132,7 @@ static void cancel(struct fk_rkey_wait *wait, void *call)
 static int ask(struct fk_opaque *opaque, const struct kept *kept, const struct fk_resume_op *op,
                struct fk_resume_answer *ret, uint8_t *answer, size_t size)
 {
-    uint8_t payload[1 + FK_SEALED_SESSION + FK_SESSION_CONTEXT + FK_RANDOM_SEED_SIZE + 32];
+    uint8_t payload[1 + FK_SEALED_SESSION + FK_SESSION_CONTEXT + FK_RANDOM_SEED_SIZE + 2 * 32];
     struct asking asking = {
         .wait = {.submit = submit, .cancel = cancel}, .opaque = opaque, .kept = kept};
     struct fk_writer out;
@@ -187,6 +187,7 @@ static int resume(struct fk_opaque *opaque, const struct kept *kept, SSL_SESSION
         return err;
     memcpy(op.context, context, sizeof op.context);
     memcpy(op.random_seed, opaque->promised.seed, sizeof op.random_seed);
+    memcpy(op.server_random, opaque->promised.random, sizeof op.server_random);
     opaque->route.server = kept->server;
     if ((err = ask(opaque, kept, &op, &answer, bytes, sizeof bytes)) == FK_OK)
         err = take(opaque, session, &answer);

@@ -60,6 +60,7 @@ int fk_resume_op_decode(struct fk_reader payload, struct fk_resume_op *ret)
         (err = fk_reader_copy(&payload, op.context, sizeof op.context)) != FK_OK ||
         (err = fk_reader_copy(&payload, op.random_seed, sizeof op.random_seed)) != FK_OK ||
         (err = fk_reader_copy(&payload, op.client_random, sizeof op.client_random)) != FK_OK ||
+        (err = fk_reader_copy(&payload, op.server_random, sizeof op.server_random)) != FK_OK ||
         (err = fk_reader_end(&payload)) != FK_OK)
         return err;
     if (op.sealed.left == 0)
@@ -74,6 +75,7 @@ void fk_resume_op_encode(const struct fk_resume_op *op, struct fk_writer *out)
     fk_writer_bytes(out, op->context, sizeof op->context);
     fk_writer_bytes(out, op->random_seed, sizeof op->random_seed);
     fk_writer_bytes(out, op->client_random, sizeof op->client_random);
+    fk_writer_bytes(out, op->server_random, sizeof op->server_random);
 }
 
 bool fk_resume_is_shared(const struct fk_resume_op *op)

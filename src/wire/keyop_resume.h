@@ -44,14 +44,15 @@ int fk_keep_answer_decode(struct fk_reader payload, struct fk_keep_answer *ret);
 void fk_keep_answer_encode(const struct fk_keep_answer *answer, struct fk_writer *out);
 
 /*
- * RESUME: sealed session<u8> | context 32 | random seed 32 | client random 32. The server random is
- * made of the seed (tls/fresh.h): what was recorded of a session is not derived once more.
+ * RESUME: sealed session<u8> | context 32 | random seed 32 | client random 32 | server random 32.
+ * The server random is made of the seed (tls/fresh.h): what was recorded of a session is not
+ * derived once more.
  */
 struct fk_resume_op {
     struct fk_reader sealed; /* not empty */
     uint8_t context[FK_SESSION_CONTEXT];
     uint8_t random_seed[FK_RANDOM_SEED_SIZE];
-    uint8_t client_random[32];
+    uint8_t client_random[32], server_random[32];
 };
 
 /* FK_ERR_TRUNCATED, FK_ERR_TRAILING, FK_ERR_FORMAT (no session). */

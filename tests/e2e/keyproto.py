@@ -268,8 +268,9 @@ class Kept:
         self.keys = Keys(reader.data)
 
 
-def resume(sealed, context, seed, client_random):
-    return vec8(sealed) + context + seed + client_random
+def resume(sealed, context, seed, client_random, random):
+    """`random`: of the server, of that seed."""
+    return vec8(sealed) + context + seed + client_random + random
 
 
 class Resumed:

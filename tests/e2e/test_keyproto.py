@@ -154,7 +154,7 @@ def test_agree_vectors(data, fields):
         assert answer.keys.verify_data == unhex(fields["verify_data"])
     elif fields["op"] == "resume":
         assert keyproto.resume(unhex(fields["sealed"]), unhex(fields["context"]), unhex(fields["random_seed"]),
-                               unhex(fields["client_random"])) == data
+                               unhex(fields["client_random"]), unhex(fields["server_random"])) == data
     elif fields["op"] == "resume_answer":
         answer = keyproto.Resumed(data)
         assert (answer.handle, answer.key_block) == (unhex(fields["handle"]), unhex(fields["key_block"]))

@@ -249,12 +249,8 @@ static void agree_finish(struct opaqueback *back, struct fk_reader payload, stru
 /* RSA: a server random that is made of the seed. */
 static void check_fresh(const struct fk_premaster_source *source, const uint8_t *server_random)
 {
-    uint8_t random[FK_FRESH_RANDOM_SIZE];
-
-    if (source->kind != FK_PREMASTER_RSA)
-        return;
-    assert_ok(fk_fresh_random(source->random_seed, random));
-    assert_memory_equal(server_random, random, sizeof random);
+    if (source->kind == FK_PREMASTER_RSA)
+        assert_ok(fk_fresh_check(source->random_seed, server_random));
 }
 
 static void master(struct opaqueback *back, struct fk_reader payload, struct fk_writer *out)
@@ -355,7 +351,8 @@ static void resume(struct opaqueback *back, struct fk_reader payload, struct fk_
     assert_non_null(suite);
     memcpy(back->master, op.sealed.next + 3, 48);
     back->master_len = 48;
-    assert_ok(fk_fresh_random(op.random_seed, randoms));
+    assert_ok(fk_fresh_check(op.random_seed, op.server_random));
+    memcpy(randoms, op.server_random, 32);
     memcpy(randoms + 32, op.client_random, 32);
     prf(suite->hash_len == 32 ? FK_PRF_SHA256 : FK_PRF_SHA384, bytes(back->master, 48),
         "key expansion", bytes(randoms, sizeof randoms), block, fk_key_block_len(suite));

@@ -249,6 +249,7 @@ static void check_resume(struct vector *v)
     assert_array(op.context, sizeof op.context, vector_bytes(v, "context"));
     assert_array(op.random_seed, sizeof op.random_seed, vector_bytes(v, "random_seed"));
     assert_array(op.client_random, 32, vector_bytes(v, "client_random"));
+    assert_array(op.server_random, 32, vector_bytes(v, "server_random"));
     fk_resume_op_encode(&op, &out);
     finish(&out, v);
 }

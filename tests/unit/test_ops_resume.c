@@ -209,7 +209,8 @@ static int keep(struct bench *bench, enum fk_session_scope scope, uint32_t lifet
     return err;
 }
 
-static int resume(struct bench *bench, uint8_t edge, int key, const struct session *session)
+static int resume_as(struct bench *bench, uint8_t edge, int key, const struct session *session,
+                     const uint8_t server_random[32])
 {
     const struct asked asked = {.edge = edge, .key = key, .opcode = FK_OP_RESUME};
     struct fk_resume_op op = {.sealed = fk_item(session->sealed, FK_SEALED_SESSION)};
@@ -220,10 +221,19 @@ static int resume(struct bench *bench, uint8_t edge, int key, const struct sessi
     memcpy(op.context, context, sizeof op.context);
     memcpy(op.random_seed, seed, sizeof op.random_seed);
     memcpy(op.client_random, client_random, sizeof op.client_random);
+    memcpy(op.server_random, server_random, sizeof op.server_random);
     fk_writer_init(&out, payload, sizeof payload);
     fk_resume_op_encode(&op, &out);
     assert_ok(fk_writer_end(&out, &len));
     return bench_ask(bench, &asked, payload, len);
+}
+
+static int resume(struct bench *bench, uint8_t edge, int key, const struct session *session)
+{
+    uint8_t random[32];
+
+    assert_ok(fk_fresh_random(seed, random));
+    return resume_as(bench, edge, key, session, random);
 }
 
 static int finished(struct bench *bench, const uint8_t handle[FK_HANDLE_SIZE],
@@ -285,6 +295,32 @@ static void resumed_with_new_keys(void **state)
         assert_derived(bench.ret, 12, &session, "client finished", fk_item(hash, 32),
                        fk_item(NULL, 0));
         assert_err(finished(&bench, handle, FK_FINISHED_CLIENT), FK_ERR_EXPIRED);
+    }
+    bench_close(&bench);
+}
+
+/* The edge says which random it has made; one of another seed has been recorded. */
+static void with_a_random_of_its_seed(void **state)
+{
+    struct fk_resume_answer answer;
+    struct session session;
+    uint8_t random[32];
+    struct bench bench;
+
+    (void)state;
+    bench_open(&bench, FK_PERM_KEYS, NULL);
+    give_roots(&bench);
+    assert_ok(keep(&bench, FK_SESSION_OWN, 60, &session));
+    assert_ok(fk_fresh_random(seed, random));
+    fk_fresh_mark(random);
+    assert_ok(resume_as(&bench, 1, P256, &session, random));
+    assert_ok(fk_resume_answer_decode(fk_item(bench.ret, bench.len), &answer));
+    assert_derived(answer.key_block.next, 40, &session, "key expansion", fk_item(random, 32),
+                   fk_item(client_random, 32));
+    for (size_t i = 0; i < sizeof random; i++) {
+        random[i] ^= 1;
+        assert_err(resume_as(&bench, 1, P256, &session, random), FK_ERR_REPLAY);
+        random[i] ^= 1;
     }
     bench_close(&bench);
 }
@@ -355,6 +391,7 @@ static int teardown(void **state)
 
 UNIT_MAIN(cmocka_unit_test(sealed_for_one_and_for_all),
           cmocka_unit_test(any_other_byte_does_not_open), cmocka_unit_test(it_ends_with_its_secret),
-          cmocka_unit_test(resumed_with_new_keys), cmocka_unit_test(for_its_edge_and_key_only),
+          cmocka_unit_test(resumed_with_new_keys), cmocka_unit_test(with_a_random_of_its_seed),
+          cmocka_unit_test(for_its_edge_and_key_only),
           cmocka_unit_test(nothing_is_sealed_without_secrets),
           cmocka_unit_test_teardown(permissions, teardown))
