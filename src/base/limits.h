@@ -154,6 +154,13 @@
 #define FK_KEY_SECRET_MAX 4096
 /* The same of a call: a ClientHello of 16 KiB, or a client's flight with its certificate chain. */
 #define FK_KEY_CALL_MAX 32768
+/* Messages of a TLS 1.3 handshake up to its Certificate that a signer takes, with all else of a
+ * frame that an edge has signed in FK_SIGNER_PAYLOAD_MAX: a hello with a post-quantum share, and a
+ * chain of three RSA-2048 certificates or two of RSA-4096. */
+#define FK_TRANSCRIPT13_MAX 7168
+/* Certificates in it, as they stand in the Certificate message: the rest is room for hellos, a
+ * HelloRetryRequest between them, and what is asked of the client. */
+#define FK_TRANSCRIPT13_CHAIN_MAX 4608
 /* Answer to what one handshake asks: ServerDHParams of 4096 bits, an RSA-4096 signature and, at
  * most, a private value of 4096 bits. */
 #define FK_RKEY_ANSWER_MAX 2304

@@ -319,6 +319,8 @@ static const struct {
     {FK_OP_KEYS_KEEP, "keys-keep"},
     {FK_OP_EXPOSE, "expose"},
     {FK_OP_RESUME, "resume"},
+    {FK_OP_HELLO13, "hello13"},
+    {FK_OP_FLIGHT13, "flight13"},
     {FK_OP_HS_OPEN, "handshake-open"},
     {FK_OP_HS_DATA, "handshake-data"},
     {FK_OP_HS_CLOSE, "handshake-close"},

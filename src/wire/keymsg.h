@@ -64,6 +64,8 @@ enum fk_key_opcode {
     FK_OP_HS_OPEN = 0x50,       /* farkey/1: begin to shake hands with the edge's client */
     FK_OP_HS_DATA = 0x51,       /* farkey/1: go on with what the client has sent */
     FK_OP_HS_CLOSE = 0x52,      /* farkey/1: forget it */
+    FK_OP_HELLO13 = 0x53,       /* farkey/1: the server's share of TLS 1.3, and handshake keys */
+    FK_OP_FLIGHT13 = 0x54,      /* farkey/1: its CertificateVerify, and the session's keys */
     FK_OP_TICKET_SEAL = 0x58,   /* farkey/1: keys of new tickets, one each */
     FK_OP_TICKET_UNSEAL = 0x59, /* farkey/1: the keys of one ticket */
     FK_OP_TICKET_KEYS = 0x5a,   /* farkey/1: keys of session tickets */

@@ -109,7 +109,7 @@ enum fk_key_type { FK_KEY_RSA = 1, FK_KEY_EC = 2, FK_KEY_ED25519 = 3 };
 #define FK_PERM_D1_DECRYPT 0x0020U /* dialect 1: opcode 01 as a re-encoded block: opt-in */
 #define FK_PERM_AGREE      0x0040U /* ephemeral keys of TLS 1.2 and their premaster secrets */
 #define FK_PERM_MASTER     0x0080U /* master secrets of TLS 1.2 */
-#define FK_PERM_KEYS       0x0100U /* session keys of TLS 1.2 */
+#define FK_PERM_KEYS       0x0100U /* session keys */
 #define FK_PERM_HANDSHAKE  0x0200U /* whole handshakes, by the key server's handshaker */
 #define FK_PERM_LEND       0x0400U /* the key itself, to the edge's signer, for a time: opt-in */
 #define FK_PERM_TICKETS    0x0800U /* the keys of the key's session tickets: opt-in */

@@ -52,10 +52,16 @@ void fk_keyproof_tbs(const struct fk_keyproof *proof, const struct fk_keyproof_p
     fk_writer_bytes(out, proof->reply_key, sizeof proof->reply_key);
 }
 
+/* All of these are answered with secrets. */
 static bool is_ticket_operation(uint8_t opcode)
 {
     return opcode == FK_OP_TICKET_KEYS || opcode == FK_OP_TICKET_SEAL ||
            opcode == FK_OP_TICKET_UNSEAL;
+}
+
+static bool is_keys13(uint8_t opcode)
+{
+    return opcode == FK_OP_HELLO13 || opcode == FK_OP_FLIGHT13;
 }
 
 bool fk_keyproof_covers(uint8_t opcode)
@@ -63,13 +69,15 @@ bool fk_keyproof_covers(uint8_t opcode)
     return (opcode >= FK_OP_SIGN13 && opcode <= FK_OP_DECRYPT) ||
            opcode == FK_OP_LEND || /* whose result is sealed past the channel anyway */
            opcode == FK_OP_SHARE || opcode == FK_OP_PARTIAL ||
-           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_RESUME) || is_ticket_operation(opcode);
+           (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_RESUME) || is_keys13(opcode) ||
+           is_ticket_operation(opcode);
 }
 
 bool fk_keyproof_is_secret(uint8_t opcode)
 {
     return opcode == FK_OP_DECRYPT || (opcode >= FK_OP_AGREE_INIT && opcode <= FK_OP_KEYS) ||
-           (opcode >= FK_OP_KEYS_KEEP && opcode <= FK_OP_RESUME) || is_ticket_operation(opcode);
+           (opcode >= FK_OP_KEYS_KEEP && opcode <= FK_OP_RESUME) || is_keys13(opcode) ||
+           is_ticket_operation(opcode);
 }
 
 /* --- replay --- */
