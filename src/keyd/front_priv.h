@@ -10,6 +10,7 @@
 #include "keyd/metrics.h"
 #include "loop/door.h"
 #include "signer/client.h"
+#include "wire/keyop_agree.h"
 #include "tls/channel.h"
 #include "wire/keymsg.h"
 #include "wire/keyproof.h"
@@ -226,8 +227,9 @@ struct fk_front_asking {
                  const struct fk_keymsg *msg, struct fk_reader share);
     /* of a key operation */
     enum fk_signer_op op;
-    bool keeps;
+    bool keeps, is_step;
     uint8_t ski[FK_SKI_SIZE];
+    uint8_t handle[FK_HANDLE_SIZE]; /* of what it goes on with */
     /* of a handshake */
     struct fk_hs_head head;
     size_t len;

@@ -121,6 +121,8 @@ static bool uses_key(const struct fk_signer_ask *ask, const struct fk_index_key 
     case FK_OP_KEYS_KEEP:
     case FK_OP_EXPOSE: /* a power is for what both sides know; a handle needs no key */
         return key->split == FK_SHARE_SHAMIR && ask->handle == NULL;
+    case FK_OP_FLIGHT13: /* which signs */
+        return key->split == FK_SHARE_SHAMIR;
     default:
         return false;
     }
@@ -208,7 +210,10 @@ int fk_front_ask_share(struct fk_front_request *request, const struct fk_front_a
 static int go_on(struct fk_front_request *request, const struct fk_front_asking *asking,
                  const struct fk_keymsg *msg, struct fk_reader share)
 {
-    const struct fk_signer_ask ask = {.op = asking->op, .ski = asking->ski, .keeps = asking->keeps};
+    const struct fk_signer_ask ask = {.op = asking->op,
+                                      .ski = asking->ski,
+                                      .keeps = asking->keeps,
+                                      .handle = asking->is_step ? asking->handle : NULL};
 
     return ask_signer(request, request->front->pool, ask, msg, share);
 }
@@ -223,6 +228,9 @@ int fk_front_ask(struct fk_front_request *request, const struct fk_signer_ask *a
     if (pool == NULL)
         return FK_ERR_TOKEN;
     memcpy(about.ski, key->public.ski, sizeof about.ski);
+    about.is_step = ask->handle != NULL;
+    if (about.is_step)
+        memcpy(about.handle, ask->handle, sizeof about.handle);
     err = uses_key(ask, key, msg->opcode) && fk_front_lacks_share(request->conn, key, msg)
               ? fk_front_ask_share(request, &about, key, msg, msg->payload)
               : ask_signer(request, pool, *ask, msg, fk_item(NULL, 0));

@@ -14,9 +14,9 @@
      1U << (FK_OP_AGREE_FINISH - 0x40) | 1U << (FK_OP_MASTER - 0x40) | 1U << (FK_OP_KEYS - 0x40) | \
      1U << (FK_OP_FINISHED - 0x40) | 1U << (FK_OP_KEYS_KEEP - 0x40) |                              \
      1U << (FK_OP_EXPOSE - 0x40) | 1U << (FK_OP_RESUME - 0x40) | 1U << (FK_OP_HS_OPEN - 0x40) |    \
-     1U << (FK_OP_HS_DATA - 0x40) | 1U << (FK_OP_HS_CLOSE - 0x40) |                                \
-     1U << (FK_OP_TICKET_SEAL - 0x40) | 1U << (FK_OP_TICKET_UNSEAL - 0x40) |                       \
-     1U << (FK_OP_TICKET_KEYS - 0x40))
+     1U << (FK_OP_HS_DATA - 0x40) | 1U << (FK_OP_HS_CLOSE - 0x40) | 1U << (FK_OP_HELLO13 - 0x40) | \
+     1U << (FK_OP_FLIGHT13 - 0x40) | 1U << (FK_OP_TICKET_SEAL - 0x40) |                            \
+     1U << (FK_OP_TICKET_UNSEAL - 0x40) | 1U << (FK_OP_TICKET_KEYS - 0x40))
 
 /* Payload of one page: a frame's body without the heads of frame items, rounded down. */
 #define PAGE_MAX 65000

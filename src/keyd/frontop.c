@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/writer.h"
+#include "wire/keyop_keys13.h"
 #include "wire/keyop_lend.h"
 #include "wire/keyop_resume.h"
 #include "wire/keyop_secret.h"
@@ -222,6 +223,30 @@ static int parse_finished(struct ask *ask)
     return FK_OK;
 }
 
+static int parse_hello13(struct ask *ask)
+{
+    struct fk_hello13 op;
+    int err;
+
+    if ((err = fk_hello13_decode(ask->payload, &op)) != FK_OK)
+        return err;
+    ask->keeps = true;
+    ask->hash = op.client_random;
+    return FK_OK;
+}
+
+static int parse_flight13(struct ask *ask)
+{
+    struct fk_flight13 op;
+    int err;
+
+    if ((err = fk_flight13_decode(ask->payload, &op)) != FK_OK)
+        return err;
+    set_step(ask, op.handle);
+    ask->hash = op.client_random;
+    return FK_OK;
+}
+
 static int parse_ticket_seal(struct ask *ask)
 {
     struct fk_ticket_use use;
@@ -273,12 +298,14 @@ static int parse_share(struct ask *ask)
 {
     static const struct {
         uint8_t opcode;
+        bool step; /* one that goes on with a handle needs the key, too */
         int (*parse)(struct ask *ask);
-    } shared[] = {{FK_OP_SIGN13, parse_sign13},       {FK_OP_SIGN12, parse_sign12},
-                  {FK_OP_DECRYPT, parse_decrypt},     {FK_OP_AGREE_INIT, parse_agree_init},
-                  {FK_OP_MASTER, parse_master},       {FK_OP_KEYS, parse_keys},
-                  {FK_OP_KEYS_KEEP, parse_keep},      {FK_OP_EXPOSE, parse_expose},
-                  {FK_OP_HS_OPEN, parse_handshake_of}};
+    } shared[] = {
+        {FK_OP_SIGN13, false, parse_sign13},        {FK_OP_SIGN12, false, parse_sign12},
+        {FK_OP_DECRYPT, false, parse_decrypt},      {FK_OP_AGREE_INIT, false, parse_agree_init},
+        {FK_OP_MASTER, false, parse_master},        {FK_OP_KEYS, false, parse_keys},
+        {FK_OP_KEYS_KEEP, false, parse_keep},       {FK_OP_EXPOSE, false, parse_expose},
+        {FK_OP_HS_OPEN, false, parse_handshake_of}, {FK_OP_FLIGHT13, true, parse_flight13}};
     struct fk_share_ask about;
     int err;
 
@@ -289,7 +316,7 @@ static int parse_share(struct ask *ask)
             continue;
         ask->payload = about.payload;
         err = shared[i].parse(ask);
-        if (err == FK_OK && ask->need.is_step) /* which needs no key */
+        if (err == FK_OK && ask->need.is_step && !shared[i].step)
             err = FK_ERR_FORMAT;
         ask->need = (struct fk_front_need){.permission = FK_PERM_SHARE};
         ask->keeps = false;
@@ -454,6 +481,18 @@ static const struct op ops[256] = {
                       .permission = FK_PERM_KEYS,
                       .types = RSA | EC | ED,
                       .parse = parse_expose},
+    [FK_OP_HELLO13] = {.dialects = D2,
+                       .metric = FK_KEYD_OP_HELLO13,
+                       .signer = FK_SIGNER_OWNED,
+                       .permission = FK_PERM_KEYS,
+                       .types = RSA | EC | ED,
+                       .parse = parse_hello13},
+    [FK_OP_FLIGHT13] = {.dialects = D2,
+                        .metric = FK_KEYD_OP_FLIGHT13,
+                        .signer = FK_SIGNER_OWNED,
+                        .permission = FK_PERM_KEYS,
+                        .types = RSA | EC | ED,
+                        .parse = parse_flight13},
     [FK_OP_HS_OPEN] = {.dialects = D2, .metric = FK_KEYD_OP_HANDSHAKE, .start = fk_front_hs_open},
     [FK_OP_HS_DATA] = {.dialects = D2,
                        .metric = FK_KEYD_OP_HANDSHAKE_DATA,

@@ -44,6 +44,10 @@
       "Requests received, by operation.")                                                          \
     X(OP_EXPOSE, "farkey_keyd_requests_total", "op=\"expose\"", COUNTER,                           \
       "Requests received, by operation.")                                                          \
+    X(OP_HELLO13, "farkey_keyd_requests_total", "op=\"hello13\"", COUNTER,                         \
+      "Requests received, by operation.")                                                          \
+    X(OP_FLIGHT13, "farkey_keyd_requests_total", "op=\"flight13\"", COUNTER,                       \
+      "Requests received, by operation.")                                                          \
     X(OP_TICKET_SEAL, "farkey_keyd_requests_total", "op=\"ticket-seal\"", COUNTER,                 \
       "Requests received, by operation.")                                                          \
     X(OP_TICKET_UNSEAL, "farkey_keyd_requests_total", "op=\"ticket-unseal\"", COUNTER,             \

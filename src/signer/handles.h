@@ -11,7 +11,7 @@
 #include "base/limits.h"
 #include "signer/ephemeral.h"
 #include "wire/keymsg.h"
-#include "wire/keyop_secret.h"
+#include "wire/keyop_keys13.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +21,7 @@
 enum fk_handle_stage {
     FK_HANDLE_SHARE = 1, /* the client's share, for an ephemeral key */
     FK_HANDLE_FINISHED,  /* transcript hashes, for a master secret */
+    FK_HANDLE_FLIGHT13,  /* TLS 1.3: the server's flight, for a handshake secret */
 };
 
 /* Whose it is: an edge as a front tells it, or one that has signed for it, which is another. */
@@ -44,6 +45,11 @@ union fk_handle_secret {
         bool first_done;           /* the other one's has been given out */
         uint8_t master[FK_MASTER_SIZE];
     } master;
+    struct fk_handle_flight {
+        enum fk_prf hash;
+        uint8_t hellos[FK_SECRET13_MAX]; /* the hash of the transcript up to the ServerHello */
+        uint8_t handshake[FK_SECRET13_MAX];
+    } flight;
 };
 
 struct fk_handles;

@@ -102,15 +102,25 @@ int fk_ops_sign12_parts(struct fk_op_call *call, uint16_t id, const struct fk_re
     return sign_parts(call, scheme, parts, n_parts);
 }
 
-int fk_op_sign13(struct fk_op_call *call)
+int fk_ops_sign13(struct fk_op_call *call, const struct fk_sign13 *op)
 {
-    const struct fk_key_public *public = &call->entry->public;
     uint8_t tbs[FK_SIGN13_TBS_MAX];
     const struct scheme *scheme;
-    struct fk_sign13 op;
     struct fk_reader part;
-    unsigned need;
     size_t len;
+    int err;
+
+    if ((err = find_scheme(op->scheme, true, &call->entry->public, &scheme)) != FK_OK)
+        return err;
+    fk_sign13_tbs(op, tbs, &len);
+    fk_reader_init(&part, tbs, len);
+    return sign_parts(call, scheme, &part, 1);
+}
+
+int fk_op_sign13(struct fk_op_call *call)
+{
+    struct fk_sign13 op;
+    unsigned need;
     int err;
 
     if ((err = fk_sign13_decode(call->payload, &op)) != FK_OK)
@@ -118,11 +128,7 @@ int fk_op_sign13(struct fk_op_call *call)
     need = op.role == FK_ROLE_CLIENT ? FK_PERM_CLIENT : FK_PERM_SIGN13;
     if (!fk_op_allowed(call, need))
         return FK_ERR_DENIED;
-    if ((err = find_scheme(op.scheme, true, public, &scheme)) != FK_OK)
-        return err;
-    fk_sign13_tbs(&op, tbs, &len);
-    fk_reader_init(&part, tbs, len);
-    return sign_parts(call, scheme, &part, 1);
+    return fk_ops_sign13(call, &op);
 }
 
 static int check_params(struct fk_op_call *call, const struct fk_sign12 *op)
@@ -194,6 +200,8 @@ static const struct row rows[] = {
     [FK_SIGNER_EXPOSE] = {0, true, false, fk_op_expose},
     [FK_SIGNER_KEYS_KEEP] = {0, true, false, fk_op_keys_keep},
     [FK_SIGNER_RESUME] = {0, true, false, fk_op_resume},
+    [FK_SIGNER_HELLO13] = {0, true, false, fk_op_hello13},
+    [FK_SIGNER_FLIGHT13] = {0, true, true, fk_op_flight13},
     [FK_SIGNER_LEND] = {PEER(FK_PEER_FRONT), true, false, fk_op_lend},
     [FK_SIGNER_LEND_ASK] = {PEER(FK_PEER_WORKER), false, false, fk_op_lend_ask},
     [FK_SIGNER_BORROW] = {PEER(FK_PEER_WORKER), false, false, fk_op_borrow},
@@ -230,6 +238,8 @@ uint16_t fk_ops_of_opcode(uint16_t opcode)
                       {FK_OP_EXPOSE, FK_SIGNER_EXPOSE},
                       {FK_OP_KEYS_KEEP, FK_SIGNER_KEYS_KEEP},
                       {FK_OP_RESUME, FK_SIGNER_RESUME},
+                      {FK_OP_HELLO13, FK_SIGNER_HELLO13},
+                      {FK_OP_FLIGHT13, FK_SIGNER_FLIGHT13},
                       {FK_OP_LEND, FK_SIGNER_LEND},
                       {FK_OP_TICKET_SEAL, FK_SIGNER_TICKET_SEAL},
                       {FK_OP_TICKET_UNSEAL, FK_SIGNER_TICKET_UNSEAL},

@@ -115,6 +115,9 @@ int fk_ops_reject_secret(struct fk_op_call *call, const uint8_t **ret);
 int fk_ops_sign12_parts(struct fk_op_call *call, uint16_t scheme, const struct fk_reader *parts,
                         size_t n_parts);
 
+/* ops.c: sign a CertificateVerify of TLS 1.3; whether that is allowed is the caller's to know. */
+int fk_ops_sign13(struct fk_op_call *call, const struct fk_sign13 *op);
+
 /* ops_params.c: the ephemeral parameters of TLS 1.2. */
 int fk_ops_check_ecdh(struct fk_ops *ops, struct fk_reader params);
 int fk_ops_check_dh(struct fk_reader params);
@@ -205,6 +208,8 @@ int fk_op_finished(struct fk_op_call *call);
 int fk_op_expose(struct fk_op_call *call);
 int fk_op_keys_keep(struct fk_op_call *call);
 int fk_op_resume(struct fk_op_call *call);
+int fk_op_hello13(struct fk_op_call *call);
+int fk_op_flight13(struct fk_op_call *call);
 int fk_op_sign13(struct fk_op_call *call);
 int fk_op_sign12(struct fk_op_call *call);
 int fk_op_decrypt(struct fk_op_call *call);

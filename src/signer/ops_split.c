@@ -11,6 +11,7 @@
 #include "signer/ops_local.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_keys13.h"
 #include "wire/keyop_resume.h"
 
 #include <string.h>
@@ -57,8 +58,8 @@ static int run_bound(struct fk_op_call *call, uint16_t opcode, struct fk_reader 
     return err;
 }
 
-/* Those that use the private key, and those that may: by RSA, and not when they go on with a
- * handle. */
+/* Those that use the private key (FLIGHT13 goes on with a handle, too), and those that may: by RSA,
+ * and not when they go on with a handle. */
 static bool takes_share(uint16_t opcode)
 {
     return fk_ops_uses_key(opcode) || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
@@ -119,6 +120,14 @@ static int need_of_expose(struct fk_reader payload, struct need *ret)
     return err;
 }
 
+static int need_of_flight13(struct fk_reader payload, struct need *ret)
+{
+    struct fk_flight13 op;
+
+    *ret = (struct need){.all = FK_PERM_KEYS};
+    return fk_flight13_decode(payload, &op);
+}
+
 /* Of a handshake there is but the digest of how it begins. */
 static int need_of_open(struct fk_reader payload, struct need *ret)
 {
@@ -140,7 +149,8 @@ static int find_need(uint8_t opcode, struct fk_reader payload, struct need *ret)
         int (*find)(struct fk_reader payload, struct need *ret);
     } rows[] = {{FK_OP_AGREE_INIT, need_of_init}, {FK_OP_MASTER, need_of_master},
                 {FK_OP_KEYS, need_of_keys},       {FK_OP_KEYS_KEEP, need_of_keep},
-                {FK_OP_EXPOSE, need_of_expose},   {FK_OP_HS_OPEN, need_of_open}};
+                {FK_OP_EXPOSE, need_of_expose},   {FK_OP_FLIGHT13, need_of_flight13},
+                {FK_OP_HS_OPEN, need_of_open}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].opcode == opcode)

@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 /* An operation's payload: farkey/1's payload (wire/keyop.h), or a digest or message (dialect 1), of
- * 2 KiB at most, and a sealed share as long. */
-#define FK_SIGNER_PAYLOAD_MAX 4096
+ * 2 KiB at most, and a sealed share as long; or the transcript of a TLS 1.3 server's flight
+ * (FK_TRANSCRIPT13_MAX), in a frame that its edge has signed. */
+#define FK_SIGNER_PAYLOAD_MAX 8192
 /* A result: an RSA-4096 key that is lent, sealed, with its public half. */
 #define FK_SIGNER_RESULT_MAX 2560
 
@@ -55,6 +56,8 @@ enum fk_signer_op {
     FK_SIGNER_EXPOSE,
     FK_SIGNER_KEYS_KEEP,
     FK_SIGNER_RESUME,
+    FK_SIGNER_HELLO13,
+    FK_SIGNER_FLIGHT13,
     /* Key servers: seal a key to an edge's signer. Name<u8> of the edge that asks (not in a request
      * that it has signed: FK_SIGNER_SIGNED) | the payload of LEND (wire/keyop_lend.h). */
     FK_SIGNER_LEND,

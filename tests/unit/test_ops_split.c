@@ -6,6 +6,7 @@
 #include "signer/ops.h"
 #include "signer/share.h"
 #include "wire/keymsg.h"
+#include "wire/keyop_keys13.h"
 #include "wire/keyop_resume.h"
 #include "wire/keyop_agree.h"
 
@@ -447,7 +448,7 @@ static void a_share_alone_does_nothing(void **state)
 static bool is_for_edges(unsigned opcode)
 {
     return opcode == FK_OP_AGREE_INIT || opcode == FK_OP_MASTER || opcode == FK_OP_KEYS ||
-           opcode == FK_OP_KEYS_KEEP || opcode == FK_OP_EXPOSE;
+           opcode == FK_OP_KEYS_KEEP || opcode == FK_OP_EXPOSE || opcode == FK_OP_FLIGHT13;
 }
 
 static void requests_are_believed_nothing(void **state)
@@ -649,19 +650,24 @@ static void handshakes_and_steps_have_no_powers(void **state)
     world_fini(&world);
 }
 
-/* Of HS_OPEN the digest, of others a request that uses the key; and one that goes on with a handle.
- */
+/* Of HS_OPEN the digest, of others a request that uses the key; and one that goes on with a handle,
+ * as FLIGHT13 always does. */
 static size_t write_step(uint8_t opcode, enum fk_premaster_kind kind, uint8_t ret[700])
 {
     static const uint8_t share[256] = {9}, digest[32] = "a digest";
+    static const char transcript[] =
+        "\x01\0\0\x23\3\3random of 32 bytes for this test\0" /* ClientHello, as far as is read */
+        "\2\0\0\0\x08\0\0\0\x0b\0\0\0"; /* ServerHello, EncryptedExtensions, Certificate */
     const struct fk_agree_init init = {.scheme = 0x0403, .group = FK_AGREE_X25519};
     struct fk_keep_op keep = {
         .lifetime_s = 1,
         .keys = {.source = {.kind = kind}, .derivation = {.prf = FK_PRF_SHA256, .ems = true}}};
+    struct fk_flight13 flight = {.scheme = 0x0403};
     struct fk_master_op master;
     struct fk_writer writer;
     size_t len;
 
+    fk_reader_init(&flight.transcript, transcript, sizeof transcript - 1);
     keep.keys.source.agreed.share = fk_item(share, 32);
     keep.keys.source.rsa =
         (struct fk_decrypt){.client_version = 0x0303, .ciphertext = fk_item(share, sizeof share)};
@@ -676,6 +682,8 @@ static size_t write_step(uint8_t opcode, enum fk_premaster_kind kind, uint8_t re
         fk_master_op_encode(&master, &writer);
     else if (opcode == FK_OP_KEYS_KEEP)
         fk_keep_op_encode(&keep, &writer);
+    else if (opcode == FK_OP_FLIGHT13)
+        fk_flight13_encode(&flight, &writer);
     else
         fk_keys_op_encode(&keep.keys, &writer);
     assert_ok(fk_writer_end(&writer, &len));
@@ -691,6 +699,7 @@ static const struct step {
              {FK_OP_KEYS, FK_PERM_KEYS, false},
              {FK_OP_KEYS_KEEP, FK_PERM_KEYS, false},
              {FK_OP_EXPOSE, FK_PERM_KEYS | FK_PERM_EXPOSE, false},
+             {FK_OP_FLIGHT13, FK_PERM_KEYS, false},
              {FK_OP_HS_OPEN, FK_PERM_HANDSHAKE, false}};
 
 #define N_STEPS (sizeof steps / sizeof steps[0])
@@ -752,7 +761,7 @@ static void what_needs_no_key_needs_no_share(void **state)
     world_init(&world, "P-256");
     for (unsigned opcode = 0; opcode < 256; opcode++) {
         if (opcode == FK_OP_SIGN13 || opcode == FK_OP_SIGN12 || opcode == FK_OP_DECRYPT ||
-            opcode == FK_OP_AGREE_INIT || opcode == FK_OP_HS_OPEN)
+            opcode == FK_OP_AGREE_INIT || opcode == FK_OP_FLIGHT13 || opcode == FK_OP_HS_OPEN)
             continue;
         bytes[0] = (uint8_t)opcode;
         len = 1 + write_step((uint8_t)opcode, FK_PREMASTER_AGREED, bytes + 1);
