@@ -97,7 +97,6 @@ static const char *without_tls13(const struct fk_demo *demo)
         return "TLS 1.3 has no RSA key exchange: mode decrypt is TLS 1.2 only.";
     case FK_DEMO_AGREE:
     case FK_DEMO_MASTER:
-    case FK_DEMO_KEYS:
         return "The secrets that this mode leaves at the key server are TLS 1.2's: TLS 1.3 is not "
                "offered.";
     default:

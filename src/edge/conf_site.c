@@ -106,7 +106,7 @@ static const struct fk_conf_name modes[] = {
      "TLS 1.2 only: the key server makes the ephemeral key; the premaster secret comes here"},
     {"master", FK_MODE_MASTER, "TLS 1.2 only: the master secret comes here, no secret before it"},
     {"keys", FK_MODE_KEYS,
-     "TLS 1.2 only: the session's keys come here, no secret that they are made from"},
+     "the session's keys come here, no secret that they are made from; with expose TLS 1.2 only"},
     {NULL, 0, NULL},
 };
 
@@ -516,7 +516,9 @@ static void check_opaque(const struct fk_edge_site *site, struct fk_conf *conf)
 
 static bool is_tls12_only(const struct fk_edge_site *site)
 {
-    return site->mode == FK_MODE_DECRYPT || fk_tlsctx_opaque(site) != FK_OPAQUE_NONE;
+    enum fk_opaque_mode opaque = fk_tlsctx_opaque(site);
+
+    return site->mode == FK_MODE_DECRYPT || (opaque != FK_OPAQUE_NONE && opaque != FK_OPAQUE_KEYS);
 }
 
 static const char *mode_name(const struct fk_edge_site *site)

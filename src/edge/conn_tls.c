@@ -56,6 +56,20 @@ static int begin_opaque(struct fk_conn *conn)
     return FK_OK;
 }
 
+/* Who has to know of the handshake's messages. */
+static int begin_watch(struct fk_conn *conn)
+{
+    bool engine = conn->site->conf->records == FK_RECORDS_ENGINE;
+    bool opaque = fk_tlsctx_opaque(conn->site->conf) == FK_OPAQUE_KEYS;
+    int err;
+
+    if (!engine && !opaque)
+        return FK_OK;
+    if ((err = fk_handover_watch(conn->ssl, &conn->setup->seen)) == FK_OK && opaque)
+        fk_opaque_watch(conn->setup->key.opaque, &conn->setup->seen, !engine);
+    return err;
+}
+
 static int begin(struct fk_conn *conn)
 {
     BIO *bio;
@@ -82,9 +96,7 @@ static int begin(struct fk_conn *conn)
         return err;
     if (conn->site->desk != NULL)
         fk_desk_want(conn->site->desk);
-    if (conn->site->conf->records == FK_RECORDS_ENGINE)
-        return fk_handover_watch(conn->ssl, &conn->setup->seen);
-    return FK_OK;
+    return begin_watch(conn);
 }
 
 /* --- done --- */

@@ -123,7 +123,7 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
         .opaque = opaque != FK_OPAQUE_NONE,
         .sealed = opaque == FK_OPAQUE_KEYS,
         .tls13 = (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT &&
-                 opaque == FK_OPAQUE_NONE,
+                 (opaque == FK_OPAQUE_NONE || opaque == FK_OPAQUE_KEYS),
         .exchanges = fk_tlsctx_exchanges(site),
         .lifetime_us = fk_edge_session_us(site, resumption),
         .n_tickets = resumption->enabled ? (unsigned)resumption->count : 0,
@@ -167,6 +167,30 @@ void fk_tlsctx_session_context(const struct fk_edge_site *site, const struct fk_
     SHA256(both, sizeof both, ret);
 }
 
+/* Bytes of a chain in a Certificate message (RFC 8446 section 4.4.2), each with its extensions. */
+static size_t chain_len(const struct fk_cert *cert)
+{
+    size_t total = 0;
+
+    for (int i = -1; i < sk_X509_num(cert->chain); i++)
+        total += 3 + (size_t)i2d_X509(i < 0 ? cert->leaf : sk_X509_value(cert->chain, i), NULL) + 2;
+    return total;
+}
+
+/* Where the key server is sent the transcript, it has to fit. */
+static int check_chains(const struct fk_server_conf *conf, struct fk_why *why)
+{
+    if (!conf->opaque || !conf->tls13)
+        return FK_OK;
+    for (size_t i = 0; i < conf->n_certs; i++)
+        if (chain_len(&conf->certs[i]) > FK_TRANSCRIPT13_CHAIN_MAX)
+            return fk_why_set(why, FK_ERR_LIMIT,
+                              "mode = keys takes %d bytes of certificates with TLS 1.3, this chain "
+                              "has %zu; leave its root out, or write tls = {\"1.2\"}",
+                              FK_TRANSCRIPT13_CHAIN_MAX, chain_len(&conf->certs[i]));
+    return FK_OK;
+}
+
 int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL_CTX **ret)
 {
     struct fk_server_conf conf;
@@ -180,7 +204,8 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
     conf.id = id;
     conf.groups = groups;
     conf.alpn_len = fk_tlsctx_alpn(config->site, NULL);
-    if ((err = list_groups(config->site, groups)) != FK_OK)
+    if ((err = list_groups(config->site, groups)) != FK_OK ||
+        (err = check_chains(&conf, why)) != FK_OK)
         return err;
     if (conf.alpn_len > 0 && (alpn = malloc(conf.alpn_len)) == NULL)
         return FK_ERR_NOMEM;

@@ -60,6 +60,8 @@ static void on_message(int written, int version, int type, const void *bytes, si
     struct fk_handover *seen = arg;
 
     (void)version;
+    if (type == SSL3_RT_HANDSHAKE && seen->message != NULL)
+        seen->message(seen->message_arg, bytes, len);
     if (type == SSL3_RT_HANDSHAKE && len > 0 && SSL_version(ssl) == TLS1_3_VERSION &&
         *(const uint8_t *)bytes == SSL3_MT_FINISHED)
         SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), on_keylog);

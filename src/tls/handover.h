@@ -19,6 +19,9 @@ struct fk_handover {
     size_t client_len, server_len; /* bytes of these, 0: not seen */
     uint64_t sent;                 /* records written under the server's secret */
     struct fk_reader key_block;    /* TLS 1.2: made by others; empty: of the master secret */
+    /* Gets each handshake message, of either side; NULL: nobody does. */
+    void (*message)(void *arg, const void *bytes, size_t len);
+    void *message_arg;
 };
 
 /*

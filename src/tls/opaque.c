@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/secret.h"
+#include "tls/handover.h"
 #include "wire/keymsg.h"
 
 #include <openssl/rand.h>
@@ -20,7 +21,8 @@
 static const enum fk_opaque_stage after[FK_OPAQUE_STAGES][FK_OPAQUE_STEPS] = {
     [FK_OPAQUE_BEGUN] = {[FK_OPAQUE_INIT] = FK_OPAQUE_AGREED,
                          [FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED,
-                         [FK_OPAQUE_RESUME] = FK_OPAQUE_RESUMED},
+                         [FK_OPAQUE_RESUME] = FK_OPAQUE_RESUMED,
+                         [FK_OPAQUE_HELLO13] = FK_OPAQUE_MET13},
     [FK_OPAQUE_AGREED] = {[FK_OPAQUE_SOURCE] = FK_OPAQUE_SOURCED},
     [FK_OPAQUE_SOURCED] = {[FK_OPAQUE_FINISH] = FK_OPAQUE_DONE,
                            [FK_OPAQUE_TO_MASTER] = FK_OPAQUE_DONE,
@@ -36,6 +38,12 @@ static const enum fk_opaque_stage after[FK_OPAQUE_STAGES][FK_OPAQUE_STEPS] = {
     [FK_OPAQUE_GOES_ON] = {[FK_OPAQUE_SERVER] = FK_OPAQUE_ANSWERED},
     [FK_OPAQUE_ANSWERED] = {[FK_OPAQUE_CLIENT] = FK_OPAQUE_DONE},
     [FK_OPAQUE_VERIFIED] = {[FK_OPAQUE_SERVER] = FK_OPAQUE_DONE},
+    [FK_OPAQUE_MET13] = {[FK_OPAQUE_AGREE13] = FK_OPAQUE_AGREED13},
+    [FK_OPAQUE_AGREED13] = {[FK_OPAQUE_HANDSHAKE13] = FK_OPAQUE_SHAKING13},
+    [FK_OPAQUE_SHAKING13] =
+        {[FK_OPAQUE_TRAFFIC13] = FK_OPAQUE_SHAKING13, [FK_OPAQUE_FLIGHT13] = FK_OPAQUE_SIGNED13},
+    [FK_OPAQUE_SIGNED13] = {[FK_OPAQUE_MASTER13] = FK_OPAQUE_MASTERED13},
+    [FK_OPAQUE_MASTERED13] = {[FK_OPAQUE_SESSION13] = FK_OPAQUE_MASTERED13},
 };
 
 int fk_opaque_step(struct fk_opaque *opaque, enum fk_opaque_step step)
@@ -45,6 +53,9 @@ int fk_opaque_step(struct fk_opaque *opaque, enum fk_opaque_step step)
     if (next == FK_OPAQUE_BEGUN)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "step of the handshake");
     opaque->stage = next;
+    /* TLS 1.2 needs no messages. */
+    if (step < FK_OPAQUE_HELLO13)
+        fk_opaque_unwatch(opaque);
     return FK_OK;
 }
 
@@ -60,6 +71,7 @@ int fk_opaque_new(enum fk_opaque_mode mode, SSL *ssl, struct fk_keyback *back,
     opaque->mode = mode;
     opaque->ssl = ssl;
     opaque->back = back;
+    fk_buf_init(&opaque->transcript, FK_TRANSCRIPT13_MAX);
     if (RAND_bytes(opaque->premaster, sizeof opaque->premaster) != 1 ||
         RAND_bytes(opaque->master, sizeof opaque->master) != 1) {
         fk_opaque_free(opaque);
@@ -73,6 +85,9 @@ void fk_opaque_free(struct fk_opaque *opaque)
 {
     if (opaque == NULL)
         return;
+    if (opaque->watch != NULL)
+        opaque->watch->message = NULL;
+    fk_buf_fini(&opaque->transcript);
     fk_wipe(opaque, sizeof *opaque);
     free(opaque);
 }

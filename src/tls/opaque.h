@@ -1,6 +1,7 @@
 /*
- * Secrets of TLS 1.2 handshakes that stay at a key server: the ephemeral private value (mode
- * `agree`), the premaster secret (`master`), the master secret (`keys`). An OpenSSL provider
+ * Secrets of handshakes that stay at a key server: the ephemeral private value (mode `agree`), the
+ * premaster secret (`master`), the master secret (`keys`; in TLS 1.3 the handshake secret). An
+ * OpenSSL provider
  * ("farkey-opaque") in a library context of its own makes libssl use tokens in their place: random
  * bytes that mean something in one handshake only. What they stand for is asked for as late as can
  * be, by operations of farkey/1 (wire/keyop_agree.h, wire/keyop_secret.h), each of which pauses the
@@ -25,7 +26,8 @@ enum fk_opaque_mode {
     FK_OPAQUE_EXPOSE, /* ... but the master secret comes with them, for Finished and resumption */
 };
 
-/* The property query of an SSL_CTX whose secrets are kept elsewhere; TLS 1.2 only. */
+/* The property query of an SSL_CTX whose secrets are kept elsewhere: TLS 1.2; with FK_OPAQUE_KEYS
+ * TLS 1.3 as well. */
 #define FK_OPAQUE_QUERY "?farkey.opaque=yes"
 
 /*
@@ -76,5 +78,13 @@ int fk_opaque_resume(SSL_SESSION *session, const uint8_t context[32]);
  * that is resumed.
  */
 struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque);
+
+/*
+ * Mode keys: note the messages of a handshake that has not begun and that `seen` watches
+ * (tls/handover.h), until what TLS 1.3 needs of them is known. `alone`: then nobody watches any
+ * more.
+ */
+struct fk_handover;
+void fk_opaque_watch(struct fk_opaque *opaque, struct fk_handover *seen, bool alone);
 
 #endif

@@ -82,6 +82,8 @@ static int derive(void *vctx, unsigned char *out, size_t *ret_len, size_t size)
     if ((whole = fk_opaque_key_whole(exchange->key)) != NULL)
         return derive_here(exchange, whole, out, ret_len, size);
     share = fk_opaque_key_public(exchange->peer);
+    if (fk_opaque_is_tls13(opaque))
+        return fk_opaque_agree13(opaque, share, out, size, ret_len) == FK_OK;
     return fk_opaque_agree(opaque, share, out, size, ret_len) == FK_OK;
 }
 

@@ -457,8 +457,22 @@ static bool same_numbers(const struct fk_opaque_key *key, const struct fk_dh_par
     return same;
 }
 
+/* In TLS 1.3 libssl makes it in the image of the client's, which is sent along. */
+static int ask(const struct fk_opaque_key *key, const struct fk_opaque_key *client,
+               struct fk_opaque *opaque, struct fk_opaque_made *ret)
+{
+    const struct fk_agree_group *group = fk_agree_group_find(key->group->id);
+    struct fk_reader share = {.left = 0};
+
+    if (!fk_opaque_is_tls13(opaque))
+        return fk_opaque_init_key(opaque, group, ret);
+    if (client != NULL)
+        share = fk_opaque_key_public(client);
+    return fk_opaque_hello13(opaque, group, share, ret);
+}
+
 /* Ask for it. */
-static int fill(struct fk_opaque_key *key)
+static int fill(struct fk_opaque_key *key, const struct fk_opaque_key *client)
 {
     struct fk_opaque *opaque = fk_opaque_current();
     struct fk_opaque_made made = {.public_len = 0};
@@ -467,7 +481,7 @@ static int fill(struct fk_opaque_key *key)
 
     if (opaque == NULL)
         return fk_rkey_raise(FK_ERR_INVAL, "no handshake to make an ephemeral key for");
-    err = fk_opaque_init_key(opaque, fk_agree_group_find(key->group->id), &made);
+    err = ask(key, client, opaque, &made);
     if (err == FK_OK && key->family == FAMILY_DH && !same_numbers(key, &made.numbers))
         err = fk_rkey_raise(FK_ERR_FORMAT, "other numbers than the group's");
     if (err == FK_OK && !set_public(key, made.public_value, made.public_len))
@@ -500,7 +514,7 @@ static void *generate(void *genctx, OSSL_CALLBACK *callback, void *arg)
         key->numbers = make_numbers(key);
     }
     ok = (key->family != FAMILY_DH || key->numbers != NULL) &&
-         (gen->parameters_only || fill(key) == FK_OK);
+         (gen->parameters_only || fill(key, gen->template) == FK_OK);
     if (ok)
         return key;
     free_key(key);

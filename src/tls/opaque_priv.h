@@ -5,13 +5,16 @@
 #ifndef FK_TLS_OPAQUE_PRIV_H
 #define FK_TLS_OPAQUE_PRIV_H
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "tls/fresh.h"
+#include "tls/hkdf.h"
 #include "tls/opaque.h"
 #include "tls/rkey_provider.h"
 #include "tls/session_keys.h"
 #include "wire/keymsg.h"
 #include "wire/keyop_agree.h"
+#include "wire/keyop_keys13.h"
 #include "wire/keyop_resume.h"
 #include "wire/keyop_secret.h"
 
@@ -31,31 +34,43 @@ struct fk_opaque_provider {
 /* Where it is: what has been asked for. */
 enum fk_opaque_stage {
     FK_OPAQUE_BEGUN,
-    FK_OPAQUE_AGREED,   /* the key server has an ephemeral key for it */
-    FK_OPAQUE_SOURCED,  /* a token stands for the premaster secret, which can be made */
-    FK_OPAQUE_MASTERED, /* a token stands for the master secret, which can be made */
-    FK_OPAQUE_KEYED,    /* the key block is here, the master secret has a handle */
-    FK_OPAQUE_EXPOSED,  /* both are here, libssl has not asked for the key block yet */
-    FK_OPAQUE_VERIFIED, /* the client's Finished is known */
-    FK_OPAQUE_RESUMED,  /* a session that was sealed has been opened: its key block is here */
-    FK_OPAQUE_GOES_ON,  /* libssl has taken it up */
-    FK_OPAQUE_ANSWERED, /* ... and has our Finished; the client's is the last one */
+    FK_OPAQUE_AGREED,     /* the key server has an ephemeral key for it */
+    FK_OPAQUE_SOURCED,    /* a token stands for the premaster secret, which can be made */
+    FK_OPAQUE_MASTERED,   /* a token stands for the master secret, which can be made */
+    FK_OPAQUE_KEYED,      /* the key block is here, the master secret has a handle */
+    FK_OPAQUE_EXPOSED,    /* both are here, libssl has not asked for the key block yet */
+    FK_OPAQUE_VERIFIED,   /* the client's Finished is known */
+    FK_OPAQUE_RESUMED,    /* a session that was sealed has been opened: its key block is here */
+    FK_OPAQUE_GOES_ON,    /* libssl has taken it up */
+    FK_OPAQUE_ANSWERED,   /* ... and has our Finished; the client's is the last one */
+    FK_OPAQUE_MET13,      /* TLS 1.3: both shares are there, the handshake secret has a handle */
+    FK_OPAQUE_AGREED13,   /* libssl has a token for what they agree on */
+    FK_OPAQUE_SHAKING13,  /* ... for the handshake secret; its traffic secrets are here */
+    FK_OPAQUE_SIGNED13,   /* CertificateVerify is, and the application's traffic secrets */
+    FK_OPAQUE_MASTERED13, /* libssl has a token for the master secret */
     FK_OPAQUE_DONE,
     FK_OPAQUE_STAGES,
 };
 
 enum fk_opaque_step {
-    FK_OPAQUE_INIT,      /* AGREE_INIT */
-    FK_OPAQUE_SOURCE,    /* the client's share or ciphertext is kept */
-    FK_OPAQUE_FINISH,    /* AGREE_FINISH */
-    FK_OPAQUE_TO_MASTER, /* MASTER */
-    FK_OPAQUE_TO_TOKEN,  /* a token in place of it */
-    FK_OPAQUE_TO_KEYS,   /* KEYS */
-    FK_OPAQUE_TO_BOTH,   /* EXPOSE */
-    FK_OPAQUE_BLOCK,     /* libssl takes the key block that came by it */
-    FK_OPAQUE_CLIENT,    /* the client's Finished */
-    FK_OPAQUE_SERVER,    /* ours */
-    FK_OPAQUE_RESUME,    /* RESUME */
+    FK_OPAQUE_INIT,        /* AGREE_INIT */
+    FK_OPAQUE_SOURCE,      /* the client's share or ciphertext is kept */
+    FK_OPAQUE_FINISH,      /* AGREE_FINISH */
+    FK_OPAQUE_TO_MASTER,   /* MASTER */
+    FK_OPAQUE_TO_TOKEN,    /* a token in place of it */
+    FK_OPAQUE_TO_KEYS,     /* KEYS */
+    FK_OPAQUE_TO_BOTH,     /* EXPOSE */
+    FK_OPAQUE_BLOCK,       /* libssl takes the key block that came by it */
+    FK_OPAQUE_CLIENT,      /* the client's Finished */
+    FK_OPAQUE_SERVER,      /* ours */
+    FK_OPAQUE_RESUME,      /* RESUME */
+    FK_OPAQUE_HELLO13,     /* HELLO13 */
+    FK_OPAQUE_AGREE13,     /* a token in place of what the shares agree on */
+    FK_OPAQUE_HANDSHAKE13, /* ... of the handshake secret */
+    FK_OPAQUE_TRAFFIC13,   /* libssl takes a handshake traffic secret */
+    FK_OPAQUE_FLIGHT13,    /* FLIGHT13 */
+    FK_OPAQUE_MASTER13,    /* a token in place of the master secret */
+    FK_OPAQUE_SESSION13,   /* libssl takes an application traffic secret */
     FK_OPAQUE_STEPS,
 };
 
@@ -109,6 +124,22 @@ struct fk_opaque {
     size_t block_len, verify_len;
     uint8_t block[FK_KEY_BLOCK_MAX];
     uint8_t verify_data[FK_VERIFY_DATA_SIZE]; /* of a Finished with the session hash */
+
+    /* TLS 1.3: messages so far, until the flight is signed; NULL: they are not watched */
+    struct fk_buf transcript;
+    int transcript_err;
+    struct fk_handover *watch;
+    bool watches_alone;
+    enum fk_prf hash13;   /* of the suite; 0: not chosen */
+    size_t share13_len;   /* the client's share, in source_bytes */
+    uint8_t hellos13[64]; /* transcript hash up to the ServerHello */
+    struct fk_opaque_traffic {
+        uint8_t client[FK_SECRET13_MAX], server[FK_SECRET13_MAX];
+    } handshake13, application13;
+    struct fk_opaque_tokens13 {
+        /* in place of these secrets; of exporter and resumption secret, which nobody has */
+        uint8_t handshake[FK_SECRET13_MAX], master[FK_SECRET13_MAX], none[FK_SECRET13_MAX];
+    } tokens13;
 };
 
 /* The handshake that runs now in this thread; NULL: none, or its secrets are made here. */
@@ -174,6 +205,33 @@ int fk_opaque_resumed_block(struct fk_opaque *opaque, struct fk_reader seed);
 bool fk_opaque_signature(const struct fk_opaque *opaque, uint16_t scheme,
                          const struct fk_reader *tbs, uint8_t *out, size_t size, size_t *ret_len);
 
+/* --- mode keys in TLS 1.3 (opaque13.c) --- */
+
+/* Whether it is that. */
+bool fk_opaque_is_tls13(const struct fk_opaque *opaque);
+
+/* No more messages are needed. */
+void fk_opaque_unwatch(struct fk_opaque *opaque);
+
+/* Have the key server make the share that meets the client's. `ret` is written to on success. */
+int fk_opaque_hello13(struct fk_opaque *opaque, const struct fk_agree_group *group,
+                      struct fk_reader share, struct fk_opaque_made *ret);
+/* What stands for what both agree on. */
+int fk_opaque_agree13(struct fk_opaque *opaque, struct fk_reader share, uint8_t *out, size_t size,
+                      size_t *ret_len);
+/* The signature of CertificateVerify, over the messages so far. */
+int fk_opaque_flight13(struct fk_opaque *opaque, uint16_t scheme, uint8_t *out, size_t size,
+                       size_t *ret_len);
+
+/* Whether a secret is one of the handshake's tokens; and what is derived from them.
+ * FK_ERR_UNSUPPORTED: nothing that a handshake derives; FK_ERR_UNEXPECTED: not now, or of another
+ * transcript. */
+bool fk_opaque_is_token13(const struct fk_opaque *opaque, struct fk_reader secret);
+int fk_opaque_extract13(struct fk_opaque *opaque, struct fk_reader salt, struct fk_reader key,
+                        uint8_t *out, size_t len);
+int fk_opaque_expand13(struct fk_opaque *opaque, const uint8_t *secret,
+                       const struct fk_hkdf_label *label, uint8_t *out, size_t len);
+
 /* --- the PRF (opaque_prf.c) --- */
 
 #define FK_OPAQUE_SEED_MAX 128 /* label and seed: "key expansion" and two randoms are 77 */
@@ -201,6 +259,7 @@ extern const OSSL_DISPATCH fk_opaque_keymgmt_ec[];
 extern const OSSL_DISPATCH fk_opaque_keymgmt_dh[];
 extern const OSSL_DISPATCH fk_opaque_exchange[];
 extern const OSSL_DISPATCH fk_opaque_kdf[];
+extern const OSSL_DISPATCH fk_opaque_kdf13[];
 extern const OSSL_DISPATCH fk_opaque_rand[];
 
 /* A key exchange's key: opaque_keymgmt.c. */

@@ -32,6 +32,7 @@ static const OSSL_ALGORITHM exchanges[] = {
 
 static const OSSL_ALGORITHM kdfs[] = {
     {"TLS1-PRF", FK_OPAQUE_PROPERTY, fk_opaque_kdf, "PRF of TLS 1.2 by a key server"},
+    {"TLS13-KDF", FK_OPAQUE_PROPERTY, fk_opaque_kdf13, "key schedule of TLS 1.3 by a key server"},
     {NULL, NULL, NULL, NULL}};
 
 static const OSSL_ALGORITHM rands[] = {
@@ -82,11 +83,10 @@ bool fk_opaque_serves_group(uint16_t group)
     return false;
 }
 
-/* TLS 1.2 and no other version: 1.3 has another key schedule. */
 static int tell_group(const struct group *group, OSSL_CALLBACK *callback, void *arg)
 {
     unsigned id = group->id, bits = group->security_bits;
-    int tls = TLS1_2_VERSION, none = -1;
+    int first = TLS1_2_VERSION, last = TLS1_3_VERSION, none = -1;
     const OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_CAPABILITY_TLS_GROUP_NAME, text(group->tls_name), 0),
         OSSL_PARAM_construct_utf8_string(OSSL_CAPABILITY_TLS_GROUP_NAME_INTERNAL, text(group->name),
@@ -94,8 +94,8 @@ static int tell_group(const struct group *group, OSSL_CALLBACK *callback, void *
         OSSL_PARAM_construct_utf8_string(OSSL_CAPABILITY_TLS_GROUP_ALG, text(group->algorithm), 0),
         OSSL_PARAM_construct_uint(OSSL_CAPABILITY_TLS_GROUP_ID, &id),
         OSSL_PARAM_construct_uint(OSSL_CAPABILITY_TLS_GROUP_SECURITY_BITS, &bits),
-        OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MIN_TLS, &tls),
-        OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MAX_TLS, &tls),
+        OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MIN_TLS, &first),
+        OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MAX_TLS, &last),
         OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MIN_DTLS, &none),
         OSSL_PARAM_construct_int(OSSL_CAPABILITY_TLS_GROUP_MAX_DTLS, &none),
         OSSL_PARAM_construct_end()};
@@ -172,9 +172,9 @@ static bool finds_keys(OSSL_LIB_CTX *libctx, const char *keys, const char *excha
     return ok;
 }
 
-static bool finds_prf(OSSL_LIB_CTX *libctx)
+static bool finds_kdf(OSSL_LIB_CTX *libctx, const char *name)
 {
-    EVP_KDF *kdf = EVP_KDF_fetch(libctx, "TLS1-PRF", FK_OPAQUE_QUERY);
+    EVP_KDF *kdf = EVP_KDF_fetch(libctx, name, FK_OPAQUE_QUERY);
     bool ok = kdf != NULL && is_ours(EVP_KDF_get0_provider(kdf));
 
     EVP_KDF_free(kdf);
@@ -201,7 +201,7 @@ int fk_opaque_provider_load(OSSL_LIB_CTX *libctx)
         return FK_ERR_CRYPTO;
     return draws(libctx) && finds_keys(libctx, "X25519", "X25519") &&
                    finds_keys(libctx, "EC", "ECDH") && finds_keys(libctx, "DH", "DH") &&
-                   finds_prf(libctx)
+                   finds_kdf(libctx, "TLS1-PRF") && finds_kdf(libctx, "TLS13-KDF")
                ? FK_OK
                : FK_ERR_CRYPTO;
 }

@@ -201,7 +201,7 @@ int fk_opaque_resume(SSL_SESSION *session, const uint8_t context[FK_SESSION_CONT
     struct kept kept;
     int err;
 
-    if (opaque == NULL || opaque->stage != FK_OPAQUE_BEGUN)
+    if (opaque == NULL || opaque->stage != FK_OPAQUE_BEGUN || fk_opaque_is_tls13(opaque))
         return FK_ERR_UNEXPECTED;
     if ((err = find_kept(session, &kept)) != FK_OK)
         return err;

@@ -194,7 +194,7 @@ static int digest_sign(void *vctx, unsigned char *out, size_t *ret_len, size_t s
 {
     struct signature *sig = vctx;
     struct fk_key_request request = {.tbs = tbs, .tbs_len = tbs_len};
-    const struct fk_opaque *opaque = fk_opaque_current();
+    struct fk_opaque *opaque = fk_opaque_current();
     struct fk_reader message;
     uint16_t scheme;
     int err;
@@ -211,6 +211,8 @@ static int digest_sign(void *vctx, unsigned char *out, size_t *ret_len, size_t s
         return 0;
     }
     fk_reader_init(&message, tbs, tbs_len);
+    if (opaque != NULL && request.op == FK_KEY_SIGN13 && fk_opaque_is_tls13(opaque))
+        return fk_opaque_flight13(opaque, scheme, out, size, ret_len) == FK_OK;
     /* Who made the ephemeral key has signed it along. */
     if (opaque != NULL && fk_opaque_signature(opaque, scheme, &message, out, size, ret_len))
         return 1;

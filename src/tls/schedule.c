@@ -13,15 +13,6 @@
 #include <openssl/params.h>
 #include <string.h>
 
-/* What libssl gives with a derivation, all borrowed. */
-struct asked {
-    int mode;
-    size_t hash_len; /* 0: a hash of no suite */
-    struct fk_reader key, salt, prefix, data;
-    struct fk_hkdf_label label;
-    bool has_key, has_salt;
-};
-
 /* --- parameters --- */
 
 /* Whether it is there; an octet string without an address counts as not given, as in OpenSSL. */
@@ -36,7 +27,7 @@ static bool get_bytes(const OSSL_PARAM *p, struct fk_reader *ret)
     return true;
 }
 
-static int note(struct asked *asked, const OSSL_PARAM *p)
+static int note(struct fk_schedule_asked *asked, const OSSL_PARAM *p)
 {
     const char *name;
     enum fk_prf hash;
@@ -69,7 +60,7 @@ static int note(struct asked *asked, const OSSL_PARAM *p)
  * RFC 8446 section 7.1, from one column of the picture to the next: the salt is the secret before,
  * derived for the next one with the hash of nothing; neither is there at the first.
  */
-static int extract(struct asked *asked, uint8_t *out)
+static int extract(struct fk_schedule_asked *asked, uint8_t *out)
 {
     static const uint8_t zeros[FK_SUITE_HASH_MAX];
     uint8_t hash[EVP_MAX_MD_SIZE], derived[FK_SUITE_HASH_MAX];
@@ -93,7 +84,7 @@ static int extract(struct asked *asked, uint8_t *out)
     return err;
 }
 
-static int expand(struct asked *asked, uint8_t *out, size_t len)
+static int expand(struct fk_schedule_asked *asked, uint8_t *out, size_t len)
 {
     if (!asked->has_key || asked->key.left != asked->hash_len)
         return FK_ERR_INVAL;
@@ -113,21 +104,29 @@ static void freectx(void *ctx)
     (void)ctx;
 }
 
-/* libssl gives everything at once. */
+bool fk_schedule_read(const OSSL_PARAM params[], struct fk_schedule_asked *ret)
+{
+    *ret = (struct fk_schedule_asked){.mode = EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND};
+    for (const OSSL_PARAM *p = params; p != NULL && p->key != NULL; p++)
+        if (!note(ret, p))
+            return false;
+    return ret->hash_len != 0 && ret->prefix.left == strlen(FK_HKDF_PREFIX) &&
+           memcmp(ret->prefix.next, FK_HKDF_PREFIX, strlen(FK_HKDF_PREFIX)) == 0;
+}
+
+bool fk_schedule_answer(struct fk_schedule_asked *asked, uint8_t *out, size_t len)
+{
+    if (asked->mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
+        return len == asked->hash_len && extract(asked, out) == FK_OK;
+    return asked->mode == EVP_KDF_HKDF_MODE_EXPAND_ONLY && expand(asked, out, len) == FK_OK;
+}
+
 static int derive(void *ctx, unsigned char *out, size_t len, const OSSL_PARAM params[])
 {
-    struct asked asked = {.mode = EVP_KDF_HKDF_MODE_EXTRACT_AND_EXPAND};
+    struct fk_schedule_asked asked;
 
     (void)ctx;
-    for (const OSSL_PARAM *p = params; p != NULL && p->key != NULL; p++)
-        if (!note(&asked, p))
-            return 0;
-    if (asked.hash_len == 0 || asked.prefix.left != strlen(FK_HKDF_PREFIX) ||
-        memcmp(asked.prefix.next, FK_HKDF_PREFIX, strlen(FK_HKDF_PREFIX)) != 0)
-        return 0;
-    if (asked.mode == EVP_KDF_HKDF_MODE_EXTRACT_ONLY)
-        return len == asked.hash_len && extract(&asked, out) == FK_OK;
-    return asked.mode == EVP_KDF_HKDF_MODE_EXPAND_ONLY && expand(&asked, out, len) == FK_OK;
+    return fk_schedule_read(params, &asked) && fk_schedule_answer(&asked, out, len);
 }
 
 static const OSSL_DISPATCH kdf[] = {{OSSL_FUNC_KDF_NEWCTX, (void (*)(void))newctx},

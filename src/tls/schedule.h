@@ -6,7 +6,10 @@
 #ifndef FK_TLS_SCHEDULE_H
 #define FK_TLS_SCHEDULE_H
 
-#include <openssl/types.h>
+#include "tls/hkdf.h"
+
+#include <openssl/core.h>
+#include <stdbool.h>
 
 /*
  * What comes first is found first when nobody asks for properties, and OpenSSL 3.0 orders providers
@@ -20,5 +23,19 @@
  * to which it leaves all else. FK_ERR_CRYPTO.
  */
 int fk_schedule_load(OSSL_LIB_CTX *libctx);
+
+/* What libssl gives with a derivation, which it does all at once: all borrowed. */
+struct fk_schedule_asked {
+    int mode;        /* EVP_KDF_HKDF_MODE_* */
+    size_t hash_len; /* of a suite's hash */
+    struct fk_reader key, salt, prefix, data;
+    struct fk_hkdf_label label;
+    bool has_key, has_salt;
+};
+
+/* False: it is none of TLS 1.3. */
+bool fk_schedule_read(const OSSL_PARAM params[], struct fk_schedule_asked *ret);
+/* Derive here: `len` bytes. */
+bool fk_schedule_answer(struct fk_schedule_asked *asked, uint8_t *out, size_t len);
 
 #endif

@@ -479,7 +479,8 @@ static int set_resumption(SSL_CTX *ctx, const struct fk_server_conf *conf)
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     else if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, handle_ticket) != 1)
         return FK_ERR_CRYPTO;
-    return SSL_CTX_set_num_tickets(ctx, n_tickets) == 1 ? FK_OK : FK_ERR_CRYPTO;
+    /* Of a TLS 1.3 session whose resumption secret nobody has there is none. */
+    return SSL_CTX_set_num_tickets(ctx, conf->sealed ? 0 : n_tickets) == 1 ? FK_OK : FK_ERR_CRYPTO;
 }
 
 /* --- all --- */
@@ -542,7 +543,7 @@ int fk_server_ctx_new(const struct fk_server_conf *conf, SSL_CTX **ret)
     SSL_CTX *ctx;
     int err;
 
-    if (conf->opaque && conf->tls13)
+    if (conf->opaque && conf->tls13 && !conf->sealed)
         return FK_ERR_INVAL;
     ctx = SSL_CTX_new_ex(conf->libctx, conf->opaque ? FK_OPAQUE_QUERY : NULL, TLS_server_method());
     if (ctx == NULL)

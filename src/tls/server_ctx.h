@@ -34,8 +34,8 @@ enum fk_server_client {
  * outlive the context. */
 struct fk_server_conf {
     OSSL_LIB_CTX *libctx; /* with the remote-key provider loaded */
-    bool opaque;          /* tls/opaque.h: with that provider loaded, too; TLS 1.2 only */
-    bool sealed; /* ... and of sessions the key server has the secret: fk_opaque_resume() */
+    bool opaque;          /* tls/opaque.h: with that provider loaded, too; TLS 1.2 only, */
+    bool sealed;          /* unless of sessions the key server has the secret: fk_opaque_resume() */
     bool tls12, tls13;
     unsigned exchanges;   /* FK_SERVER_*, with TLS 1.2 */
     const char *groups;   /* OpenSSL's list; "" or NULL: its default */

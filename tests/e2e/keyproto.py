@@ -24,6 +24,7 @@ INFO, SIGN13, SIGN12, DECRYPT, LEND = 0x40, 0x41, 0x42, 0x43, 0x44
 AGREE_INIT, AGREE_FINISH, MASTER, KEYS, FINISHED, EXPOSE = 0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4E
 KEYS_KEEP, RESUME = 0x4D, 0x4F
 HS_OPEN, HS_DATA, HS_CLOSE = 0x50, 0x51, 0x52
+HELLO13, FLIGHT13 = 0x53, 0x54
 TICKET_SEAL, TICKET_UNSEAL, TICKET_KEYS = 0x58, 0x59, 0x5a
 RESPONSE, PING, PONG, ERROR = 0xF0, 0xF1, 0xF2, 0xFF
 
@@ -280,6 +281,14 @@ class Resumed:
         reader = Reader(payload)
         self.handle, self.key_block = reader.take(16), reader.vec(1)
         reader.end()
+
+
+def hello13(group, suite, server_random, share, hello):
+    return struct.pack(">HH", group, suite) + server_random + vec16(share) + vec16(hello)
+
+
+def flight13(handle, scheme, transcript):
+    return handle + struct.pack(">H", scheme) + vec16(transcript)
 
 
 CLIENT_END, SERVER_END = 1, 2

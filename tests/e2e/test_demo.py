@@ -174,7 +174,12 @@ def test_mode_lend():
     assert "was lent the key" in rows[0] and "holds the key" in rows[1]
 
 
-@pytest.mark.parametrize("mode", ["agree", "master", "keys"])
+def test_mode_keys():
+    shown = demo("--mode", "keys").stdout
+    assert "  mode        keys: " in shown and "protocol     TLSv1.2\n" in shown and "protocol     TLSv1.3\n" in shown
+
+
+@pytest.mark.parametrize("mode", ["agree", "master"])
 def test_modes_of_tls12(mode):
     shown = demo("--mode", mode).stdout
     assert f"  mode        {mode}: " in shown and "protocol     TLSv1.2\n" in shown
