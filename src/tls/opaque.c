@@ -53,9 +53,6 @@ int fk_opaque_step(struct fk_opaque *opaque, enum fk_opaque_step step)
     if (next == FK_OPAQUE_BEGUN)
         return fk_rkey_raise(FK_ERR_UNEXPECTED, "step of the handshake");
     opaque->stage = next;
-    /* TLS 1.2 needs no messages. */
-    if (step < FK_OPAQUE_HELLO13)
-        fk_opaque_unwatch(opaque);
     return FK_OK;
 }
 

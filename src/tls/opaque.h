@@ -81,8 +81,8 @@ struct fk_reader fk_opaque_key_block(const struct fk_opaque *opaque);
 
 /*
  * Mode keys: note the messages of a handshake that has not begun and that `seen` watches
- * (tls/handover.h), until what TLS 1.3 needs of them is known. `alone`: then nobody watches any
- * more.
+ * (tls/handover.h), until the client's Finished is due (TLS 1.2), or the server's flight is signed
+ * (TLS 1.3). `alone`: then nobody watches any more.
  */
 struct fk_handover;
 void fk_opaque_watch(struct fk_opaque *opaque, struct fk_handover *seen, bool alone);

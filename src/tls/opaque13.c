@@ -77,6 +77,22 @@ static struct fk_reader transcript_of(const struct fk_opaque *opaque)
     return messages;
 }
 
+/* A hello of SSL 2 is told as no message, but libssl hashes it. */
+int fk_opaque_transcript(const struct fk_opaque *opaque, enum fk_prf hash,
+                         uint8_t ret[FK_SUITE_HASH_MAX], size_t *ret_len)
+{
+    struct fk_reader messages = transcript_of(opaque), none = {.left = 0};
+
+    *ret_len = 0;
+    if (opaque->transcript_err != FK_OK && opaque->transcript_err != FK_ERR_LIMIT)
+        return opaque->transcript_err;
+    if (opaque->watch == NULL || opaque->transcript_err != FK_OK || messages.left == 0 ||
+        messages.next[0] != SSL3_MT_CLIENT_HELLO)
+        return FK_OK;
+    *ret_len = fk_prf_size(hash);
+    return digest(hash, messages, none, ret);
+}
+
 /* After a HelloRetryRequest its hash stands for the first ClientHello. */
 static int fold_retry(struct fk_opaque *opaque)
 {

@@ -75,17 +75,11 @@ static int ask_master(struct fk_opaque *opaque, uint8_t *out, size_t len)
 
 /* --- the session's keys --- */
 
-/*
- * Without a client certificate the client's Finished covers what the extended master secret's
- * session hash does (RFC 7627 section 3), so that is sent along.
- */
 static int describe_keys(const struct fk_opaque *opaque, struct fk_keys_op *ret)
 {
     const SSL_CIPHER *cipher = SSL_get_pending_cipher(opaque->ssl);
 
     *ret = (struct fk_keys_op){.source = opaque->source, .derivation = derivation_of(opaque)};
-    if (opaque->ems)
-        ret->finished_hash = ret->derivation.seed;
     if (cipher == NULL ||
         SSL_get_client_random(opaque->ssl, ret->client_random, sizeof ret->client_random) !=
             sizeof ret->client_random ||
@@ -206,6 +200,18 @@ static int ask_keys(struct fk_opaque *opaque, uint8_t opcode, const struct fk_ke
     return err;
 }
 
+/* When keys are asked for, ChangeCipherSpec has come: the client's Finished covers what is here
+ * (RFC 5246 section 7.4.9), so its hash is sent along. */
+static int add_finished(struct fk_opaque *opaque, struct fk_keys_op *op)
+{
+    int err =
+        fk_opaque_transcript(opaque, opaque->prf, opaque->finished_hash, &opaque->finished_len);
+
+    fk_reader_init(&op->finished_hash, opaque->finished_hash, opaque->finished_len);
+    fk_opaque_unwatch(opaque);
+    return err;
+}
+
 /* With EXPOSE, and resumed, they are here already. From then on the master secret is libssl's, no
  * token. */
 static int get_block(struct fk_opaque *opaque, struct fk_reader seed)
@@ -213,13 +219,15 @@ static int get_block(struct fk_opaque *opaque, struct fk_reader seed)
     struct fk_keys_op op;
     int err;
 
-    if (opaque->stage == FK_OPAQUE_RESUMED)
+    if (opaque->stage == FK_OPAQUE_RESUMED) {
+        fk_opaque_unwatch(opaque);
         return fk_opaque_resumed_block(opaque, seed);
+    }
     if (opaque->mode == FK_OPAQUE_EXPOSE) {
         fk_wipe(opaque->master, sizeof opaque->master);
         return fk_opaque_step(opaque, FK_OPAQUE_BLOCK);
     }
-    if ((err = describe_keys(opaque, &op)) != FK_OK)
+    if ((err = describe_keys(opaque, &op)) != FK_OK || (err = add_finished(opaque, &op)) != FK_OK)
         return fk_rkey_raise(err, "session keys");
     if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_KEYS)) != FK_OK)
         return err;
@@ -256,7 +264,6 @@ static int ask_both(struct fk_opaque *opaque, uint8_t *out)
 
     if ((err = describe_keys(opaque, &op)) != FK_OK)
         return fk_rkey_raise(err, "session keys");
-    fk_reader_init(&op.finished_hash, NULL, 0); /* Finished is made here */
     if ((err = fk_opaque_step(opaque, FK_OPAQUE_TO_BOTH)) != FK_OK ||
         (err = ask_keys(opaque, FK_OP_EXPOSE, &op)) != FK_OK)
         return err;
@@ -336,8 +343,8 @@ static int client_finished(struct fk_opaque *opaque, const struct fk_opaque_prf 
     if ((err = check_finished(opaque, prf, len)) != FK_OK ||
         (err = fk_opaque_step(opaque, FK_OPAQUE_CLIENT)) != FK_OK)
         return err;
-    if (opaque->verify_len != len || prf->seed.left != opaque->seed_len ||
-        memcmp(prf->seed.next, opaque->seed, opaque->seed_len) != 0) /* public */
+    if (opaque->verify_len != len || prf->seed.left != opaque->finished_len ||
+        memcmp(prf->seed.next, opaque->finished_hash, prf->seed.left) != 0) /* public */
         return ask_finished(opaque, FK_FINISHED_CLIENT, prf->seed, out, len);
     memcpy(out, opaque->verify_data, len);
     return FK_OK;

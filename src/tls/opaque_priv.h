@@ -123,9 +123,11 @@ struct fk_opaque {
     uint8_t master_handle[FK_HANDLE_SIZE];
     size_t block_len, verify_len;
     uint8_t block[FK_KEY_BLOCK_MAX];
-    uint8_t verify_data[FK_VERIFY_DATA_SIZE]; /* of a Finished with the session hash */
+    uint8_t verify_data[FK_VERIFY_DATA_SIZE]; /* of the client's Finished with this hash */
+    uint8_t finished_hash[FK_SUITE_HASH_MAX];
+    size_t finished_len; /* 0: it is not known when the keys are asked for */
 
-    /* TLS 1.3: messages so far, until the flight is signed; NULL: they are not watched */
+    /* Messages so far, until all that is needed of them is; `watch` NULL: they are not watched */
     struct fk_buf transcript;
     int transcript_err;
     struct fk_handover *watch;
@@ -212,6 +214,10 @@ bool fk_opaque_is_tls13(const struct fk_opaque *opaque);
 
 /* No more messages are needed. */
 void fk_opaque_unwatch(struct fk_opaque *opaque);
+/* The hash of the messages so far, of length 0 when they are not known (more than fit).
+ * FK_ERR_NOMEM, FK_ERR_CRYPTO. */
+int fk_opaque_transcript(const struct fk_opaque *opaque, enum fk_prf hash,
+                         uint8_t ret[FK_SUITE_HASH_MAX], size_t *ret_len);
 
 /* Have the key server make the share that meets the client's. `ret` is written to on success. */
 int fk_opaque_hello13(struct fk_opaque *opaque, const struct fk_agree_group *group,

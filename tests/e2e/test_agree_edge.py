@@ -73,6 +73,19 @@ def test_round_trips(make, mode, option, cipher, trips):
     assert site["expose"] == ("master" if option == EXPOSE else "none")
 
 
+@pytest.mark.parametrize("cipher,trips", [(ECDHE, 3), (DHE, 3), (RSA, 2)])
+def test_no_more_round_trips_without_extended_master_secret(make, folder, cipher, trips):
+    pair = make("keys")
+    (folder / "plain.cnf").write_text("openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = plain\n"
+                                      "[plain]\nOptions = -ExtendedMasterSecret\n")
+    before = requests(pair)
+    output = harness.run("openssl", "s_client", "-connect", f"127.0.0.1:{pair.port}", "-servername", "example.com",
+                         "-ign_eof", *suite(cipher), input="GET / HTTP/1.0\r\n\r\n",
+                         env={**os.environ, "OPENSSL_CONF": str(folder / "plain.cnf")}).stdout
+    assert "Extended master secret: no" in output and "hello from the origin" in output, output
+    assert requests(pair) - before == trips
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("group,kind", [("X25519", "ed25519"), ("P-256", "p256"), ("P-384", "rsa2048")])
 def test_groups_and_keys(make, mode, group, kind):

@@ -1,4 +1,5 @@
 """Certificates of clients: asked for, judged, logged, told to the origin; alike whoever shakes hands."""
+import itertools
 import re
 import shutil
 import socket
@@ -84,8 +85,10 @@ def served(output):
     return "hello from the origin" in output
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", VERSIONS)
+EVERY = [*itertools.product([*MODES, "keys"], VERSIONS), ("agree", "tls1_2"), ("master", "tls1_2")]
+
+
+@pytest.mark.parametrize("mode,version", EVERY)
 def test_a_good_certificate(make, clients, mode, version):
     pair = make(mode)
     output = pair.s_client(f"-{version}", *show(clients, "alice"))
@@ -113,7 +116,7 @@ def test_certificates_that_are_no_good(make, clients, mode, version, name, alert
     assert served(pair.s_client(f"-{version}", *show(clients, "alice")))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "keys"])
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("require", ["required", "optional"])
 def test_no_certificate(make, mode, version, require):

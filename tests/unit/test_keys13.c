@@ -314,20 +314,56 @@ static void two_operations(void **state)
     }
 }
 
-/* TLS 1.2 clients have what they had. */
-static void tls12_goes_on_as_ever(void **state)
+static int accept_any(int ok, X509_STORE_CTX *ctx)
+{
+    (void)ok;
+    (void)ctx;
+    return 1;
+}
+
+static void show_certificate(struct pair *pair)
+{
+    SSL_set_verify(pair->server, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, accept_any);
+    assert_int_equal(SSL_use_certificate(pair->client, pair->cert.leaf), 1);
+    assert_int_equal(SSL_use_PrivateKey(pair->client, bench_key(pair->back.key)), 1);
+}
+
+/* TLS 1.2: what the client's Finished covers is known when keys are asked for, its
+ * CertificateVerify behind the session hash included. */
+static void tls12_takes_three(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct pair pair;
+
+        make_pair(&pair, &kinds[0], FK_PERM_KEYS);
+        SSL_set_min_proto_version(pair.client, TLS1_2_VERSION);
+        SSL_set_max_proto_version(pair.client, TLS1_2_VERSION);
+        SSL_set_cipher_list(pair.client, "ECDHE-RSA-AES128-GCM-SHA256");
+        if (i % 2 == 1)
+            SSL_set_options(pair.client, SSL_OP_NO_EXTENDED_MASTER_SECRET);
+        if (i >= 2)
+            show_certificate(&pair);
+        assert_true(handshake(&pair));
+        assert_int_equal(pair.back.asked[FK_OP_HELLO13], 0);
+        assert_int_equal(pair.back.asked[FK_OP_KEYS], 1);
+        assert_int_equal(pair.back.asked[FK_OP_FINISHED], 1);
+        assert_int_equal(pair.session.operations, 3);
+        free_pair(&pair);
+    }
+}
+
+/* The client's certificate is verified here, with the transcript that is here. */
+static void client_certificates(void **state)
 {
     struct pair pair;
 
     (void)state;
-    make_pair(&pair, &kinds[0], FK_PERM_KEYS);
-    SSL_set_min_proto_version(pair.client, TLS1_2_VERSION);
-    SSL_set_max_proto_version(pair.client, TLS1_2_VERSION);
-    SSL_set_cipher_list(pair.client, "ECDHE-RSA-AES128-GCM-SHA256");
+    make_pair(&pair, &kinds[1], FK_PERM_KEYS);
+    show_certificate(&pair);
     assert_true(handshake(&pair));
-    assert_int_equal(pair.back.asked[FK_OP_HELLO13], 0);
-    assert_int_equal(pair.back.asked[FK_OP_KEYS], 1);
-    assert_int_equal(pair.session.operations, 3);
+    assert_int_equal(pair.session.operations, 2);
+    exchange_bytes(&pair);
     free_pair(&pair);
 }
 
@@ -499,7 +535,8 @@ static void malformed_requests(void **state)
     free_pair(&pair);
 }
 
-UNIT_MAIN(cmocka_unit_test(two_operations), cmocka_unit_test(tls12_goes_on_as_ever),
+UNIT_MAIN(cmocka_unit_test(two_operations), cmocka_unit_test(tls12_takes_three),
+          cmocka_unit_test(client_certificates),
           cmocka_unit_test(a_lost_key_server_is_an_internal_error),
           cmocka_unit_test(answers_of_wrong_length_fail),
           cmocka_unit_test(the_clients_finished_is_verified),
