@@ -227,6 +227,10 @@
 /* Body bytes that a client may send beyond what was passed on: of a stream, and of all. */
 #define FK_H2_STREAM_WINDOW     65535
 #define FK_H2_CONNECTION_WINDOW 262144
+/* Payload of the largest frame that is sent (RFC 9113 section 4.2: what each client takes), and how
+ * much of its buffer an idle connection keeps: a page. */
+#define FK_H2_FRAME      16384
+#define FK_H2_FRAME_KEPT 4096
 /* Body bytes of an answer that wait for the client in one stream. */
 #define FK_H2_OUT_MAX 65536
 /* Of all streams of a client together, beyond which one gets only a frame at a time: what a fast

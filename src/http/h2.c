@@ -144,11 +144,12 @@ static int session_new(struct fk_h2 *h2)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
+    nghttp2_mem mem = fk_h2_mem(h2);
     int err;
 
     if ((err = fk_h2_callbacks_new(&callbacks)) != FK_OK || (err = options_new(&option)) != FK_OK)
         goto out;
-    err = check(nghttp2_session_server_new2(&h2->session, callbacks, h2, option));
+    err = check(nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &mem));
 out:
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);
@@ -250,12 +251,18 @@ int fk_h2_send(struct fk_h2 *h2, struct fk_buf *out)
         if (h2->pending_len > 0 || fk_buf_room(out) == 0)
             return FK_OK;
         made = nghttp2_session_mem_send(h2->session, &h2->pending);
+        if (h2->err == FK_ERR_NOMEM)
+            return FK_ERR_NOMEM;
         if (made < 0)
-            return h2->err == FK_ERR_NOMEM ? FK_ERR_NOMEM : fk_h2_error((int)made);
+            return fk_h2_error((int)made);
         if (made == 0)
-            return FK_OK;
+            break;
+        fk_h2_mem_used(h2, (size_t)made);
         h2->pending_len = (size_t)made;
     }
+    if (h2->n_streams == 0)
+        fk_h2_mem_rest(h2);
+    return FK_OK;
 }
 
 bool fk_h2_done(const struct fk_h2 *h2)

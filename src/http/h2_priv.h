@@ -43,6 +43,11 @@ struct fk_h2 {
     uint32_t goaway;
     const uint8_t *pending; /* nghttp2's, that `out` had no room for */
     size_t pending_len;
+    struct { /* h2_mem.c */
+        void *mem;
+        size_t size;
+        bool filled; /* more than its first page */
+    } frames;
 };
 
 /* The stream of this id; NULL. */
@@ -56,6 +61,13 @@ int fk_h2_error(int error);
 
 /* What nghttp2 calls while bytes come in: h2_recv.c. FK_ERR_NOMEM. */
 int fk_h2_callbacks_new(nghttp2_session_callbacks **ret);
+
+/* How nghttp2 gets memory for this connection: h2_mem.c. */
+nghttp2_mem fk_h2_mem(struct fk_h2 *h2);
+/* A frame of so many bytes was made. */
+void fk_h2_mem_used(struct fk_h2 *h2, size_t len);
+/* No frame is being sent: what the last ones have filled goes back. */
+void fk_h2_mem_rest(struct fk_h2 *h2);
 
 /* Free streams that are over and whose end was pulled. */
 void fk_h2_sweep(struct fk_h2 *h2);

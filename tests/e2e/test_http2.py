@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import edgelib
+import h2raw
 from edgelib import Edge, Origin, read_head
 from harness import curl, free_port, run, wait_until
 from web import Recorder, digest_body, start_nginx
@@ -191,6 +192,32 @@ def test_frames_without_use_end_the_connection(daemons, folder, pki, ca, recorde
         while sock.recv(65536):
             pass
     assert edge.counter('http2_cut_off_total{why="protocol"}') == 1
+
+
+@pytest.mark.unsanitized
+def test_a_client_that_reads_nothing_costs_little(daemons, folder, pki, ca, recorder):
+    """A hundred answers of 20 MB at once, and windows for all of them: the worker holds no more than its bound, and others
+    are served. Most of them given up, the others are whole once the client reads."""
+    edge = start(daemons, folder, pki, start_nginx(daemons, folder))
+    (worker,) = edge.daemon.children("edge-worker")
+    fetch(edge, ca)
+    before = edgelib.resident(worker)
+    with h2raw.Client(edge.port, ca) as client:
+        client.send(h2raw.frame(h2raw.SETTINGS, 0, 0, b"\0\x04\x7f\xff\xff\xff") + h2raw.frame(8, 0, 0, b"\x7f\xff\0\0"))
+        for _ in range(100):
+            client.ask([*h2raw.GET[:3], (":path", "/large")])
+        wait_until(lambda: edge.counter("http2_requests_total") == 101, "all are asked")
+        for _ in range(20):  # others are served all the time
+            assert fetch(edge, ca)[1] == "from nginx\n"
+        assert edgelib.resident(worker) - before < 12_000_000
+        client.send(b"".join(h2raw.frame(h2raw.RST_STREAM, 0, stream, b"\0\0\0\x08") for stream in range(5, 201, 2)))
+        got = {1: 0, 3: 0}
+        while got:
+            kind, flags, stream, payload = client.read()
+            if kind == h2raw.DATA and stream in got:
+                got[stream] += len(payload)
+                if flags & h2raw.END_STREAM:
+                    assert got.pop(stream) == 20_000_000
 
 
 def h2_context(ca):

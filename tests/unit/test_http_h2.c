@@ -6,7 +6,7 @@
 #include "failmalloc.h"
 #include "h2client.h"
 #include "http/h1req.h"
-#include "http/h2.h"
+#include "http/h2_priv.h"
 #include "http/target.h"
 #include "http/text.h"
 
@@ -14,6 +14,8 @@
 
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static struct h2client client;
 
@@ -695,6 +697,44 @@ static void draining_finishes_what_began(void **state)
 
 /* --- memory --- */
 
+/* Pages of the outgoing frame's buffer that are in memory. */
+static size_t frame_pages(void)
+{
+    unsigned char pages[16];
+    size_t size = h2->frames.size, n = 0, page = (size_t)sysconf(_SC_PAGESIZE);
+
+    assert_in_range(size, FK_H2_FRAME, sizeof pages * page);
+    assert_int_equal(mincore(h2->frames.mem, size, pages), 0);
+    for (size_t i = 0; i < (size + page - 1) / page; i++)
+        n += pages[i] & 1;
+    return n;
+}
+
+/* What large frames have filled does not stay with an idle connection. */
+static void idle_connections_are_small(void **state)
+{
+    static char body[FK_H2_FRAME];
+
+    (void)state;
+    memset(body, 'x', sizeof body - 1);
+    ask(GET, 0);
+    ask(GET, 0);
+    assert_ok(exchange());
+    answer(1, 200, body);
+    assert_ok(exchange());
+    assert_true(frame_pages() > 1); /* it is not idle */
+    answer(3, 200, body);
+    assert_ok(exchange());
+    assert_int_equal(client.body, 2 * (sizeof body - 1));
+    assert_ok(exchange());
+    assert_int_equal(frame_pages(), 0);
+    ask(GET, 0);
+    assert_ok(exchange());
+    answer(5, 200, "x");
+    assert_ok(exchange());
+    assert_int_equal(frame_pages(), 1);
+}
+
 static uint8_t recorded[4096];
 static size_t recorded_len;
 
@@ -747,4 +787,4 @@ UNIT_MAIN(CASE(request_and_answer), CASE(interim_answers_and_no_body), CASE(many
           CASE(trailers_of_requests), CASE(frames_without_use_end_it),
           CASE(useful_clients_may_ping), CASE(rapid_reset_ends_it), CASE(frames_by_hand),
           CASE(other_protocols_are_not_http2), CASE(draining_finishes_what_began),
-          CASE(without_memory_it_says_so))
+          CASE(idle_connections_are_small), CASE(without_memory_it_says_so))
