@@ -738,6 +738,11 @@
 #define FK_FLOW_MEMORY (2 * (4 * FK_FLOW_STORE + 32 * FK_STREAM_MAP_SPANS_MAX) + 4096)
 /* The longest record: content, overhead of TLS 1.2's CBC (RFC 5246 section 6.2.3), header. */
 #define FK_FLOW_RECORD (16384 + 2048 + 5)
+/* Records of up to so many bytes are opened when they are whole in the modes that let others go on
+ * before: in TLS 1.3 anything may be in a record, and what has 256 bytes may be a KeyUpdate with
+ * padding; what fits into three segments is whole almost as soon as it has begun. */
+#define FK_FLOW_WHOLE_STREAMING 256
+#define FK_FLOW_WHOLE_HYBRID    4096
 /* What a record adds at most under the suites that are offered: TLS 1.2 with GCM. */
 #define FK_FLOW_OVERHEAD 29
 /* A client's handshake messages that may be under way: a ClientHello, and a certificate chain. */

@@ -474,6 +474,16 @@ static void take_bytes(struct fk_flow *flow, struct fk_flow_pipe *pipe, const st
     }
 }
 
+/* A segment behind what is missing, in a mode that holds none: its sender sends it again. */
+static bool must_drop(struct fk_flow *flow, struct fk_flow_pipe *pipe, const struct fk_tcp *tcp)
+{
+    if (fk_flow_mode(flow)->holds || fk_seq_le(tcp->seq, pipe->reasm.next))
+        return false;
+    fk_flow_count(flow, FK_FLOW_N_NOT_HELD);
+    pipe->ack_due = true;
+    return true;
+}
+
 /* Fact 6: a keep-alive, or a probe of a window, lies just before what is next. It is the other
  * end's to answer, when everything is there. */
 static bool is_probe(const struct fk_flow_pipe *pipe, const struct fk_tcp *tcp)
@@ -524,7 +534,7 @@ static void take_segment(struct fk_flow_turn *turn, enum fk_inline_side from,
     }
     if (is_probe(pipe, tcp))
         take_probe(turn, pipe);
-    else if (fk_tcp_span(tcp) > 0)
+    else if (fk_tcp_span(tcp) > 0 && !must_drop(flow, pipe, tcp))
         take_bytes(flow, pipe, tcp);
     turn_over(turn);
 }

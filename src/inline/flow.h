@@ -2,7 +2,7 @@
  * One TCP connection that the box is in the path of: the box shakes hands with the client in the
  * server's name, then opens records towards the server and seals them towards the client. The
  * connection stays one from end to end: addresses, ports, and who opens, closes, and slows down.
- * Mode `buffered`: no byte of a record goes on before its tag has been verified.
+ * Modes: flow_mode.h.
  *
  * Sans-I/O: packets and time come in, packets go to an outbox, and a deadline says when time
  * matters next. It never lets ciphertext reach the server, nor plaintext the client: what cannot be
@@ -18,6 +18,7 @@
 #include "wire/tcp.h"
 
 struct fk_flow;
+struct fk_flow_mode;
 
 /* Who shakes hands. One object a flow, made when the client's first bytes have come. */
 struct fk_flow_tls_ops {
@@ -39,8 +40,9 @@ struct fk_flow_tls_ops {
 struct fk_flow_conf {
     const struct fk_flow_tls_ops *tls;
     void *tls_arg;
-    struct fk_arena *arena; /* of fk_record_arena_new() */
-    bool pass_non_tls;      /* else RST */
+    struct fk_arena *arena;          /* of fk_record_arena_new() */
+    const struct fk_flow_mode *mode; /* NULL: buffered */
+    bool pass_non_tls;               /* else RST */
     bool accept_truncation; /* a client's FIN without close_notify is a FIN, not an attack */
     uint32_t gso_max;       /* payload bytes of a packet that a device will cut; 0: it cannot */
     bool partial_sums;      /* a device completes checksums */
@@ -52,9 +54,11 @@ struct fk_flow_conf {
     X(BAD_SEGMENT, "bad_segment", "Segments that say what cannot be: no ACK, numbers far away.") \
     X(OLD_TIMES, "old_times", "Segments dropped by their timestamps (PAWS).")                    \
     X(OUT_OF_ORDER, "out_of_order", "Segments held because others are missing.")                 \
+    X(NOT_HELD, "not_held", "Segments dropped because others are missing: mode mac_decides.")    \
     X(DUPLICATES, "duplicates", "Segments whose bytes had come before.")                         \
     X(REFUSED, "refused", "Segments with bytes behind the window or beyond a bound.")            \
     X(RECORDS_OPENED, "records_opened", "Records opened.")                                       \
+    X(RECORDS_EARLY, "records_early", "Records of which bytes went on before they were whole.")  \
     X(RECORDS_SEALED, "records_sealed", "Records sealed.")                                       \
     X(BAD_RECORDS, "bad_records", "Records that did not verify or are none.")                    \
     X(TRUNCATED, "truncated", "Streams that ended without close_notify.")                        \

@@ -24,7 +24,8 @@ static uint32_t acknowledged(const struct fk_flow *flow, const struct fk_flow_pi
 
     if (pipe->fin_gone && pipe->sender.fin_acked)
         return pipe->reasm.fin + 1;
-    if (opens && fk_sender_idle(&pipe->sender) && pipe->map.in_end == told)
+    if (opens && fk_flow_mode(flow)->acknowledges && fk_sender_idle(&pipe->sender) &&
+        pipe->map.in_end == told)
         return pipe->reasm.next;
     /* A source that repairs a loss of its own is told exactly what is missing. */
     if (pipe->reasm.n_chunks > 0)
@@ -66,7 +67,7 @@ static uint32_t room_to_open(const struct fk_flow_pipe *pipe)
     const uint8_t *bytes = fk_reasm_data(&pipe->reasm, &held);
 
     if (fk_sender_unsent(&pipe->sender) > 0) {
-        least = held == 0 ? 0 : (uint32_t)fk_record_length(bytes, held);
+        least = held == 0 ? 0 : (uint32_t)(fk_record_length(bytes, held) - pipe->early.in);
         room = 0;
     }
     return room > least ? room : least;

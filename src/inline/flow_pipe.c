@@ -5,17 +5,23 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-static int note(struct fk_flow_pipe *pipe, struct fk_span span)
+int fk_flow_note(struct fk_flow_pipe *pipe, struct fk_span span)
 {
     return span.in_len == 0 && span.out_len == 0 ? FK_OK : fk_stream_map_add(&pipe->map, &span);
 }
 
-/* Whether the pipe may transform another record, with one of the engine's own: else the sink has to
- * acknowledge first. */
-static bool has_room(const struct fk_flow_pipe *pipe)
+bool fk_flow_has_room(const struct fk_flow_pipe *pipe)
 {
     return fk_stream_map_room(&pipe->map, 2) &&
            fk_buf_room(&pipe->sender.store) >= FK_FLOW_RECORD + FK_RECORD_CONTROL_MAX;
+}
+
+void fk_flow_pass_fin(struct fk_flow_pipe *pipe)
+{
+    if (pipe->fin_gone)
+        return;
+    fk_sender_finish(&pipe->sender);
+    pipe->fin_gone = true;
 }
 
 /* --- what the box says --- */
@@ -29,7 +35,7 @@ int fk_flow_say(struct fk_flow *flow, const uint8_t *bytes, size_t len)
         return FK_OK;
     if ((err = fk_sender_put(&pipe->sender, bytes, len)) != FK_OK)
         return err;
-    return note(pipe, (struct fk_span){.out_len = (uint32_t)len});
+    return fk_flow_note(pipe, (struct fk_span){.out_len = (uint32_t)len});
 }
 
 int fk_flow_say_control(struct fk_flow *flow)
@@ -43,81 +49,6 @@ int fk_flow_say_control(struct fk_flow *flow)
     if ((err = fk_record_seal_control(flow->record, bytes, &len)) != FK_OK)
         return err;
     return fk_flow_say(flow, bytes, len);
-}
-
-/* --- opening --- */
-
-/* A record that verifies: its content goes on, all of it at once (mode buffered; fact 7: what is no
- * data goes nowhere). */
-static int open_one(struct fk_flow *flow, struct fk_flow_pipe *pipe)
-{
-    struct fk_opened opened;
-    struct fk_span span;
-    size_t len;
-    uint8_t *bytes = fk_reasm_data(&pipe->reasm, &len);
-    int err;
-
-    if ((err = fk_record_open(flow->record, bytes, len, &opened)) != FK_OK)
-        return err;
-    span = (struct fk_span){.in_len = (uint32_t)opened.consumed};
-    if (opened.event == FK_RECORD_DATA && opened.len > 0) {
-        span.content = span.out_len = (uint32_t)opened.len;
-        span.in_head = (uint16_t)(opened.data - bytes);
-        if ((err = fk_sender_put(&pipe->sender, opened.data, opened.len)) != FK_OK)
-            return err;
-    }
-    if ((err = note(pipe, span)) != FK_OK)
-        return err;
-    pipe->closed = pipe->closed || opened.event == FK_RECORD_END;
-    fk_reasm_take(&pipe->reasm, opened.consumed);
-    fk_flow_count(flow, FK_FLOW_N_RECORDS_OPENED);
-    return FK_OK;
-}
-
-/* What follows close_notify is nothing: RFC 8446 section 6.1. */
-static int discard(struct fk_flow_pipe *pipe)
-{
-    size_t len;
-    int err;
-
-    (void)fk_reasm_data(&pipe->reasm, &len);
-    if ((err = note(pipe, (struct fk_span){.in_len = (uint32_t)len})) == FK_OK)
-        fk_reasm_take(&pipe->reasm, len);
-    return err;
-}
-
-static void pass_fin(struct fk_flow_pipe *pipe)
-{
-    if (pipe->fin_gone)
-        return;
-    fk_sender_finish(&pipe->sender);
-    pipe->fin_gone = true;
-}
-
-/* A FIN without close_notify may be an attacker's: RFC 8446 section 6.1. */
-static int open_end(struct fk_flow *flow, struct fk_flow_pipe *pipe)
-{
-    if (fk_buf_len(&pipe->reasm.ready) > 0 || (!pipe->closed && !flow->conf->accept_truncation)) {
-        fk_flow_count(flow, FK_FLOW_N_TRUNCATED);
-        return FK_ERR_TRUNCATED;
-    }
-    pass_fin(pipe);
-    return FK_OK;
-}
-
-static int open_records(struct fk_flow *flow, struct fk_flow_pipe *pipe)
-{
-    int err = FK_OK;
-
-    while (err == FK_OK && has_room(pipe) && !pipe->closed)
-        err = open_one(flow, pipe);
-    if (err != FK_OK && err != FK_ERR_AGAIN)
-        return err;
-    if (pipe->closed && (err = discard(pipe)) != FK_OK)
-        return err;
-    if (fk_reasm_ended(&pipe->reasm) && has_room(pipe) && !pipe->fin_gone)
-        return open_end(flow, pipe);
-    return FK_OK;
 }
 
 /* --- sealing --- */
@@ -154,7 +85,7 @@ static int seal_one(struct fk_flow *flow, struct fk_flow_pipe *pipe, const uint8
         return err;
     span.out_len = (uint32_t)sealed;
     span.out_head = (uint16_t)fk_record_prefix(flow->record);
-    if ((err = note(pipe, span)) != FK_OK)
+    if ((err = fk_flow_note(pipe, span)) != FK_OK)
         return err;
     fk_sender_commit(&pipe->sender, sealed);
     fk_reasm_take(&pipe->reasm, len);
@@ -170,7 +101,7 @@ static int seal_end(struct fk_flow *flow, struct fk_flow_pipe *pipe)
     fk_record_close(flow->record);
     if ((err = fk_flow_say_control(flow)) != FK_OK)
         return err;
-    pass_fin(pipe);
+    fk_flow_pass_fin(pipe);
     return FK_OK;
 }
 
@@ -182,14 +113,14 @@ static int seal_records(struct fk_flow *flow, struct fk_flow_pipe *pipe)
 
     for (;;) {
         bytes = fk_reasm_data(&pipe->reasm, &have);
-        len = have > 0 && has_room(pipe) ? record_size(pipe, have) : 0;
+        len = have > 0 && fk_flow_has_room(pipe) ? record_size(pipe, have) : 0;
         if (len == 0)
             break;
         if ((err = seal_one(flow, pipe, bytes, len)) != FK_OK)
             return err;
     }
     pipe->sender.want_room = have > 0;
-    if (have == 0 && fk_reasm_ended(&pipe->reasm) && !pipe->fin_gone && has_room(pipe))
+    if (have == 0 && fk_reasm_ended(&pipe->reasm) && !pipe->fin_gone && fk_flow_has_room(pipe))
         return seal_end(flow, pipe);
     return FK_OK;
 }
@@ -207,12 +138,12 @@ static int pass(struct fk_flow_pipe *pipe)
     span = (struct fk_span){(uint32_t)len, (uint32_t)len, (uint32_t)len, 0, 0};
     if (len > 0 && fk_stream_map_room(&pipe->map, 1)) {
         if ((err = fk_sender_put(&pipe->sender, bytes, len)) != FK_OK ||
-            (err = note(pipe, span)) != FK_OK)
+            (err = fk_flow_note(pipe, span)) != FK_OK)
             return err;
         fk_reasm_take(&pipe->reasm, len);
     }
     if (fk_reasm_ended(&pipe->reasm) && fk_buf_len(&pipe->reasm.ready) == 0)
-        pass_fin(pipe);
+        fk_flow_pass_fin(pipe);
     return FK_OK;
 }
 
@@ -226,7 +157,8 @@ int fk_flow_transform(struct fk_flow *flow)
         return (err = pass(up)) != FK_OK ? err : pass(down);
     if (flow->state != FK_FLOW_RECORDS)
         return FK_OK;
-    if ((err = open_records(flow, up)) != FK_OK || (err = fk_flow_say_control(flow)) != FK_OK)
+    if ((err = fk_flow_open_records(flow, up)) != FK_OK ||
+        (err = fk_flow_say_control(flow)) != FK_OK)
         return err;
     return seal_records(flow, down);
 }

@@ -3,6 +3,7 @@
 #define FK_INLINE_FLOW_PRIV_H
 
 #include "inline/flow.h"
+#include "inline/flow_mode.h"
 #include "inline/reasm.h"
 #include "inline/sender.h"
 #include "inline/streammap.h"
@@ -20,19 +21,26 @@ struct fk_flow_end {
     uint32_t ts_max;    /* the newest that it sent: what the other is told (fact 2) */
 };
 
+/* A record that is not whole, of which bytes have gone on. */
+struct fk_flow_early {
+    size_t in, out;     /* its bytes that are in the map, its content's that have gone on */
+    size_t seen, solid; /* see flow_open.c */
+};
+
 /* One direction: what comes from `source`, becomes something else, and goes on. */
 struct fk_flow_pipe {
     enum fk_inline_side source;
     struct fk_reasm reasm;
     struct fk_stream_map map;
     struct fk_sender sender;
-    uint32_t told, told_right; /* acknowledged to the source; where its window ends */
-    uint32_t said, said_right; /* as the last packet to it had them */
-    uint32_t must_tell;        /* selectively acknowledged, and in order by now (fact 3) */
-    bool fin_gone;             /* the FIN has become one of the sender's */
-    bool closed;               /* close_notify has been opened: what follows is nothing */
-    bool ack_due;              /* the source is to hear from us, whatever has changed */
-    bool has_again;            /* for a DSACK */
+    struct fk_flow_early early; /* of the record that `reasm` begins with */
+    uint32_t told, told_right;  /* acknowledged to the source; where its window ends */
+    uint32_t said, said_right;  /* as the last packet to it had them */
+    uint32_t must_tell;         /* selectively acknowledged, and in order by now (fact 3) */
+    bool fin_gone;              /* the FIN has become one of the sender's */
+    bool closed;                /* close_notify has been opened: what follows is nothing */
+    bool ack_due;               /* the source is to hear from us, whatever has changed */
+    bool has_again;             /* for a DSACK */
     struct fk_seq_range again;
 };
 
@@ -74,7 +82,25 @@ void fk_flow_emit_open(struct fk_flow_turn *turn, enum fk_inline_side to, const 
 /* All that the pipe's sender may send. */
 void fk_flow_emit_data(struct fk_flow_turn *turn, struct fk_flow_pipe *pipe);
 
+static inline const struct fk_flow_mode *fk_flow_mode(const struct fk_flow *flow)
+{
+    return flow->conf->mode == NULL ? &fk_flow_buffered : flow->conf->mode;
+}
+
+/* --- flow_open.c: records towards the server --- */
+
+/* As fk_flow_transform(). */
+int fk_flow_open_records(struct fk_flow *flow, struct fk_flow_pipe *pipe);
+
 /* --- flow_pipe.c: from one stream to the other --- */
+
+/* Note what became what; nothing is fine. */
+int fk_flow_note(struct fk_flow_pipe *pipe, struct fk_span span);
+/* Whether the pipe may transform another record, with one of the engine's own: else the sink has to
+ * acknowledge first. */
+bool fk_flow_has_room(const struct fk_flow_pipe *pipe);
+/* The source's end becomes the sender's. */
+void fk_flow_pass_fin(struct fk_flow_pipe *pipe);
 
 /* Transform what can be. FK_ERR_VERIFY and others: the flow must end, see flow.c. */
 int fk_flow_transform(struct fk_flow *flow);

@@ -466,7 +466,7 @@ int fk_record_open_early(struct fk_record *record, uint8_t *bytes, size_t len, s
     struct head head;
     int err;
 
-    *ret = (struct fk_early){NULL, 0};
+    *ret = (struct fk_early){.data = NULL};
     if (record->read.side != FK_SIDE_OPEN)
         return FK_ERR_CLOSED;
     if (fk_buf_len(&record->handshake) > 0 || read_head(bytes, len, &head) != FK_OK)
@@ -480,7 +480,9 @@ int fk_record_open_early(struct fk_record *record, uint8_t *bytes, size_t len, s
     gram.len = head.len;
     if ((err = record->ops->decrypt_early(record, &gram, len - FK_RECORD_HEAD)) != FK_OK)
         return fail(record, err);
-    *ret = (struct fk_early){gram.body, gram.len};
+    *ret = (struct fk_early){gram.body, gram.len, gram.len};
+    if (record->read.early < gram.len)
+        ret->len = record->read.early;
     return FK_OK;
 }
 

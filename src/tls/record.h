@@ -134,6 +134,7 @@ int fk_record_open_many(struct fk_record *record, uint8_t *bytes, size_t len, st
 struct fk_early {
     uint8_t *data; /* in the caller's bytes: the record's from its beginning, NULL: none yet */
     size_t len;
+    size_t most; /* bytes of it that are content at most, when all is there */
 };
 
 /*

@@ -248,8 +248,6 @@ static int decrypt_early(struct fk_record *record, struct fk_cryptogram *gram, s
     there -= before;
     err = advance(&record->read, gram->body, there < gram->len ? there : gram->len);
     gram->len -= last;
-    if (record->read.early < gram->len)
-        gram->len = record->read.early;
     return err;
 }
 

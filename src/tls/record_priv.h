@@ -112,8 +112,8 @@ struct fk_record_ops {
     int (*decrypt)(struct fk_record *record, struct fk_cryptogram *gram);
     /*
      * Decrypt what is there of the body, in place: `there` bytes of the gram->len that its header
-     * announces. `gram` then has what may be content. NULL: nothing can be told before the end.
-     * FK_ERR_CRYPTO.
+     * announces. `gram` then has what may be content when all is there, of which the half's `early`
+     * bytes are decrypted. NULL: nothing can be told before the end. FK_ERR_CRYPTO.
      */
     int (*decrypt_early)(struct fk_record *record, struct fk_cryptogram *gram, size_t there);
 };

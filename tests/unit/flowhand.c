@@ -117,15 +117,24 @@ void assert_came(size_t i, enum fk_inline_side to, uint32_t seq, uint32_t ack, u
 
 /* --- a connection, as far as is wanted --- */
 
-void hand_begin(void)
+void hand_end(void)
+{
+    fk_flow_free(hand.flow);
+    fk_record_free(hand.client);
+    hand.flow = NULL;
+    hand.client = NULL;
+}
+
+void hand_begin_with(uint32_t suite)
 {
     struct fk_arena *arena = hand.arena; /* one for all */
 
+    hand_end(); /* what a test that failed has left */
     memset(&hand, 0, offsetof(struct flow_hand, mem));
     hand.arena = arena;
     hand.out = (struct fk_outbox){
         .mem = hand.mem, .size = sizeof hand.mem, .packets = hand.packets, .max = 64};
-    make_keys(0x1301, &hand.keys);
+    make_keys(suite, &hand.keys);
     if (arena == NULL)
         assert_ok(fk_record_arena_new(2, &hand.arena));
     assert_ok(fk_record_new(hand.arena, &hand.keys, FK_RECORD_CLIENT, &hand.client));
@@ -133,10 +142,9 @@ void hand_begin(void)
     hand.now = 1000000;
 }
 
-void hand_end(void)
+void hand_begin(void)
 {
-    fk_flow_free(hand.flow);
-    fk_record_free(hand.client);
+    hand_begin_with(0x1301);
 }
 
 void opening(void)

@@ -25,7 +25,9 @@ struct flow_hand {
 
 extern struct flow_hand hand;
 
+/* With TLS_AES_128_GCM_SHA256, or with another suite, by its number. */
 void hand_begin(void);
+void hand_begin_with(uint32_t suite);
 void hand_end(void);
 
 /* A packet; a window of 0 is one of 20,000. */

@@ -302,8 +302,10 @@ static void take_bytes(struct sim_peer *peer, const struct fk_tcp *tcp)
         peer->fin_seen = true;
         peer->fin_at = fin;
     }
-    while (peer->next < SIM_STREAM && peer->got[peer->next])
+    while (peer->next < SIM_STREAM && peer->got[peer->next]) {
         peer->next++;
+        peer->next_at = sim.now;
+    }
     if (at > (int32_t)peer->next)
         peer->recent =
             (struct fk_seq_range){(uint32_t)at, (uint32_t)at + (uint32_t)tcp->payload.left};

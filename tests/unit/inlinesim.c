@@ -311,20 +311,34 @@ static void world_init(const struct sim_conf *conf)
     if (sim.arena == NULL)
         assert_ok(fk_record_arena_new(2, &sim.arena));
     assert_ok(fk_record_new(sim.arena, &sim.keys, FK_RECORD_CLIENT, &sim.client));
-    sim.flow_conf = (struct fk_flow_conf){
-        .tls = &tls_ops, .tls_arg = &sim, .arena = sim.arena, .pass_non_tls = conf->plain};
+    sim.flow_conf = (struct fk_flow_conf){.tls = &tls_ops,
+                                          .tls_arg = &sim,
+                                          .arena = sim.arena,
+                                          .mode = conf->mode,
+                                          .pass_non_tls = conf->plain};
     sim_peer_init(FK_INLINE_CLIENT);
     sim_peer_init(FK_INLINE_SERVER);
     sim_apps_init();
+}
+
+/* A flow whose SYNs got lost for too long is forgotten; the next one begins another. */
+static bool is_over(void)
+{
+    if (sim.flow == NULL || fk_flow_state(sim.flow) != FK_FLOW_GONE)
+        return false;
+    if (sim.peers[FK_INLINE_CLIENT].established || sim.peers[FK_INLINE_CLIENT].reset)
+        return true;
+    fk_flow_free(sim.flow);
+    sim.flow = NULL;
+    return false;
 }
 
 void sim_run(const struct sim_conf *conf, struct sim_result *ret)
 {
     world_init(conf);
     sim_peer_open(&sim.peers[FK_INLINE_CLIENT]);
-    while (step())
-        if (sim.flow != NULL && fk_flow_state(sim.flow) == FK_FLOW_GONE)
-            break;
+    while (step() && !is_over())
+        ;
     sim_judge(ret);
     for (size_t i = 0; i < SIM_WIRE && sim.n_wire > 0; i++) {
         sim.n_wire -= sim.wire[i].used;
@@ -418,6 +432,8 @@ static void choose_sizes(struct sim_conf *ret)
 void sim_choose(uint64_t seed, struct sim_conf *ret)
 {
     static const uint32_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
+    static const struct fk_flow_mode *const modes[] = {&fk_flow_buffered, &fk_flow_streaming,
+                                                       &fk_flow_hybrid, &fk_flow_mac_decides};
 
     sim.random = seed * 0xda942042e4dd58b5 + 99;
     for (int i = 0; i < 8; i++)
@@ -425,6 +441,9 @@ void sim_choose(uint64_t seed, struct sim_conf *ret)
     *ret = (struct sim_conf){
         .seed = seed,
         .suite = suites[sim_pick(4)],
+        .mode = modes[seed % 4],
+        .zeros = sim_pick(8) == 0,
+        .pads = sim_pick(8) == 0,
         .client_isn = sim_pick(2) == 0 ? 0u - sim_pick(3000) : sim_pick(UINT32_MAX),
         .server_isn = sim_pick(2) == 0 ? 0u - sim_pick(3000) : sim_pick(UINT32_MAX),
         .client_mss = (uint16_t)(sim_pick(3) == 0 ? 88 + sim_pick(400) : 1460),

@@ -8,15 +8,19 @@
 #define FK_TESTS_INLINESIM_H
 
 #include "inline/flow.h"
+#include "inline/flow_mode.h"
 #include "tls/record.h"
 
 struct sim_conf {
     uint64_t seed;
     uint32_t suite;
-    unsigned loss, again, reorder; /* of 1000 packets, on each of the four wires */
-    unsigned corrupt;              /* a bit flips, and the checksum is wrong */
-    unsigned forge;                /* of the client's: a bit flips, and the checksum is right */
-    size_t up, down;               /* bytes of application data */
+    const struct fk_flow_mode *mode; /* NULL: buffered */
+    unsigned loss, again, reorder;   /* of 1000 packets, on each of the four wires */
+    unsigned corrupt;                /* a bit flips, and the checksum is wrong */
+    unsigned forge;                  /* of the client's: a bit flips, and the checksum is right */
+    size_t up, down;                 /* bytes of application data */
+    size_t record;                   /* of the client's, and all at once; 0: any sizes */
+    bool zeros, pads;                /* half of it is zeros; the client's records have padding */
     uint32_t client_isn, server_isn;
     uint16_t client_mss, server_mss;
     uint32_t client_window, server_window; /* bytes of receive buffer */
@@ -34,6 +38,8 @@ struct sim_result {
     bool reset; /* an end saw a RST, or sent one because nobody answered any more */
     uint64_t time;
     size_t memory_max; /* of the flow */
+    size_t arrived;    /* bytes that the server got, in order, and when the last of them came */
+    uint64_t arrived_at;
     uint64_t counters[FK_FLOW_N_COUNT];
 };
 

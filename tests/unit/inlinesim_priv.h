@@ -25,6 +25,7 @@ struct sim_peer {
     uint64_t rto_at, app_at, delack_at, read_at;
 
     size_t next, read, told, edge;
+    uint64_t next_at; /* when `next` last grew */
     bool fin_seen;
     size_t fin_at;
     struct fk_seq_range recent; /* the last arrival out of order, offsets */
