@@ -20,6 +20,17 @@ static const struct fk_conf_name non_tls[] = {
     {NULL, 0, NULL},
 };
 
+static const struct fk_conf_name modes[] = {
+    {"buffered", FK_WIRE_BUFFERED, "no byte of a record goes on before its tag has been verified"},
+    {"streaming", FK_WIRE_STREAMING,
+     "bytes go on as they come, but for a record's last segment, which waits for the tag: what "
+     "somebody on the way has changed may reach the server, which is then reset"},
+    {"hybrid", FK_WIRE_HYBRID, "records up to 4 KiB as buffered, larger ones as streaming"},
+    {"mac_decides", FK_WIRE_MAC_DECIDES,
+     "as streaming, without a hold queue: segments out of order are dropped, and sent again"},
+    {NULL, 0, NULL},
+};
+
 static const char *check_ports(const void *value)
 {
     const struct fk_conf_list *list = value;
@@ -45,6 +56,8 @@ static const struct fk_conf_option wire_options[] = {
      .help = "TCP ports of the servers that TLS is added to. All else passes untouched."},
     {"non_tls", FK_CONF_ENUM, OPT(fk_edge_wire, non_tls), "reset", .names = non_tls,
      .help = "What becomes of a connection to one of these ports that does not begin with TLS."},
+    {"mode", FK_CONF_ENUM, OPT(fk_edge_wire, mode), "buffered", .names = modes,
+     .help = "When a client's bytes go on to the server."},
     {"accept_truncation", FK_CONF_BOOL, OPT(fk_edge_wire, accept_truncation), "off",
      .help = "A client that ends without close_notify has ended, as old ones do; else the server "
              "is told by a reset, since anybody on the way can end a connection so."},

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "edge/metrics.h"
 #include "edge/wiretls.h"
+#include "inline/flow_mode.h"
 #include "inline/pktio.h"
 #include "loop/sock.h"
 #include "tls/record.h"
@@ -207,6 +208,13 @@ int fk_wire_add(struct fk_wire *wire, unsigned which, int fd)
 
 /* --- serving --- */
 
+static const struct fk_flow_mode *const modes[] = {
+    [FK_WIRE_BUFFERED] = &fk_flow_buffered,
+    [FK_WIRE_STREAMING] = &fk_flow_streaming,
+    [FK_WIRE_HYBRID] = &fk_flow_hybrid,
+    [FK_WIRE_MAC_DECIDES] = &fk_flow_mac_decides,
+};
+
 static void describe(struct fk_wire *wire, const struct fk_edge_conf *root, struct fk_box_conf *ret)
 {
     const struct fk_edge_wire *conf = fk_edge_wire(root);
@@ -215,6 +223,7 @@ static void describe(struct fk_wire *wire, const struct fk_edge_conf *root, stru
         .flow = {.tls = &fk_wiretls_ops,
                  .tls_arg = &wire->tls,
                  .arena = wire->arena,
+                 .mode = modes[conf->mode],
                  .pass_non_tls = conf->non_tls == FK_WIRE_PASS,
                  .accept_truncation = conf->accept_truncation,
                  .gso_max = FK_WIRE_GSO,

@@ -96,6 +96,17 @@ def test_bytes_both_ways_I8(wire, authority, offloads):
     assert box.count("bad_records") == box.count("bad_sum") == box.count("truncated") == 0
 
 
+@pytest.mark.parametrize("mode", ["buffered", "streaming", "hybrid", "mac_decides"])
+def test_modes_I4_I5_I6(wire, authority, mode):
+    wire.offloads("off")  # packets of one segment: records do not come whole
+    box = netlib.Box(wire, authority, f"mode = {mode}")
+    wire.serve()
+    for version in ("TLSv1_2", "TLSv1_3"):
+        wire.talk(box.ca, version, up=2_000_000, down=2_000_000)
+    assert (box.count("records_early") > 0) == (mode != "buffered")
+    assert box.count("bad_records") == box.count("truncated") == 0
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
 def test_many_bytes_both_ways(wire, authority, version):
