@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "conf/network.h"
-#include "conf/users.h"
 #include "keyclient/keyclient.h"
 #include "tls/channel_conf.h"
 
@@ -317,23 +316,11 @@ const struct fk_conf_name fk_edge_worker_words[] = {
 };
 
 static const struct fk_conf_option root_options[] = {
-    {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
-     .names = fk_edge_worker_words, .help = "Worker processes. A change needs a restart."},
-    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), .check = fk_users_check,
-     .help = "Whom workers and the admin process become when the edge was started as root. "
-             "Default: farkey, or nobody on a host without that account."},
-    {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user), .check = fk_users_check,
-     .help = "Whom signers (modes local and lend, shares) become. Default: farkey-signer, or "
-             "nobody on a host without that account."},
+    FK_EDGE_ROWS_OF_PROCESSES,
     {"lend_key", FK_CONF_PATH, OPT(fk_edge_conf, lend_key),
      .help = "Mode lend: this edge's private key (PEM, X25519, by farkey ca lend-key), with which "
              "its signers open the keys that they borrow. The key server has its public half."},
-    {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
-     .help = "Where this edge is, for strategy nearest."},
-    {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/edge.sock",
-     .help = "Control socket of farkey status."},
-    {"log_level", FK_CONF_ENUM, OPT(fk_edge_conf, log_level), "info", .names = fk_edge_log_levels,
-     .help = "What is written to the log."},
+    FK_EDGE_ROWS_OF_OPERATION("run/edge.sock"),
     {"access_log", FK_CONF_BOOL, OPT(fk_edge_conf, access_log), "off",
      .help = "One log line a connection, when it ends, at level info."},
     {NULL},

@@ -5,7 +5,6 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "conf/network.h"
-#include "conf/users.h"
 #include "edge/conf_priv.h"
 
 #include <string.h>
@@ -108,20 +107,8 @@ static const struct fk_conf_kind limits_kind = {
 /* --- root --- */
 
 static const struct fk_conf_option root_options[] = {
-    {"workers", FK_CONF_INT, OPT(fk_edge_conf, workers), "auto", 1, FK_EDGE_WORKERS_MAX,
-     .names = fk_edge_worker_words, .help = "Worker processes. A change needs a restart."},
-    {"user", FK_CONF_STRING, OPT(fk_edge_conf, user), .check = fk_users_check,
-     .help = "Whom workers and the admin process become. Default: farkey, or nobody on a host "
-             "without that account."},
-    {"signer_user", FK_CONF_STRING, OPT(fk_edge_conf, signer_user), .check = fk_users_check,
-     .help = "Whom signers (mode local) become. Default: farkey-signer, or nobody on a host "
-             "without that account."},
-    {"zone", FK_CONF_STRING, OPT(fk_edge_conf, zone),
-     .help = "Where this box is, for strategy nearest."},
-    {"control", FK_CONF_PATH, OPT(fk_edge_conf, control), "run/inline.sock",
-     .help = "Control socket of farkey status."},
-    {"log_level", FK_CONF_ENUM, OPT(fk_edge_conf, log_level), "info", .names = fk_edge_log_levels,
-     .help = "What is written to the log."},
+    FK_EDGE_ROWS_OF_PROCESSES,
+    FK_EDGE_ROWS_OF_OPERATION("run/inline.sock"),
     {NULL},
 };
 
