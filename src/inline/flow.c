@@ -254,9 +254,15 @@ static int shake_hands(struct fk_flow_turn *turn, struct fk_flow_pipe *up)
 
 /* --- one turn --- */
 
+/* The sink may have been told of the end before the source's FIN has come: by close_notify. */
+static bool ended(const struct fk_flow_pipe *pipe)
+{
+    return pipe->sender.fin_acked && fk_reasm_ended(&pipe->reasm);
+}
+
 static bool both_ended(const struct fk_flow *flow)
 {
-    return flow->pipes[0].sender.fin_acked && flow->pipes[1].sender.fin_acked;
+    return ended(&flow->pipes[0]) && ended(&flow->pipes[1]);
 }
 
 static void prune(struct fk_flow_pipe *pipe)

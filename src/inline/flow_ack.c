@@ -23,7 +23,7 @@ static uint32_t acknowledged(const struct fk_flow *flow, const struct fk_flow_pi
     bool opens = pipe->source == FK_INLINE_CLIENT && flow->state != FK_FLOW_PASS;
 
     if (pipe->fin_gone && pipe->sender.fin_acked)
-        return pipe->reasm.fin + 1;
+        return pipe->reasm.next + fk_reasm_ended(&pipe->reasm);
     if (opens && fk_flow_mode(flow)->acknowledges && fk_sender_idle(&pipe->sender) &&
         pipe->map.in_end == told)
         return pipe->reasm.next;
@@ -38,8 +38,9 @@ static bool is_own(const struct fk_flow_pipe *pipe)
 {
     uint32_t source;
 
+    /* A FIN: its sender sends it again. close_notify made one, too, which may come before it. */
     if (pipe->fin_gone && pipe->sender.una == fk_sender_end(&pipe->sender))
-        return false; /* a FIN: its sender sends it again */
+        return !fk_reasm_ended(&pipe->reasm);
     if (!fk_stream_map_source(&pipe->map, pipe->sender.una, &source))
         return true;
     return fk_seq_lt(source, pipe->told);

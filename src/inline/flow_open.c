@@ -134,7 +134,7 @@ static int discard(struct fk_flow_pipe *pipe)
 /* A FIN without close_notify may be an attacker's: RFC 8446 section 6.1. */
 static int open_end(struct fk_flow *flow, struct fk_flow_pipe *pipe)
 {
-    if (fk_buf_len(&pipe->reasm.ready) > 0 || (!pipe->closed && !flow->conf->accept_truncation)) {
+    if (fk_buf_len(&pipe->reasm.ready) > 0 || !flow->conf->accept_truncation) {
         fk_flow_count(flow, FK_FLOW_N_TRUNCATED);
         return FK_ERR_TRUNCATED;
     }
@@ -153,8 +153,10 @@ int fk_flow_open_records(struct fk_flow *flow, struct fk_flow_pipe *pipe)
         err = go_early(flow, pipe, mode);
     if (err != FK_OK && err != FK_ERR_AGAIN)
         return err;
-    if (pipe->closed && (err = discard(pipe)) != FK_OK)
-        return err;
+    if (pipe->closed) {
+        fk_flow_pass_fin(pipe); /* its end is said: the server need not wait for the client's FIN */
+        return discard(pipe);
+    }
     if (fk_reasm_ended(&pipe->reasm) && fk_flow_has_room(pipe) && !pipe->fin_gone)
         return open_end(flow, pipe);
     return FK_OK;

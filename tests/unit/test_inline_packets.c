@@ -235,6 +235,91 @@ static void fact_9_a_fin_without_close_notify(void **state)
     }
 }
 
+static size_t close_notify(uint8_t bytes[200])
+{
+    size_t len;
+
+    fk_record_close(hand.client);
+    assert_ok(fk_record_seal_control(hand.client, bytes, &len));
+    return len;
+}
+
+/* RFC 8446 section 6.1: it ends what the client says; the server hears of it at once, the client's
+ * FIN may come any time later, and the server may say more. */
+static void close_notify_is_the_end_for_the_server(void **state)
+{
+    struct fk_opened event;
+    uint8_t bytes[200];
+    struct fk_tcp tcp;
+    uint32_t len;
+
+    (void)state;
+    hand_begin();
+    secured();
+    len = (uint32_t)close_notify(bytes);
+    client_says(7, 6, FK_TCP_ACK, bytes, len);
+    assert_came(0, FK_INLINE_SERVER, 0, 0, FK_TCP_ACK | FK_TCP_FIN | FK_TCP_PSH, 0);
+    hand.out.n = hand.out.used = 0;
+    hand.now = fk_flow_deadline(hand.flow);
+    fk_flow_expire(hand.flow, hand.now,
+                   &hand.out); /* it was lost: nobody but the box would repair it */
+    assert_came(0, FK_INLINE_SERVER, 0, 0, FK_TCP_ACK | FK_TCP_FIN | FK_TCP_PSH, 0);
+    server_says(0, 1, FK_TCP_ACK | FK_TCP_FIN, "more", 4);
+    tcp = came(0, FK_INLINE_CLIENT);
+    assert_int_equal(tcp.ack, 7 + len);
+    assert_int_equal(tcp.flags, FK_TCP_ACK | FK_TCP_FIN | FK_TCP_PSH);
+    memcpy(bytes, tcp.payload.next, tcp.payload.left);
+    assert_ok(fk_record_open(hand.client, bytes, tcp.payload.left, &event));
+    assert_int_equal(event.len, 4);
+    client_says(7 + len, 6 + (uint32_t)tcp.payload.left + 1, FK_TCP_ACK, NULL, 0);
+    assert_came(0, FK_INLINE_SERVER, 1, 5, FK_TCP_ACK, 0);
+    assert_int_equal(fk_flow_state(hand.flow), FK_FLOW_RECORDS); /* the client may take its time */
+    client_says(7 + len, 6 + (uint32_t)tcp.payload.left + 1, FK_TCP_ACK | FK_TCP_FIN, NULL, 0);
+    assert_int_equal(hand.out.n, 1);
+    assert_came(0, FK_INLINE_CLIENT, 6 + (uint32_t)tcp.payload.left + 1, 7 + len + 1, FK_TCP_ACK,
+                0);
+    assert_int_equal(fk_flow_state(hand.flow), FK_FLOW_OVER);
+    hand_end();
+}
+
+/* With it, as most clients send it; and before the server has heard of the end. */
+static void close_notify_and_fin(void **state)
+{
+    uint8_t bytes[200];
+    uint32_t len;
+
+    (void)state;
+    for (int together = 0; together < 2; together++) {
+        hand_begin();
+        secured();
+        len = (uint32_t)close_notify(bytes);
+        client_says(7, 6, (uint16_t)(FK_TCP_ACK | (together ? FK_TCP_FIN : 0)), bytes, len);
+        assert_came(0, FK_INLINE_SERVER, 0, 0, FK_TCP_ACK | FK_TCP_FIN | FK_TCP_PSH, 0);
+        client_says(7 + len, 6, FK_TCP_ACK | FK_TCP_FIN, NULL, 0);
+        server_says(0, 1, FK_TCP_ACK, NULL, 0);
+        assert_came(0, FK_INLINE_CLIENT, 6, 7 + len + 1, FK_TCP_ACK, 0);
+        hand_end();
+    }
+}
+
+/* What a client says after its close_notify reaches nobody. */
+static void nothing_after_close_notify(void **state)
+{
+    uint8_t bytes[200];
+    uint32_t len;
+
+    (void)state;
+    hand_begin();
+    secured();
+    len = (uint32_t)close_notify(bytes);
+    memset(bytes + len, 'x', 20);
+    client_says(7, 6, FK_TCP_ACK, bytes, len + 20);
+    assert_came(0, FK_INLINE_SERVER, 0, 0, FK_TCP_ACK | FK_TCP_FIN | FK_TCP_PSH, 0);
+    assert_came(1, FK_INLINE_CLIENT, 6, 7 + len + 20, FK_TCP_ACK, 0);
+    assert_int_equal(hand.counters[FK_FLOW_N_BAD_RECORDS], 0);
+    hand_end();
+}
+
 static void fact_9_alert_and_rst_for_a_forged_record(void **state)
 {
     uint8_t bytes[200];
@@ -371,6 +456,8 @@ UNIT_MAIN(cmocka_unit_test(fact_6_the_opening_is_stripped_and_clamped),
           cmocka_unit_test(fact_8_frames_for_a_device_to_cut),
           cmocka_unit_test(fact_9_close_notify_before_fin),
           cmocka_unit_test(fact_9_a_fin_without_close_notify),
+          cmocka_unit_test(close_notify_is_the_end_for_the_server),
+          cmocka_unit_test(close_notify_and_fin), cmocka_unit_test(nothing_after_close_notify),
           cmocka_unit_test(fact_9_alert_and_rst_for_a_forged_record),
           cmocka_unit_test(fact_6_rst_exactly),
           cmocka_unit_test(rst_before_the_server_has_answered),
