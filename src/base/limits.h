@@ -753,6 +753,11 @@
  * larger than what they carry. */
 #define FK_FLOW_MSS_DEFAULT 536
 #define FK_FLOW_MSS_MIN     64
+/* Packets that every link carries, as far as a router's word is believed: IPv6's own minimum (RFC
+ * 8200 section 5); IPv4's is below what is in use (RFC 791: 68), Linux believes no less than this.
+ */
+#define FK_FLOW_MTU4_MIN 552
+#define FK_FLOW_MTU6_MIN 1280
 /* A flow's states: a SYN is sent again for about a minute; a handshake may wait for a key server;
  * idle, longer than the two hours after which keep-alives begin; at the end, longer than one more
  * retransmission of the last FIN or byte. */

@@ -409,6 +409,29 @@ static bool is_anew(const struct entry *entry, const struct fk_tcp *tcp)
     return state == FK_FLOW_OVER || state == FK_FLOW_RESET;
 }
 
+static bool is_protected(const struct fk_box *box, const struct fk_box_frame *frame,
+                         const struct fk_tcp *tcp)
+{
+    uint16_t port = frame->from == FK_INLINE_CLIENT ? tcp->dst_port : tcp->src_port;
+
+    for (size_t i = 0; i < box->conf.n_ports; i++)
+        if (box->conf.ports[i] == port)
+            return true;
+    return false;
+}
+
+static enum fk_box_verdict drop(struct fk_box *box, enum fk_box_counter counter)
+{
+    count(box, counter);
+    return FK_BOX_DONE;
+}
+
+static enum fk_box_verdict pass(struct fk_box *box)
+{
+    count(box, FK_BOX_N_PASSED);
+    return FK_BOX_PASS;
+}
+
 static enum fk_box_verdict take(struct fk_box *box, const struct fk_box_frame *frame,
                                 const struct key *key, const struct fk_ip *ip,
                                 const struct fk_tcp *tcp, uint64_t now)
@@ -453,17 +476,6 @@ static struct key key_of(const struct fk_box_frame *frame, const struct fk_ip *i
     return key;
 }
 
-static bool is_protected(const struct fk_box *box, const struct fk_box_frame *frame,
-                         const struct fk_tcp *tcp)
-{
-    uint16_t port = frame->from == FK_INLINE_CLIENT ? tcp->dst_port : tcp->src_port;
-
-    for (size_t i = 0; i < box->conf.n_ports; i++)
-        if (box->conf.ports[i] == port)
-            return true;
-    return false;
-}
-
 static bool is_ip(const struct fk_link *link)
 {
     const uint8_t *type = link->bytes + link->len - 2;
@@ -471,16 +483,33 @@ static bool is_ip(const struct fk_link *link)
     return (type[0] == 0x08 && type[1] == 0x00) || (type[0] == 0x86 && type[1] == 0xdd);
 }
 
-static enum fk_box_verdict drop(struct fk_box *box, enum fk_box_counter counter)
+/* A router's message about a flow's packet goes on in the numbers of the one that it is for; all
+ * else that is no TCP passes as it is. */
+static enum fk_box_verdict take_other(struct fk_box *box, const struct fk_box_frame *frame,
+                                      const struct fk_ip *ip, uint64_t now)
 {
-    count(box, counter);
-    return FK_BOX_DONE;
-}
+    enum fk_inline_side to = frame->from; /* the router stands where the packet went */
+    struct fk_icmp_too_big too_big;
+    struct fk_box_frame quoted = {.from = fk_inline_other(to), .link = frame->link};
+    struct fk_ip quoted_ip = {.version = ip->version};
+    struct fk_tcp quoted_tcp = {.flags = 0};
+    struct entry *entry;
+    struct key key;
 
-static enum fk_box_verdict pass(struct fk_box *box)
-{
-    count(box, FK_BOX_N_PASSED);
-    return FK_BOX_PASS;
+    if (fk_icmp_too_big_parse(ip, &too_big) != FK_OK)
+        return pass(box);
+    memcpy(quoted_ip.src, too_big.src, sizeof too_big.src);
+    memcpy(quoted_ip.dst, too_big.dst, sizeof too_big.dst);
+    quoted_tcp.src_port = too_big.src_port;
+    quoted_tcp.dst_port = too_big.dst_port;
+    key = key_of(&quoted, &quoted_ip, &quoted_tcp);
+    entry = *place(box, &key);
+    if (entry == NULL || entry->flow == NULL)
+        return pass(box);
+    count(box, FK_BOX_N_TOO_BIG);
+    if (fk_flow_too_big(entry->flow, to, ip, &too_big, now, &box->out))
+        settle(box, entry, now);
+    return FK_BOX_DONE;
 }
 
 enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *frame, uint64_t now)
@@ -498,7 +527,7 @@ enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *
     if (err != FK_OK)
         return drop(box, FK_BOX_N_MALFORMED);
     if (ip.protocol != FK_IP_TCP)
-        return pass(box);
+        return take_other(box, frame, &ip, now);
     if (ip.fragment)
         return drop(box, FK_BOX_N_FRAGMENTS);
     if (fk_tcp_parse(ip.payload, &tcp) != FK_OK)

@@ -39,6 +39,7 @@ struct fk_box_conf {
       "SYNs dropped because there are as many flows as there may be, or no memory.")              \
     X(WAITING, "waiting",                                                                         \
       "SYNs dropped because the box is about to end: its successor takes them.")                  \
+    X(TOO_BIG, "too_big", "Routers' messages that a packet of a flow was too big for a link.")    \
     X(BYPASSED, "bypassed",                                                                       \
       "Flows that pass as they are, since their segments are signed (MD5, AO).")
 

@@ -91,6 +91,14 @@ void fk_flow_free(struct fk_flow *flow);
 void fk_flow_packet(struct fk_flow *flow, enum fk_inline_side from, const struct fk_ip *ip,
                     const struct fk_tcp *tcp, uint64_t now, struct fk_outbox *out);
 
+/*
+ * A router says in `ip` that a packet on its way to `to` was too big: what goes there is cut
+ * smaller from now on, and sent again; the other side, which sent the bytes, is told what this
+ * means for it. False: it is about no packet under way, and is to be dropped.
+ */
+bool fk_flow_too_big(struct fk_flow *flow, enum fk_inline_side to, const struct fk_ip *ip,
+                     struct fk_icmp_too_big *too_big, uint64_t now, struct fk_outbox *out);
+
 /* Whose it is: fk_flow_new() leaves that NULL. */
 void fk_flow_set_owner(struct fk_flow *flow, void *owner);
 void *fk_flow_owner(const struct fk_flow *flow);

@@ -156,6 +156,23 @@ void fk_flow_emit_data(struct fk_flow_turn *turn, struct fk_flow_pipe *pipe)
         fk_flow_emit_probe(turn, to);
 }
 
+void fk_flow_emit_too_big(struct fk_flow_turn *turn, enum fk_inline_side to, const struct fk_ip *ip,
+                          const struct fk_icmp_too_big *too_big)
+{
+    size_t header = ip->version == 4 ? FK_IP4_HEADER : FK_IP6_HEADER, len = ip->payload.left;
+    struct fk_outbox_packet *slot = take_slot(turn->out, header + len);
+    struct fk_writer writer;
+
+    if (slot == NULL)
+        return;
+    slot->to = to;
+    slot->transport = header;
+    fk_writer_init(&writer, slot->bytes, slot->len);
+    fk_ip_build(ip, len, &writer);
+    fk_writer_bytes(&writer, ip->payload.next, len);
+    fk_icmp_too_big_rewrite(ip, too_big, slot->bytes + header, len);
+}
+
 /* --- the opening --- */
 
 /* Fact 6. The server's segments must have room for a record's overhead by the time they reach the

@@ -79,6 +79,9 @@ void fk_flow_emit_probe(struct fk_flow_turn *turn, enum fk_inline_side to);
 void fk_flow_emit_rst(struct fk_flow_turn *turn, enum fk_inline_side to, uint32_t seq);
 /* A segment of the opening (SYN, its answer, RST) of the other side, with what the box changes. */
 void fk_flow_emit_open(struct fk_flow_turn *turn, enum fk_inline_side to, const struct fk_tcp *syn);
+/* A router's message to `to`, as `ip` carried it, with what the box has changed. */
+void fk_flow_emit_too_big(struct fk_flow_turn *turn, enum fk_inline_side to, const struct fk_ip *ip,
+                          const struct fk_icmp_too_big *too_big);
 /* All that the pipe's sender may send. */
 void fk_flow_emit_data(struct fk_flow_turn *turn, struct fk_flow_pipe *pipe);
 

@@ -184,6 +184,14 @@ static void recover_from(struct fk_sender *sender)
     repair_next(sender);
 }
 
+void fk_sender_shrink(struct fk_sender *sender, uint32_t mss)
+{
+    sender->mss = mss;
+    sender->has_due = false; /* one that is due may be too big */
+    if (in_flight(sender))
+        recover_from(sender);
+}
+
 /* RFC 5681 section 3.2 and RFC 6675 section 5: three duplicates, or as much known to be there. */
 static void on_duplicate(struct fk_sender *sender)
 {

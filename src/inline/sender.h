@@ -98,6 +98,10 @@ bool fk_sender_acked(struct fk_sender *sender, const struct fk_sender_ack *ack, 
  * sink is not known to have. */
 void fk_sender_resend(struct fk_sender *sender, struct fk_seq_range range);
 
+/* Segments have so many bytes from now on, fewer than before: what is under way was too big, and
+ * goes again. */
+void fk_sender_shrink(struct fk_sender *sender, uint32_t mss);
+
 /*
  * The next segment to be sent now, `max` bytes of payload at most, or one mss if that is more; what
  * is repaired comes first, with one mss at most. False: none. Call it until then, after everything.

@@ -305,6 +305,29 @@ static void a_closed_window_is_probed(void **state)
     fk_sender_fini(&sender);
 }
 
+/* A router says that what is under way was too big: all of it again, smaller, by and by. */
+static void what_was_too_big_goes_again(void **state)
+{
+    (void)state;
+    begin(0, 10000);
+    store(200);
+    fk_sender_shrink(&sender, MSS); /* nothing is under way */
+    flush();
+    fk_sender_resend(&sender, (struct fk_seq_range){0, MSS});
+    fk_sender_shrink(&sender, 60);
+    assert_next(0, 60); /* the one that was due, too */
+    assert_false(next());
+    assert_true(acked(60, 10000, 0, 0));
+    assert_next(60, 60);
+    assert_true(acked(120, 10000, 0, 0));
+    assert_next(120, 60);
+    assert_true(acked(180, 10000, 0, 0));
+    assert_next(180, 20);
+    assert_true(acked(200, 10000, 0, 0));
+    assert_false(next());
+    fk_sender_fini(&sender);
+}
+
 static void nonsense_is_not_believed(void **state)
 {
     (void)state;
@@ -353,5 +376,5 @@ UNIT_MAIN(cmocka_unit_test(sends_what_the_window_allows), cmocka_unit_test(a_win
           cmocka_unit_test(the_timer_repairs_and_backs_off),
           cmocka_unit_test(after_the_timer_all_is_repaired),
           cmocka_unit_test(round_trips_are_measured), cmocka_unit_test(a_closed_window_is_probed),
-          cmocka_unit_test(nonsense_is_not_believed),
+          cmocka_unit_test(what_was_too_big_goes_again), cmocka_unit_test(nonsense_is_not_believed),
           cmocka_unit_test(more_ranges_than_are_remembered))
