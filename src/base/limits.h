@@ -771,6 +771,8 @@
  * is sent when half of the room is used. */
 #define FK_BOX_OUT     (4 * 1024 * 1024)
 #define FK_BOX_PACKETS 1024
+/* A flow at which nothing has come for this long gives its ciphers' contexts back: as an edge's. */
+#define FK_BOX_REST_US FK_EDGE_REST_US
 /* A flow that passes as it is, idle: as the two hours after which keep-alives begin. */
 #define FK_BOX_BYPASS_US UINT64_C(9000000000)
 /* Ports that TLS is added to: each segment is compared with all of them. */

@@ -31,6 +31,7 @@ struct entry {
     struct fk_list wheel;
     uint64_t due; /* when the wheel has it */
     uint64_t until;
+    uint64_t rest_at; /* when what it only needs while it is busy is given back; 0: it has been */
     struct fk_list half_open; /* of the box, in order of age; else on no list */
     struct fk_list all;
     bool busy;
@@ -207,6 +208,27 @@ static void schedule(struct fk_box *box, struct entry *entry, uint64_t now, uint
         box->next = at;
 }
 
+/* What moves a flow may have it make ciphers' contexts. */
+static void stir(struct entry *entry, uint64_t now)
+{
+    entry->rest_at = now + FK_BOX_REST_US;
+}
+
+static void rest(struct entry *entry, uint64_t now)
+{
+    if (entry->rest_at == 0 || now < entry->rest_at)
+        return;
+    fk_flow_rest(entry->flow);
+    entry->rest_at = 0;
+}
+
+static uint64_t due_at(const struct entry *entry)
+{
+    uint64_t due = fk_flow_deadline(entry->flow);
+
+    return entry->rest_at != 0 && entry->rest_at < due ? entry->rest_at : due;
+}
+
 /* Packets that the entry's flow has made since, and what has become of it. */
 static void settle(struct fk_box *box, struct entry *entry, uint64_t now)
 {
@@ -221,7 +243,7 @@ static void settle(struct fk_box *box, struct entry *entry, uint64_t now)
     if (state != FK_FLOW_SYN && state != FK_FLOW_SYNACK)
         not_half_open(box, entry);
     set_busy(box, entry, state != FK_FLOW_OVER && state != FK_FLOW_RESET);
-    schedule(box, entry, now, fk_flow_deadline(entry->flow));
+    schedule(box, entry, now, due_at(entry));
 }
 
 static void expire(struct fk_box *box, struct entry *entry, uint64_t now)
@@ -233,13 +255,15 @@ static void expire(struct fk_box *box, struct entry *entry, uint64_t now)
         schedule(box, entry, now, entry->until);
     } else {
         fk_flow_expire(entry->flow, now, &box->out);
+        rest(entry, now);
         settle(box, entry, now);
     }
 }
 
+/* A slot is looked at when its time is over. */
 uint64_t fk_box_deadline(const struct fk_box *box)
 {
-    return box->next;
+    return box->next == UINT64_MAX ? UINT64_MAX : (box->next / TICK_US + 1) * TICK_US;
 }
 
 /* The next slot with somebody in it. */
@@ -282,6 +306,7 @@ void fk_box_expire(struct fk_box *box, uint64_t now)
 void fk_box_wake(struct fk_box *box, struct fk_flow *flow, uint64_t now)
 {
     fk_flow_wake(flow, now, &box->out);
+    stir(fk_flow_owner(flow), now);
     settle(box, fk_flow_owner(flow), now);
 }
 
@@ -443,6 +468,8 @@ static enum fk_box_verdict take(struct fk_box *box, const struct fk_box_frame *f
         forget(box, entry);
         entry = NULL;
     }
+    if (entry == NULL && !is_protected(box, frame, tcp))
+        return pass(box);
     if (entry == NULL && opening && (entry = begin(box, key, ip, tcp, now)) == NULL)
         return FK_BOX_DONE;
     if (entry == NULL) {
@@ -457,6 +484,7 @@ static enum fk_box_verdict take(struct fk_box *box, const struct fk_box_frame *f
     if (entry->links[frame->from].len == 0)
         entry->links[frame->from] = turned(&frame->link);
     fk_flow_packet(entry->flow, frame->from, ip, tcp, now, &box->out);
+    stir(entry, now);
     settle(box, entry, now);
     return FK_BOX_DONE;
 }
@@ -532,11 +560,12 @@ enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *
         return drop(box, FK_BOX_N_FRAGMENTS);
     if (fk_tcp_parse(ip.payload, &tcp) != FK_OK)
         return drop(box, FK_BOX_N_MALFORMED);
-    if (!is_protected(box, frame, &tcp))
+    key = key_of(frame, &ip, &tcp);
+    /* A flow goes on, though its port may have been taken from the configuration since. */
+    if (!is_protected(box, frame, &tcp) && (box->flows == 0 || *place(box, &key) == NULL))
         return pass(box);
     if (!frame->sum_ok && !fk_tcp_verify(&ip))
         return drop(box, FK_BOX_N_BAD_SUM);
-    key = key_of(frame, &ip, &tcp);
     return take(box, frame, &key, &ip, &tcp, now);
 }
 

@@ -107,6 +107,12 @@ void fk_flow_free(struct fk_flow *flow)
     free(flow);
 }
 
+void fk_flow_rest(struct fk_flow *flow)
+{
+    if (flow->record != NULL)
+        fk_record_rest(flow->record);
+}
+
 enum fk_flow_state fk_flow_state(const struct fk_flow *flow)
 {
     return flow->state;

@@ -15,6 +15,7 @@
 #include "inline/flow_state.h"
 #include "inline/outbox.h"
 #include "tls/session_keys.h"
+#include "wire/icmp.h"
 #include "wire/tcp.h"
 
 struct fk_flow;
@@ -116,6 +117,9 @@ uint32_t fk_flow_isn(const struct fk_flow *flow, enum fk_inline_side side);
 /* A RST to `to`, who has sent this segment of no connection: RFC 9293 section 3.5.2. */
 void fk_flow_refuse(enum fk_inline_side to, const struct fk_ip *ip, const struct fk_tcp *tcp,
                     struct fk_outbox *out);
+
+/* Give back what it needs only while bytes come and go: it makes that anew. */
+void fk_flow_rest(struct fk_flow *flow);
 
 /* What the handshake waited for is there. */
 void fk_flow_wake(struct fk_flow *flow, uint64_t now, struct fk_outbox *out);
