@@ -783,6 +783,12 @@
 #define FK_WIRE_GSO 65400
 /* What a handshake of the box may have to say before it is sent: a certificate chain. */
 #define FK_WIRETLS_OUT (128 * 1024)
+/* Rows of each of the box's tables that one worker tells at once: some 20 ms, in which packets wait
+ * in their sockets' queues; and pieces of one stream among them. */
+#define FK_WIRE_ROWS_MAX   2000
+#define FK_WIRE_PIECES_MAX 16
+/* Of all workers: three tables of rows of some 400 bytes are an answer (FK_ADMIN_ANSWER_MAX). */
+#define FK_WIRE_ROWS_ALL 3000
 /* How often a box that is to end looks whether its connections have ended. */
 #define FK_WIRE_SETTLE_US 50000
 /* Frames that are read at once, each up to 64 KiB: 2 MiB. */

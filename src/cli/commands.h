@@ -6,6 +6,7 @@
 int fk_cmd_keyd(int argc, char **argv);
 int fk_cmd_edge(int argc, char **argv);
 int fk_cmd_inline(int argc, char **argv);
+int fk_cmd_inline_tables(int argc, char **argv);
 int fk_cmd_init(int argc, char **argv);
 int fk_cmd_ca(int argc, char **argv);
 int fk_cmd_key(int argc, char **argv);

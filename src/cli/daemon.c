@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 struct daemon_values {
     const char *conf;
@@ -74,10 +75,12 @@ int fk_cmd_inline(int argc, char **argv)
         "",
         "Stand between clients and servers and add TLS to their connections, in the foreground;\n"
         "log to stderr. SIGHUP reloads the configuration, SIGTERM finishes what is under way and "
-        "ends.",
+        "ends.\nfarkey inline tables shows what a running one has.",
         options,
         0,
         0};
 
+    if (argc > 1 && strcmp(argv[1], "tables") == 0)
+        return fk_cmd_inline_tables(argc - 1, argv + 1);
     return run(&command, fk_inline_main, argc, argv);
 }

@@ -5,6 +5,7 @@
 #include "cli/ctl.h"
 #include "cli/files.h"
 #include "cli/options.h"
+#include "cli/status.h"
 #include "edge/conf.h"
 #include "keyd/conf.h"
 
@@ -60,21 +61,20 @@ static int socket_of_conf(const char *path, char ret[FK_PATH_SIZE])
     return err;
 }
 
-static int find_socket(const struct status_values *values, char ret[FK_PATH_SIZE])
+int fk_status_socket(const char *conf, const char *control, char ret[FK_PATH_SIZE])
 {
     int err;
 
-    if (values->control != NULL) {
-        snprintf(ret, FK_PATH_SIZE, "%s", values->control);
+    if (control != NULL) {
+        snprintf(ret, FK_PATH_SIZE, "%s", control);
         return FK_OK;
     }
-    if (values->conf == NULL) {
+    if (conf == NULL) {
         fputs("farkey: give -c FILE or --control SOCKET\n", stderr);
         return FK_ERR_INVAL;
     }
-    if ((err = socket_of_conf(values->conf, ret)) != FK_OK)
-        fk_command_fail("cannot find the control socket (or give --control SOCKET) of",
-                        values->conf, err);
+    if ((err = socket_of_conf(conf, ret)) != FK_OK)
+        fk_command_fail("cannot find the control socket (or give --control SOCKET) of", conf, err);
     return err;
 }
 
@@ -146,7 +146,7 @@ static int ask(const struct status_values *values, const char *word)
     json_t *answer = NULL;
     int err, status;
 
-    if (find_socket(values, path) != FK_OK)
+    if (fk_status_socket(values->conf, values->control, path) != FK_OK)
         return 1;
     if ((err = fk_ctl_ask(path, word, TIMEOUT_US, &answer)) != FK_OK)
         return fk_command_fail("cannot ask the daemon at", path, err);

@@ -317,6 +317,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
         signer_ready(master, child);
     else if (worker != NULL && msg->type == FK_PROC_STATUS)
         fk_master_worker_status(master, worker, msg);
+    else if (worker != NULL && msg->type == FK_PROC_ANSWER)
+        fk_master_tables_answered(master, (unsigned)(worker - master->workers), msg);
     else if (child == master->admin && msg->type == FK_PROC_COMMAND)
         fk_master_command(master, child, msg);
     else if (msg->type == FK_PROC_FAILED)

@@ -22,8 +22,7 @@
 
 /* --- answers --- */
 
-/* Takes `json`. */
-static void answer(struct fk_child *admin, uint32_t id, json_t *json)
+void fk_master_answer(struct fk_child *admin, uint32_t id, json_t *json)
 {
     char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
     int err = FK_ERR_NOMEM;
@@ -38,12 +37,12 @@ static void answer(struct fk_child *admin, uint32_t id, json_t *json)
 
 static void answer_ok(struct fk_child *admin, uint32_t id)
 {
-    answer(admin, id, json_pack("{s:b}", "ok", 1));
+    fk_master_answer(admin, id, json_pack("{s:b}", "ok", 1));
 }
 
 static void answer_error(struct fk_child *admin, uint32_t id, const char *text)
 {
-    answer(admin, id, json_pack("{s:s}", "error", text));
+    fk_master_answer(admin, id, json_pack("{s:s}", "error", text));
 }
 
 /* --- status --- */
@@ -119,7 +118,7 @@ static void answer_questions(struct fk_master *master)
         struct fk_master_question *question = &master->questions[i];
 
         if (question->asker != NULL)
-            answer(question->asker, question->id, status(master));
+            fk_master_answer(question->asker, question->id, status(master));
         question->asker = NULL;
     }
     for (unsigned i = 0; i < master->n_workers; i++) {
@@ -201,11 +200,12 @@ void fk_master_answer_waiters(struct fk_master *master)
         const struct fk_master_question *waiter = &master->waiters[i];
 
         if (master->last_error.text[0] != '\0')
-            answer(waiter->asker, waiter->id, json_pack("{s:s}", "error", master->last_error.text));
+            fk_master_answer(waiter->asker, waiter->id,
+                             json_pack("{s:s}", "error", master->last_error.text));
         else
-            answer(waiter->asker, waiter->id,
-                   json_pack("{s:b, s:I, s:s*}", "ok", 1, "generation",
-                             (json_int_t)master->generation, "note", notes));
+            fk_master_answer(waiter->asker, waiter->id,
+                             json_pack("{s:b, s:I, s:s*}", "ok", 1, "generation",
+                                       (json_int_t)master->generation, "note", notes));
     }
     master->n_waiters = 0;
 }
@@ -226,7 +226,8 @@ void fk_master_command(struct fk_master *master, struct fk_child *admin,
     } else if (strcmp(word, "drain") == 0) {
         answer_ok(admin, msg->arg);
         fk_master_stop(master);
-    } else {
+    } else if (!fk_master_tables_ask(
+                   master, &(struct fk_master_question){.asker = admin, .id = msg->arg}, word)) {
         answer_error(admin, msg->arg, "no such command; there are status, reload and drain");
     }
 }
@@ -234,6 +235,7 @@ void fk_master_command(struct fk_master *master, struct fk_child *admin,
 void fk_master_admin_init(struct fk_master *master)
 {
     fk_timer_init(&master->question_timer, master->loop, on_question_timer);
+    fk_master_tables_init(master);
     for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
         fk_buf_init(&master->workers[i].status, FK_EDGE_STATUS_MAX);
 }
@@ -241,6 +243,7 @@ void fk_master_admin_init(struct fk_master *master)
 void fk_master_admin_fini(struct fk_master *master)
 {
     fk_timer_stop(&master->question_timer);
+    fk_master_tables_fini(master);
     for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
         fk_buf_fini(&master->workers[i].status);
 }

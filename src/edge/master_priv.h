@@ -33,6 +33,19 @@ struct fk_master_question {
     uint32_t id;
 };
 
+/* Questions for the inline box's tables: the first is asked of all workers, the others wait. */
+struct fk_master_tables {
+    struct {
+        struct fk_master_question from;
+        uint32_t which; /* 1 << enum fk_wiretable */
+    } questions[FK_EDGE_QUESTIONS_MAX];
+    size_t n;
+    uint32_t round; /* what the first was asked as: late answers have another number */
+    bool answered[FK_EDGE_WORKERS_MAX];
+    struct json_t *merged; /* of what has been answered */
+    struct fk_timer timer;
+};
+
 /* The signers of one set of private keys. */
 struct fk_master_keys {
     uint32_t generation;
@@ -95,6 +108,7 @@ struct fk_master {
     int control_fd, http_fd; /* the admin process's listeners */
     struct fk_master_question questions[FK_EDGE_QUESTIONS_MAX];
     struct fk_timer question_timer;
+    struct fk_master_tables tables;
     uint64_t started_us;
     bool ready; /* all workers have been ready once */
     bool stopping;
@@ -162,6 +176,19 @@ void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *
 void fk_master_answer_waiters(struct fk_master *master);
 void fk_master_admin_init(struct fk_master *master);
 void fk_master_admin_fini(struct fk_master *master);
+
+/* Answer a command; takes `json`. */
+void fk_master_answer(struct fk_child *admin, uint32_t id, struct json_t *json);
+
+/* --- master_tables.c --- */
+
+/* A command for tables, if its word is one: false else. */
+bool fk_master_tables_ask(struct fk_master *master, const struct fk_master_question *from,
+                          const char *word);
+void fk_master_tables_answered(struct fk_master *master, unsigned worker,
+                               const struct fk_procmsg *msg);
+void fk_master_tables_init(struct fk_master *master);
+void fk_master_tables_fini(struct fk_master *master);
 
 /* Open the listeners of the admin process that the configuration asks for. FK_ERR_SYS (logged). */
 int fk_master_admin_listen(struct fk_master *master);

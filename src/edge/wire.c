@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "edge/metrics.h"
+#include "edge/wiretables.h"
 #include "edge/wiretls.h"
 #include "inline/flow_mode.h"
 #include "inline/pktio.h"
@@ -294,4 +295,9 @@ bool fk_wire_idle(const struct fk_wire *wire)
 void fk_wire_resume(struct fk_wire *wire)
 {
     fk_wiretls_resume(&wire->tls);
+}
+
+int fk_wire_tell_tables(const struct fk_wire *wire, int control, uint32_t arg)
+{
+    return fk_wiretables_send(control, arg, wire->box);
 }

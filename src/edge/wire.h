@@ -26,6 +26,8 @@ int fk_wire_serve(struct fk_wire *wire, struct fk_gen *gen);
 /* No new connections. */
 void fk_wire_drain(struct fk_wire *wire);
 bool fk_wire_idle(const struct fk_wire *wire);
+/* Answer a question for its tables: as fk_wiretables_send(). */
+int fk_wire_tell_tables(const struct fk_wire *wire, int control, uint32_t arg);
 /* A site has got a certificate. */
 void fk_wire_resume(struct fk_wire *wire);
 

@@ -381,6 +381,17 @@ static int take_cache(struct worker *worker, const struct fk_procmsg *msg)
     return fk_sescache_open(msg->fds[0], &worker->base.cache);
 }
 
+/* 0: the status; else the tables that only a box has. */
+static int tell_status(struct worker *worker, uint32_t arg)
+{
+    int control = fk_io_fd(&worker->control);
+
+    if (arg == 0)
+        return fk_status_send(control, worker->gen);
+    return worker->wire == NULL ? FK_ERR_UNEXPECTED
+                                : fk_wire_tell_tables(worker->wire, control, arg);
+}
+
 static int take_message(struct worker *worker, struct fk_procmsg *msg)
 {
     bool has_fd = msg->n_fds == 1;
@@ -414,7 +425,7 @@ static int take_message(struct worker *worker, struct fk_procmsg *msg)
         drain(worker, msg->arg);
         return FK_OK;
     case FK_PROC_STATUS:
-        return fk_status_send(fk_io_fd(&worker->control), worker->gen);
+        return tell_status(worker, msg->arg);
     default:
         return FK_ERR_UNEXPECTED;
     }

@@ -114,6 +114,29 @@ uint16_t fk_flow_port(const struct fk_flow *flow, enum fk_inline_side side);
 /* The sequence number of this side's SYN. */
 uint32_t fk_flow_isn(const struct fk_flow *flow, enum fk_inline_side side);
 
+/* What operators may know of one side's stream. */
+struct fk_flow_stream {
+    uint32_t seq;    /* the next byte that is expected from it */
+    uint32_t ack;    /* acknowledged to it */
+    uint32_t window; /* bytes that it may send beyond that */
+    uint32_t record; /* of the client's: bytes of the record that is begun; 0: none is */
+};
+
+void fk_flow_stream(const struct fk_flow *flow, enum fk_inline_side side,
+                    struct fk_flow_stream *ret);
+/* The keys that its records are under; NULL: there are none. For looking whether, not at them. */
+const struct fk_session_keys *fk_flow_keys(const struct fk_flow *flow);
+
+/* Bytes of one side's that the box has: held, since others are missing, or ready for the other. */
+struct fk_flow_queued {
+    struct fk_seq_range range; /* held: in that side's numbers; ready: in the other's */
+    enum { FK_FLOW_HOLD, FK_FLOW_READY } state;
+};
+
+/* Up to `max` of them, in order; returns their number. */
+size_t fk_flow_queue(const struct fk_flow *flow, enum fk_inline_side side, size_t max,
+                     struct fk_flow_queued *ret);
+
 /* A RST to `to`, who has sent this segment of no connection: RFC 9293 section 3.5.2. */
 void fk_flow_refuse(enum fk_inline_side to, const struct fk_ip *ip, const struct fk_tcp *tcp,
                     struct fk_outbox *out);

@@ -300,3 +300,13 @@ size_t fk_reasm_sacks(const struct fk_reasm *reasm, size_t max, struct fk_seq_ra
         ret[i] = blocks[i].range;
     return n;
 }
+
+const struct fk_reasm_chunk *fk_reasm_next(const struct fk_reasm *reasm,
+                                           const struct fk_reasm_chunk *chunk,
+                                           struct fk_seq_range *ret)
+{
+    chunk = chunk == NULL ? reasm->first : chunk->next;
+    if (chunk != NULL)
+        *ret = (struct fk_seq_range){chunk->seq, end_of(chunk)};
+    return chunk;
+}

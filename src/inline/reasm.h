@@ -65,4 +65,9 @@ static inline bool fk_reasm_ended(const struct fk_reasm *reasm)
  * (FK_REASM_SACKS_MAX) at most. Returns their number. */
 size_t fk_reasm_sacks(const struct fk_reasm *reasm, size_t max, struct fk_seq_range *ret);
 
+/* Walk what lies out of order: the first piece comes after NULL, NULL after the last. */
+const struct fk_reasm_chunk *fk_reasm_next(const struct fk_reasm *reasm,
+                                           const struct fk_reasm_chunk *chunk,
+                                           struct fk_seq_range *ret);
+
 #endif

@@ -40,9 +40,9 @@ enum fk_proc_type {
     FK_PROC_FAILED,  /* c->m: generation arg refused; data: reason in text */
     FK_PROC_COMMAND, /* admin->m: data: a command of an operator, one word ("status", "reload",
                         "drain", ...); arg: its number. See admin/command.h */
-    FK_PROC_ANSWER,  /* m->admin: JSON answer, in data or (larger) in fds[0], a memfd; arg: the
-                        command's number */
-    FK_PROC_STATUS,  /* c->m or m->admin: data: JSON status fragment */
+    FK_PROC_ANSWER,  /* m->admin or c->m: JSON answer, in data or (larger) in fds[0], a memfd; arg:
+                        the command's or question's number */
+    FK_PROC_STATUS, /* m->c: a question, arg: which; c->m or m->admin: data: JSON status fragment */
     FK_PROC_SESSIONS, /* m->c: fds[0] memory of the shared session cache, see tls/sescache.h */
     FK_PROC_PING,     /* m->c: is its event loop alive? arg: a number; see fk_proc_next() */
     FK_PROC_PONG,     /* c->m: it is; arg: the ping's number */

@@ -72,12 +72,13 @@ class Wire:
 class Box:
     """`farkey inline` in the middle, with a site "example.com" whose key it has (mode local) or not."""
 
-    def __init__(self, wire, authority, wire_options="", site_options=None, more="", workers=2):
+    def __init__(self, wire, authority, wire_options="", site_options=None, more="", workers=2, keys=()):
         self.wire, self.folder, self.ca = wire, wire.folder, authority.certificate
         (self.folder / "run").mkdir(exist_ok=True)
         if site_options is None:
-            authority.issue(self.folder / "site", "example.com", "DNS:example.com")
-            site_options = 'mode = local certificate = {"site.crt"} key = {"site.key"}'
+            keys, site_options = ("site",), 'mode = local certificate = {"site.crt"} key = {"site.key"}'
+        for name in keys:
+            authority.issue(self.folder / name, "example.com", "DNS:example.com")
         self.conf = self.folder / "inline.conf"
         self.conf.write_text(f"""workers = {workers}
 control = "run/inline.sock"

@@ -1,12 +1,16 @@
-"""The two ends of a connection, each in its own namespace: netpeer.py serve PORT | talk HOST PORT CA VERSION UP DOWN.
+"""The two ends of a connection, each in its own namespace: netpeer.py serve PORT | talk HOST PORT CA VERSION UP DOWN |
+hold, halves, stall, twice HOST PORT CA: these wait for lines.
 
 The server speaks no TLS: a line "UP DOWN" comes, then UP bytes, of which it says the SHA-256 and who sent them, then
 it sends DOWN bytes and their SHA-256. The client says by its status whether all of it is right.
 """
+import fcntl
 import hashlib
 import socket
 import ssl
+import struct
 import sys
+import termios
 import threading
 
 PIECE = 1 << 16
@@ -96,11 +100,81 @@ def hold(host, port, ca):
                 print(type(error).__name__, flush=True)
 
 
+def dial(host, port, ca, session=None):
+    """A connection over TLS 1.2, whose sessions are resumed under the secret of the first."""
+    context = session.context if session else ssl.create_default_context(cafile=ca)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context.wrap_socket(socket.create_connection((host, port), timeout=20), server_hostname="example.com",
+                               session=session and session.session)
+
+
+def wait_for_line():
+    print("waits", flush=True)
+    sys.stdin.readline()
+
+
+def done():
+    print("done", flush=True)
+    sys.stdin.readline()  # until it ends
+
+
+def halves(host, port, ca, key, certificate):
+    """Half of a record, and the other half later."""
+    context = ssl.create_default_context(cafile=ca)
+    context.load_cert_chain(certificate, key)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="example.com")
+    with socket.create_connection((host, port), timeout=20) as raw:
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(65536))
+        raw.sendall(outgoing.read())
+        tls.write(b"9 1\nnine byte")
+        record = outgoing.read()
+        raw.sendall(record[:20])
+        while unacknowledged(raw):
+            pass
+        wait_for_line()
+        raw.sendall(record[20:])
+        done()
+
+
+def unacknowledged(raw):
+    """Bytes that the other end has not acknowledged."""
+    return struct.unpack("i", fcntl.ioctl(raw, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def stall(host, port, ca):
+    """Much is asked for, and not read until later."""
+    with dial(host, port, ca) as sock:
+        sock.sendall(b"0 8000000\n")
+        wait_for_line()
+        with sock.makefile("rb") as stream:
+            stream.readline()
+            drain(stream, 8000000)
+        done()
+
+
+def twice(host, port, ca):
+    """Two connections at once, the second of the first one's session."""
+    with dial(host, port, ca) as first:
+        exchange(first, 10, 10)
+        with dial(host, port, ca, first) as second:
+            assert second.session_reused
+            exchange(second, 10, 10)
+            wait_for_line()
+            done()
+
+
 if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
     if mode == "serve":
         serve(int(rest[0]))
-    elif mode == "hold":
-        hold(rest[0], int(rest[1]), rest[2])
+    elif mode in ("hold", "halves", "stall", "twice"):
+        globals()[mode](rest[0], int(rest[1]), *rest[2:])
     else:
         talk(rest[0], int(rest[1]), rest[2], rest[3], int(rest[4]), int(rest[5]))
