@@ -15,6 +15,7 @@ int fk_cmd_status(int argc, char **argv);
 int fk_cmd_control(int argc, char **argv);
 int fk_cmd_audit(int argc, char **argv);
 int fk_cmd_demo(int argc, char **argv);
+int fk_cmd_demo_inline(int argc, char **argv);
 int fk_cmd_manual(int argc, char **argv);
 
 /* A row of a table of commands. */

@@ -157,7 +157,7 @@ static int show_request(struct fk_demo *demo, enum fk_demo_tls version, bool cur
 
 static int show(struct fk_demo *demo, FILE *out)
 {
-    bool curl = fk_demo_has_curl();
+    bool curl = fk_demo_has("curl");
     char command[2 * FK_PATH_SIZE];
     int err;
 
@@ -322,7 +322,8 @@ int fk_cmd_demo(int argc, char **argv)
         "farkey demo",
         "",
         "Run an edge without a private key, a key server and an origin in a directory of their "
-        "own,\nlet clients make requests, and show what they see. Needs no root and no network.",
+        "own,\nlet clients make requests, and show what they see. Needs no root and no network.\n"
+        "farkey demo inline shows the inline box; that needs root.",
         options,
         0,
         0};
@@ -335,8 +336,11 @@ int fk_cmd_demo(int argc, char **argv)
                            .keyd_port.hold = -1,
                            .relay_port.hold = -1,
                            .origin_port.hold = -1};
-    int first, err = fk_opt_parse(&command, &demo, argc, argv, &first);
+    int first, err;
 
+    if (argc > 1 && strcmp(argv[1], "inline") == 0)
+        return fk_cmd_demo_inline(argc - 1, argv + 1);
+    err = fk_opt_parse(&command, &demo, argc, argv, &first);
     if (err != FK_OK)
         return fk_opt_status(err);
     if (check_values(&demo) != FK_OK)

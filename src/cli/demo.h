@@ -5,6 +5,7 @@
 #ifndef FK_CLI_DEMO_H
 #define FK_CLI_DEMO_H
 
+#include "base/buf.h"
 #include "base/limits.h"
 #include "cli/files.h"
 #include "cli/init.h"
@@ -106,6 +107,18 @@ struct fk_demo {
 /* Catch the signals that end the demonstration; become the parent of orphans. */
 int fk_demo_procs_init(struct fk_demo *demo);
 
+struct fk_demo_program {
+    const char *name;        /* its log is DIR/NAME.log */
+    const char *const *argv; /* argv[0]: looked for in PATH; "farkey": this program */
+    int netns;               /* the network namespace that it runs in; -1: ours */
+};
+
+int fk_demo_start_program(struct fk_demo *demo, int which, const struct fk_demo_program *program);
+/* Run a program to its end; what it says is appended. *ret_status is waitpid(2)'s.
+ * FK_ERR_CANCELLED: a signal asks to end, fk_demo_wait() will say so, too. */
+int fk_demo_run(const struct fk_demo *demo, const struct fk_demo_program *program,
+                struct fk_buf *out, int *ret_status);
+
 /* `farkey VERB -c CONF` with its log in DIR/VERB.log. */
 int fk_demo_start_daemon(struct fk_demo *demo, int which, const char *verb, const char *conf);
 
@@ -142,6 +155,12 @@ void fk_demo_dirs_sweep(void);
 /* Make the directory with identities, the site's key and certificate, and configurations. */
 int fk_demo_setup(struct fk_demo *demo);
 
+/* A CA for the site in the directory, and of it a certificate for a new key of type `demo->key` in
+ * `demo->key_file`. Sets `site_ca`. */
+int fk_demo_make_certificate(struct fk_demo *demo, const char *cert_file);
+
+__attribute__((format(printf, 2, 3))) int fk_demo_write(const char *path, const char *format, ...);
+
 /* --- HTTP and certificates of clients (demo_cert.c) --- */
 
 /* What --http, --client-certificate, --client-ca and --relay are to each other; fills in what was
@@ -175,8 +194,8 @@ const char *fk_demo_ciphers(const struct fk_demo *demo);
  * read at sight. FK_ERR_VERIFY: `failure` says which is missing. (demo_cert.c) */
 int fk_demo_judge_relay(const struct fk_demo *demo, struct fk_demo_view *view);
 
-/* Whether curl is installed. */
-bool fk_demo_has_curl(void);
+/* Whether a program is to be found in PATH. */
+bool fk_demo_has(const char *program);
 
 /* One request by curl, or by OpenSSL in this process. FK_OK: protocol, certificate and answer are
  * as they must be. */

@@ -115,7 +115,7 @@ void fk_demo_command(const struct fk_demo *demo, char *dst, size_t size)
 
 /* --- curl --- */
 
-bool fk_demo_has_curl(void)
+bool fk_demo_has(const char *program)
 {
     const char *path = getenv("PATH");
     char file[FK_PATH_SIZE];
@@ -123,7 +123,7 @@ bool fk_demo_has_curl(void)
     while (path != NULL && *path != '\0') {
         size_t len = strcspn(path, ":");
 
-        if (len > 0 && snprintf(file, sizeof file, "%.*s/curl", (int)len, path) > 0 &&
+        if (len > 0 && snprintf(file, sizeof file, "%.*s/%s", (int)len, path, program) > 0 &&
             access(file, X_OK) == 0)
             return true;
         path += len + (path[len] == ':' ? 1 : 0);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,9 @@
 /* How long daemons may take to drain, and killed processes to vanish. */
 #define DRAIN_US 5000000
 #define KILL_US  5000000
+
+/* What a program says is read in pieces. */
+#define OUTPUT_CHUNK 4096
 
 /* The end of a log that is shown when its process dies. */
 #define LOG_TAIL 4000
@@ -62,35 +66,36 @@ static int watch_proc(struct fk_demo_proc *proc, const char *name, pid_t pid)
 }
 
 /* In the new process: nothing here may touch what the parent has buffered. */
-__attribute__((noreturn)) static void become_daemon(pid_t parent, const char *verb,
-                                                    const char *conf, int log)
+__attribute__((noreturn)) static void become(pid_t parent, const struct fk_demo_program *program,
+                                             int output)
 {
-    char name[] = "farkey", option[] = "-c", verb_copy[16], conf_copy[FK_PATH_SIZE];
-    char *argv[] = {name, verb_copy, option, conf_copy, NULL};
+    char *const *argv = (char *const *)(uintptr_t)program->argv; /* exec changes nothing in it */
     sigset_t none;
 
-    snprintf(verb_copy, sizeof verb_copy, "%s", verb);
-    snprintf(conf_copy, sizeof conf_copy, "%s", conf);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
+    if (getppid() != parent || (program->netns >= 0 && setns(program->netns, CLONE_NEWNET) != 0))
         _exit(1);
     setpgid(0, 0); /* the terminal's Ctrl-C is for the demonstration, which ends them in order */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0)
+    if (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0)
+        _exit(127);
+    if (strcmp(argv[0], "farkey") == 0)
         execv("/proc/self/exe", argv);
+    else
+        execvp(argv[0], argv);
     _exit(127);
 }
 
-int fk_demo_start_daemon(struct fk_demo *demo, int which, const char *verb, const char *conf)
+int fk_demo_start_program(struct fk_demo *demo, int which, const struct fk_demo_program *program)
 {
     struct fk_demo_proc *proc = &demo->procs[which];
     char name[32];
     pid_t pid, parent = getpid();
     int log, err;
 
-    snprintf(name, sizeof name, "%s.log", verb);
+    snprintf(name, sizeof name, "%s.log", program->name);
     if ((err = fk_path_join(demo->dir, name, proc->log)) != FK_OK)
         return err;
     log = open(proc->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -99,9 +104,71 @@ int fk_demo_start_daemon(struct fk_demo *demo, int which, const char *verb, cons
     fflush(NULL);
     pid = fork();
     if (pid == 0)
-        become_daemon(parent, verb, conf, log);
+        become(parent, program, log);
     close(log);
-    return pid < 0 ? FK_ERR_SYS : watch_proc(proc, verb, pid);
+    return pid < 0 ? FK_ERR_SYS : watch_proc(proc, program->name, pid);
+}
+
+int fk_demo_start_daemon(struct fk_demo *demo, int which, const char *verb, const char *conf)
+{
+    const char *const argv[] = {"farkey", verb, "-c", conf, NULL};
+    const struct fk_demo_program program = {.name = verb, .argv = argv, .netns = -1};
+
+    return fk_demo_start_program(demo, which, &program);
+}
+
+/* One piece of what a program says. FK_ERR_CLOSED: that was all. */
+static int read_piece(int fd, struct fk_buf *out)
+{
+    uint8_t *at;
+    ssize_t n;
+    int err;
+
+    if ((err = fk_buf_reserve(out, OUTPUT_CHUNK, &at)) != FK_OK)
+        return err;
+    n = read(fd, at, OUTPUT_CHUNK);
+    if (n <= 0)
+        return n == 0 ? FK_ERR_CLOSED : FK_ERR_SYS;
+    fk_buf_commit(out, (size_t)n);
+    return FK_OK;
+}
+
+/* All of it, unless a signal asks to end. */
+static int read_all(const struct fk_demo *demo, int fd, struct fk_buf *out)
+{
+    struct pollfd fds[] = {{fd, POLLIN, 0}, {demo->signals, POLLIN, 0}};
+    int err = FK_OK;
+
+    while (err == FK_OK)
+        if (poll(fds, 2, -1) < 0)
+            err = errno == EINTR ? FK_OK : FK_ERR_SYS;
+        else if ((fds[1].revents & POLLIN) != 0)
+            err = FK_ERR_CANCELLED;
+        else
+            err = read_piece(fd, out);
+    return err == FK_ERR_CLOSED ? FK_OK : err;
+}
+
+int fk_demo_run(const struct fk_demo *demo, const struct fk_demo_program *program,
+                struct fk_buf *out, int *ret_status)
+{
+    pid_t pid, parent = getpid();
+    int fds[2], err;
+
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return FK_ERR_SYS;
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0)
+        become(parent, program, fds[1]);
+    fk_close(&fds[1]);
+    err = pid < 0 ? FK_ERR_SYS : read_all(demo, fds[0], out);
+    fk_close(&fds[0]);
+    if (pid > 0 && err != FK_OK)
+        kill(pid, SIGKILL);
+    if (pid > 0 && waitpid(pid, ret_status, 0) != pid && err == FK_OK)
+        err = FK_ERR_SYS;
+    return err;
 }
 
 static int send_go(int control, const char *data)

@@ -70,37 +70,43 @@ static int make_policy(const struct fk_demo *demo, const char *keys)
     return fk_file_write(path, text, strlen(text), 0644);
 }
 
-static int make_site(struct fk_demo *demo)
+int fk_demo_make_certificate(struct fk_demo *demo, const char *cert_file)
 {
     static const struct fk_ca_order order = {.label = FK_DEMO_NAME, .days = SITE_DAYS};
-    char ca_dir[FK_PATH_SIZE], keys[FK_PATH_SIZE], cert_file[FK_PATH_SIZE];
+    char ca_dir[FK_PATH_SIZE];
     struct fk_ca *ca = NULL;
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
     int err;
 
-    if ((err = site_paths(demo, keys, cert_file)) != FK_OK ||
-        (err = fk_path_join(demo->dir, "site-ca", ca_dir)) != FK_OK ||
-        (err = fk_path_join(ca_dir, "ca.crt", demo->site_ca)) != FK_OK ||
-        (err = fk_ca_create(ca_dir, "Farkey demo CA")) != FK_OK ||
-        (err = fk_ca_open(ca_dir, &ca)) != FK_OK ||
-        (err = fk_pki_key_new(key_types[demo->key], &key)) != FK_OK ||
-        (err = fk_pem_write_key(demo->key_file, key, false)) != FK_OK ||
-        (err = fk_ca_issue(ca, &order, key, &cert)) != FK_OK ||
-        (err = fk_pem_write_cert(cert_file, cert)) != FK_OK)
-        goto out;
-    err = make_policy(demo, keys);
-out:
+    if ((err = fk_path_join(demo->dir, "site-ca", ca_dir)) == FK_OK &&
+        (err = fk_path_join(ca_dir, "ca.crt", demo->site_ca)) == FK_OK &&
+        (err = fk_ca_create(ca_dir, "Farkey demo CA")) == FK_OK &&
+        (err = fk_ca_open(ca_dir, &ca)) == FK_OK &&
+        (err = fk_pki_key_new(key_types[demo->key], &key)) == FK_OK &&
+        (err = fk_pem_write_key(demo->key_file, key, false)) == FK_OK &&
+        (err = fk_ca_issue(ca, &order, key, &cert)) == FK_OK)
+        err = fk_pem_write_cert(cert_file, cert);
     X509_free(cert);
     EVP_PKEY_free(key);
     fk_ca_close(ca);
     return err;
 }
 
+static int make_site(struct fk_demo *demo)
+{
+    char keys[FK_PATH_SIZE], cert_file[FK_PATH_SIZE];
+    int err;
+
+    if ((err = site_paths(demo, keys, cert_file)) != FK_OK ||
+        (err = fk_demo_make_certificate(demo, cert_file)) != FK_OK)
+        return err;
+    return make_policy(demo, keys);
+}
+
 /* --- configurations --- */
 
-__attribute__((format(printf, 2, 3))) static int write_conf(const char *path, const char *format,
-                                                            ...)
+int fk_demo_write(const char *path, const char *format, ...)
 {
     char *text = NULL;
     va_list args;
@@ -124,33 +130,33 @@ static unsigned way_port(const struct fk_demo *demo)
 
 static int write_keyd(const struct fk_demo *demo)
 {
-    return write_conf(demo->keyd_conf,
-                      "fronts = 1\n"
-                      "signers = 1\n"
-                      "control = \"run/keyd.sock\"\n"
-                      "%s \"127.0.0.1:%u\" { }\n"
-                      "channel {\n"
-                      "    certificate = \"channel.crt\"\n"
-                      "    key = \"channel.key\"\n"
-                      "    ca = \"ca.crt\"\n"
-                      "    crl = \"ca.crl\"\n"
-                      "}\n"
-                      "keys \"keys\" { }\n"
-                      "edge \"" EDGE_NAME "\" {\n"
-                      "    keys = {\"" FK_DEMO_NAME "\"}\n"
-                      "    allow = {%s}\n"
-                      "%s"
-                      "}\n"
-                      "audit {\n"
-                      "    file = \"audit.log\"\n"
-                      "    key = \"audit.key\"\n"
-                      "}\n"
-                      "limits {\n"
-                      "    drain = 1s\n"
-                      "}\n",
-                      demo->dial ? "dial" : "listen",
-                      demo->dial ? way_port(demo) : demo->keyd_port.number, allowed(demo),
-                      demo->mode == FK_DEMO_LEND ? "    lend_key = \"" LEND_PUBLIC "\"\n" : "");
+    return fk_demo_write(demo->keyd_conf,
+                         "fronts = 1\n"
+                         "signers = 1\n"
+                         "control = \"run/keyd.sock\"\n"
+                         "%s \"127.0.0.1:%u\" { }\n"
+                         "channel {\n"
+                         "    certificate = \"channel.crt\"\n"
+                         "    key = \"channel.key\"\n"
+                         "    ca = \"ca.crt\"\n"
+                         "    crl = \"ca.crl\"\n"
+                         "}\n"
+                         "keys \"keys\" { }\n"
+                         "edge \"" EDGE_NAME "\" {\n"
+                         "    keys = {\"" FK_DEMO_NAME "\"}\n"
+                         "    allow = {%s}\n"
+                         "%s"
+                         "}\n"
+                         "audit {\n"
+                         "    file = \"audit.log\"\n"
+                         "    key = \"audit.key\"\n"
+                         "}\n"
+                         "limits {\n"
+                         "    drain = 1s\n"
+                         "}\n",
+                         demo->dial ? "dial" : "listen",
+                         demo->dial ? way_port(demo) : demo->keyd_port.number, allowed(demo),
+                         demo->mode == FK_DEMO_LEND ? "    lend_key = \"" LEND_PUBLIC "\"\n" : "");
 }
 
 /* What stands in the site block instead of a key. */
@@ -192,33 +198,33 @@ static int write_edge(const struct fk_demo *demo)
     char client[512];
 
     fk_demo_client_lines(demo, client, sizeof client);
-    return write_conf(demo->edge_conf,
-                      "workers = 1\n"
-                      "control = \"run/edge.sock\"\n"
-                      "%s"
-                      "listen \"127.0.0.1:%u\" { }\n"
-                      "channel {\n"
-                      "    certificate = \"channel.crt\"\n"
-                      "    key = \"channel.key\"\n"
-                      "    ca = \"ca.crt\"\n"
-                      "    crl = \"ca.crl\"\n"
-                      "}\n"
-                      "keyserver \"" KEYD_NAME "\" {\n"
-                      "    %s = \"127.0.0.1:%u\"\n"
-                      "}\n"
-                      "site \"" FK_DEMO_NAME "\" {\n"
-                      "    default = on\n"
-                      "%s%s%s"
-                      "    origin = {\"%s\"}\n"
-                      "}\n"
-                      "limits {\n"
-                      "    drain_timeout = 1s\n"
-                      "    connections_per_address = 0\n"
-                      "}\n",
-                      demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "",
-                      demo->edge_port.number, demo->dial ? "accept" : "address",
-                      demo->dial ? demo->keyd_port.number : way_port(demo), site_lines[demo->mode],
-                      exchange_lines(demo), client, demo->origin_address);
+    return fk_demo_write(
+        demo->edge_conf,
+        "workers = 1\n"
+        "control = \"run/edge.sock\"\n"
+        "%s"
+        "listen \"127.0.0.1:%u\" { }\n"
+        "channel {\n"
+        "    certificate = \"channel.crt\"\n"
+        "    key = \"channel.key\"\n"
+        "    ca = \"ca.crt\"\n"
+        "    crl = \"ca.crl\"\n"
+        "}\n"
+        "keyserver \"" KEYD_NAME "\" {\n"
+        "    %s = \"127.0.0.1:%u\"\n"
+        "}\n"
+        "site \"" FK_DEMO_NAME "\" {\n"
+        "    default = on\n"
+        "%s%s%s"
+        "    origin = {\"%s\"}\n"
+        "}\n"
+        "limits {\n"
+        "    drain_timeout = 1s\n"
+        "    connections_per_address = 0\n"
+        "}\n",
+        demo->mode == FK_DEMO_LEND ? "lend_key = \"lend.key\"\n" : "", demo->edge_port.number,
+        demo->dial ? "accept" : "address", demo->dial ? demo->keyd_port.number : way_port(demo),
+        site_lines[demo->mode], exchange_lines(demo), client, demo->origin_address);
 }
 
 /* What the edge opens keys with that are lent to it, and its public half for the key server. */
