@@ -23,6 +23,7 @@ struct fk_wire {
     int fds[FK_PKTIO_SOCKETS]; /* until there is `io` */
     struct fk_pktio *io;
     struct fk_io readers[2]; /* by side */
+    struct fk_io routers[2]; /* by side: what they say */
     struct fk_box *box;
     struct fk_arena *arena;
     struct fk_timer timer;
@@ -139,6 +140,29 @@ static void on_server(struct fk_io *io, unsigned events)
     read_side(fk_container(io, struct fk_wire, readers[FK_INLINE_SERVER]), FK_INLINE_SERVER);
 }
 
+static void read_told(struct fk_wire *wire, enum fk_inline_side side)
+{
+    const struct fk_pktio_frame *frames;
+    size_t n = fk_pktio_read_told(wire->io, side, &frames);
+
+    for (size_t i = 0; i < n; i++)
+        if (fk_box_told(wire->box, &frames[i].frame, fk_clock_us()) == FK_BOX_PASS)
+            fk_pktio_pass(wire->io, &frames[i]);
+    finish(wire);
+}
+
+static void on_told_client(struct fk_io *io, unsigned events)
+{
+    (void)events;
+    read_told(fk_container(io, struct fk_wire, routers[FK_INLINE_CLIENT]), FK_INLINE_CLIENT);
+}
+
+static void on_told_server(struct fk_io *io, unsigned events)
+{
+    (void)events;
+    read_told(fk_container(io, struct fk_wire, routers[FK_INLINE_SERVER]), FK_INLINE_SERVER);
+}
+
 /* --- life --- */
 
 static void on_settle(struct fk_timer *timer)
@@ -176,8 +200,10 @@ void fk_wire_free(struct fk_wire *wire)
         return;
     fk_timer_stop(&wire->timer);
     fk_timer_stop(&wire->settle);
-    for (unsigned i = 0; wire->io != NULL && i < 2; i++)
+    for (unsigned i = 0; wire->io != NULL && i < 2; i++) {
         fk_io_want(&wire->readers[i], 0);
+        fk_io_want(&wire->routers[i], 0);
+    }
     fk_box_free(wire->box);
     fk_arena_free(wire->arena);
     fk_pktio_free(wire->io);
@@ -245,6 +271,7 @@ static void describe(struct fk_wire *wire, const struct fk_edge_conf *root, stru
 static int begin(struct fk_wire *wire, const struct fk_edge_conf *root)
 {
     static fk_io_cb *const callbacks[] = {on_client, on_server};
+    static fk_io_cb *const told[] = {on_told_client, on_told_server};
     size_t flows = fk_edge_limits(root)->connections;
     struct fk_box_conf conf;
     int err;
@@ -259,8 +286,12 @@ static int begin(struct fk_wire *wire, const struct fk_edge_conf *root)
         (err = fk_pktio_new(wire->fds, &wire->io)) != FK_OK)
         return err;
     for (unsigned side = 0; side < 2; side++) {
-        fk_io_init(&wire->readers[side], wire->tls.loop, wire->fds[side], callbacks[side]);
+        fk_io_init(&wire->readers[side], wire->tls.loop, wire->fds[FK_PKTIO_READ_CLIENT + side],
+                   callbacks[side]);
+        fk_io_init(&wire->routers[side], wire->tls.loop, wire->fds[FK_PKTIO_TOLD_CLIENT + side],
+                   told[side]);
         fk_io_want(&wire->readers[side], FK_IO_READ);
+        fk_io_want(&wire->routers[side], FK_IO_READ);
     }
     return FK_OK;
 }

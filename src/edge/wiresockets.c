@@ -27,15 +27,25 @@ void fk_wiresockets_free(struct fk_wiresockets *sockets)
     free(sockets);
 }
 
+/* The sockets of one side, by what they do. */
+struct side {
+    enum fk_pktio_socket read, told, write;
+};
+
+static const struct side client_side = {FK_PKTIO_READ_CLIENT, FK_PKTIO_TOLD_CLIENT,
+                                        FK_PKTIO_WRITE_CLIENT};
+static const struct side server_side = {FK_PKTIO_READ_SERVER, FK_PKTIO_TOLD_SERVER,
+                                        FK_PKTIO_WRITE_SERVER};
+
 /* Workers in the same order at both interfaces: pktio.h. */
-static int open_side(struct fk_wiresockets *sockets, const char *interface,
-                     enum fk_pktio_socket reader, enum fk_pktio_socket writer)
+static int open_side(struct fk_wiresockets *sockets, const char *interface, const struct side *side)
 {
     int group = -1, err = FK_OK;
 
     for (unsigned i = 0; err == FK_OK && i < sockets->n_workers; i++)
-        if ((err = fk_pktio_open_read(interface, &group, &sockets->fds[i][reader])) == FK_OK)
-            err = fk_pktio_open_write(interface, &sockets->fds[i][writer]);
+        if ((err = fk_pktio_open_read(interface, &group, &sockets->fds[i][side->read])) == FK_OK &&
+            (err = fk_pktio_open_told(interface, &sockets->fds[i][side->told])) == FK_OK)
+            err = fk_pktio_open_write(interface, &sockets->fds[i][side->write]);
     if (err != FK_OK)
         fk_log(FK_LOG_ERROR,
                "cannot open a network interface; it must exist, and root (or "
@@ -60,9 +70,8 @@ int fk_wiresockets_new(const struct fk_edge_wire *wire, unsigned n_workers,
     sockets->client = strdup(wire->client);
     sockets->server = strdup(wire->server);
     err = sockets->client == NULL || sockets->server == NULL ? FK_ERR_NOMEM : FK_OK;
-    if (err == FK_OK && (err = open_side(sockets, wire->client, FK_PKTIO_READ_CLIENT,
-                                         FK_PKTIO_WRITE_CLIENT)) == FK_OK)
-        err = open_side(sockets, wire->server, FK_PKTIO_READ_SERVER, FK_PKTIO_WRITE_SERVER);
+    if (err == FK_OK && (err = open_side(sockets, wire->client, &client_side)) == FK_OK)
+        err = open_side(sockets, wire->server, &server_side);
     if (err != FK_OK) {
         fk_wiresockets_free(sockets);
         return err;

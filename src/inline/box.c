@@ -511,34 +511,65 @@ static bool is_ip(const struct fk_link *link)
     return (type[0] == 0x08 && type[1] == 0x00) || (type[0] == 0x86 && type[1] == 0xdd);
 }
 
-/* A router's message about a flow's packet goes on in the numbers of the one that it is for; all
- * else that is no TCP passes as it is. */
-static enum fk_box_verdict take_other(struct fk_box *box, const struct fk_box_frame *frame,
-                                      const struct fk_ip *ip, uint64_t now)
-{
-    enum fk_inline_side to = frame->from; /* the router stands where the packet went */
-    struct fk_icmp_too_big too_big;
-    struct fk_box_frame quoted = {.from = fk_inline_other(to), .link = frame->link};
-    struct fk_ip quoted_ip = {.version = ip->version};
-    struct fk_tcp quoted_tcp = {.flags = 0};
-    struct entry *entry;
-    struct key key;
+/* --- routers --- */
 
-    if (fk_icmp_too_big_parse(ip, &too_big) != FK_OK)
-        return pass(box);
-    memcpy(quoted_ip.src, too_big.src, sizeof too_big.src);
-    memcpy(quoted_ip.dst, too_big.dst, sizeof too_big.dst);
-    quoted_tcp.src_port = too_big.src_port;
-    quoted_tcp.dst_port = too_big.dst_port;
-    key = key_of(&quoted, &quoted_ip, &quoted_tcp);
-    entry = *place(box, &key);
-    if (entry == NULL || entry->flow == NULL)
-        return pass(box);
+/* What a router's message quotes, as a frame of the side that sent it would have it. FK_ERR_* as
+ * fk_icmp_too_big_parse(). */
+struct quoted {
+    struct fk_icmp_too_big too_big;
+    struct fk_box_frame frame;
+    struct fk_tcp tcp;
+    struct key key;
+};
+
+static int read_quoted(const struct fk_box_frame *frame, const struct fk_ip *ip, struct quoted *ret)
+{
+    struct fk_icmp_too_big *too_big = &ret->too_big;
+    struct fk_ip head = {.version = ip->version};
+    int err;
+
+    if ((err = fk_icmp_too_big_parse(ip, too_big)) != FK_OK)
+        return err;
+    memcpy(head.src, too_big->src, sizeof head.src);
+    memcpy(head.dst, too_big->dst, sizeof head.dst);
+    ret->frame = (struct fk_box_frame){.from = fk_inline_other(frame->from), .link = frame->link};
+    ret->tcp = (struct fk_tcp){.src_port = too_big->src_port, .dst_port = too_big->dst_port};
+    ret->key = key_of(&ret->frame, &head, &ret->tcp);
+    return FK_OK;
+}
+
+enum fk_box_verdict fk_box_told(struct fk_box *box, const struct fk_box_frame *frame, uint64_t now)
+{
+    struct quoted quoted;
+    struct entry *entry;
+    struct fk_ip ip;
+
+    if (fk_ip_parse(frame->packet, frame->len, &ip) != FK_OK ||
+        read_quoted(frame, &ip, &quoted) != FK_OK)
+        return FK_BOX_DONE;
+    if ((entry = *place(box, &quoted.key)) == NULL)
+        return FK_BOX_DONE;
     count(box, FK_BOX_N_TOO_BIG);
-    if (fk_flow_too_big(entry->flow, to, ip, &too_big, now, &box->out))
+    if (entry->flow == NULL)
+        return FK_BOX_PASS;
+    /* The router stands where the packet went. */
+    if (fk_flow_too_big(entry->flow, frame->from, &ip, &quoted.too_big, now, &box->out))
         settle(box, entry, now);
     return FK_BOX_DONE;
 }
+
+/* What is no TCP passes, but for what fk_box_told() is for. */
+static enum fk_box_verdict take_other(struct fk_box *box, const struct fk_box_frame *frame,
+                                      const struct fk_ip *ip)
+{
+    struct quoted quoted;
+
+    if (read_quoted(frame, ip, &quoted) == FK_OK && is_protected(box, &quoted.frame, &quoted.tcp))
+        return FK_BOX_DONE;
+    return pass(box);
+}
+
+/* --- frames of all kinds --- */
 
 enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *frame, uint64_t now)
 {
@@ -555,7 +586,7 @@ enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *
     if (err != FK_OK)
         return drop(box, FK_BOX_N_MALFORMED);
     if (ip.protocol != FK_IP_TCP)
-        return take_other(box, frame, &ip, now);
+        return take_other(box, frame, &ip);
     if (ip.fragment)
         return drop(box, FK_BOX_N_FRAGMENTS);
     if (fk_tcp_parse(ip.payload, &tcp) != FK_OK)

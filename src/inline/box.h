@@ -82,6 +82,13 @@ void fk_box_drain(struct fk_box *box);
 enum fk_box_verdict fk_box_frame(struct fk_box *box, const struct fk_box_frame *frame,
                                  uint64_t now);
 
+/*
+ * A router's message that a packet was too big, if it is about one of this box's flows; else
+ * FK_BOX_DONE and nothing. Of several boxes that share an interface each is given all of them, as
+ * nobody knows whose they are; to fk_box_frame() those about protected ports are nothing.
+ */
+enum fk_box_verdict fk_box_told(struct fk_box *box, const struct fk_box_frame *frame, uint64_t now);
+
 /* A handshake of this flow can go on. The flow may be gone afterwards. */
 void fk_box_wake(struct fk_box *box, struct fk_flow *flow, uint64_t now);
 

@@ -100,6 +100,34 @@ static int set_filter(int fd, bool none)
                : FK_ERR_SYS;
 }
 
+/* "Too big" of ICMP and ICMPv6, as wire/icmp.h reads it; behind IPv6's header, as routers put it.
+ */
+static int take_told_only(int fd)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 8, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IP, 0, 11),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + 9), /* protocol */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FK_IP_ICMP, 0, 9),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ETHER + 6),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 7, 0), /* a later piece */
+        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETHER),
+        BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETHER),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0304, 5, 4), /* type and code */
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + 6),     /* next header */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FK_IP_ICMP6, 0, 2),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + FK_IP6_HEADER),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 2, 1, 0), /* type */
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {sizeof code / sizeof code[0], code};
+
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0 ? FK_OK
+                                                                                       : FK_ERR_SYS;
+}
+
 static int make(const char *interface, unsigned *ret_index, int *ret)
 {
     int fd, err;
@@ -128,6 +156,23 @@ int fk_pktio_open_read(const char *interface, int *group, int *ret)
         (err = set_filter(fd, true)) != FK_OK || (err = watch_all(fd, index)) != FK_OK ||
         (err = bind_to(fd, index, ETH_P_ALL)) != FK_OK || (err = join(fd, group)) != FK_OK ||
         (err = set_filter(fd, false)) != FK_OK) {
+        fk_close(&fd);
+        return err;
+    }
+    *ret = fd;
+    return FK_OK;
+}
+
+int fk_pktio_open_told(const char *interface, int *ret)
+{
+    unsigned index;
+    int fd, err;
+
+    if ((err = make(interface, &index, &fd)) != FK_OK)
+        return err;
+    if ((err = set(fd, SOL_PACKET, PACKET_AUXDATA, 1)) != FK_OK ||
+        (err = set(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)) != FK_OK ||
+        (err = take_told_only(fd)) != FK_OK || (err = bind_to(fd, index, ETH_P_ALL)) != FK_OK) {
         fk_close(&fd);
         return err;
     }
@@ -267,20 +312,34 @@ static bool describe(struct fk_pktio *io, size_t i, enum fk_inline_side side)
     return true;
 }
 
-size_t fk_pktio_read(struct fk_pktio *io, enum fk_inline_side side,
-                     const struct fk_pktio_frame **ret)
+static size_t read_from(struct fk_pktio *io, enum fk_pktio_socket which, enum fk_inline_side side)
 {
-    int fd = io->fds[side == FK_INLINE_CLIENT ? FK_PKTIO_READ_CLIENT : FK_PKTIO_READ_SERVER], n;
     size_t good = 0;
+    int n;
 
     for (size_t i = 0; i < FK_PKTIO_BATCH; i++)
         prepare(io, i);
-    n = recvmmsg(fd, io->msgs, FK_PKTIO_BATCH, 0, NULL);
+    n = recvmmsg(io->fds[which], io->msgs, FK_PKTIO_BATCH, 0, NULL);
     for (int i = 0; i < n; i++)
         if (describe(io, (size_t)i, side))
             io->frames[good++] = io->frames[i];
-    *ret = io->frames;
     return good;
+}
+
+size_t fk_pktio_read(struct fk_pktio *io, enum fk_inline_side side,
+                     const struct fk_pktio_frame **ret)
+{
+    *ret = io->frames;
+    return read_from(io, side == FK_INLINE_CLIENT ? FK_PKTIO_READ_CLIENT : FK_PKTIO_READ_SERVER,
+                     side);
+}
+
+size_t fk_pktio_read_told(struct fk_pktio *io, enum fk_inline_side side,
+                          const struct fk_pktio_frame **ret)
+{
+    *ret = io->frames;
+    return read_from(io, side == FK_INLINE_CLIENT ? FK_PKTIO_TOLD_CLIENT : FK_PKTIO_TOLD_SERVER,
+                     side);
 }
 
 /* --- sending --- */

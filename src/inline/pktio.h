@@ -18,6 +18,8 @@
 enum fk_pktio_socket {
     FK_PKTIO_READ_CLIENT,
     FK_PKTIO_READ_SERVER,
+    FK_PKTIO_TOLD_CLIENT,
+    FK_PKTIO_TOLD_SERVER,
     FK_PKTIO_WRITE_CLIENT,
     FK_PKTIO_WRITE_SERVER,
     FK_PKTIO_SOCKETS
@@ -30,6 +32,9 @@ enum fk_pktio_socket {
  * FK_ERR_SYS (errno), FK_ERR_NOT_FOUND: no such interface.
  */
 int fk_pktio_open_read(const char *interface, int *group, int *ret);
+/* A socket that reads routers' messages that a packet was too big, all of them: to the kernel they
+ * belong to no flow, so any worker may have the flow. */
+int fk_pktio_open_told(const char *interface, int *ret);
 /* A socket that only writes to an interface. */
 int fk_pktio_open_write(const char *interface, int *ret);
 
@@ -51,6 +56,10 @@ int fk_pktio_fd(const struct fk_pktio *io, enum fk_pktio_socket which);
 /* Read up to FK_PKTIO_BATCH frames that `side` has sent; valid until the next call. */
 size_t fk_pktio_read(struct fk_pktio *io, enum fk_inline_side side,
                      const struct fk_pktio_frame **ret);
+
+/* The same of routers' messages: fk_box_told(). */
+size_t fk_pktio_read_told(struct fk_pktio *io, enum fk_inline_side side,
+                          const struct fk_pktio_frame **ret);
 
 /* What is sent: either of these, to be gathered and sent in one call when there are many. The
  * frame's bytes must stay until fk_pktio_flush(). */

@@ -17,7 +17,7 @@ _numbers = iter(range(1000000))
 
 
 def ip(*words):
-    harness.run("ip", *words)
+    harness.run("ip", *map(str, words))
 
 
 class Wire:

@@ -187,6 +187,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         (void)fk_box_frame(box, &frame, now);
         look(box);
+        if ((kind & RAW) != 0)
+            (void)fk_box_told(box, &frame, now);
+        look(box);
     }
     fk_box_free(box);
     CHECK(fk_arena_used(arena) == 0);

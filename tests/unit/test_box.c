@@ -491,20 +491,19 @@ static void draining(void **state)
 
 /* A router on one side says that the link behind it takes `mtu` bytes, and not the segment with
  * this sequence number, which was sent there. */
-static enum fk_box_verdict router_says(enum fk_inline_side from, uint16_t client, uint32_t seq,
-                                       uint32_t mtu)
+static void build_message(enum fk_inline_side from, uint16_t client, uint32_t seq, uint32_t mtu,
+                          uint8_t bytes[100], struct fk_box_frame *ret)
 {
-    uint8_t bytes[100] = {0}, *message = bytes + FK_IP4_HEADER;
+    uint8_t *message = bytes + FK_IP4_HEADER;
     bool up = from == SERVER; /* the way of what was too big */
     struct fk_ip ip = {.version = 4, .protocol = FK_IP_TCP, .hops = 60};
-    struct fk_box_frame frame = {.from = from, .packet = bytes, .len = sizeof bytes};
     struct fk_icmp_too_big too_big = {.mtu = mtu, .seq = seq, .seq_at = 8 + FK_IP4_HEADER + 4};
     struct fk_writer writer;
     size_t len;
 
     ip.src[0] = up ? 10 : 20;
     ip.dst[0] = up ? 20 : 10;
-    fk_writer_init(&writer, message + 8, sizeof bytes - FK_IP4_HEADER - 8);
+    fk_writer_init(&writer, message + 8, 100 - FK_IP4_HEADER - 8);
     fk_ip_build(&ip, 1000, &writer);
     fk_writer_u16(&writer, up ? client : 443);
     fk_writer_u16(&writer, up ? 443 : client);
@@ -513,13 +512,24 @@ static enum fk_box_verdict router_says(enum fk_inline_side from, uint16_t client
     ip = (struct fk_ip){.version = 4, .protocol = FK_IP_ICMP, .hops = 60, .src = {30}};
     ip.dst[0] = up ? 10 : 20;
     fk_writer_init(&writer, bytes, FK_IP4_HEADER);
-    fk_ip_build(&ip, sizeof bytes - FK_IP4_HEADER, &writer);
+    fk_ip_build(&ip, 100 - FK_IP4_HEADER, &writer);
     assert_ok(fk_writer_end(&writer, &len));
-    fk_icmp_too_big_rewrite(&ip, &too_big, message, sizeof bytes - FK_IP4_HEADER);
-    memset(frame.link.bytes, 'r', 12);
-    memcpy(frame.link.bytes + 12, "\x08\x00", 2);
-    frame.link.len = 14;
-    return box_take(&frame);
+    fk_icmp_too_big_rewrite(&ip, &too_big, message, 100 - FK_IP4_HEADER);
+    *ret = (struct fk_box_frame){.from = from, .packet = bytes, .len = 100};
+    memset(ret->link.bytes, 'r', 12);
+    memcpy(ret->link.bytes + 12, "\x08\x00", 2);
+    ret->link.len = 14;
+}
+
+static enum fk_box_verdict router_says(enum fk_inline_side from, uint16_t client, uint32_t seq,
+                                       uint32_t mtu)
+{
+    struct fk_box_frame frame;
+    uint8_t bytes[100] = {0};
+
+    build_message(from, client, seq, mtu, bytes, &frame);
+    fk_box_sent(w->box);
+    return fk_box_told(w->box, &frame, w->now);
 }
 
 /* The i-th packet is a router's message to `to`: in whose numbers, of what mtu. */
@@ -612,7 +622,7 @@ static void too_big_about_nothing(void **state)
 
     (void)state;
     box_begin(4, 4);
-    assert_int_equal(router_says(CLIENT, 1000, down, 1000), FK_BOX_PASS);
+    assert_int_equal(router_says(CLIENT, 1000, down, 1000), FK_BOX_DONE);
     (void)box_say((struct box_says){.client = 1000, .flags = SYN});
     assert_int_equal(router_says(SERVER, 1000, BOX_ISN, 1000), FK_BOX_DONE);
     assert_int_equal(box_came(), 0);
@@ -627,6 +637,30 @@ static void too_big_about_nothing(void **state)
     (void)box_say((struct box_says){.from = SERVER, .client = 1000, .seq = 1400, .flags = RST});
     assert_int_equal(router_says(CLIENT, 1000, down, 1000), FK_BOX_DONE);
     assert_int_equal(box_came(), 0);
+    box_end();
+}
+
+/* Each of several boxes is told; those about other ports pass like any frame, and only there. */
+static void whose_messages_pass(void **state)
+{
+    struct fk_box_frame frame;
+    uint8_t bytes[100] = {0};
+
+    (void)state;
+    box_begin(4, 4);
+    build_message(CLIENT, 1000, 0, 1000, bytes, &frame);
+    assert_int_equal(box_take(&frame), FK_BOX_DONE);
+    w->ports[0] = 444;
+    fk_box_configure(w->box, &w->conf);
+    assert_int_equal(fk_box_told(w->box, &frame, w->now), FK_BOX_DONE);
+    assert_int_equal(box_take(&frame), FK_BOX_PASS);
+    assert_int_equal(box_count(FK_BOX_N_TOO_BIG), 0);
+    box_end();
+    box_begin(4, 4);
+    assert_int_equal(box_say((struct box_says){.client = 1000, .flags = SYN, .md5 = true}),
+                     FK_BOX_PASS);
+    assert_int_equal(fk_box_told(w->box, &frame, w->now), FK_BOX_PASS);
+    assert_int_equal(box_count(FK_BOX_N_TOO_BIG), 1);
     box_end();
 }
 
@@ -761,5 +795,5 @@ UNIT_MAIN(cmocka_unit_test(other_ports_and_protocols_pass),
           cmocka_unit_test(what_is_not_tls), cmocka_unit_test(a_reload_with_other_ports),
           cmocka_unit_test(draining), cmocka_unit_test(too_big_for_the_client),
           cmocka_unit_test(too_big_for_the_server), cmocka_unit_test(too_big_about_nothing),
-          cmocka_unit_test(an_idle_flow_is_small), cmocka_unit_test(a_flow_that_has_rested_goes_on),
-          cmocka_unit_test(no_memory))
+          cmocka_unit_test(whose_messages_pass), cmocka_unit_test(an_idle_flow_is_small),
+          cmocka_unit_test(a_flow_that_has_rested_goes_on), cmocka_unit_test(no_memory))

@@ -1,0 +1,84 @@
+"""Paths with a smaller link behind a router, on either side of the inline box: fact 6, I1 (what routers say reaches the
+one who sent it).
+
+    far 10.8.0.2 f0 --- r0 router c0 --- mc  box  ms --- s0 server      (or the other way round)
+"""
+import os
+import subprocess
+import sys
+
+import harness
+import netlib
+import pytest
+
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"), pytest.mark.unsanitized]
+FAR, MTU = ("10.8.0.2", "fd08::2"), 1300
+
+
+class Far:
+    """One of the wire's ends becomes a router; behind it, over a link with a small MTU, is another host."""
+
+    def __init__(self, wire, side):
+        self.router = getattr(wire, side)
+        self.other, gateway = (wire.server, netlib.CLIENT) if side == "client" else (wire.client, netlib.SERVER)
+        self.name = f"{self.router}f"
+        netlib.ip("netns", "add", self.name)
+        netlib.ip("-n", self.name, "link", "set", "lo", "up")
+        netlib.ip("link", "add", "f0", "netns", self.name, "type", "veth", "peer", "name", "r0", "netns", self.router)
+        wire.run(self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        netlib.ip("-n", self.router, "link", "set", "r0", "mtu", MTU, "up")
+        netlib.ip("-n", self.name, "link", "set", "f0", "up")
+        for number, bits in ((0, 24), (1, 64)):
+            near = FAR[number].removesuffix("2") + "1"
+            more = [] if number == 0 else ["nodad"]
+            netlib.ip("-n", self.router, "address", "add", f"{near}/{bits}", "dev", "r0", *more)
+            netlib.ip("-n", self.name, "address", "add", f"{FAR[number]}/{bits}", "dev", "f0", *more)
+            # It keeps to the small MTU and says that it does not: its MSS tells the other end nothing of the link.
+            mss = 1460 - 20 * number
+            netlib.ip("-n", self.name, "route", "add", "default", "via", near, "mtu", "lock", MTU, "advmss", mss)
+            netlib.ip("-n", self.other, "route", "add", f"{FAR[number]}/{(32, 128)[number]}", "via", gateway[number])
+
+    def known_mtu(self, host):
+        """What the other end's kernel has learned of the path to the far one."""
+        words = harness.run("ip", "-n", self.other, "route", "get", host).stdout.split()
+        return int(words[words.index("mtu") + 1]) if "mtu" in words else None
+
+    def end(self):
+        subprocess.run(["ip", "netns", "delete", self.name], check=False, capture_output=True)
+
+
+@pytest.fixture
+def wire(tmp_path):
+    made = netlib.Wire(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def far(wire, request):
+    made = Far(wire, request.param)
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize("far", ["client"], indirect=True)
+def test_smaller_link_to_the_client(wire, far, tmp_path):
+    box = netlib.Box(wire, harness.Authority(tmp_path / "ca"))
+    wire.serve()
+    for number, (version, host) in enumerate(zip(("TLSv1_2", "TLSv1_3"), netlib.SERVER)):
+        wire.run(far.name, sys.executable, netlib.PEER, "talk", host, 8443, box.ca, version, 300_000, 300_000)
+        # Less what records add; IPv6 has no smaller ones than 1280.
+        assert far.known_mtu(FAR[number]) == max(MTU - 29, (0, 1280)[number])
+    assert box.count("too_big") >= 2
+    assert box.count("timeouts") == box.count("bad_records") == 0
+
+
+@pytest.mark.parametrize("far", ["server"], indirect=True)
+def test_smaller_link_to_the_server(wire, far, tmp_path):
+    box = netlib.Box(wire, harness.Authority(tmp_path / "ca"))
+    wire.start(far.name, sys.executable, netlib.PEER, "serve", 8443, log="server.log").wait_log("listening")
+    for version, host in zip(("TLSv1_2", "TLSv1_3"), FAR):
+        wire.talk(box.ca, version, host, up=300_000, down=300_000)
+        assert far.known_mtu(host) == MTU
+    assert box.count("too_big") >= 2
+    assert box.count("timeouts") == box.count("bad_records") == 0
