@@ -2,7 +2,7 @@
 
     client c0 10.9.0.1, fd09::1 --- mc  box  ms --- s0 10.9.0.2, fd09::2 server
 
-Addresses are only at the ends. Needs root.
+Addresses are only at the ends. Needs root. With an impairment, another namespace is between client and box.
 """
 import os
 import pathlib
@@ -23,22 +23,39 @@ def ip(*words):
 class Wire:
     """The namespaces, and what runs in them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, mtu=1500, impairment=None):
         self.folder = pathlib.Path(folder)
         stem = f"fk{os.getpid()}-{next(_numbers)}"
         self.client, self.middle, self.server = (f"{stem}{end}" for end in "cms")
         self.processes = []
-        for namespace in (self.client, self.middle, self.server):
+        self.rough = f"{stem}r" if impairment else None
+        for namespace in filter(None, (self.client, self.rough, self.middle, self.server)):
             ip("netns", "add", namespace)
             ip("-n", namespace, "link", "set", "lo", "up")
-        self.run(self.middle, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+        for namespace in filter(None, (self.rough, self.middle)):
+            self.run(namespace, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
+                     "net.ipv6.conf.default.disable_ipv6=1")
         for end, namespace, inner, v4, v6 in (("c0", self.client, "mc", CLIENT[0], CLIENT[1]),
                                               ("s0", self.server, "ms", SERVER[0], SERVER[1])):
-            ip("link", "add", end, "netns", namespace, "type", "veth", "peer", "name", inner, "netns", self.middle)
+            between = self.rough if self.rough and end == "c0" else self.middle
+            ip("link", "add", end, "netns", namespace, "mtu", mtu, "type", "veth", "peer", "name", inner, "mtu", mtu,
+               "netns", between)
             ip("-n", namespace, "address", "add", f"{v4}/24", "dev", end)
             ip("-n", namespace, "address", "add", f"{v6}/64", "dev", end, "nodad")
             ip("-n", namespace, "link", "set", end, "up")
-            ip("-n", self.middle, "link", "set", inner, "up")
+            ip("-n", between, "link", "set", inner, "up")
+        if impairment:
+            self.impair(impairment, mtu)
+
+    def impair(self, impairment, mtu):
+        """The client's wire ends in the rough namespace, from where frames go on to the box, or do not."""
+        ip("link", "add", "mc", "netns", self.middle, "mtu", mtu, "type", "veth", "peer", "name", "rm", "mtu", mtu,
+           "netns", self.rough)
+        ip("-n", self.middle, "link", "set", "mc", "up")
+        ip("-n", self.rough, "link", "set", "rm", "up")
+        self.offloads("off")
+        self.start(self.rough, sys.executable, PEER.with_name("impair.py"), "mc", "rm", *impairment,
+                   log="impair.log").wait_log("forwarding")
 
     def run(self, namespace, *command, **options):
         return harness.run("ip", "netns", "exec", namespace, *command, **options)
@@ -50,7 +67,8 @@ class Wire:
 
     def offloads(self, state):
         """Of all four interfaces: "on" or "off"."""
-        for namespace, device in ((self.client, "c0"), (self.middle, "mc"), (self.middle, "ms"), (self.server, "s0")):
+        devices = [(self.client, "c0"), (self.middle, "mc"), (self.middle, "ms"), (self.server, "s0")]
+        for namespace, device in devices + ([(self.rough, "mc"), (self.rough, "rm")] if self.rough else []):
             self.run(namespace, "ethtool", "-K", device, *(word for feature in ("tso", "gso", "gro", "tx", "rx")
                                                            for word in (feature, state)))
 
@@ -65,7 +83,7 @@ class Wire:
     def end(self):
         for process in reversed(self.processes):
             process.end()
-        for namespace in (self.client, self.middle, self.server):
+        for namespace in filter(None, (self.client, self.rough, self.middle, self.server)):
             subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
 
 

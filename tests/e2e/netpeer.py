@@ -1,11 +1,13 @@
 """The two ends of a connection, each in its own namespace: netpeer.py serve PORT | talk HOST PORT CA VERSION UP DOWN |
-hold, halves, stall, twice HOST PORT CA: these wait for lines.
+hold, halves, stall, twice HOST PORT CA, many HOST PORT CA N: these wait for lines | echo PORT.
 
 The server speaks no TLS: a line "UP DOWN" comes, then UP bytes, of which it says the SHA-256 and who sent them, then
 it sends DOWN bytes and their SHA-256. The client says by its status whether all of it is right.
 """
 import fcntl
 import hashlib
+import os
+import selectors
 import socket
 import ssl
 import struct
@@ -53,8 +55,15 @@ def serve_one(sock, peer):
             print("server:", error, flush=True)
 
 
+def control(sock):
+    """The congestion control that the environment names, if any."""
+    if name := os.environ.get("NETPEER_CONTROL"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    return sock
+
+
 def serve(port):
-    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
+    listener = control(socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512))
     print("listening", flush=True)
     while True:
         threading.Thread(target=serve_one, args=listener.accept(), daemon=True).start()
@@ -78,7 +87,7 @@ def talk(host, port, ca, version, up, down):
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     session = None
     for _ in range(2):
-        with socket.create_connection((host, port), timeout=60) as raw, \
+        with control(socket.create_connection((host, port), timeout=60)) as raw, \
                 context.wrap_socket(raw, server_hostname="example.com", session=session) as sock:
             exchange(sock, up, down)
             session = sock.session
@@ -170,11 +179,61 @@ def twice(host, port, ca):
             done()
 
 
+def echo(port):
+    """Everybody gets back what he says; one thread for all."""
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=16384)
+    listener.setblocking(False)
+    ready = selectors.DefaultSelector()
+    ready.register(listener, selectors.EVENT_READ)
+    print("listening", flush=True)
+    while True:
+        for key, _ in ready.select():
+            if key.fileobj is listener:
+                client = listener.accept()[0]
+                client.setblocking(False)
+                ready.register(client, selectors.EVENT_READ)
+                continue
+            try:
+                said = key.fileobj.recv(4096)
+                key.fileobj.send(said)  # little: it fits
+            except OSError:
+                said = b""
+            if not said:
+                ready.unregister(key.fileobj)
+                key.fileobj.close()
+
+
+def many(host, port, ca, count):
+    """So many connections at once, all of which say something before and after a line comes."""
+    context = ssl.create_default_context(cafile=ca)
+    socks = []
+    for number in range(int(count)):
+        raw = socket.create_connection((host, port), timeout=20)
+        socks.append(context.wrap_socket(raw, server_hostname="example.com"))
+        ask(socks[-1], number)
+    wait_for_line()
+    for number, sock in enumerate(socks):
+        ask(sock, number + 7)
+    done()
+
+
+def ask(sock, number):
+    words = f"{number} is my number".encode()
+    sock.sendall(words)
+    got = b""
+    while len(got) < len(words):
+        piece = sock.recv(4096)
+        if not piece:
+            raise EOFError
+        got += piece
+    assert got == words
+
+
 if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
-    if mode == "serve":
-        serve(int(rest[0]))
-    elif mode in ("hold", "halves", "stall", "twice"):
+    if mode in ("serve", "echo"):
+        globals()[mode](int(rest[0]))
+    elif mode in ("hold", "halves", "stall", "twice", "many"):
         globals()[mode](rest[0], int(rest[1]), *rest[2:])
     else:
         talk(rest[0], int(rest[1]), rest[2], rest[3], int(rest[4]), int(rest[5]))
