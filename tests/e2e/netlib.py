@@ -90,7 +90,8 @@ class Wire:
 class Box:
     """`farkey inline` in the middle, with a site "example.com" whose key it has (mode local) or not."""
 
-    def __init__(self, wire, authority, wire_options="", site_options=None, more="", workers=2, keys=()):
+    def __init__(self, wire, authority, wire_options="", site_options=None, more="", workers=2, keys=(),
+                 client="mc"):
         self.wire, self.folder, self.ca = wire, wire.folder, authority.certificate
         (self.folder / "run").mkdir(exist_ok=True)
         if site_options is None:
@@ -100,7 +101,7 @@ class Box:
         self.conf = self.folder / "inline.conf"
         self.conf.write_text(f"""workers = {workers}
 control = "run/inline.sock"
-wire {{ client = "mc" server = "ms" ports = {{"8443", "8444"}} {wire_options} }}
+wire {{ client = "{client}" server = "ms" ports = {{"8443", "8444"}} {wire_options} }}
 site "example.com" {{ {site_options} }}
 {more}
 """)

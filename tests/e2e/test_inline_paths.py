@@ -1,5 +1,5 @@
-"""Paths with a smaller link behind a router, on either side of the inline box: fact 6, I1 (what routers say reaches the
-one who sent it).
+"""Where the inline box may stand, as docs/inline.md says, and paths with a smaller link behind a router on either side of
+it: fact 6, I1 (what routers say reaches the one who sent it).
 
     far 10.8.0.2 f0 --- r0 router c0 --- mc  box  ms --- s0 server      (or the other way round)
 """
@@ -82,3 +82,37 @@ def test_smaller_link_to_the_server(wire, far, tmp_path):
         assert far.known_mtu(host) == MTU
     assert box.count("too_big") >= 2
     assert box.count("timeouts") == box.count("bad_records") == 0
+
+
+def pair_of_its_own(wire, outer):
+    """Of which the one end is the host's or a bridge's, and the other the box's."""
+    netlib.ip("-n", wire.middle, "link", "add", outer, "type", "veth", "peer", "name", "box-client")
+    netlib.ip("-n", wire.middle, "link", "set", "box-client", "addrgenmode", "none", "up")
+
+
+def test_at_a_bridge_I1(wire, tmp_path):
+    pair_of_its_own(wire, "box-bridge")
+    netlib.ip("-n", wire.middle, "link", "add", "br0", "type", "bridge")
+    for words in ("mc master br0", "box-bridge master br0 up", "br0 up"):
+        netlib.ip("-n", wire.middle, "link", "set", *words.split())
+    box = netlib.Box(wire, harness.Authority(tmp_path / "ca"), client="box-client")
+    wire.serve()
+    for host in netlib.SERVER:
+        wire.talk(box.ca, host=host, up=100_000, down=100_000)
+    assert box.count("bad_sum") == box.count("bad_records") == 0
+
+
+def test_on_a_router_I1(wire, tmp_path):
+    pair_of_its_own(wire, "lan0")
+    wire.run(wire.middle, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    for namespace, words in ((wire.middle, "address add 10.9.0.254/24 dev mc"),
+                             (wire.middle, "address add 10.7.0.1/24 dev lan0"), (wire.middle, "link set lan0 up"),
+                             (wire.server, "address add 10.7.0.2/24 dev s0"),
+                             (wire.server, "address del 10.9.0.2/24 dev s0"),
+                             (wire.server, "route add default via 10.7.0.1"),
+                             (wire.client, "route add 10.7.0.0/24 via 10.9.0.254")):
+        netlib.ip("-n", namespace, *words.split())
+    box = netlib.Box(wire, harness.Authority(tmp_path / "ca"), client="box-client")
+    wire.serve()
+    wire.talk(box.ca, host="10.7.0.2", up=100_000, down=100_000)
+    assert box.count("bad_sum") == box.count("bad_records") == 0
