@@ -1,5 +1,5 @@
 """The inline box's tables, live: I9 (sessions, connections, queue state; secrets only as present), I10 (a session's
-end), I11 (the client's certificate is kept in the session table).
+end), I11 (the client's certificate is kept in the session table); in them is seen that held bytes are acknowledged, I7.
 """
 import json
 import os
@@ -49,7 +49,7 @@ def go_on(process):
     return process.stdout.readline()
 
 
-def test_tables_I9_I10_I11(wire, authority, tmp_path):
+def test_tables_I7_I9_I10_I11(wire, authority, tmp_path):
     mine = authority.issue(tmp_path / "client", "client one", "DNS:client.example")
     box = netlib.Box(wire, authority, site_options='mode = local certificate = {"site.crt"} key = {"site.key"} '
                      f'client_certificate {{ ca = "{authority.certificate}" }}', keys=("site",))
