@@ -189,23 +189,28 @@ static const char manual_head[] = ".Dd $Mdocdate$\n"
 
 int fk_cmd_manual(int argc, char **argv)
 {
-    static const char usage[] =
-        "usage: farkey manual keyd|edge|inline\nPrint the manual page of keyd.conf, edge.conf or "
-        "inline.conf, every block and option, for man(1):\nfarkey manual edge | man -l -";
+    static const struct fk_opt_command command = {
+        "farkey manual",
+        "keyd|edge|inline|COMMAND.1",
+        "Print the manual page of keyd.conf, edge.conf or inline.conf, every block and option, or "
+        "that "
+        "of a command, for man(1), such as:\nfarkey manual edge | man -l -",
+        NULL,
+        1,
+        1};
     static const char *const upper[] = {"KEYD", "EDGE", "INLINE"};
+    int first, err = fk_opt_parse(&command, NULL, argc, argv, &first);
 
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        puts(usage);
-        return 0;
-    }
-    for (int i = 0; argc == 2 && i < FK_ROLE_KINDS; i++) {
-        if (strcmp(argv[1], fk_role_kinds[i].name) != 0)
+    if (err != FK_OK)
+        return fk_opt_status(err);
+    for (int i = 0; i < FK_ROLE_KINDS; i++) {
+        if (strcmp(argv[first], fk_role_kinds[i].name) != 0)
             continue;
         printf(manual_head, upper[i], fk_role_kinds[i].name);
         fk_conf_print_manual(fk_role_kinds[i].kind, stdout);
         puts(".Sh SEE ALSO\n.Xr farkey 1");
         return 0;
     }
-    fprintf(stderr, "%s\n", usage);
+    fk_opt_usage(&command, stderr);
     return 2;
 }

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "base/err.h"
+#include "cli/options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,53 @@ static void list_commands(const struct fk_command *table, const char *name, FILE
     fprintf(out, "\nEach command has --help.\n");
 }
 
+static int run_mdoc(const struct fk_command *row)
+{
+    char name[32], mdoc[] = FK_OPT_MDOC;
+    char *argv[] = {name, mdoc, NULL};
+
+    snprintf(name, sizeof name, "%s", row->name);
+    return row->run(2, argv);
+}
+
+static int list_mdoc(const struct fk_command *table)
+{
+    int status = 0;
+
+    for (; table->name != NULL && status == 0; table++)
+        if (table->help != NULL)
+            status = run_mdoc(table);
+    return status;
+}
+
+static void print_upper(const char *text)
+{
+    for (; *text != '\0'; text++)
+        putchar(*text >= 'a' && *text <= 'z' ? *text - 'a' + 'A' : *text);
+}
+
+static int print_page(const struct fk_command *row)
+{
+    int status;
+
+    fputs(".Dd $Mdocdate$\n.Dt FARKEY-", stdout);
+    print_upper(row->name);
+    printf(" 1\n.Os\n.Sh NAME\n.Nm farkey-%s\n.Nd %s\n.Sh DESCRIPTION\n", row->name, row->help);
+    status = run_mdoc(row);
+    puts(".Sh EXIT STATUS\n0 when done, 1 when it failed, 2 for wrong usage.\n"
+         ".Sh SEE ALSO\n.Xr farkey 1");
+    return status;
+}
+
+int fk_command_page(const struct fk_command *table, const char *name)
+{
+    for (const struct fk_command *row = table; row->name != NULL; row++)
+        if (row->help != NULL && strcmp(row->name, name) == 0)
+            return print_page(row);
+    fprintf(stderr, "farkey manual: there is no command \"%s\"; see farkey help\n", name);
+    return 2;
+}
+
 int fk_command_run(const struct fk_command *table, const char *name, int argc, char **argv)
 {
     if (argc < 2) {
@@ -27,6 +75,8 @@ int fk_command_run(const struct fk_command *table, const char *name, int argc, c
         list_commands(table, name, stdout);
         return 0;
     }
+    if (strcmp(argv[1], FK_OPT_MDOC) == 0)
+        return list_mdoc(table);
     for (const struct fk_command *row = table; row->name != NULL; row++)
         if (strcmp(row->name, argv[1]) == 0)
             return row->run(argc - 1, argv + 1);

@@ -31,6 +31,12 @@ struct fk_command {
  */
 int fk_command_run(const struct fk_command *table, const char *name, int argc, char **argv);
 
+/*
+ * The manual page of the command `name` of the program's table, mdoc(7) on stdout: what its --help
+ * says, that of its subcommands included. 2 when there is no such command.
+ */
+int fk_command_page(const struct fk_command *table, const char *name);
+
 /* Say on stderr that `what` failed and why (errno with FK_ERR_SYS); returns exit status 1. */
 int fk_command_fail(const char *what, const char *object, int err);
 

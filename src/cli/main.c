@@ -90,6 +90,8 @@ static int run_child(int argc, char **argv)
 
 /* --- commands --- */
 
+static int run_manual(int argc, char **argv);
+
 static const struct fk_command commands[] = {
     {"demo", fk_cmd_demo, "see an edge without a private key at work"},
     {"init", fk_cmd_init, "lay out a CA, an edge and a key server"},
@@ -102,10 +104,21 @@ static const struct fk_command commands[] = {
     {"key", fk_cmd_key, "sites' keys: generate, csr, install, list"},
     {"ca", fk_cmd_ca, "the private authority: issue, renew, revoke, list"},
     {"audit", fk_cmd_audit, "verify the log of key operations"},
-    {"manual", fk_cmd_manual, "print the manual page of a configuration"},
+    {"manual", run_manual, "print a manual page"},
     {"child", run_child, NULL},
     {NULL, NULL, NULL},
 };
+
+/* "key.1" is the page of a command of the table above. */
+static int run_manual(int argc, char **argv)
+{
+    size_t len = argc == 2 ? strlen(argv[1]) : 0;
+
+    if (len <= 2 || strcmp(argv[1] + len - 2, ".1") != 0)
+        return fk_cmd_manual(argc, argv);
+    argv[1][len - 2] = '\0';
+    return fk_command_page(commands, argv[1]);
+}
 
 int main(int argc, char **argv)
 {

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/text.h"
+#include "conf/mdoc.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -56,6 +57,38 @@ void fk_opt_usage(const struct fk_opt_command *command, FILE *out)
         fputs("\n", out);
     for (size_t i = 0; i < n; i++)
         print_option(&command->options[i], out);
+}
+
+static void print_option_mdoc(const struct fk_opt *opt, FILE *out)
+{
+    fputs(".It ", out);
+    if (opt->letter != 0)
+        fprintf(out, "Fl %c , ", opt->letter);
+    fprintf(out, "Fl -%s", opt->name);
+    if (opt->type == FK_OPT_ENUM) {
+        fputs(" Ar ", out);
+        print_names(opt, out);
+    } else if (opt->type != FK_OPT_FLAG) {
+        fputs(" Ar ", out);
+        fk_mdoc_argument(opt->arg, out);
+    }
+    fputc('\n', out);
+    fk_mdoc_text(opt->help, out);
+}
+
+void fk_opt_mdoc(const struct fk_opt_command *command, FILE *out)
+{
+    size_t n = count_options(command->options);
+
+    fprintf(out, ".Ss %s%s%s%s\n", command->name, n > 0 ? " [options]" : "",
+            command->args[0] != '\0' ? " " : "", command->args);
+    fk_mdoc_text(command->help, out);
+    if (n == 0)
+        return;
+    fputs(".Bl -tag -width Ds\n", out);
+    for (size_t i = 0; i < n; i++)
+        print_option_mdoc(&command->options[i], out);
+    fputs(".El\n", out);
 }
 
 static bool in_bounds(const struct fk_opt *opt, uint64_t value)
@@ -221,6 +254,10 @@ int fk_opt_parse(const struct fk_opt_command *command, void *values, int argc, c
 
     if (n > OPTIONS_MAX)
         return FK_ERR_INVAL;
+    if (argc == 2 && strcmp(argv[1], FK_OPT_MDOC) == 0) {
+        fk_opt_mdoc(command, stdout);
+        return FK_ERR_CANCELLED;
+    }
     build_form(command->options, n, &form);
     optind = 0; /* GNU: start anew, subcommands share the process */
     while ((value = getopt_long(argc, argv, form.letters, form.longs, NULL)) != -1) {

@@ -49,7 +49,8 @@ struct fk_opt_command {
 /*
  * Read the options of argv[1..] into the struct at `values`, which holds the defaults. Options and
  * arguments may mix. *ret_first: index of the first argument that is not an option (argv is
- * reordered). FK_ERR_INVAL: said on stderr; FK_ERR_CANCELLED: --help was given and answered.
+ * reordered). FK_ERR_INVAL: said on stderr; FK_ERR_CANCELLED: --help (or FK_OPT_MDOC) was given and
+ * answered.
  */
 int fk_opt_parse(const struct fk_opt_command *command, void *values, int argc, char **argv,
                  int *ret_first);
@@ -58,5 +59,11 @@ int fk_opt_parse(const struct fk_opt_command *command, void *values, int argc, c
 int fk_opt_status(int err);
 
 void fk_opt_usage(const struct fk_opt_command *command, FILE *out);
+
+/* What a command is asked for when its manual page is made, as its only argument. */
+#define FK_OPT_MDOC "--mdoc"
+
+/* The usage as a subsection of a manual page. */
+void fk_opt_mdoc(const struct fk_opt_command *command, FILE *out);
 
 #endif

@@ -1,50 +1,10 @@
 /* The blocks and options of a root kind as mdoc(7), made from the same tables as the parser. */
 #include "conf/conf.h"
+#include "conf/mdoc.h"
 #include "conf/store.h"
 #include "conf/value.h"
 
 #include "base/limits.h"
-
-#include <string.h>
-
-/*
- * Running text: each sentence on a line of its own, as mdoc(7) asks; a backslash, and a dot or an
- * apostrophe that begins a line, would be a command.
- */
-static void print_text(const char *text, FILE *out)
-{
-    bool start = true;
-
-    for (; *text != '\0'; text++) {
-        if (start && *text == ' ')
-            continue;
-        if (start && (*text == '.' || *text == '\''))
-            fputs("\\&", out);
-        if (*text == '\\')
-            fputs("\\e", out);
-        else
-            fputc(*text, out);
-        start = *text == '\n' || (text[0] == '.' && text[1] == ' ' && text[2] != '\0');
-        if (start && *text != '\n')
-            fputc('\n', out);
-    }
-    fputc('\n', out);
-}
-
-/* An argument of a macro, in quotes. */
-static void print_argument(const char *text, FILE *out)
-{
-    fputc('"', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '"')
-            fputs("\\(dq", out);
-        else if (*text == '\\')
-            fputs("\\e", out);
-        else
-            fputc(*text, out);
-    }
-    fputc('"', out);
-}
 
 static void print_names(const struct fk_conf_option *option, FILE *out)
 {
@@ -55,10 +15,10 @@ static void print_names(const struct fk_conf_option *option, FILE *out)
     fputs(".Bl -tag -width Ds -compact\n", out);
     for (; name->name != NULL; name++) {
         fputs(".It Cm ", out);
-        print_argument(name->name, out);
+        fk_mdoc_argument(name->name, out);
         fputc('\n', out);
         if (name->help != NULL)
-            print_text(name->help, out);
+            fk_mdoc_text(name->help, out);
     }
     fputs(".El\n", out);
 }
@@ -69,18 +29,18 @@ static void print_option(const struct fk_conf_option *option, FILE *out)
     struct fk_conf_text expect;
 
     fprintf(out, ".It Ic %s No = Ar ", option->name);
-    print_argument(fk_conf_value_noun(option), out);
+    fk_mdoc_argument(fk_conf_value_noun(option), out);
     fputc('\n', out);
     if (option->help != NULL)
-        print_text(option->help, out);
+        fk_mdoc_text(option->help, out);
     fk_conf_value_expect(option, &expect);
     fk_conf_put(&text, "Value: %s.", expect.text);
-    print_text(text.text, out);
+    fk_mdoc_text(text.text, out);
     if (option->required) {
         fputs("Required.\n", out);
     } else if (option->fallback != NULL) {
         fputs("Default:\n.Li ", out);
-        print_argument(option->fallback, out);
+        fk_mdoc_argument(option->fallback, out);
         fputs(" .\n", out);
     }
     print_names(option, out);
@@ -90,7 +50,7 @@ static void print_heading(const struct fk_conf_kind *kind, FILE *out)
 {
     fprintf(out, ".Ss %s%s\n", kind->name, kind->titled ? " \\(dqTITLE\\(dq { ... }" : " { ... }");
     if (kind->help != NULL)
-        print_text(kind->help, out);
+        fk_mdoc_text(kind->help, out);
     if (kind->once)
         fputs("At most one.\n", out);
     if (kind->implied)
@@ -117,6 +77,6 @@ void fk_conf_print_manual(const struct fk_conf_kind *root, FILE *out)
 {
     fprintf(out, ".Sh OPTIONS\n");
     if (root->help != NULL)
-        print_text(root->help, out);
+        fk_mdoc_text(root->help, out);
     print_kind(root, 0, out);
 }
