@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 # Whether warnings fail this build, too; the sanitized one and lint (clang) never let them pass.
 WERROR ?= false
 
-.PHONY: build demo test test-unit test-e2e test-sanitized test-full bench lint format fuzz install clean
+.PHONY: build demo test test-unit test-e2e test-sanitized test-full bench lint format fuzz install deb clean
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -87,5 +87,10 @@ install: build
 	@meson install -C $(BUILD) --no-rebuild --quiet
 	@packaging/install "$(DESTDIR)" "$(PREFIX)"
 
+# A Debian package, build-deb/farkey_*.deb.
+deb:
+	@tools/deps build deb
+	@packaging/deb build-deb
+
 clean:
-	rm -rf $(BUILD) $(SANITIZED) $(FUZZ)
+	rm -rf $(BUILD) $(SANITIZED) $(FUZZ) build-deb

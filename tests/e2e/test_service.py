@@ -136,8 +136,9 @@ def test_no_watchdog_unasked(daemons, pair, manager, role):
 
 # --- the units ---
 
-UNITS = ["farkey-edge@.service", "farkey-keyd@.service"]
-ACCOUNTS = "lib/sysusers.d/farkey.conf"
+ROLES = ["edge", "inline", "keyd"]
+UNITS = [f"farkey-{role}@.service" for role in ROLES]
+BESIDE = ["usr/lib/sysusers.d/farkey.conf", "usr/lib/tmpfiles.d/farkey.conf", "etc/logrotate.d/farkey"]
 
 
 @pytest.fixture
@@ -152,9 +153,10 @@ def unit_lines(path, key):
 
 
 def test_installed_files(installed):
-    assert sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()) == sorted(
-        [*(f"lib/systemd/system/{unit}" for unit in UNITS), ACCOUNTS])
-    for role in ["edge", "keyd"]:
+    root = installed.parent
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == sorted(
+        [*(f"usr/lib/systemd/system/{unit}" for unit in UNITS), *BESIDE])
+    for role in ROLES:
         unit = installed / f"lib/systemd/system/farkey-{role}@.service"
         assert "@PREFIX@" not in unit.read_text()
         assert unit_lines(unit, "ExecStart") == [f"/usr/bin/farkey {role} -c /etc/farkey/%i/{role}.conf"]
