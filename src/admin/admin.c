@@ -102,6 +102,20 @@ static int take_listener(struct fk_admin *admin, struct fk_procmsg *msg)
     return FK_OK;
 }
 
+/* Its room was made before the sandbox was entered. */
+static int take_access(struct fk_admin *admin, struct fk_procmsg *msg)
+{
+    int err = msg->len <= FK_ADMIN_TOKEN_MAX ? FK_OK : FK_ERR_LIMIT;
+
+    if (err == FK_OK) {
+        fk_wipe(fk_secret_data(admin->token), FK_ADMIN_TOKEN_MAX);
+        memcpy(fk_secret_data(admin->token), msg->data, msg->len);
+        admin->token_len = msg->len;
+    }
+    fk_wipe(msg->data, msg->len);
+    return err;
+}
+
 /* --- start --- */
 
 static int enter(const struct fk_procmsg *msg)
@@ -138,6 +152,8 @@ static int take_message(struct fk_admin *admin, struct fk_procmsg *msg)
         return take_metrics(admin, msg);
     case FK_PROC_LISTEN:
         return take_listener(admin, msg);
+    case FK_PROC_ACCESS:
+        return take_access(admin, msg);
     case FK_PROC_GO:
         return go(admin, msg);
     case FK_PROC_ANSWER:
@@ -175,7 +191,9 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     int err;
 
     fk_proc_child_init("admin", index);
-    if ((err = fk_loop_new(&admin.loop)) != FK_OK) {
+    if ((err = fk_secret_new(FK_ADMIN_TOKEN_MAX, &admin.token)) != FK_OK ||
+        (err = fk_loop_new(&admin.loop)) != FK_OK) {
+        fk_secret_free(admin.token);
         fk_log(FK_LOG_ERROR, "admin process cannot start", fk_error(err));
         return 1;
     }
@@ -191,6 +209,7 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
         fk_metrics_close(admin.metrics[i]);
     fk_io_want(&admin.control, 0);
     fk_loop_free(admin.loop);
+    fk_secret_free(admin.token);
     if (admin.err == FK_ERR_CLOSED)
         return 0;
     fk_log(FK_LOG_ERROR, "admin process ends", fk_error(admin.err));

@@ -112,6 +112,20 @@ int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json,
     return err;
 }
 
+int fk_admin_send_token(struct fk_child *admin, const struct fk_secret *token)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_ACCESS};
+    int err;
+
+    if (token != NULL) {
+        msg.len = fk_secret_len(token);
+        memcpy(msg.data, fk_secret_bytes(token), msg.len);
+    }
+    err = fk_child_send(admin, &msg);
+    fk_wipe(msg.data, msg.len);
+    return err;
+}
+
 /* Read exactly `len` bytes from the start of a file. */
 static int read_whole(int fd, char *dst, size_t len)
 {

@@ -10,6 +10,7 @@
 #ifndef FK_ADMIN_COMMAND_H
 #define FK_ADMIN_COMMAND_H
 
+#include "base/secret.h"
 #include "loop/super.h"
 
 #include <stdbool.h>
@@ -34,6 +35,10 @@ int fk_admin_answer(int control, uint32_t id, const char *json, size_t len);
 
 /* As fk_admin_answer(), for a supervised admin process; errors as fk_child_send(). */
 int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json, size_t len);
+
+/* FK_PROC_ACCESS: what requests must bring from now on; NULL: nothing. Errors as fk_child_send().
+ */
+int fk_admin_send_token(struct fk_child *admin, const struct fk_secret *token);
 
 /*
  * The JSON text of an FK_PROC_ANSWER, NUL-terminated; the caller frees it. Closes no descriptor.

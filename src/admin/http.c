@@ -4,6 +4,7 @@
  */
 #include "admin/internal.h"
 
+#include "admin/bearer.h"
 #include "base/err.h"
 #include "base/limits.h"
 
@@ -26,6 +27,8 @@ struct http_conn {
     bool keep_alive; /* as the request asks */
     bool whole;      /* the request ended, and is not answered yet */
     bool head;       /* it is a HEAD: its answer has no body */
+    bool granted;    /* it brought what is asked for */
+    struct fk_bearer bearer;
     const struct http_path *path;
     size_t url_len;
     char url[FK_ADMIN_URL_MAX + 1];
@@ -44,6 +47,8 @@ static const char *status_text(int status)
     switch (status) {
     case 200:
         return "OK";
+    case 401:
+        return "Unauthorized";
     case 404:
         return "Not Found";
     case 405:
@@ -65,18 +70,25 @@ static const char *status_text(int status)
     }
 }
 
+/* What a refusal has to say besides. */
+static const char *status_field(int status)
+{
+    if (status == 401)
+        return "WWW-Authenticate: Bearer realm=\"farkey\"\r\n";
+    return status == 405 ? "Allow: GET, HEAD\r\n" : "";
+}
+
 static void answer(struct http_conn *http, int status, const char *type, const char *body,
                    size_t len)
 {
     struct fk_buf *out = &http->conn.out;
     bool last = !http->keep_alive || http->refusal != 0;
-    char head[256];
-    int n =
-        snprintf(head, sizeof head,
-                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                 "Cache-Control: no-store\r\n%s%s\r\n",
-                 status, status_text(status), type, len,
-                 status == 405 ? "Allow: GET, HEAD\r\n" : "", last ? "Connection: close\r\n" : "");
+    char head[320];
+    int n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                     "Cache-Control: no-store\r\n%s%s\r\n",
+                     status, status_text(status), type, len, status_field(status),
+                     last ? "Connection: close\r\n" : "");
 
     if (fk_buf_append(out, head, (size_t)n) != FK_OK)
         last = true;
@@ -166,10 +178,25 @@ static const struct http_path *find_path(const char *url)
     return NULL;
 }
 
+static void refuse_stranger(struct http_conn *http)
+{
+    struct fk_serve *server = http->conn.server;
+    char peer[FK_ADDR_TEXT_SIZE];
+
+    fk_addr_format(&http->conn.peer, peer);
+    fk_log_limited(&server->limit, FK_LOG_WARN, "operator's request without the right token",
+                   fk_str("peer", peer), fk_error(FK_ERR_DENIED));
+    answer_text(http, 401, "Authorization: Bearer TOKEN is needed\n");
+}
+
 static void handle_request(struct http_conn *http)
 {
     if (http->refusal != 0) {
         answer_text(http, http->refusal, "refused\n");
+        return;
+    }
+    if (!http->granted) {
+        refuse_stranger(http);
         return;
     }
     http->path = find_path(http->url);
@@ -189,6 +216,8 @@ static int on_begin(llhttp_t *parser)
     http->whole = false;
     http->keep_alive = false;
     http->head = false;
+    http->granted = false;
+    fk_bearer_reset(&http->bearer);
     http->url_len = 0;
     http->url[0] = '\0';
     return 0;
@@ -208,12 +237,36 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
     return 0;
 }
 
+static int on_field(llhttp_t *parser, const char *at, size_t len)
+{
+    fk_bearer_name(&((struct http_conn *)parser->data)->bearer, at, len);
+    return 0;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len)
+{
+    fk_bearer_value(&((struct http_conn *)parser->data)->bearer, at, len);
+    return 0;
+}
+
+/* What is not asked for need not be brought. What was brought is not kept. */
+static bool is_granted(struct http_conn *http)
+{
+    const struct fk_admin *admin = admin_of(&http->conn);
+    bool granted = admin->token_len == 0 ||
+                   fk_bearer_grants(&http->bearer, fk_secret_bytes(admin->token), admin->token_len);
+
+    fk_bearer_reset(&http->bearer);
+    return granted;
+}
+
 /* Decide from the head alone: after a refusal nothing more of the connection is read. */
 static int on_head(llhttp_t *parser)
 {
     struct http_conn *http = parser->data;
 
     http->head = parser->method == HTTP_HEAD;
+    http->granted = is_granted(http);
     if (parser->method != HTTP_GET && !http->head)
         http->refusal = 405;
     else if (parser->content_length > 0 || (parser->flags & F_CHUNKED) != 0)
@@ -238,6 +291,8 @@ static int on_complete(llhttp_t *parser)
 static const llhttp_settings_t settings = {
     .on_message_begin = on_begin,
     .on_url = on_url,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
     .on_headers_complete = on_head,
     .on_message_complete = on_complete,
 };

@@ -7,6 +7,7 @@
 #include "admin/serve.h"
 #include "base/limits.h"
 #include "base/list.h"
+#include "base/secret.h"
 #include "loop/loop.h"
 
 #include <stdbool.h>
@@ -42,6 +43,8 @@ struct fk_admin {
     int err;      /* why the loop stopped */
     uid_t owner;  /* whom the daemon was started as */
     uint32_t next_id;
+    struct fk_secret *token; /* room for FK_ADMIN_TOKEN_MAX bytes */
+    size_t token_len;        /* 0: none is asked for */
     struct fk_list questions;
     struct fk_serve http;
     struct fk_serve ctl;

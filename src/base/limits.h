@@ -196,7 +196,10 @@
 #define FK_ADMIN_FIRST_US   5000000
 #define FK_ADMIN_STATUS_US  5000000
 #define FK_ADMIN_COMMAND_US 60000000
-#define FK_SERVE_RETRY_US   100000
+/* Characters of the token: fewer could be guessed; more fit no header that anybody sends. */
+#define FK_ADMIN_TOKEN_MIN 16
+#define FK_ADMIN_TOKEN_MAX 256
+#define FK_SERVE_RETRY_US  100000
 
 /* --- http --- */
 

@@ -6,6 +6,7 @@
 
 #include "edge/conf_priv.h"
 
+#include "admin/conf.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -283,28 +284,13 @@ static const struct fk_conf_kind limits_kind = {
 
 /* --- admin --- */
 
-static const char *check_admin_address(const void *value)
-{
-    struct fk_addr addr;
-
-    if (fk_addr_parse(*(char *const *)value, &addr) != FK_OK)
-        return "not an address; write \"127.0.0.1:9464\", \"[::1]:9464\" or \"unix:/path\"";
-    return NULL;
-}
-
-static const struct fk_conf_option admin_options[] = {
-    {"listen", FK_CONF_STRING, OPT(fk_edge_admin, listen), "127.0.0.1:9464",
-     .check = check_admin_address,
-     .help = "Address of /metrics, /healthz and /readyz: \"127.0.0.1:9464\" or \"unix:/path\"."},
-    {NULL},
-};
-
 const struct fk_conf_kind fk_edge_admin_kind = {
     .name = "admin",
-    .size = sizeof(struct fk_edge_admin),
+    .size = sizeof(struct fk_admin_conf),
     .once = true,
     .list_offset = OPT(fk_edge_conf, admin),
-    .options = admin_options,
+    .options = fk_admin_edge_options,
+    .check = fk_admin_conf_check,
     .help = "The operator's HTTP listener, in a process of its own. Absent: none.",
 };
 

@@ -160,11 +160,6 @@ struct fk_edge_wire {
     bool accept_truncation;
 };
 
-struct fk_edge_admin {
-    struct fk_conf_block block;
-    char *listen;
-};
-
 struct fk_edge_conf {
     struct fk_conf_block block;
     uint64_t workers;         /* 0: auto */
@@ -180,7 +175,7 @@ struct fk_edge_conf {
     struct fk_conf_block *tickets;    /* struct fk_edge_tickets; never absent */
     struct fk_conf_block *redis;      /* struct fk_edge_redis; NULL: none */
     struct fk_conf_block *limits;     /* struct fk_edge_limits; never absent */
-    struct fk_conf_block *admin;      /* struct fk_edge_admin; NULL: none */
+    struct fk_conf_block *admin;      /* struct fk_admin_conf; NULL: none */
     struct fk_conf_block *wire;       /* struct fk_edge_wire; never absent in farkey inline's */
 };
 

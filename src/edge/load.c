@@ -1,6 +1,7 @@
 /* Reading and checking what a configuration names: see load.h and edge.h. */
 #include "edge/load.h"
 
+#include "admin/conf.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@ struct loading {
     const struct fk_edge_conf *root;
     struct fk_keyread *keys; /* NULL until the sites are looked at */
     size_t next_key;         /* the next site's first in it */
+    struct fk_secret *admin_token;
 };
 
 /* --- sites --- */
@@ -308,6 +310,9 @@ static int load(struct loading *loading, const char *path)
     }
     check_channel(loading);
     check_redis(loading);
+    if ((err = fk_admin_token_read((const void *)loading->root->admin, loading->bundle,
+                                   loading->conf, &loading->admin_token)) != FK_OK)
+        return err;
     for (const struct fk_conf_block *b = loading->root->sites; b != NULL; b = b->next)
         check_site(loading, (const void *)b);
     check_lend_key(loading);
@@ -321,6 +326,7 @@ static int load_alone(const struct fk_edge_role *role, const char *path, struct 
     int err = load(&loading, path);
 
     fk_keyread_free(loading.keys);
+    fk_secret_free(loading.admin_token);
     if (loading.conf != NULL)
         *ret = loading.conf;
     return err;
@@ -371,6 +377,7 @@ int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbos
     }
     fk_keyread_free(loading.keys);
     fk_bundle_free(loading.bundle);
+    loaded->admin_token = loading.admin_token;
     loaded->role = loading.role;
     loaded->conf = loading.conf;
     loaded->root = loading.root;
@@ -407,8 +414,14 @@ static int load_renewed(struct loading *loading, const struct fk_loaded *old, co
     return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
 }
 
-static int copy_keys(const struct fk_loaded *old, struct fk_loaded *loaded)
+static int copy_secrets(const struct fk_loaded *old, struct fk_loaded *loaded)
 {
+    const struct fk_secret *token = old->admin_token;
+    int err;
+
+    if (token != NULL && (err = fk_secret_dup(fk_secret_bytes(token), fk_secret_len(token),
+                                              &loaded->admin_token)) != FK_OK)
+        return err;
     memcpy(loaded->keys, old->keys, sizeof loaded->keys);
     if (old->keys_fd < 0)
         return FK_OK;
@@ -428,7 +441,7 @@ int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why
         return fk_why_set(why, FK_ERR_NOMEM, "%s", fk_err_text(FK_ERR_NOMEM));
     loaded->bundle_fd = loaded->keys_fd = -1;
     err = load_renewed(&loading, old, path, &changed);
-    if (err == FK_OK && changed && (err = copy_keys(old, loaded)) == FK_OK)
+    if (err == FK_OK && changed && (err = copy_secrets(old, loaded)) == FK_OK)
         err = fk_bundle_seal(loading.bundle, &loaded->bundle_fd);
     if (err != FK_OK)
         log_errors(loading.conf, path, err, why);
@@ -449,6 +462,7 @@ void fk_loaded_free(struct fk_loaded *loaded)
 {
     if (loaded == NULL)
         return;
+    fk_secret_free(loaded->admin_token);
     fk_conf_free(loaded->conf);
     fk_close(&loaded->bundle_fd);
     fk_close(&loaded->keys_fd);

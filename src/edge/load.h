@@ -8,6 +8,7 @@
 #include "edge/conf.h"
 #include "edge/role.h"
 #include "edge/why.h"
+#include "base/secret.h"
 
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ struct fk_loaded {
     int bundle_fd;                   /* for workers: no private key of a site in it */
     int keys_fd;                     /* for signers; -1: no site has its key here */
     uint8_t keys[32];                /* fingerprint of what is in keys_fd */
+    struct fk_secret *admin_token;   /* what the admin process asks for; NULL: nothing */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include "edge/master_priv.h"
 
 #include "admin/admin.h"
+#include "admin/command.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/limits.h"
@@ -241,6 +242,8 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
         return err;
     if (master->http_fd >= 0 &&
         (err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->http_fd)) != FK_OK)
+        return err;
+    if ((err = fk_admin_send_token(child, master->loaded->admin_token)) != FK_OK)
         return err;
     return fk_master_send_go(child, master->loaded->root->user);
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "admin/admin.h"
 #include "admin/command.h"
+#include "admin/conf.h"
 #include "edge/master_priv.h"
 #include "edge/metrics.h"
 #include "loop/sock.h"
@@ -267,7 +268,7 @@ static int listen_on(const char *text, unsigned mode, int *ret)
 int fk_master_admin_listen(struct fk_master *master)
 {
     const struct fk_edge_conf *root = master->loaded->root;
-    const struct fk_edge_admin *admin = (const void *)root->admin;
+    const struct fk_admin_conf *admin = (const void *)root->admin;
     char path[PATH_MAX], text[PATH_MAX + 8];
     int err;
 

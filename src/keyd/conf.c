@@ -25,7 +25,6 @@
 #define KEYS(member)   offsetof(struct fk_keyd_keys_conf, member)
 #define EDGE(member)   offsetof(struct fk_keyd_edge_conf, member)
 #define AUDIT(member)  offsetof(struct fk_keyd_audit_conf, member)
-#define ADMIN(member)  offsetof(struct fk_keyd_admin_conf, member)
 #define LIMIT(member)  offsetof(struct fk_keyd_limits_conf, member)
 #define POLICY(member) offsetof(struct fk_key_policy_conf, member)
 
@@ -92,16 +91,6 @@ static const char *check_identity(const void *value)
     if (name_in(text, "farkey:edge:") != NULL || name_in(text, "farkey:keyserver:") != NULL)
         return NULL;
     return "not an edge's identity; write \"farkey:edge:NAME\"";
-}
-
-static const char *check_address(const void *value)
-{
-    const char *text = *(char *const *)value;
-    struct fk_addr addr;
-
-    if (fk_addr_parse(text, &addr) != FK_OK)
-        return "not an address; write \"127.0.0.1:9465\", \"[::1]:9465\" or \"unix:/path\"";
-    return NULL;
 }
 
 static void check_listen(void *block, struct fk_conf *conf)
@@ -451,16 +440,6 @@ static const struct fk_conf_option audit_options[] = {
     {.name = NULL},
 };
 
-static const struct fk_conf_option admin_options[] = {
-    {.name = "listen",
-     .type = FK_CONF_STRING,
-     .offset = ADMIN(listen),
-     .fallback = "127.0.0.1:9465",
-     .check = check_address,
-     .help = "Where /metrics, /healthz and /readyz are answered: an address, or unix:/path."},
-    {.name = NULL},
-};
-
 static const struct fk_conf_option limits_options[] = {
     {.name = "connections",
      .type = FK_CONF_INT,
@@ -653,10 +632,11 @@ static const struct fk_conf_kind audit_kind = {
 
 static const struct fk_conf_kind admin_kind = {
     .name = "admin",
-    .size = sizeof(struct fk_keyd_admin_conf),
+    .size = sizeof(struct fk_admin_conf),
     .once = true,
     .list_offset = ROOT(admin),
-    .options = admin_options,
+    .options = fk_admin_keyd_options,
+    .check = fk_admin_conf_check,
     .help = "Answers for operators and monitoring. Without this block there is only the control "
             "socket.",
 };

@@ -5,6 +5,7 @@
 #ifndef FK_KEYD_CONF_H
 #define FK_KEYD_CONF_H
 
+#include "admin/conf.h"
 #include "conf/conf.h"
 #include "loop/addr.h"
 
@@ -66,11 +67,6 @@ struct fk_keyd_audit_conf {
     bool sync;
     uint64_t checkpoint_interval; /* us */
     uint64_t checkpoint_lines;
-};
-
-struct fk_keyd_admin_conf {
-    struct fk_conf_block block;
-    char *listen;
 };
 
 struct fk_keyd_limits_conf {
@@ -136,9 +132,9 @@ static inline const struct fk_keyd_audit_conf *fk_keyd_conf_audit(const struct f
     return (const struct fk_keyd_audit_conf *)(const void *)c->audit;
 }
 
-static inline const struct fk_keyd_admin_conf *fk_keyd_conf_admin(const struct fk_keyd_conf *c)
+static inline const struct fk_admin_conf *fk_keyd_conf_admin(const struct fk_keyd_conf *c)
 {
-    return (const struct fk_keyd_admin_conf *)(const void *)c->admin;
+    return (const struct fk_admin_conf *)(const void *)c->admin;
 }
 
 /* The limits, which may be all defaults: never NULL. */

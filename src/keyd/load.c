@@ -4,6 +4,7 @@
  */
 #include "keyd/load.h"
 
+#include "admin/conf.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -206,17 +207,32 @@ static int judge(const struct fk_conf *loaded, int err)
     return err;
 }
 
+/* The admin process's; a configuration that is frozen keeps it. */
+static int read_token(struct fk_conf *loaded, struct fk_bundle *bundle,
+                      const struct fk_keyd_load *frozen, struct fk_secret **ret)
+{
+    const struct fk_secret *old = frozen != NULL ? frozen->admin_token : NULL;
+
+    if (old != NULL)
+        return fk_secret_dup(fk_secret_bytes(old), fk_secret_len(old), ret);
+    if (frozen != NULL)
+        return FK_OK;
+    return fk_admin_token_read(fk_keyd_conf_admin(fk_conf_root(loaded)), bundle, loaded, ret);
+}
+
 int fk_keyd_load(const char *path, struct fk_bundle *bundle, struct fk_conf **ret)
 {
-    struct fk_secret *tickets = NULL;
+    struct fk_secret *tickets = NULL, *token = NULL;
     struct fk_store *store = NULL;
     struct fk_conf *loaded = NULL;
     int err;
 
     if ((err = load_conf(path, bundle, false, &loaded)) == FK_OK &&
+        (err = read_token(loaded, bundle, NULL, &token)) == FK_OK &&
         (err = load_ticket_secret(loaded, fk_conf_root(loaded), &tickets)) == FK_OK)
         err = judge(loaded, load_store(loaded, fk_conf_root(loaded), NULL, &store));
     fk_secret_free(tickets);
+    fk_secret_free(token);
     fk_store_free(store);
     if (loaded != NULL)
         *ret = loaded;
@@ -299,7 +315,8 @@ int fk_keyd_load_new(const char *path, bool verbose, uint32_t generation,
     if (err != FK_OK || (err = load_conf(path, bundle, frozen != NULL, &load->loaded)) != FK_OK)
         goto out;
     load->conf = fk_conf_root(load->loaded);
-    if ((err = load_ticket_secret(load->loaded, load->conf, &load->ticket_secret)) != FK_OK)
+    if ((err = load_ticket_secret(load->loaded, load->conf, &load->ticket_secret)) != FK_OK ||
+        (err = read_token(load->loaded, bundle, frozen, &load->admin_token)) != FK_OK)
         goto out;
     err = judge(load->loaded, load_store(load->loaded, load->conf,
                                          previous != NULL ? previous->store : NULL, &load->store));
@@ -322,6 +339,7 @@ void fk_keyd_load_free(struct fk_keyd_load *load)
     if (load == NULL)
         return;
     fk_secret_free(load->ticket_secret);
+    fk_secret_free(load->admin_token);
     fk_store_free(load->store);
     fk_conf_free(load->loaded);
     fk_close(&load->bundle_fd);

@@ -15,6 +15,7 @@ struct fk_keyd_load {
     const struct fk_keyd_conf *conf; /* `user` and `signer_user` say which, written or not */
     struct fk_store *store;
     struct fk_secret *ticket_secret; /* FK_TICKET_SHARED_SECRET bytes; NULL: none */
+    struct fk_secret *admin_token;   /* what the admin process asks for; NULL: nothing */
     int bundle_fd;                   /* sealed, for fronts */
 };
 

@@ -6,6 +6,7 @@
 #include "keyd/master_priv.h"
 
 #include "base/clock.h"
+#include "admin/command.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "loop/notify.h"
@@ -273,6 +274,16 @@ static bool admin_changed(const struct fk_keyd_sockets *a, const struct fk_keyd_
     return strcmp(a->http.text, b->http.text) != 0;
 }
 
+static void send_token(struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->role == FK_KEYD_ADMIN && fk_child_pid(child) != 0 &&
+            !fk_child_retired(child))
+            (void)fk_admin_send_token(child, master->current->admin_token);
+}
+
 static void retire_admin(struct fk_keyd_master *master)
 {
     struct fk_child *child = NULL;
@@ -310,6 +321,8 @@ static void commit(struct fk_keyd_master *master)
             fk_keyd_switch_audit(master);
         if (admin_changed(&old_sockets, &master->sockets))
             retire_admin(master);
+        else
+            send_token(master);
     }
     fk_keyd_adjust_children(master);
     if (old == NULL)

@@ -127,7 +127,7 @@ static int open_control(const struct fk_keyd_conf *conf, const struct fk_keyd_so
     return open_socket(previous != NULL ? &previous->control : NULL, 0600, &sockets->control);
 }
 
-static int open_http(const struct fk_keyd_admin_conf *admin, const struct fk_keyd_sockets *previous,
+static int open_http(const struct fk_admin_conf *admin, const struct fk_keyd_sockets *previous,
                      struct fk_keyd_sockets *sockets)
 {
     int err;
@@ -141,7 +141,7 @@ int fk_keyd_sockets_open(const struct fk_keyd_conf *conf, const struct fk_keyd_s
                          struct fk_keyd_sockets *ret, const char **ret_what)
 {
     struct fk_keyd_sockets sockets = {.http = {.fd = -1}, .control = {.fd = -1}};
-    const struct fk_keyd_admin_conf *admin = fk_keyd_conf_admin(conf);
+    const struct fk_admin_conf *admin = fk_keyd_conf_admin(conf);
     struct failure first = {.err = FK_OK};
     int err;
 

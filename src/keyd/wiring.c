@@ -15,6 +15,7 @@
 #include "signer/signer.h"
 
 #include "admin/admin.h"
+#include "admin/command.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -291,6 +292,8 @@ static int start_admin(struct fk_keyd_master *master, struct fk_child *child)
         err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_HTTP, master->sockets.http.fd);
     if (err == FK_OK)
         err = fk_child_send_fd(child, FK_PROC_LISTEN, FK_ADMIN_CONTROL, master->sockets.control.fd);
+    if (err == FK_OK)
+        err = fk_admin_send_token(child, master->current->admin_token);
     return err == FK_OK ? send_go(child, master->current->conf->user) : err;
 }
 

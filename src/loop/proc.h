@@ -53,6 +53,8 @@ enum fk_proc_type {
     FK_PROC_DIALLED,  /* m->worker: fds[0] the socket on which a key server dials in; arg: index of
                          its block. m->front: fds[0] a connection to an edge, none: there is none;
                          arg: index of the dial block; data: as in DIAL */
+    FK_PROC_ACCESS,   /* m->admin: data: the token that HTTP requests must bring, empty for none;
+                         wiped   after use */
     FK_PROC_DIAL,     /* front->m: one connection for the dial block arg; data: generation, u32 */
 };
 

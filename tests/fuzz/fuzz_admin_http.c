@@ -1,8 +1,8 @@
 /*
  * admin: what a client may say to the operators' HTTP listener. First byte: in which pieces the
- * rest comes, and what the master does. Each answer is a whole one, no more of a request waits than
- * a request may have, and how the bytes were cut changes no answer; only which fault of a URL, that
- * it is too long or ill-formed, is met first.
+ * rest comes, what the master does, and whether a token is asked for. Each answer is a whole one,
+ * no more of a request waits than a request may have, and how the bytes were cut changes no answer;
+ * only which fault of a URL, that it is too long or ill-formed, is met first.
  */
 #include "check.h"
 
@@ -25,6 +25,8 @@ static const char *const answers[MASTERS] = {"{\"ready\":true}", "{\"ready\":fal
                                              NULL, NULL};
 
 static struct fk_loop *loop;
+#define TOKEN "secret-token-of-admin"
+
 static struct fk_admin admin;
 static struct fk_serve server;
 static int pair[2];
@@ -38,6 +40,7 @@ static void ignore(struct fk_io *io, unsigned events)
 static void start(void)
 {
     CHECK(fk_loop_new(&loop) == FK_OK && fk_sock_pair(SOCK_SEQPACKET, pair) == FK_OK);
+    CHECK(fk_secret_dup(TOKEN, strlen(TOKEN), &admin.token) == FK_OK);
     fk_list_init(&admin.questions);
     fk_io_init(&admin.control, loop, pair[0], ignore);
     fk_serve_init(&server, loop, &fk_admin_http, &admin);
@@ -172,6 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0 || size > INPUT_MAX)
         return 0;
     master = data[0] % MASTERS;
+    admin.token_len = (data[0] & 1) != 0 ? strlen(TOKEN) : 0;
     fk_buf_init(&whole, SIZE_MAX / 2);
     fk_buf_init(&pieces, SIZE_MAX / 2);
     talk(data + 1, size - 1, size, master, &whole);

@@ -274,6 +274,87 @@ static void long_requests_are_refused(void **state)
     expect_status(*state, request, 431);
 }
 
+/* --- the token --- */
+
+#define TOKEN "0123456789abcdef-._~+/="
+#define AUTH  "Authorization: Bearer " TOKEN "\r\n"
+
+/* The answer to what came behind it shows that it was read. */
+static void give_token(const struct world *w, const char *token)
+{
+    struct fk_procmsg msg;
+
+    send_data(w->master, FK_PROC_ACCESS, token, -1);
+    send_data(w->master, FK_PROC_PING, "", -1);
+    receive(w->master, &msg);
+    assert_int_equal(msg.type, FK_PROC_PONG);
+}
+
+static void token_is_asked_for(void **state)
+{
+    static const struct {
+        const char *path;
+        int status;
+    } rows[] = {{"/metrics", 200}, {"/healthz", 200}, {"/nothing", 404}};
+    static const char *const wrong[] = {"",
+                                        "Authorization: Bearer 0123456789abcdef-._~+/\r\n",
+                                        "Authorization: Bearer " TOKEN "x\r\n",
+                                        "Authorization: Bearer 0123456789abcdeF-._~+/=\r\n",
+                                        "Authorization: Basic " TOKEN "\r\n",
+                                        "Authorization: " TOKEN "\r\n",
+                                        "Authorization: Bearer\r\n",
+                                        "Authorization:\r\n",
+                                        "Authorizatio: Bearer " TOKEN "\r\n",
+                                        "Authorizations: Bearer " TOKEN "\r\n",
+                                        AUTH AUTH};
+    const struct world *w = *state;
+    char request[512];
+
+    give_token(w, TOKEN);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (size_t j = 0; j < sizeof wrong / sizeof wrong[0]; j++) {
+            snprintf(request, sizeof request, "GET %s HTTP/1.1\r\n%s" CLOSE, rows[i].path,
+                     wrong[j]);
+            expect_status(w, request, 401);
+        }
+        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\n" AUTH CLOSE, rows[i].path);
+        expect_status(w, request, rows[i].status);
+        snprintf(request, sizeof request,
+                 "GET %s HTTP/1.1\r\nauthorization: bearer   " TOKEN "\r\n" CLOSE, rows[i].path);
+        expect_status(w, request, rows[i].status);
+    }
+}
+
+static void token_is_of_one_request(void **state)
+{
+    const struct world *w = *state;
+    int fd = dial(&w->http);
+    char reply[4096];
+
+    give_token(w, TOKEN);
+    say(fd, "GET /healthz HTTP/1.1\r\n" AUTH "\r\nGET /healthz HTTP/1.1\r\n\r\n");
+    hear(fd, reply, sizeof reply, "is needed\n");
+    assert_non_null(strstr(reply, "\r\n\r\nok\n"));
+    assert_non_null(strstr(reply, "401 Unauthorized\r\n"));
+    assert_non_null(strstr(reply, "WWW-Authenticate: Bearer realm=\"farkey\"\r\n"));
+    close(fd);
+}
+
+static void token_changes_with_a_reload(void **state)
+{
+    static const char other[] =
+        "GET /healthz HTTP/1.1\r\nAuthorization: Bearer another-token-of-some-length\r\n" CLOSE;
+    const struct world *w = *state;
+
+    give_token(w, TOKEN);
+    expect_status(w, other, 401);
+    give_token(w, "another-token-of-some-length");
+    expect_status(w, "GET /healthz HTTP/1.1\r\n" AUTH CLOSE, 401);
+    expect_status(w, other, 200);
+    give_token(w, "");
+    expect_status(w, "GET /healthz HTTP/1.1\r\n" CLOSE, 200);
+}
+
 static void connection_is_kept(void **state)
 {
     const struct world *w = *state;
@@ -582,7 +663,8 @@ static void every_prefix_of_a_line_is_malformed(void **state)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(CASE(metrics_are_printed), CASE(head_has_no_body), CASE(other_requests_are_refused),
-          CASE(long_requests_are_refused), CASE(connection_is_kept),
+          CASE(long_requests_are_refused), CASE(token_is_asked_for), CASE(token_is_of_one_request),
+          CASE(token_changes_with_a_reload), CASE(connection_is_kept),
           CASE(request_may_come_in_pieces), CASE(empty_line_is_no_request),
           CASE(refusal_after_head_has_its_body), CASE(readiness_is_the_masters),
           CASE(idle_connections_make_room_for_requests), CASE(commands_reach_the_master),

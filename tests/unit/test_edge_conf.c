@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "base/err.h"
+#include "admin/conf.h"
 #include "edge/conf.h"
 #include "keyclient/keyclient.h"
 
@@ -88,7 +89,7 @@ static void written(void **state)
     assert_int_equal(fk_edge_limits(l.root)->buffer, 131072);
     assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
     assert_false(fk_edge_tickets(l.root)->enabled);
-    assert_string_equal(((const struct fk_edge_admin *)(const void *)l.root->admin)->listen,
+    assert_string_equal(((const struct fk_admin_conf *)(const void *)l.root->admin)->listen,
                         "127.0.0.1:9464");
     unload(&l);
 }
