@@ -28,7 +28,7 @@ int fk_cachebudget_take(struct fk_cachebudget *budget, size_t bytes)
 
     if (bytes > budget->max)
         return FK_ERR_LIMIT;
-    if (bytes > budget->max - budget->used && (err = budget->make_room(budget, bytes)) != FK_OK)
+    if (!fk_cachebudget_fits(budget, bytes) && (err = budget->make_room(budget, bytes)) != FK_OK)
         return err;
     budget->used += bytes;
     return FK_OK;

@@ -8,6 +8,7 @@
 
 #include "base/reader.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,12 @@ struct fk_cachebudget {
     /* Free something, until `need` more fit. FK_ERR_LIMIT: nothing can be freed. */
     int (*make_room)(struct fk_cachebudget *budget, size_t need);
 };
+
+/* Whether so many bytes fit as things are: the bound may have become smaller than what is used. */
+static inline bool fk_cachebudget_fits(const struct fk_cachebudget *budget, size_t bytes)
+{
+    return budget->used <= budget->max && bytes <= budget->max - budget->used;
+}
 
 /* Charge; FK_ERR_LIMIT. And give back. */
 int fk_cachebudget_take(struct fk_cachebudget *budget, size_t bytes);

@@ -94,9 +94,18 @@ static int make_room(struct fk_cachebudget *budget, size_t need)
     struct fk_cachestore *store = fk_container(budget, struct fk_cachestore, budget);
     int err = FK_OK;
 
-    while (err == FK_OK && need > budget->max - budget->used)
+    while (err == FK_OK && !fk_cachebudget_fits(budget, need))
         err = evict_one(store);
     return err;
+}
+
+void fk_cachestore_bound(struct fk_cachestore *store, const struct fk_cachestore_conf *conf)
+{
+    store->conf = *conf;
+    store->budget.max = conf->bytes;
+    while (store->stats.entries > conf->entries && evict_one(store) == FK_OK)
+        ;
+    (void)make_room(&store->budget, 0);
 }
 
 int fk_cachestore_new(const struct fk_cachestore_conf *conf, struct fk_cachestore **ret)
@@ -201,6 +210,7 @@ void fk_cachestore_put(struct fk_cachestore *store, struct fk_cached *cached)
     fk_list_prepend(&store->used, &cached->used);
     store->stats.entries++;
     store->stats.stored++;
+    fk_cachestore_mark(store, &cached->key, 0); /* such answers are for storing, after all */
 }
 
 /* --- writing --- */

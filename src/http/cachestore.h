@@ -53,6 +53,9 @@ struct fk_cachestore;
 int fk_cachestore_new(const struct fk_cachestore_conf *conf, struct fk_cachestore **ret);
 void fk_cachestore_free(struct fk_cachestore *store); /* NULL is fine */
 
+/* Other bounds from now on; what is too much goes, but for what is read yet. */
+void fk_cachestore_bound(struct fk_cachestore *store, const struct fk_cachestore_conf *conf);
+
 struct fk_flights *fk_cachestore_flights(struct fk_cachestore *store);
 const struct fk_cachestore_stats *fk_cachestore_stats(const struct fk_cachestore *store);
 size_t fk_cachestore_used(const struct fk_cachestore *store); /* bytes */

@@ -24,6 +24,7 @@ enum fk_flight_news {
     FK_FLIGHT_NO_NEWS,
     FK_FLIGHT_STORED,     /* look again: it is there, if it is one for them */
     FK_FLIGHT_NOT_STORED, /* it is not for others: everybody asks for himself */
+    FK_FLIGHT_FAILED,     /* the origin fails: what is stored may bridge it (RFC 5861 section 4) */
     FK_FLIGHT_GONE,       /* whoever asked has gone: another may ask for all */
 };
 

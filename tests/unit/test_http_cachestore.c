@@ -365,6 +365,34 @@ static void what_is_read_stays_and_counts(void **state)
         fk_cached_unref(held[i]);
 }
 
+static void bounds_can_change(void **state)
+{
+    struct fk_cachestore_conf less = {.bytes = 2 * (BODY + 800), .object = BODY, .entries = 10};
+    struct item items[4];
+    struct fk_cached *held;
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        items[i] = (struct item){.key = i, .len = BODY, .seed = (uint8_t)i};
+        assert_ok(store_item(&items[i]));
+    }
+    fk_cachestore_bound(store, &less);
+    assert_gone(1, NULL);
+    assert_there(&items[2]);
+    assert_there(&items[3]);
+    less.entries = 1;
+    fk_cachestore_bound(store, &less);
+    assert_gone(2, NULL);
+    held = find(3, NULL);
+    fk_cachestore_bound(store, &(struct fk_cachestore_conf){.bytes = 0});
+    assert_body(held, &items[3], 0);
+    assert_err(store_item(&items[0]), FK_ERR_LIMIT);
+    fk_cached_unref(held);
+    assert_err(store_item(&items[0]), FK_ERR_LIMIT);
+    fk_cachestore_bound(store, &less);
+    assert_ok(store_item(&items[0]));
+}
+
 static void a_head_counts(void **state)
 {
     struct item item = {.key = 1, .len = 0};
@@ -800,7 +828,7 @@ UNIT_MAIN(CASE(an_answer_is_found_whole), CASE(bodies_are_read_from_any_place),
           CASE(what_is_not_put_is_not_found), CASE(variants_live_side_by_side),
           CASE(variants_are_bounded), CASE(only_what_is_for_all_is_shared_with_the_known),
           CASE(large_objects_are_refused), CASE(the_oldest_goes_first), CASE(entries_are_bounded),
-          CASE(what_is_read_stays_and_counts), CASE(a_head_counts),
+          CASE(what_is_read_stays_and_counts), CASE(bounds_can_change), CASE(a_head_counts),
           CASE(purging_is_by_key_and_by_group), CASE(freshening_makes_it_young_and_keeps_the_body),
           CASE(marks_are_believed_for_a_while), CASE(many_wait_for_one), CASE(who_goes_leaves_news),
           CASE(nobody_waits_for_ever), CASE(purging_dooms_what_is_under_way),
