@@ -22,12 +22,16 @@ void fk_admin_question_init(struct fk_admin_question *question)
     fk_list_init(&question->link);
 }
 
-int fk_admin_ask(struct fk_admin *admin, const char *word, struct fk_admin_question *question)
+int fk_admin_ask(struct fk_admin *admin, const struct fk_admin_command *command,
+                 struct fk_admin_question *question)
 {
-    struct fk_procmsg msg = {.type = FK_PROC_COMMAND, .arg = ++admin->next_id, .len = strlen(word)};
+    struct fk_procmsg msg = {.type = FK_PROC_COMMAND, .arg = ++admin->next_id};
+    size_t word = strlen(command->word), argument = strlen(command->argument);
     int err;
 
-    memcpy(msg.data, word, msg.len);
+    memcpy(msg.data, command->word, word);
+    memcpy(msg.data + word + 1, command->argument, argument);
+    msg.len = argument == 0 ? word : word + 1 + argument;
     if ((err = fk_proc_send(fk_io_fd(&admin->control), &msg)) != FK_OK)
         return err;
     question->id = msg.arg;

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/reader.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -26,12 +27,43 @@ bool fk_admin_word_ok(const char *text, size_t len)
     return true;
 }
 
+bool fk_admin_argument_ok(const char *text, size_t len)
+{
+    if (len == 0 || len >= FK_ADMIN_ARGUMENT_SIZE)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return true;
+}
+
+int fk_admin_command_parse(const struct fk_procmsg *msg, struct fk_admin_command *ret)
+{
+    struct fk_reader argument, word;
+    bool has_argument;
+
+    fk_reader_init(&argument, msg->data, msg->len);
+    has_argument = fk_reader_until(&argument, '\0', &word) == FK_OK;
+    if (!has_argument)
+        word = argument;
+    if (msg->type != FK_PROC_COMMAND || !fk_admin_word_ok((const char *)word.next, word.left) ||
+        (has_argument && !fk_admin_argument_ok((const char *)argument.next, argument.left)))
+        return FK_ERR_FORMAT;
+    *ret = (struct fk_admin_command){.argument = ""};
+    memcpy(ret->word, word.next, word.left);
+    if (has_argument)
+        memcpy(ret->argument, argument.next, argument.left);
+    return FK_OK;
+}
+
 int fk_admin_command_word(const struct fk_procmsg *msg, char ret[FK_ADMIN_WORD_SIZE])
 {
-    if (msg->type != FK_PROC_COMMAND || !fk_admin_word_ok((const char *)msg->data, msg->len))
+    struct fk_admin_command command;
+    int err = fk_admin_command_parse(msg, &command);
+
+    if (err != FK_OK || command.argument[0] != '\0')
         return FK_ERR_FORMAT;
-    memcpy(ret, msg->data, msg->len);
-    ret[msg->len] = '\0';
+    memcpy(ret, command.word, FK_ADMIN_WORD_SIZE);
     return FK_OK;
 }
 

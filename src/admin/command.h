@@ -1,8 +1,9 @@
 /*
  * A master's half of operators' commands: FK_PROC_COMMAND in, FK_PROC_ANSWER out.
  *
- * `data` of a command is one word of lower-case letters, digits and "-"; `arg` is its number, which
- * the answer repeats. Every master answers "status" with a JSON object that has at least
+ * `data` of a command is one word of lower-case letters, digits and "-", and where it is about
+ * something, a NUL and what that is; `arg` is its number, which the answer repeats. Every master
+ * answers "status" with a JSON object that has at least
  * {"role":TEXT,"pid":NUMBER,"ready":BOOLEAN,"generation":NUMBER}; it also knows "reload" and
  * "drain". Any other answer is an object, too; one with a member "error" tells why a command was
  * refused. See docs/control.md.
@@ -20,8 +21,23 @@
 /* Longest word, with its NUL. */
 #define FK_ADMIN_WORD_SIZE 32
 
-/* The word of an FK_PROC_COMMAND. FK_ERR_FORMAT when it is not one. */
+/* Longest argument, with its NUL: with the longest word it fits a message, and a request line. */
+#define FK_ADMIN_ARGUMENT_SIZE 960
+
+/* A command, and what it is about: visible ASCII; "": nothing. */
+struct fk_admin_command {
+    char word[FK_ADMIN_WORD_SIZE];
+    char argument[FK_ADMIN_ARGUMENT_SIZE];
+};
+
+/* The word of an FK_PROC_COMMAND. FK_ERR_FORMAT when it is not one, or not alone. */
 int fk_admin_command_word(const struct fk_procmsg *msg, char ret[FK_ADMIN_WORD_SIZE]);
+
+/* Both of an FK_PROC_COMMAND. FK_ERR_FORMAT. */
+int fk_admin_command_parse(const struct fk_procmsg *msg, struct fk_admin_command *ret);
+
+/* Whether `len` bytes may be an argument. */
+bool fk_admin_argument_ok(const char *text, size_t len);
 
 /* Whether `len` bytes are a word that a command may consist of. */
 bool fk_admin_word_ok(const char *text, size_t len);

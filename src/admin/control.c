@@ -64,9 +64,9 @@ static const char *parse_reason(int err)
     case FK_ERR_DUPLICATE:
         return "a member is there twice";
     case FK_ERR_TRAILING:
-        return "members other than command";
+        return "members other than command and argument";
     case FK_ERR_RANGE:
-        return "the command is not a word";
+        return "the command is not a word, or the argument not one of visible ASCII";
     default:
         return "write {\\\"command\\\":\\\"status\\\"}";
     }
@@ -75,8 +75,8 @@ static const char *parse_reason(int err)
 static void handle_line(struct control_conn *control, const char *line, size_t len)
 {
     struct fk_serve_conn *conn = &control->conn;
-    char word[FK_ADMIN_WORD_SIZE];
-    int err = fk_admin_line_parse(line, len, word);
+    struct fk_admin_command command;
+    int err = fk_admin_line_parse(line, len, &command);
 
     if (err != FK_OK) {
         answer_error(conn, parse_reason(err), false);
@@ -84,12 +84,12 @@ static void handle_line(struct control_conn *control, const char *line, size_t l
     }
     fk_admin_question_init(&control->question);
     control->question.answered = on_answer;
-    if (fk_admin_ask(admin_of(conn), word, &control->question) != FK_OK) {
+    if (fk_admin_ask(admin_of(conn), &command, &control->question) != FK_OK) {
         answer_error(conn, "the master does not keep up", false);
         return;
     }
     fk_serve_conn_asking(conn);
-    if (strcmp(word, "status") == 0) /* who asks whether it lives shall not wait for long */
+    if (strcmp(command.word, "status") == 0) /* who asks whether it lives shall not wait for long */
         fk_timer_start(&conn->timer, FK_ADMIN_STATUS_US);
 }
 

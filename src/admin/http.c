@@ -131,9 +131,11 @@ static void serve_health(struct http_conn *http)
 /* Ask the master for its status; the path's `answered` goes on. */
 static void serve_status(struct http_conn *http)
 {
+    static const struct fk_admin_command status = {.word = "status"};
+
     fk_admin_question_init(&http->question);
     http->question.answered = http->path->answered;
-    if (fk_admin_ask(admin_of(&http->conn), "status", &http->question) != FK_OK)
+    if (fk_admin_ask(admin_of(&http->conn), &status, &http->question) != FK_OK)
         answer_text(http, 503, "the master does not keep up\n");
     else
         fk_serve_conn_asking(&http->conn);

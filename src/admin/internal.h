@@ -3,6 +3,7 @@
 #ifndef FK_ADMIN_INTERNAL_H
 #define FK_ADMIN_INTERNAL_H
 
+#include "admin/command.h"
 #include "admin/admin.h"
 #include "admin/serve.h"
 #include "base/limits.h"
@@ -24,8 +25,9 @@ struct fk_admin_question {
 };
 
 void fk_admin_question_init(struct fk_admin_question *question);
-/* Ask one word. FK_ERR_AGAIN when the master does not keep up, FK_ERR_CLOSED. */
-int fk_admin_ask(struct fk_admin *admin, const char *word, struct fk_admin_question *question);
+/* Ask one thing. FK_ERR_AGAIN when the master does not keep up, FK_ERR_CLOSED. */
+int fk_admin_ask(struct fk_admin *admin, const struct fk_admin_command *command,
+                 struct fk_admin_question *question);
 /* No answer is wanted any more. Harmless when none is under way. */
 void fk_admin_forget(struct fk_admin_question *question);
 

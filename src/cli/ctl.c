@@ -75,21 +75,37 @@ static int read_line(int fd, uint64_t deadline_us, struct fk_buf *line)
     }
 }
 
-int fk_ctl_ask(const char *socket_path, const char *word, uint64_t timeout_us, json_t **ret)
+/* The request's line. FK_ERR_INVAL: too long, or not to be said in JSON. */
+static int make_request(const char *word, const char *argument, char ret[FK_ADMIN_LINE_MAX],
+                        size_t *ret_len)
+{
+    json_t *object = json_pack("{s:s, s:s*}", "command", word, "argument", argument);
+    size_t len = object == NULL ? 0 : json_dumpb(object, ret, FK_ADMIN_LINE_MAX - 1, JSON_COMPACT);
+
+    json_decref(object);
+    if (len == 0 || len >= FK_ADMIN_LINE_MAX)
+        return FK_ERR_INVAL;
+    ret[len] = '\n';
+    *ret_len = len + 1;
+    return FK_OK;
+}
+
+int fk_ctl_ask(const char *socket_path, const char *word, const char *argument, uint64_t timeout_us,
+               json_t **ret)
 {
     uint64_t deadline_us = fk_clock_us() + timeout_us;
+    char request[FK_ADMIN_LINE_MAX];
     struct fk_buf line;
-    char request[128];
     json_t *answer;
-    int fd = -1, len, err;
+    size_t len;
+    int fd = -1, err;
 
-    len = snprintf(request, sizeof request, "{\"command\":\"%s\"}\n", word);
-    if (len < 0 || (size_t)len >= sizeof request)
-        return FK_ERR_INVAL;
+    if ((err = make_request(word, argument, request, &len)) != FK_OK)
+        return err;
     fk_buf_init(&line, FK_ADMIN_ANSWER_MAX + READ_CHUNK);
     if ((err = dial(socket_path, &fd)) != FK_OK)
         return err;
-    if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len)
+    if (send(fd, request, len, MSG_NOSIGNAL) != (ssize_t)len)
         err = FK_ERR_CLOSED;
     else
         err = read_line(fd, deadline_us, &line);
@@ -111,7 +127,7 @@ int fk_ctl_order(const char *socket_path, const char *word, uint64_t timeout_us)
 {
     json_t *answer = NULL;
     const char *why;
-    int err = fk_ctl_ask(socket_path, word, timeout_us, &answer);
+    int err = fk_ctl_ask(socket_path, word, NULL, timeout_us, &answer);
 
     if (err != FK_OK)
         return err;

@@ -61,7 +61,7 @@ static bool daemon_ready(const char *socket_path)
     json_t *answer = NULL;
     bool ready;
 
-    if (fk_ctl_ask(socket_path, "status", ASK_US, &answer) != FK_OK)
+    if (fk_ctl_ask(socket_path, "status", NULL, ASK_US, &answer) != FK_OK)
         return false;
     ready = json_is_true(json_object_get(answer, "ready"));
     json_decref(answer);

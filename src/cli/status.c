@@ -140,7 +140,7 @@ static void print_answer(const json_t *answer, bool json)
     }
 }
 
-static int ask(const struct status_values *values, const char *word)
+static int ask(const struct status_values *values, const char *word, const char *argument)
 {
     char path[FK_PATH_SIZE];
     json_t *answer = NULL;
@@ -148,7 +148,7 @@ static int ask(const struct status_values *values, const char *word)
 
     if (fk_status_socket(values->conf, values->control, path) != FK_OK)
         return 1;
-    if ((err = fk_ctl_ask(path, word, TIMEOUT_US, &answer)) != FK_OK)
+    if ((err = fk_ctl_ask(path, word, argument, TIMEOUT_US, &answer)) != FK_OK)
         return fk_command_fail("cannot ask the daemon at", path, err);
     print_answer(answer, values->json);
     status = json_object_get(answer, "error") != NULL ? 1 : 0;
@@ -172,20 +172,20 @@ int fk_cmd_status(int argc, char **argv)
     struct status_values values = {0};
     int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
-    return err != FK_OK ? fk_opt_status(err) : ask(&values, "status");
+    return err != FK_OK ? fk_opt_status(err) : ask(&values, "status", NULL);
 }
 
 int fk_cmd_control(int argc, char **argv)
 {
     static const struct fk_opt options[] = {OPT_CONF, OPT_CONTROL, OPT_JSON, OPT_END};
     static const struct fk_opt_command command = {"farkey control",
-                                                  "status|reload|drain",
+                                                  "status|reload|drain|purge [URL]",
                                                   "Give a running edge or key server a command.",
                                                   options,
                                                   1,
-                                                  1};
+                                                  2};
     struct status_values values = {0};
     int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 
-    return err != FK_OK ? fk_opt_status(err) : ask(&values, argv[first]);
+    return err != FK_OK ? fk_opt_status(err) : ask(&values, argv[first], argv[first + 1]);
 }

@@ -11,10 +11,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char word[FK_ADMIN_WORD_SIZE];
+    struct fk_admin_command command;
 
-    if (fk_admin_line_parse((const char *)data, size, word) == FK_OK &&
-        !fk_admin_word_ok(word, strlen(word)))
+    if (fk_admin_line_parse((const char *)data, size, &command) == FK_OK &&
+        (!fk_admin_word_ok(command.word, strlen(command.word)) ||
+         (command.argument[0] != '\0' &&
+          !fk_admin_argument_ok(command.argument, strlen(command.argument)))))
         abort();
     return 0;
 }

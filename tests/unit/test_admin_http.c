@@ -636,28 +636,73 @@ static void lines_are_strict(void **state)
         {"{\"Command\":\"status\"}", FK_ERR_FORMAT},
         {"{\"command\":\"status\",\"command\":\"x\"}", FK_ERR_DUPLICATE},
         {"{\"command\":\"status\",\"x\":1}", FK_ERR_TRAILING},
+        {"{\"command\":\"purge\",\"argument\":\"https://a/b\"}", FK_OK},
+        {"{\"argument\":\"https://a/b\"}", FK_ERR_FORMAT},
+        {"{\"command\":\"purge\",\"argument\":1}", FK_ERR_FORMAT},
+        {"{\"command\":\"purge\",\"argument\":\"a\",\"x\":1}", FK_ERR_TRAILING},
+        {"{\"command\":\"purge\",\"argument\":\"\"}", FK_ERR_RANGE},
+        {"{\"command\":\"purge\",\"argument\":\"a b\"}", FK_ERR_RANGE},
+        {"{\"command\":\"purge\",\"argument\":\"\\u00e4\"}", FK_ERR_RANGE},
         {"{\"command\":\"\"}", FK_ERR_RANGE},
         {"{\"command\":\"Status\"}", FK_ERR_RANGE},
         {"{\"command\":\"status\\u0000\"}", FK_ERR_FORMAT},
         {"{\"command\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}", FK_OK},
         {"{\"command\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}", FK_ERR_RANGE},
     };
-    char word[FK_ADMIN_WORD_SIZE];
+    struct fk_admin_command command;
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_err(fk_admin_line_parse(rows[i].line, strlen(rows[i].line), word), rows[i].err);
+        assert_err(fk_admin_line_parse(rows[i].line, strlen(rows[i].line), &command), rows[i].err);
 }
 
 static void every_prefix_of_a_line_is_malformed(void **state)
 {
-    static const char line[] = "{\"command\":\"status\"}";
-    char word[FK_ADMIN_WORD_SIZE] = "untouched";
+    static const char line[] = "{\"command\":\"purge\",\"argument\":\"https://a/b\"}";
+    struct fk_admin_command command = {.word = "untouched"};
 
     (void)state;
     for (size_t i = 0; i < sizeof line - 1; i++)
-        assert_err(fk_admin_line_parse(line, i, word), FK_ERR_FORMAT);
-    assert_string_equal(word, "untouched");
+        assert_err(fk_admin_line_parse(line, i, &command), FK_ERR_FORMAT);
+    assert_string_equal(command.word, "untouched");
+    assert_ok(fk_admin_line_parse(line, sizeof line - 1, &command));
+    assert_string_equal(command.word, "purge");
+    assert_string_equal(command.argument, "https://a/b");
+}
+
+/* As the admin process writes them to its master. */
+static void commands_have_one_argument(void **state)
+{
+    static const struct {
+        const char *data;
+        size_t len;
+        int err;
+        const char *word, *argument;
+    } rows[] = {
+        {"purge\0https://a/b", 17, FK_OK, "purge", "https://a/b"},
+        {"purge", 5, FK_OK, "purge", ""},
+        {"purge\0", 6, FK_ERR_FORMAT, NULL, NULL},
+        {"purge\0a\0b", 9, FK_ERR_FORMAT, NULL, NULL},
+        {"purge\0a b", 9, FK_ERR_FORMAT, NULL, NULL},
+        {"\0a", 2, FK_ERR_FORMAT, NULL, NULL},
+        {"Purge\0a", 7, FK_ERR_FORMAT, NULL, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fk_procmsg msg = {.type = FK_PROC_COMMAND, .len = rows[i].len};
+        char word[FK_ADMIN_WORD_SIZE];
+        struct fk_admin_command command;
+
+        memcpy(msg.data, rows[i].data, rows[i].len);
+        assert_err(fk_admin_command_parse(&msg, &command), rows[i].err);
+        if (rows[i].err != FK_OK)
+            continue;
+        assert_string_equal(command.word, rows[i].word);
+        assert_string_equal(command.argument, rows[i].argument);
+        assert_err(fk_admin_command_word(&msg, word),
+                   rows[i].argument[0] == '\0' ? FK_OK : FK_ERR_FORMAT);
+    }
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -670,6 +715,6 @@ UNIT_MAIN(CASE(metrics_are_printed), CASE(head_has_no_body), CASE(other_requests
           CASE(idle_connections_make_room_for_requests), CASE(commands_reach_the_master),
           CASE(large_answers_come_whole), CASE(bad_lines_are_answered),
           CASE(long_line_ends_the_connection), CASE(late_answers_are_dropped),
-          CASE(closed_while_asking), CASE(idle_connections_make_room_for_commands),
-          CASE(silent_connections_end_soon), cmocka_unit_test(lines_are_strict),
-          cmocka_unit_test(every_prefix_of_a_line_is_malformed))
+          CASE(commands_have_one_argument), CASE(closed_while_asking),
+          CASE(idle_connections_make_room_for_commands), CASE(silent_connections_end_soon),
+          cmocka_unit_test(lines_are_strict), cmocka_unit_test(every_prefix_of_a_line_is_malformed))
