@@ -280,6 +280,13 @@
 #define FK_CACHE_MARKS        4096
 #define FK_CACHE_MARK_SECONDS 60
 #define FK_CACHE_WAIT_SECONDS 5
+/* Requests for the cache alone: at once, as many as an origin takes beside its clients'; bytes read
+ * at once; microseconds for one, what a slow page takes. */
+#define FK_CACHE_RENEWALS_MAX 32
+#define FK_CACHE_RENEWAL_READ 16384
+#define FK_CACHE_RENEWAL_US   30000000
+/* Microseconds between looks at who has waited long enough. */
+#define FK_EDGE_CACHE_TICK_US 1000000
 
 /* --- edge --- */
 

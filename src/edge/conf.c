@@ -313,9 +313,16 @@ static const struct fk_conf_option root_options[] = {
 };
 
 static const struct fk_conf_kind *const root_kids[] = {
-    &fk_edge_listen_kind, &fk_edge_channel_kind, &fk_edge_keyserver_kind,
-    &fk_edge_site_kind,   &fk_edge_tickets_kind, &redis_kind,
-    &limits_kind,         &fk_edge_admin_kind,   NULL,
+    &fk_edge_listen_kind,
+    &fk_edge_channel_kind,
+    &fk_edge_keyserver_kind,
+    &fk_edge_site_kind,
+    &fk_edge_tickets_kind,
+    &redis_kind,
+    &limits_kind,
+    &fk_edge_cache_kind,
+    &fk_edge_admin_kind,
+    NULL,
 };
 
 static void check_default(const struct fk_edge_conf *root, struct fk_conf *conf)
@@ -479,6 +486,7 @@ static void check_root(void *block, struct fk_conf *conf)
     check_lend_key(root, conf);
     check_addresses(root, conf);
     check_redis(root, conf);
+    fk_edge_check_cache(root, conf);
     check_lifetimes(root, conf);
 }
 

@@ -118,6 +118,7 @@ struct fk_edge_site {
     uint64_t origin_fail_for_us; /* for how long */
     uint64_t origin_connections; /* to one origin at once, 0: no bound */
     uint64_t origin_keep_us;     /* how long one of HTTP without a request is kept; 0: it is not */
+    bool cache;                  /* what it answers is stored, for protocol = http */
 };
 
 struct fk_edge_tickets {
@@ -150,6 +151,13 @@ struct fk_edge_limits {
     uint64_t half_open; /* farkey inline: flows without an answer */
 };
 
+/* What workers store of sites' answers. */
+struct fk_edge_cache {
+    struct fk_conf_block block;
+    uint64_t size, object; /* bytes */
+    uint64_t entries;
+};
+
 /* farkey inline: the two interfaces that frames pass between, and what is done with some. */
 struct fk_edge_wire {
     struct fk_conf_block block;
@@ -175,6 +183,7 @@ struct fk_edge_conf {
     struct fk_conf_block *tickets;    /* struct fk_edge_tickets; never absent */
     struct fk_conf_block *redis;      /* struct fk_edge_redis; NULL: none */
     struct fk_conf_block *limits;     /* struct fk_edge_limits; never absent */
+    struct fk_conf_block *cache;      /* struct fk_edge_cache; NULL: none */
     struct fk_conf_block *admin;      /* struct fk_admin_conf; NULL: none */
     struct fk_conf_block *wire;       /* struct fk_edge_wire; never absent in farkey inline's */
 };
@@ -204,6 +213,12 @@ static inline uint64_t fk_edge_session_us(const struct fk_edge_site *site,
 static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
 {
     return (const struct fk_edge_limits *)(const void *)conf->limits;
+}
+
+/* NULL: none. */
+static inline const struct fk_edge_cache *fk_edge_cache(const struct fk_edge_conf *conf)
+{
+    return (const struct fk_edge_cache *)(const void *)conf->cache;
 }
 
 static inline const struct fk_edge_wire *fk_edge_wire(const struct fk_edge_conf *conf)

@@ -7,7 +7,7 @@
 #include "edge/conf.h"
 
 extern const struct fk_conf_kind fk_edge_channel_kind, fk_edge_keyserver_kind, fk_edge_tickets_kind,
-    fk_edge_admin_kind;
+    fk_edge_admin_kind, fk_edge_cache_kind;
 extern const struct fk_conf_kind fk_inline_site_kind;
 extern const struct fk_conf_name fk_edge_log_levels[], fk_edge_worker_words[];
 
@@ -39,6 +39,9 @@ extern const struct fk_conf_name fk_edge_log_levels[], fk_edge_worker_words[];
         "log_level", FK_CONF_ENUM, offsetof(struct fk_edge_conf, log_level), "info", \
             .names = fk_edge_log_levels, .help = "What is written to the log."       \
     }
+
+/* Sites with cache = on, and the block that they need (conf_cache.c). */
+void fk_edge_check_cache(const struct fk_edge_conf *root, struct fk_conf *conf);
 
 /* Names, the default site, and key servers: what is between sites. */
 void fk_edge_check_sites(const struct fk_edge_conf *root, struct fk_conf *conf);

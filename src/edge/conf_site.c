@@ -304,6 +304,10 @@ static const struct fk_conf_option site_options[] = {
      .help = "protocol = http: how long a connection to an origin is kept for the next request of "
              "any client. Less than origins keep it: a request that may not be sent twice fails if "
              "its origin closes just then. 0: it is of one client."},
+    {"cache", FK_CONF_BOOL, OPT(fk_edge_site, cache), "off",
+     .help =
+         "Store what the origin answers, as far as it is for all, and give it to others who ask "
+         "for the same (RFC 9111); needs protocol = http and a cache block."},
     {NULL},
 };
 

@@ -416,6 +416,14 @@ enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn)
 
 /* --- begin and end --- */
 
+/* What another's request has brought: in a turn of this connection's own. */
+static void on_cache(void *arg)
+{
+    struct fk_conn *conn = arg;
+
+    fk_defer_start(&conn->again);
+}
+
 static void describe_client(struct fk_conn *conn, struct fk_conn_http *http)
 {
     uint8_t ip[16];
@@ -429,6 +437,9 @@ static void describe_client(struct fk_conn *conn, struct fk_conn_http *http)
                    .local_port = fk_addr_port(fk_conn_reached(conn))},
         .buffer = conn->gen->limits->buffer,
         .read_most = FK_EDGE_RECORD_MAX,
+        .cache = fk_sitecaches_view(conn->gen->caches, conn->site),
+        .wake = on_cache,
+        .wake_arg = conn,
     };
     if (len > 0 &&
         inet_ntop(len == 4 ? AF_INET : AF_INET6, ip, http->peer, sizeof http->peer) != NULL)

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "edge/lendkeys.h"
+#include "edge/renewal.h"
 #include "edge/sharekeys.h"
 #include "edge/tlsctx.h"
 #include "tls/server_ctx.h"
@@ -370,6 +371,23 @@ static int make_site(struct fk_gen *gen, size_t index)
     return FK_OK;
 }
 
+static void on_stale(void *arg, struct fk_site *site, const struct fk_http_request *request)
+{
+    struct fk_gen *gen = arg;
+
+    fk_renewals_begin(gen->base->renewals, gen, site, request);
+}
+
+static int make_caches(struct fk_gen *gen)
+{
+    const struct fk_sitecaches_conf conf = {.cache = gen->base->answers,
+                                            .conf = fk_edge_cache(gen->root),
+                                            .renew = on_stale,
+                                            .arg = gen};
+
+    return fk_sitecaches_new(&conf, gen->sites, &gen->caches);
+}
+
 static int make_sites(struct fk_gen *gen)
 {
     size_t count;
@@ -383,7 +401,9 @@ static int make_sites(struct fk_gen *gen)
     for (size_t i = 0; i < count; i++)
         if ((err = make_site(gen, i)) != FK_OK)
             return err;
-    return fk_siterelays_new(gen->sites, &gen->relays);
+    if ((err = fk_siterelays_new(gen->sites, &gen->relays)) != FK_OK)
+        return err;
+    return make_caches(gen);
 }
 
 static int load(struct fk_gen *gen, int bundle_fd, struct fk_why *why)
@@ -487,6 +507,7 @@ void fk_gen_unref(struct fk_gen *gen)
     fk_ticketfeeds_free(gen->feeds); /* before the pools that it asks */
     count = gen->sites == NULL ? 0 : fk_sites_count(gen->sites);
     fk_siterelays_free(gen->relays);
+    fk_sitecaches_free(gen->caches);
     fk_sites_free(gen->sites);
     for (size_t i = 0; gen->pools != NULL && i < count; i++)
         fk_keypool_free(gen->pools[i]);

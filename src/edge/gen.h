@@ -12,6 +12,7 @@
 #include "edge/redis.h"
 #include "edge/renew.h"
 #include "edge/role.h"
+#include "edge/sitecache.h"
 #include "edge/siterelay.h"
 #include "edge/sites.h"
 #include "loop/metrics.h"
@@ -47,6 +48,8 @@ struct fk_gen_base {
     struct fk_tickets *tickets;
     struct fk_ticketgroups *groups;
     struct fk_sescache *cache; /* NULL: none */
+    struct fk_workcache *answers;
+    struct fk_renewals *renewals;
     struct fk_localkeys *local;
     struct fk_metrics *metrics; /* NULL: none */
     /* A site of this generation has got (other) certificates from its key server. */
@@ -72,6 +75,7 @@ struct fk_gen {
     struct fk_renew *renew;       /* NULL: no key servers */
     struct fk_ticketfeeds *feeds; /* likewise */
     struct fk_siterelays *relays; /* what origins are told of clients' certificates */
+    struct fk_sitecaches *caches; /* what is stored of origins' answers; NULL: nothing */
     struct fk_redis *redis;       /* NULL: none is configured */
     size_t without;               /* sites that have no certificate yet */
     size_t built;                 /* sites that fk_gen_build() has looked at */

@@ -9,6 +9,8 @@
 #include "admin/conf.h"
 #include "edge/master_priv.h"
 #include "edge/metrics.h"
+#include "http/cachekey.h"
+#include "http/text.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -118,7 +120,9 @@ static void answer_questions(struct fk_master *master)
     for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
         struct fk_master_question *question = &master->questions[i];
 
-        if (question->asker != NULL)
+        if (question->asker != NULL && question->plain)
+            answer_ok(question->asker, question->id);
+        else if (question->asker != NULL)
             fk_master_answer(question->asker, question->id, status(master));
         question->asker = NULL;
     }
@@ -150,13 +154,15 @@ static void ask_workers(struct fk_master *master)
             (void)fk_child_send_fd(master->workers[i].child, FK_PROC_STATUS, 0, -1);
 }
 
-/* A status needs the workers: it waits with others for one round of answers. */
-static void ask_status(struct fk_master *master, struct fk_child *admin, uint32_t id)
+/* A status needs the workers: it waits with others for one round of answers. `plain`: something was
+ * sent to them before, and they answer in order. */
+static void ask_status(struct fk_master *master, struct fk_child *admin, uint32_t id, bool plain)
 {
     for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
         if (master->questions[i].asker != NULL)
             continue;
-        master->questions[i] = (struct fk_master_question){.asker = admin, .id = id};
+        master->questions[i] =
+            (struct fk_master_question){.asker = admin, .id = id, .plain = plain};
         if (!fk_timer_active(&master->question_timer))
             ask_workers(master);
         if (all_answered(master))
@@ -176,6 +182,29 @@ void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *
     worker->answered = msg->arg == 1;
     if (worker->answered && all_answered(master))
         answer_questions(master);
+}
+
+/* --- purge --- */
+
+/* Of every worker; an answer comes when all have done it. */
+static void purge(struct fk_master *master, struct fk_child *admin, uint32_t id, const char *url)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_PURGE, .len = strlen(url)};
+    struct fk_cachekey key;
+
+    if (url[0] != '\0' && fk_cachekey_of_url("", fk_http_text(url), &key) != FK_OK) {
+        answer_error(admin, id, "not a URL; write \"https://example.com/path\"");
+        return;
+    }
+    if (fk_timer_active(&master->question_timer)) { /* that round of answers may be too early */
+        answer_error(admin, id, "the workers are being asked already; try again");
+        return;
+    }
+    memcpy(msg.data, url, msg.len);
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
+            (void)fk_child_send(master->workers[i].child, &msg);
+    ask_status(master, admin, id, true);
 }
 
 /* --- reload --- */
@@ -216,12 +245,17 @@ void fk_master_answer_waiters(struct fk_master *master)
 void fk_master_command(struct fk_master *master, struct fk_child *admin,
                        const struct fk_procmsg *msg)
 {
-    char word[FK_ADMIN_WORD_SIZE];
+    struct fk_admin_command command = {.word = ""};
+    const char *word = command.word;
 
-    if (fk_admin_command_word(msg, word) != FK_OK)
-        word[0] = '\0';
+    if (fk_admin_command_parse(msg, &command) == FK_OK && strcmp(word, "purge") == 0) {
+        purge(master, admin, msg->arg, command.argument);
+        return;
+    }
+    if (command.argument[0] != '\0')
+        word = "";
     if (strcmp(word, "status") == 0) {
-        ask_status(master, admin, msg->arg);
+        ask_status(master, admin, msg->arg, false);
     } else if (strcmp(word, "reload") == 0) {
         reload(master, admin, msg->arg);
     } else if (strcmp(word, "drain") == 0) {
@@ -229,7 +263,7 @@ void fk_master_command(struct fk_master *master, struct fk_child *admin,
         fk_master_stop(master);
     } else if (!fk_master_tables_ask(
                    master, &(struct fk_master_question){.asker = admin, .id = msg->arg}, word)) {
-        answer_error(admin, msg->arg, "no such command; there are status, reload and drain");
+        answer_error(admin, msg->arg, "no such command; there are status, reload, drain and purge");
     }
 }
 

@@ -31,6 +31,7 @@ struct fk_master_worker {
 struct fk_master_question {
     struct fk_child *asker; /* the admin process; NULL: none is under way */
     uint32_t id;
+    bool plain; /* it is answered that all workers have done what came before, not how they are */
 };
 
 /* Questions for the inline box's tables: the first is asked of all workers, the others wait. */

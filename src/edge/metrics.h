@@ -73,6 +73,21 @@
     X(CERT_LARGE, "certificate_refusals_total", "why=\"large\"", COUNTER, "")                      \
     X(CERT_FIELD_BAD, "certificate_refusals_total", "why=\"field\"", COUNTER, "")                  \
     X(MISDIRECTED, "certificate_refusals_total", "why=\"misdirected\"", COUNTER, "")               \
+    X(CACHE_HITS, "cache_requests_total", "result=\"hit\"", COUNTER,                               \
+      "Requests of sites with cache = on, by what answered them.")                                 \
+    X(CACHE_STALE, "cache_requests_total", "result=\"stale\"", COUNTER, "")                        \
+    X(CACHE_REVALIDATED, "cache_requests_total", "result=\"revalidated\"", COUNTER, "")            \
+    X(CACHE_COLLAPSED, "cache_requests_total", "result=\"collapsed\"", COUNTER, "")                \
+    X(CACHE_MISSES, "cache_requests_total", "result=\"miss\"", COUNTER, "")                        \
+    X(CACHE_PASSED, "cache_requests_total", "result=\"pass\"", COUNTER, "")                        \
+    X(CACHE_STORED, "cache_stored_total", NULL, COUNTER, "Answers stored.")                        \
+    X(CACHE_EVICTED, "cache_evicted_total", NULL, COUNTER, "Stored answers that made room.")       \
+    X(CACHE_PURGED, "cache_purged_total", NULL, COUNTER,                                           \
+      "Stored answers that operators or changes of their targets removed.")                        \
+    X(CACHE_REFUSED, "cache_refused_total", NULL, COUNTER,                                         \
+      "Answers that were too large to be stored, or for which there was no room.")                 \
+    X(CACHE_ENTRIES, "cache_entries", NULL, GAUGE, "Answers stored now.")                          \
+    X(CACHE_BYTES, "cache_bytes", NULL, GAUGE, "Bytes of memory that stored answers take now.")    \
     X(IDLE, "idle_timeouts_total", NULL, COUNTER, "Connections closed because nothing moved.")
 
 enum fk_edge_metric {

@@ -8,6 +8,7 @@
 #include "base/secret.h"
 #include "edge/listener.h"
 #include "edge/metrics.h"
+#include "edge/renewal.h"
 #include "edge/status.h"
 #include "edge/wire.h"
 #include "loop/proc.h"
@@ -241,6 +242,7 @@ static void apply(struct worker *worker)
     if (old != NULL)
         fk_gen_rest(old);
     fk_gen_unref(old);
+    fk_workcache_bound(worker->base.answers, fk_edge_cache(worker->gen->root));
     fk_gen_serve(worker->gen);
     fk_listeners_start(worker->listeners);
     fk_conn_renew_all(&worker->env, worker->gen);
@@ -371,6 +373,7 @@ static int take_metrics(struct worker *worker, const struct fk_procmsg *msg)
     if (err == FK_OK)
         fk_metrics_own(worker->env.metrics, msg->arg);
     worker->base.metrics = worker->env.metrics;
+    fk_workcache_count(worker->base.answers, worker->env.metrics);
     if (worker->wire != NULL)
         fk_wire_count(worker->wire, worker->env.metrics);
     return err;
@@ -390,6 +393,32 @@ static int tell_status(struct worker *worker, uint32_t arg)
         return fk_status_send(control, worker->gen);
     return worker->wire == NULL ? FK_ERR_UNEXPECTED
                                 : fk_wire_tell_tables(worker->wire, control, arg);
+}
+
+/* What cannot be purged the master has refused. */
+static void purge(struct worker *worker, const struct fk_procmsg *msg)
+{
+    char url[FK_PROC_DATA_MAX + 1] = "";
+    size_t n = 0;
+
+    if (worker->gen == NULL || msg->len >= sizeof url)
+        return;
+    memcpy(url, msg->data, msg->len);
+    if (fk_workcache_purge(worker->base.answers, worker->gen->root, msg->len == 0 ? NULL : url,
+                           &n) == FK_OK)
+        fk_log(FK_LOG_INFO, "cache purged", fk_str("url", msg->len == 0 ? "all" : url),
+               fk_uint("answers", n));
+}
+
+/* An operator's, in their order. */
+static int take_order(struct worker *worker, const struct fk_procmsg *msg)
+{
+    if (msg->type == FK_PROC_STATUS)
+        return tell_status(worker, msg->arg);
+    if (msg->type != FK_PROC_PURGE)
+        return FK_ERR_UNEXPECTED;
+    purge(worker, msg);
+    return FK_OK;
 }
 
 static int take_message(struct worker *worker, struct fk_procmsg *msg)
@@ -424,10 +453,8 @@ static int take_message(struct worker *worker, struct fk_procmsg *msg)
     case FK_PROC_DRAIN:
         drain(worker, msg->arg);
         return FK_OK;
-    case FK_PROC_STATUS:
-        return tell_status(worker, msg->arg);
     default:
-        return FK_ERR_UNEXPECTED;
+        return take_order(worker, msg);
     }
 }
 
@@ -469,7 +496,9 @@ static int init_base(struct worker *worker)
         (err = fk_opaque_provider_load(base->opaque)) != FK_OK ||
         (err = fk_dns_new(base->loop, NULL, &base->dns)) != FK_OK ||
         (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK ||
-        (err = fk_ticketgroups_new(base->libctx, &base->groups)) != FK_OK)
+        (err = fk_ticketgroups_new(base->libctx, &base->groups)) != FK_OK ||
+        (err = fk_workcache_new(base->loop, &base->answers)) != FK_OK ||
+        (err = fk_renewals_new(base->loop, &base->renewals)) != FK_OK)
         return err;
     return fk_localkeys_new(base->loop, &base->local);
 }
@@ -502,7 +531,9 @@ static void fini(struct worker *worker)
     fk_listeners_free(worker->listeners);
     fk_wire_free(worker->wire);
     drop_next(worker);
+    fk_renewals_free(worker->base.renewals);
     fk_gen_unref(worker->gen);
+    fk_workcache_free(worker->base.answers);
     fk_localkeys_free(worker->base.local);
     fk_sescache_close(worker->base.cache);
     fk_ticketgroups_free(worker->base.groups);

@@ -540,7 +540,9 @@ int fk_cachevisit_serve(struct fk_cachevisit *visit, struct fk_http_response *re
     }
     now = now_of(visit);
     if ((err = fk_cacheplan_head(&visit->plan, visit->stored, &now, response)) != FK_OK ||
-        (err = fk_cachestatus_add(&response->headers, visit->view->name, &visit->status)) != FK_OK)
+        ((err = fk_cachestatus_add(&response->headers, visit->view->name, &visit->status)) !=
+             FK_OK &&
+         err != FK_ERR_LIMIT))
         return err;
     *ret = (struct fk_http_event){.kind = FK_HTTP_HEAD};
     return FK_OK;

@@ -117,6 +117,11 @@ static int give_up(struct fk_exchange *x, int status)
 {
     int err = FK_OK;
 
+    if (status >= 502 && !answer_begun(x) && fk_fetch_rescued(&x->fetch)) {
+        x->fetch.spent = x->fetch.attached;
+        return FK_OK;
+    }
+    fk_fetch_abandon(&x->fetch);
     if (answer_begun(x))
         x->broken = true;
     else if (x->state != FK_EXCHANGE_CLOSING)
@@ -188,6 +193,7 @@ static bool may_read_request(const struct fk_exchange *x)
 static void client_gone(struct fk_exchange *x)
 {
     x->broken = x->state != FK_EXCHANGE_IDLE;
+    fk_fetch_abandon(&x->fetch);
     x->fetch.spent = x->fetch.attached;
     go(x, FK_EXCHANGE_FACT_OVER);
 }
@@ -321,7 +327,9 @@ static int pass_answer(struct fk_exchange *x, const struct fk_http_event *event)
 
 static bool may_read_answer(const struct fk_exchange *x)
 {
-    return x->fetch.attached && !x->fetch.spent && x->state != FK_EXCHANGE_CLOSING &&
+    if (x->state == FK_EXCHANGE_SENDING && fk_fetch_at_cache(&x->fetch))
+        return false;
+    return fk_fetch_speaks(&x->fetch) && x->state != FK_EXCHANGE_CLOSING &&
            x->state != FK_EXCHANGE_TUNNEL && fk_buf_len(&x->client_out) < x->conf->buffer;
 }
 
@@ -433,7 +441,7 @@ bool fk_exchange_reads_origin(const struct fk_exchange *x)
 
 bool fk_exchange_wants_origin(const struct fk_exchange *x)
 {
-    return !x->fetch.attached &&
+    return fk_fetch_needs_origin(&x->fetch) &&
            (x->state == FK_EXCHANGE_SENDING || x->state == FK_EXCHANGE_WAITING);
 }
 

@@ -3,11 +3,15 @@
  * exchange (HTTP/1 clients) and a stream (HTTP/2 clients) have in common. Sans-I/O.
  *
  * The connection itself is its owner's, who is told by `spent` when it must not serve again.
+ *
+ * Between the two may be a cache: then an answer comes from there without any connection, or the
+ * request waits for another's answer; whoever uses a fetch sees the same events as of an origin.
  */
 #ifndef FK_HTTP_FETCH_H
 #define FK_HTTP_FETCH_H
 
 #include "base/buf.h"
+#include "http/cachevisit.h"
 #include "http/forward.h"
 #include "http/h1resp.h"
 
@@ -18,6 +22,9 @@ struct fk_exchange_conf {
     struct fk_http_client client;
     size_t buffer;    /* bytes of bodies that may wait in each direction */
     size_t read_most; /* room that a queue has when its side is read: what comes at once */
+    const struct fk_cacheview *cache; /* NULL: none */
+    void (*wake)(void *arg);          /* what waits in a cache can go on: run, but later */
+    void *wake_arg;
 };
 
 /* As much of a queue is looked at at once: all that is taken only whole fits. */
@@ -36,6 +43,8 @@ struct fk_fetch {
     bool reused;           /* it has served a request before */
     bool retry;            /* the present request is to be sent again, to another connection */
     bool eof;              /* the origin has ended its direction */
+    struct fk_cachevisit *visit;     /* of the present request; NULL: it passes by */
+    struct fk_http_request *request; /* the one of the visit */
     struct fk_h1resp resp;
     enum fk_http_fault gone_wrong; /* of the origin, for logs */
 };
@@ -44,12 +53,29 @@ struct fk_fetch {
 void fk_fetch_init(struct fk_fetch *fetch, const struct fk_exchange_conf *conf);
 void fk_fetch_fini(struct fk_fetch *fetch);
 
-/* Make a request fit for an origin (fk_http_forward_request()), write its head and expect its
- * answer. FK_ERR_FORMAT with why in *ret_fault: nothing was written; FK_ERR_NOMEM. */
+/* Make a request fit for an origin (fk_http_forward_request()), and unless the cache answers it,
+ * write its head and expect its answer. It stays where it is until that is whole. FK_ERR_FORMAT
+ * with why in *ret_fault: nothing was written; FK_ERR_NOMEM, FK_ERR_CRYPTO. */
 int fk_fetch_begin(struct fk_fetch *fetch, struct fk_http_request *request,
                    enum fk_http_fault *ret_fault);
+/* As above with a request that is fit already, for the cache alone. FK_ERR_CANCELLED: nothing is
+ * there to be renewed. */
+int fk_fetch_renew(struct fk_fetch *fetch, struct fk_http_request *request);
 /* The same request once more, to another connection. FK_ERR_NOMEM. */
 int fk_fetch_again(struct fk_fetch *fetch, const struct fk_http_request *request);
+
+/* Whether fk_fetch_next() may have something: there is a connection, or the cache. */
+bool fk_fetch_speaks(const struct fk_fetch *fetch);
+/* Whether what it may have is the cache's: no request with a body gets that, so it can wait until
+ * the request is whole, and the connection of the client goes on behind it. */
+bool fk_fetch_at_cache(const struct fk_fetch *fetch);
+/* Whether the present request needs a connection that is not there. */
+bool fk_fetch_needs_origin(const struct fk_fetch *fetch);
+
+/* The request gets no answer from an origin. Whether it gets one of the cache instead: run on. */
+bool fk_fetch_rescued(struct fk_fetch *fetch);
+/* Nobody is there any more for the answer. */
+void fk_fetch_abandon(struct fk_fetch *fetch);
 
 /*
  * What the origin has said next, `most` bytes looked at; the caller consumes *ret_used of

@@ -77,8 +77,14 @@ static int forget_body(struct fk_stream *s)
 /* Nothing more of this can be passed on. */
 static int give_up(struct fk_stream *s, int status)
 {
-    int err = answer_begun(s) ? fk_h2_reset(s->owner->h2, s->id) : answer(s, status);
+    int err;
 
+    if (status >= 502 && !answer_begun(s) && fk_fetch_rescued(&s->fetch)) {
+        s->fetch.spent = s->fetch.attached;
+        return FK_OK;
+    }
+    err = answer_begun(s) ? fk_h2_reset(s->owner->h2, s->id) : answer(s, status);
+    fk_fetch_abandon(&s->fetch);
     s->fetch.spent = s->fetch.attached;
     go(s, FK_EXCHANGE_FACT_OVER);
     return err == FK_OK ? forget_body(s) : err;
@@ -182,6 +188,7 @@ static void closed(struct fk_stream *s)
 {
     s->request = NULL;
     fk_buf_fini(&s->body);
+    fk_fetch_abandon(&s->fetch);
     if (is_over(s))
         return;
     s->fetch.spent = s->fetch.attached;
@@ -314,7 +321,9 @@ static int step_answer(struct fk_stream *s, bool *ret_moved)
 
     if (is_over(s)) /* an origin that has said more than it was asked serves nobody else */
         s->fetch.spent = s->fetch.attached && !fk_fetch_reusable(&s->fetch);
-    if (!s->fetch.attached || s->fetch.spent || is_over(s) || most == 0)
+    if (s->state == FK_EXCHANGE_SENDING && fk_fetch_at_cache(&s->fetch))
+        return FK_OK;
+    if (!fk_fetch_speaks(&s->fetch) || is_over(s) || most == 0)
         return FK_OK;
     err = fk_fetch_next(&s->fetch, most, &used, &event);
     if (err == FK_ERR_AGAIN)
@@ -442,7 +451,7 @@ bool fk_stream_reads_origin(const struct fk_stream *s)
 
 bool fk_stream_wants_origin(const struct fk_stream *s)
 {
-    return !s->fetch.attached &&
+    return fk_fetch_needs_origin(&s->fetch) &&
            (s->state == FK_EXCHANGE_SENDING || s->state == FK_EXCHANGE_WAITING);
 }
 

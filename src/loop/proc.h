@@ -38,8 +38,8 @@ enum fk_proc_type {
     FK_PROC_DRAIN,   /* m->c: finish what is under way, then exit 0; arg: seconds at most */
     FK_PROC_READY,   /* c->m: serving with generation arg */
     FK_PROC_FAILED,  /* c->m: generation arg refused; data: reason in text */
-    FK_PROC_COMMAND, /* admin->m: data: a command of an operator, one word ("status", "reload",
-                        "drain", ...); arg: its number. See admin/command.h */
+    FK_PROC_COMMAND, /* admin->m: data: a command of an operator ("status", "reload", "drain",
+                        ...); arg: its number. See admin/command.h */
     FK_PROC_ANSWER,  /* m->admin or c->m: JSON answer, in data or (larger) in fds[0], a memfd; arg:
                         the command's or question's number */
     FK_PROC_STATUS, /* m->c: a question, arg: which; c->m or m->admin: data: JSON status fragment */
@@ -56,6 +56,7 @@ enum fk_proc_type {
     FK_PROC_ACCESS,   /* m->admin: data: the token that HTTP requests must bring, empty for none;
                          wiped   after use */
     FK_PROC_DIAL,     /* front->m: one connection for the dial block arg; data: generation, u32 */
+    FK_PROC_PURGE,    /* m->worker: forget what is stored for the URL in data; none: everything */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */
