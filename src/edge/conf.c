@@ -416,28 +416,6 @@ static void check_lend_key(const struct fk_edge_conf *root, struct fk_conf *conf
                           b->title);
 }
 
-static void check_addresses(const struct fk_edge_conf *root, struct fk_conf *conf)
-{
-    for (struct fk_conf_block *b = root->listens; b != NULL; b = b->next) {
-        const struct fk_edge_listen *listener = (const void *)b;
-        struct fk_conf_where where = fk_conf_option_where(conf, b, "addresses");
-        const char *name;
-        uint8_t ip[16];
-        size_t len;
-
-        for (size_t i = 0; i < listener->addresses.count; i++) {
-            if (fk_edge_address_map(listener->addresses.items[i], ip, &len, &name) != FK_OK)
-                fk_conf_complain(conf, &where,
-                                 "listen \"%s\": addresses: \"%s\" is not \"ADDRESS=SITE\"",
-                                 b->title, listener->addresses.items[i]);
-            else if (fk_edge_find(root->sites, name) == NULL &&
-                     !fk_conf_is_bad(&root->block, "site"))
-                fk_conf_complain(conf, &where, "listen \"%s\": addresses: there is no site \"%s\"",
-                                 b->title, name);
-        }
-    }
-}
-
 static void check_redis(const struct fk_edge_conf *root, struct fk_conf *conf)
 {
     const struct fk_edge_redis *redis = (const void *)root->redis;
@@ -484,7 +462,7 @@ static void check_root(void *block, struct fk_conf *conf)
                          "no site block; write site \"NAME\" { origin = ... }");
     fk_edge_check_sites(root, conf);
     check_lend_key(root, conf);
-    check_addresses(root, conf);
+    fk_edge_check_listeners(root, conf);
     check_redis(root, conf);
     fk_edge_check_cache(root, conf);
     check_lifetimes(root, conf);

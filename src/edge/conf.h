@@ -41,6 +41,7 @@ struct fk_edge_listen {
     struct fk_conf_list proxy_from; /* ranges that may send a PROXY header; empty: everybody */
     struct fk_conf_list addresses;  /* "10.0.0.1=example.com" */
     bool strict_sni;
+    char *plain; /* the title of the site of clients without TLS; NULL: they have it */
     char *device;
     uint64_t backlog;
     uint64_t defer_accept_us;

@@ -1,4 +1,4 @@
-/* The option tables' parts to each other: conf.c, conf_site.c, conf_inline.c. */
+/* The option tables' parts to each other: conf.c, conf_listen.c, conf_site.c, conf_inline.c. */
 #ifndef FK_EDGE_CONF_PRIV_H
 #define FK_EDGE_CONF_PRIV_H
 
@@ -42,6 +42,9 @@ extern const struct fk_conf_name fk_edge_log_levels[], fk_edge_worker_words[];
 
 /* Sites with cache = on, and the block that they need (conf_cache.c). */
 void fk_edge_check_cache(const struct fk_edge_conf *root, struct fk_conf *conf);
+
+/* What listeners say of sites. */
+void fk_edge_check_listeners(const struct fk_edge_conf *root, struct fk_conf *conf);
 
 /* Names, the default site, and key servers: what is between sites. */
 void fk_edge_check_sites(const struct fk_edge_conf *root, struct fk_conf *conf);

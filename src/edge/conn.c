@@ -139,6 +139,8 @@ enum fk_conn_fact fk_conn_refuse(struct fk_conn *conn, enum fk_alert alert, cons
 {
     conn->reason = reason;
     conn->err = err;
+    if (conn->listen->plain != NULL) /* who does not speak TLS is not told in it */
+        return FK_FACT_LOST;
     return send_alert(conn->fd, alert) ? FK_FACT_REFUSED : FK_FACT_LOST;
 }
 
@@ -168,6 +170,7 @@ typedef enum fk_conn_fact run_function(struct fk_conn *conn);
 
 static run_function *const functions[FK_CONN_STATE_COUNT] = {
     [FK_CONN_PROXY] = fk_conn_run_proxy,
+    [FK_CONN_PLAIN] = fk_conn_run_plain,
     [FK_CONN_HELLO] = fk_conn_run_hello,
     [FK_CONN_WAIT] = fk_conn_run_wait,
     [FK_CONN_HANDSHAKE] = fk_conn_run_handshake,
@@ -333,6 +336,7 @@ static void on_timer(struct fk_timer *timer)
         conn->err = FK_ERR_TIMEOUT;
         break;
     case FK_CONN_PROXY:
+    case FK_CONN_PLAIN:
     case FK_CONN_HELLO:
         fk_metric_add(conn->env->metrics, FK_EDGE_HS_TIMEOUT, 1);
         conn->reason = "no ClientHello in time";
@@ -363,8 +367,6 @@ static void turn_away(struct fk_conn_env *env, struct fk_admitted *admitted,
                    fk_str("client", text), fk_str("why", why), fk_str("err", fk_err_name(err)));
     if (err == FK_ERR_LIMIT)
         fk_metric_add(env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
-    /* Lost if its ClientHello is here already: lingering would be what it may not have. */
-    (void)send_alert(fd, FK_ALERT_INTERNAL_ERROR);
     fk_close(&fd);
 }
 
@@ -384,7 +386,9 @@ static void init(struct fk_conn *conn, struct fk_conn_env *env, struct fk_gen *g
     fk_buf_init(&conn->in, FK_EDGE_HELLO_BUFFER);
     fk_origin_init(&conn->origin);
     fk_timer_start(&conn->timer, gen->limits->handshake_us);
-    conn->state = listen->proxy_protocol ? FK_CONN_PROXY : FK_CONN_HELLO;
+    conn->state = listen->proxy_protocol  ? FK_CONN_PROXY
+                  : listen->plain != NULL ? FK_CONN_PLAIN
+                                          : FK_CONN_HELLO;
 }
 
 void fk_conn_accept(struct fk_conn_env *env, struct fk_gen *gen,
@@ -400,6 +404,9 @@ void fk_conn_accept(struct fk_conn_env *env, struct fk_gen *gen,
     /* Behind a proxy the client's address is known later. */
     if (!listen->proxy_protocol &&
         (err = fk_admit_address(env->admit, gen->limits, peer, &admitted)) != FK_OK) {
+        /* Lost if its ClientHello is here already: lingering would be what it may not have. */
+        if (listen->plain == NULL)
+            (void)send_alert(fd, FK_ALERT_INTERNAL_ERROR);
         turn_away(env, &admitted, peer, fd, err);
         return;
     }

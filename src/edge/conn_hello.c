@@ -66,7 +66,7 @@ static enum fk_conn_fact take_proxy(struct fk_conn *conn, const struct fk_proxy 
     }
     err = fk_admit_address(conn->env->admit, conn->gen->limits, &conn->peer, &conn->admitted);
     if (err == FK_OK)
-        return FK_FACT_PROXY_READ;
+        return conn->listen->plain == NULL ? FK_FACT_PROXY_READ : FK_FACT_PROXY_PLAIN;
     if (err == FK_ERR_NOMEM)
         return fk_conn_refuse(conn, FK_ALERT_INTERNAL_ERROR, "out of memory", err);
     fk_metric_add(conn->env->metrics, FK_EDGE_LIMITED_ADDRESS, 1);
@@ -120,6 +120,19 @@ static enum fk_conn_fact refuse_hello(struct fk_conn *conn, int err)
         if (table[i].err == err)
             return fk_conn_refuse(conn, table[i].alert, table[i].reason, err);
     return fk_conn_refuse(conn, FK_ALERT_DECODE_ERROR, "malformed ClientHello", err);
+}
+
+/* Without TLS there is nothing to wait for: the listener says whose client it is. */
+enum fk_conn_fact fk_conn_run_plain(struct fk_conn *conn)
+{
+    int err = fk_sites_choose(conn->gen->sites, conn->listen, NULL, 0, NULL, &conn->site);
+
+    if (err != FK_OK)
+        return fk_conn_lose(conn, "no site", err);
+    conn->site->connections++;
+    conn->site->active++;
+    conn->secured_us = fk_loop_now_us(conn->env->loop);
+    return FK_FACT_SITE_GIVEN;
 }
 
 /* Site and limits: whether this client's handshake begins. */

@@ -433,7 +433,7 @@ static void describe_client(struct fk_conn *conn, struct fk_conn_http *http)
         .limits = &fk_http_limits_default,
         .forward = fk_siterelays_forward(conn->gen->relays, conn->site),
         .client = {.port = fk_addr_port(&conn->peer),
-                   .tls = true,
+                   .tls = conn->listen->plain == NULL,
                    .local_port = fk_addr_port(fk_conn_reached(conn))},
         .buffer = conn->gen->limits->buffer,
         .read_most = FK_EDGE_RECORD_MAX,

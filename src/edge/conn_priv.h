@@ -81,6 +81,7 @@ struct fk_conn {
 
 /* What each state does when something has happened; the fact it found, or FK_FACT_NONE. */
 enum fk_conn_fact fk_conn_run_proxy(struct fk_conn *conn);
+enum fk_conn_fact fk_conn_run_plain(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_hello(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_wait(struct fk_conn *conn);
 enum fk_conn_fact fk_conn_run_handshake(struct fk_conn *conn);

@@ -189,6 +189,22 @@ static void start_origin(struct fk_conn *conn)
 
 /* --- the relay --- */
 
+static void begin_client(struct fk_conn *conn)
+{
+    struct fk_end *client = &conn->relay.client;
+
+    if (conn->listen->plain != NULL) {
+        fk_end_plain(client, conn->fd);
+        fk_end_begin_with(client, &conn->in);
+        return;
+    }
+    fk_conn_take_over(conn);
+    if (conn->record != NULL)
+        fk_end_record(client, conn->fd, conn->record, &conn->in, &conn->env->seal);
+    else
+        fk_end_tls(client, conn->fd, conn->ssl);
+}
+
 void fk_conn_relay_begin(struct fk_conn *conn)
 {
     int err;
@@ -204,11 +220,7 @@ void fk_conn_relay_begin(struct fk_conn *conn)
         return;
     }
     fk_conn_forget_chain(conn);
-    fk_conn_take_over(conn);
-    if (conn->record != NULL)
-        fk_end_record(&conn->relay.client, conn->fd, conn->record, &conn->in, &conn->env->seal);
-    else
-        fk_end_tls(&conn->relay.client, conn->fd, conn->ssl);
+    begin_client(conn);
     fk_conn_wake(conn);
     if (conn->http == NULL && conn->site->conf->origin_connect == FK_ORIGIN_AT_ONCE)
         start_origin(conn);

@@ -14,7 +14,12 @@ struct row {
 static const struct row rows[FK_CONN_STATE_COUNT] = {
     [FK_CONN_PROXY] = {FK_LIMIT_HANDSHAKE, {
         [FK_FACT_PROXY_READ]     = NEXT(HELLO),
+        [FK_FACT_PROXY_PLAIN]    = NEXT(PLAIN),
         [FK_FACT_REFUSED]        = NEXT(CLOSING),
+        [FK_FACT_TIMEOUT]        = NEXT(DEAD),
+        [FK_FACT_LOST]           = NEXT(DEAD)}},
+    [FK_CONN_PLAIN] = {FK_LIMIT_HANDSHAKE, {
+        [FK_FACT_SITE_GIVEN]     = NEXT(RELAY),
         [FK_FACT_TIMEOUT]        = NEXT(DEAD),
         [FK_FACT_LOST]           = NEXT(DEAD)}},
     [FK_CONN_HELLO] = {FK_LIMIT_HANDSHAKE, {

@@ -8,6 +8,7 @@
 /* X(name, text) */
 #define FK_CONN_STATES(X)                                                                         \
     X(PROXY, "proxy")         /* reads the PROXY header */                                        \
+    X(PLAIN, "plain")         /* a client without TLS: its listener says which site it gets */    \
     X(HELLO, "hello")         /* reads the ClientHello */                                         \
     X(WAIT, "wait")           /* its site has no certificate yet */                               \
     X(HANDSHAKE, "handshake") /* OpenSSL is at work */                                            \
@@ -29,6 +30,8 @@ enum fk_conn_state {
 /* What can become known. X(name, text) */
 #define FK_CONN_FACTS(X)                    \
     X(PROXY_READ, "proxy header read")      \
+    X(PROXY_PLAIN, "no TLS behind it")      \
+    X(SITE_GIVEN, "site given")             \
     X(HELLO_READ, "hello accepted")         \
     X(HELLO_PASSED, "hello to be passed")   \
     X(NO_CERTIFICATE, "no certificate yet") \

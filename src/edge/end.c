@@ -11,12 +11,26 @@
 
 /* --- plain sockets --- */
 
+/* What was read of the socket before. */
+static ssize_t read_before(struct fk_end *end, uint8_t *dst, size_t len)
+{
+    size_t n = fk_buf_len(end->in) < len ? fk_buf_len(end->in) : len;
+
+    memcpy(dst, fk_buf_data(end->in), n);
+    fk_buf_consume(end->in, n);
+    end->ready = true; /* the socket has not been asked */
+    return (ssize_t)n;
+}
+
 static ssize_t plain_read(struct fk_end *end, uint8_t *dst, size_t len, uint8_t **ret_data)
 {
-    ssize_t n = recv(end->fd, dst, len, 0);
+    ssize_t n;
 
     *ret_data = dst;
     end->read_needs = FK_IO_READ;
+    if (end->in != NULL && fk_buf_len(end->in) > 0)
+        return read_before(end, dst, len);
+    n = recv(end->fd, dst, len, 0);
     if (n >= 0) {
         end->ready = n == (ssize_t)len;
         end->eof = n == 0;
@@ -63,6 +77,12 @@ static const struct fk_end_ops plain_ops = {plain_read, plain_write, holds_nothi
 void fk_end_plain(struct fk_end *end, int fd)
 {
     *end = (struct fk_end){.ops = &plain_ops, .fd = fd, .read_needs = FK_IO_READ};
+}
+
+void fk_end_begin_with(struct fk_end *end, struct fk_buf *in)
+{
+    end->in = in;
+    end->ready = fk_buf_len(in) > 0;
 }
 
 /* --- TLS by OpenSSL --- */

@@ -53,9 +53,9 @@ struct fk_end {
     /* TLS by OpenSSL */
     SSL *ssl;
     struct fk_chatter chatter;
+    struct fk_buf *in; /* read before, and not whole yet */
     /* TLS by the record engine */
     struct fk_record *record;
-    struct fk_buf *in;             /* read, and not whole yet */
     struct fk_buf out;             /* sealed, and not sent yet */
     const struct fk_scratch *seal; /* FK_EDGE_SEALED_MAX bytes */
     bool ended;                    /* the peer's close_notify has been read */
@@ -64,6 +64,8 @@ struct fk_end {
 };
 
 void fk_end_plain(struct fk_end *end, int fd);
+/* What has been read from a plain socket already, and stays the caller's. */
+void fk_end_begin_with(struct fk_end *end, struct fk_buf *in);
 /* `end` stays where it is as long as `ssl` is used. */
 void fk_end_tls(struct fk_end *end, int fd, SSL *ssl);
 

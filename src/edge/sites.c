@@ -205,11 +205,13 @@ int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listene
 {
     struct fk_site *site = NULL;
 
-    if (sni != NULL)
+    if (listener->plain != NULL)
+        site = fk_map_find(&sites->titles, listener->plain, strlen(listener->plain));
+    else if (sni != NULL)
         site = fk_sites_find(sites, sni, sni_len);
     else if (reached != NULL && listener->addresses.count > 0)
         site = by_address(sites, listener, reached);
-    if (site == NULL && !listener->strict_sni)
+    if (site == NULL && listener->plain == NULL && !listener->strict_sni)
         site = sites->fallback;
     if (site == NULL)
         return FK_ERR_NOT_FOUND;

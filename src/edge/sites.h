@@ -71,9 +71,9 @@ struct fk_site *fk_sites_at(struct fk_sites *sites, size_t i);
 struct fk_site *fk_sites_find(struct fk_sites *sites, const void *name, size_t len);
 
 /*
- * The site for a client of `listener`: by server name (`sni` NULL: none sent), without one by the
- * address that it reached, else the default. FK_ERR_NOT_FOUND (RFC 6066 section 3: answer
- * unrecognized_name).
+ * The site for a client of `listener`: the listener's, of clients without TLS; by server name
+ * (`sni` NULL: none sent), without one by the address that it reached, else the default.
+ * FK_ERR_NOT_FOUND (RFC 6066 section 3: answer unrecognized_name).
  */
 int fk_sites_choose(struct fk_sites *sites, const struct fk_edge_listen *listener, const void *sni,
                     size_t sni_len, const struct fk_addr *reached, struct fk_site **ret);

@@ -1,6 +1,7 @@
 """The client's certificate relayed to origins: each format, and clients that try to say it themselves."""
 import base64
 import re
+import socket
 
 import pytest
 from cryptography import x509
@@ -190,6 +191,79 @@ def test_pseudo_headers_bring_nothing(daemons, folder, pki, ca, heads):
         assert [client.answer(client.ask(fields)) for fields in forged] == len(forged) * ["PROTOCOL_ERROR"]
         assert client.answer(client.ask([*h2raw.GET, ("client-cert", "forged"), ("client_cert", ""), ("client.cert", "forged")]))[0] == 200
     assert len(seen) == 1 and "forged" not in seen[0] and not re.search("(?i)client.cert", seen[0])
+
+
+@pytest.fixture
+def plain(daemons, folder, pki, heads):
+    """An edge with a listener for clients without TLS, and a way to ask there."""
+    origin, _ = heads
+    edge = start(daemons, folder, pki, origin, 'relay "rfc9440" {} relay "cookie" {} relay "xfcc" {}',
+                 more='paths = {"/staff"}')
+    port = harness.free_port()
+    edge.options = f'listen "127.0.0.1:{port}" {{ plain = "example.com" }}'
+    edge.reload([edge.conf.read_text().split("\n", 4)[4]])
+
+    def ask(message, count=1):
+        with socket.create_connection(("127.0.0.1", port), harness.PATIENCE) as sock:
+            sock.sendall(message)
+            answers = b""
+            while answers.count(b"HTTP/1.1 ") < count or not answers.endswith((b"ok", b"\n")):
+                answers += (more := sock.recv(65536))
+                if not more:
+                    break
+        return answers
+
+    return ask
+
+
+def test_plain_listeners_strip_too(plain, heads):
+    """Rule 5: without TLS nobody shows a certificate, and nobody says one."""
+    _, seen = heads
+    forged = "".join(f"{name}: forged\r\n{name}:\r\n{name.swapcase()}: forged\r\n" for name in FORGED)
+    forged += "Cookie: a=1; CERT=forged; b=2\r\nCookie: CERT=forged\r\nConnection: Client-Cert, close\r\n"
+    assert b" 200 OK" in plain(f"GET / HTTP/1.1\r\nHost: example.com\r\n{forged}\r\n".encode())
+    (head,) = seen
+    assert "forged" not in head and not re.search("(?i)(client|ssl).*cert", head)
+    assert values(head, "Cookie") == ["a=1; b=2"] and values(head, "X-Forwarded-Proto") == ["http"]
+
+
+def test_plain_listeners_strip_trailers(plain, heads):
+    _, seen = heads
+    assert b" 200 OK" in plain(b"POST / HTTP/1.1\r\nHost: example.com\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               b"0\r\nClient-Cert: :Zm9yZ2Vk:\r\n\r\nGET / HTTP/1.1\r\nHost: example.com\r\n\r\n", 2)
+    assert len(seen) == 2 and "Zm9yZ2Vk" not in "".join(seen)
+
+
+@pytest.mark.parametrize("path", ["/staff", "/staff/a", "/%73taff", "/x/../staff", "//staff"])
+def test_plain_listeners_open_no_path(plain, heads, path):
+    assert b" 403 Forbidden" in plain(f"GET {path} HTTP/1.1\r\nHost: example.com\r\nClient-Cert: :Zm9yZ2Vk:\r\n\r\n".encode())
+    assert not heads[1]
+
+
+def test_plain_listener_behind_a_proxy(daemons, folder, pki, heads):
+    """What comes in one piece with the PROXY header is not lost, and the address in it is told."""
+    origin, seen = heads
+    edge = start(daemons, folder, pki, origin)
+    port = harness.free_port()
+    edge.options = f'listen "127.0.0.1:{port}" {{ plain = "example.com" proxy_protocol = on }}'
+    edge.reload([edge.conf.read_text().split("\n", 4)[4]])
+    with socket.create_connection(("127.0.0.1", port), harness.PATIENCE) as sock:
+        sock.sendall(b"PROXY TCP4 192.0.2.7 198.51.100.1 4321 80\r\nGET /a HTTP/1.1\r\nHost: example.com\r\n\r\n"
+                     b"GET /b HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answers = b""
+        while more := sock.recv(65536):
+            answers += more
+    assert answers.count(b" 200 OK") == 2
+    assert [values(head, "X-Forwarded-For") for head in seen] == 2 * [["192.0.2.7"]]
+    with socket.create_connection(("127.0.0.1", port), harness.PATIENCE) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        assert sock.recv(100) == b""
+
+
+def test_plain_listeners_do_not_speak_tls(plain, heads):
+    answer = plain(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+    assert b" 400 Bad Request" in answer and not heads[1]
 
 
 @pytest.mark.parametrize("path,status", [("/", "200"), ("/open", "200"), ("/staff", "403"), ("/staff/a", "403"),

@@ -159,6 +159,16 @@ static const struct {
             "}",
      "default = on is also in site \"a.example\""},
     {LISTEN "site \"no name\" {" LOCAL "}", "the title is not a DNS name"},
+    {"listen \"*:80\" { plain = \"b.example\" } site \"a.example\" {" LOCAL "}",
+     "plain: there is no site \"b.example\""},
+    {"listen \"*:80\" { plain = \"a.example\" } site \"a.example\" {" LOCAL "}",
+     "plain: site \"a.example\" has not protocol = http"},
+    {"listen \"*:80\" { plain = \"a.example\" } site \"a.example\" { protocol = http "
+     "client_certificate { ca = \"x\" }" LOCAL "}",
+     "requires certificates of clients, which cannot be shown without TLS"},
+    {"listen \"*:80\" { plain = \"a.example\" strict_sni = on } site \"a.example\" { protocol = "
+     "http" LOCAL "}",
+     "plain: there are no server names without TLS"},
     {LISTEN "site \"a\" { names = {\"*.*.example\"}" LOCAL "}",
      "\"*.*.example\" is not a DNS name"},
     {LISTEN "site \"a\" { names = {\"a_b/c\"}" LOCAL "}", "\"a_b/c\" is not a DNS name"},
