@@ -218,7 +218,7 @@ static bool box_ready(struct show *show)
     json_t *answer = NULL;
     bool ready;
 
-    if (fk_ctl_ask(show->sock, "status", ASK_US, &answer) != FK_OK)
+    if (fk_ctl_ask(show->sock, "status", NULL, ASK_US, &answer) != FK_OK)
         return false;
     ready = json_is_true(json_object_get(answer, "ready"));
     json_decref(answer);

@@ -177,7 +177,7 @@ static int ask(const struct tables_values *values, const char *table)
     snprintf(word, sizeof word, "tables%s%s", table == NULL ? "" : "-", table == NULL ? "" : table);
     if (fk_status_socket(values->conf, values->control, path) != FK_OK)
         return 1;
-    if ((err = fk_ctl_ask(path, word, TIMEOUT_US, &answer)) != FK_OK)
+    if ((err = fk_ctl_ask(path, word, NULL, TIMEOUT_US, &answer)) != FK_OK)
         return fk_command_fail("cannot ask the box at", path, err);
     status = print_answer(answer, values->json);
     json_decref(answer);
