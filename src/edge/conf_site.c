@@ -425,9 +425,6 @@ static void check_expose(const struct fk_edge_site *site, struct fk_conf *conf)
         fk_conf_blame(conf, block, "expose",
                       "site \"%s\": expose = master is TLS 1.2; write tls = {\"1.2\", \"1.3\"}",
                       title);
-    if (site->client != NULL)
-        fk_conf_blame(conf, block, "expose",
-                      "site \"%s\": with client_certificate there is no expose = master", title);
 }
 
 /* Modes that leave secrets at the key server. */

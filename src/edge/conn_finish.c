@@ -156,8 +156,8 @@ static int verify_client(struct fk_conn *conn, struct fk_conn_finish *finish,
     return add_finished(finish, got);
 }
 
-/* NewSessionTicket was promised. Without one that can be made it is empty (RFC 5077 section 3.3).
- */
+/* NewSessionTicket was promised. Without one that can be made, or a session that has room in one,
+ * it is empty (RFC 5077 section 3.3). */
 static int send_ticket(struct fk_conn *conn, struct fk_conn_finish *finish,
                        struct fk_reader session, uint32_t lifetime_s, struct fk_buf *out)
 {
@@ -168,7 +168,7 @@ static int send_ticket(struct fk_conn *conn, struct fk_conn_finish *finish,
     int err;
 
     fk_writer_init(&sealed, ticket, sizeof ticket);
-    if (fk_session12_ticket(conn->site->tickets, session, &sealed) != FK_OK)
+    if (session.left == 0 || fk_session12_ticket(conn->site->tickets, session, &sealed) != FK_OK)
         sealed.len = 0;
     fk_writer_init(&writer, bytes, sizeof bytes);
     fk_writer_u8(&writer, FK_CONTENT_HANDSHAKE);
@@ -198,37 +198,49 @@ static void keep_session(struct fk_conn *conn, struct fk_reader session)
     SSL_SESSION_free(kept);
 }
 
-/* The session, where the client can come back with it. */
-static int remember(struct fk_conn *conn, struct fk_conn_finish *finish, const uint8_t *master,
-                    struct fk_buf *out)
+/* The first of a chain; empty: there is none. */
+static int take_leaf(struct fk_reader chain, struct fk_reader *ret)
+{
+    *ret = (struct fk_reader){.left = 0};
+    return chain.left == 0 ? FK_OK : fk_reader_vec16(&chain, ret);
+}
+
+/* The session, where the client can come back with it: not with a long certificate. */
+static int remember(struct fk_conn *conn, struct fk_conn_finish *finish,
+                    const struct fk_conn_told *told, struct fk_buf *out)
 {
     const uint32_t lifetime_s =
         (uint32_t)(fk_edge_session_us(conn->site->conf, conn->gen->resumption) / 1000000);
     uint8_t context[32], bytes[FK_SESSION12_MAX];
-    const struct fk_session12 session = {
+    struct fk_session12 session = {
         .suite = finish->server.suite,
         .extended_master_secret = finish->server.extended_master_secret,
-        .master = master,
+        .master = told->master.next,
         .context = context,
         .id = finish->server.session_id,
         .made_s = fk_clock_wall_us() / 1000000,
         .lifetime_s = lifetime_s,
     };
     struct fk_writer writer;
-    size_t len;
+    size_t len = 0;
     int err;
 
     if (!finish->server.ticket && finish->server.session_id.left == 0)
         return FK_OK;
-    fk_tlsctx_session_context(conn->site->conf, NULL, context);
+    if ((err = take_leaf(told->chain, &session.peer)) != FK_OK)
+        return err;
+    fk_tlsctx_session_context(conn->site->conf, conn->site->clientca, context);
     fk_writer_init(&writer, bytes, sizeof bytes);
-    fk_session12_encode(&session, &writer);
-    if ((err = fk_writer_end(&writer, &len)) == FK_OK) {
+    if (session.peer.left <= FK_SESSION12_PEER_MAX) {
+        fk_session12_encode(&session, &writer);
+        err = fk_writer_end(&writer, &len);
+    }
+    if (err == FK_OK) {
         const struct fk_reader encoded = {bytes, len};
 
         if (finish->server.ticket)
             err = send_ticket(conn, finish, encoded, lifetime_s, out);
-        else
+        else if (session.peer.left == 0) /* the cache has no room for one */
             keep_session(conn, encoded);
     }
     fk_wipe(bytes, sizeof bytes);
@@ -250,9 +262,10 @@ static int send_finished(struct fk_conn *conn, const struct fk_conn_finish *fini
     return fk_buf_append(out, sealed, len);
 }
 
-int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct fk_reader master,
-                   struct fk_buf *out, uint8_t *ret_alert)
+int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish,
+                   const struct fk_conn_told *told, struct fk_buf *out, uint8_t *ret_alert)
 {
+    const uint8_t *master = told->master.next;
     const struct fk_suite *suite = fk_suite_find(finish->server.suite);
     int err;
 
@@ -260,10 +273,10 @@ int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct f
         return FK_ERR_FORMAT;
     if (suite == NULL || suite->version != FK_TLS12 || suite->protection == FK_PROTECT_CBC)
         return FK_ERR_UNSUPPORTED;
-    if ((err = make_record(conn, finish, suite, master.next)) != FK_OK ||
-        (err = verify_client(conn, finish, suite, master.next, ret_alert)) != FK_OK ||
-        (err = remember(conn, finish, master.next, out)) != FK_OK ||
-        (err = send_finished(conn, finish, suite, master.next, out)) != FK_OK)
+    if ((err = make_record(conn, finish, suite, master)) != FK_OK ||
+        (err = verify_client(conn, finish, suite, master, ret_alert)) != FK_OK ||
+        (err = remember(conn, finish, told, out)) != FK_OK ||
+        (err = send_finished(conn, finish, suite, master, out)) != FK_OK)
         return err;
     conn->version = "TLSv1.2";
     conn->cipher = fk_suite_name(suite);

@@ -314,17 +314,24 @@ static int take_verdict(struct fk_conn *conn, const struct fk_handshake_answer *
     return FK_OK;
 }
 
-/* The key exchange is done, the rest is between the client and us. */
+/* The key exchange is done, the rest is between the client and us. Of a client that is not welcome
+ * nothing is begun or kept. */
 static int take_master(struct fk_conn *conn, const struct fk_handshake_answer *answer)
 {
+    const struct fk_conn_told told = {.master = answer->master, .chain = answer->chain};
     struct fk_conn_pass *pass = conn->pass;
     int err;
 
     if (answer->state != FK_HANDSHAKE_EXPOSED)
         return FK_OK;
-    if ((err = take_alpn(conn, answer->alpn)) != FK_OK)
+    if ((err = take_alpn(conn, answer->alpn)) != FK_OK ||
+        (err = take_chain(conn, answer->chain)) != FK_OK)
         return err;
-    err = fk_conn_finish(conn, pass->finish, answer->master, &pass->out, &pass->alert);
+    if (pass->unwelcome != X509_V_OK) {
+        pass->alert = fk_clientca_alert(pass->unwelcome);
+        return FK_OK;
+    }
+    err = fk_conn_finish(conn, pass->finish, &told, &pass->out, &pass->alert);
     return pass->alert != 0 ? FK_OK : err;
 }
 
@@ -427,9 +434,13 @@ static enum fk_conn_fact not_welcome(struct fk_conn *conn)
 /* The client's fault: nothing of ours is protected yet. */
 static enum fk_conn_fact failed_in_the_end(struct fk_conn *conn)
 {
+    const struct fk_conn_pass *pass = conn->pass;
+
     fk_metric_add(conn->env->metrics, FK_EDGE_HS_REFUSED, 1);
-    return fk_conn_refuse(conn, (enum fk_alert)conn->pass->alert,
-                          "the client ends the handshake wrongly", FK_ERR_VERIFY);
+    return fk_conn_refuse(conn, (enum fk_alert)pass->alert,
+                          pass->unwelcome != X509_V_OK ? fk_clientca_why(pass->unwelcome)
+                                                       : "the client ends the handshake wrongly",
+                          FK_ERR_VERIFY);
 }
 
 static enum fk_conn_fact lost(struct fk_conn *conn)

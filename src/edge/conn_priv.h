@@ -150,14 +150,19 @@ void fk_conn_finish_free(struct fk_conn_finish *finish); /* NULL is fine */
 int fk_conn_finish_watch(struct fk_conn_finish *finish, struct fk_reader client,
                          struct fk_reader server, uint8_t *ret_alert);
 
+/* What the key server has told: the master secret, and the client's chain, judged (empty: none). */
+struct fk_conn_told {
+    struct fk_reader master, chain;
+};
+
 /*
- * Here is the master secret; conn->in begins with the client's ChangeCipherSpec and Finished, which
+ * The key exchange is done; conn->in begins with the client's ChangeCipherSpec and Finished, which
  * are used up. The session begins (conn->record), `out` gets what the client is due. *ret_alert is
  * that for a client that failed (FK_ERR_VERIFY, FK_ERR_UNEXPECTED), else 0. FK_ERR_UNSUPPORTED: a
  * suite that is not served.
  */
-int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish, struct fk_reader master,
-                   struct fk_buf *out, uint8_t *ret_alert);
+int fk_conn_finish(struct fk_conn *conn, struct fk_conn_finish *finish,
+                   const struct fk_conn_told *told, struct fk_buf *out, uint8_t *ret_alert);
 
 /* --- conn_http.c --- */
 

@@ -267,6 +267,7 @@ static struct fk_server_conf describe(const struct fk_hs_base *base,
         .cache = base->cache,
         .back = base->back,
         .client = clients[open->client],
+        .promises = (open->options & FK_HANDSHAKE_EXPOSE) != 0,
     };
 }
 

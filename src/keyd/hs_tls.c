@@ -238,10 +238,14 @@ static bool exposes(const struct fk_hs_tls *tls)
            SSL_session_reused(tls->ssl) == 0;
 }
 
-/* It is there as soon as the client's share has been read. */
+/* It is there as soon as the client's share has been read; that a certificate is the client's, when
+ * its CertificateVerify has. */
 static bool exchanged(const struct fk_hs_tls *tls)
 {
-    return exposes(tls) && SSL_get_state(tls->ssl) == TLS_ST_SR_KEY_EXCH &&
+    const OSSL_HANDSHAKE_STATE last =
+        SSL_get0_peer_certificate(tls->ssl) == NULL ? TLS_ST_SR_KEY_EXCH : TLS_ST_SR_CERT_VRFY;
+
+    return exposes(tls) && SSL_get_state(tls->ssl) == last &&
            SSL_SESSION_get_master_key(SSL_get0_session(tls->ssl), NULL, 0) == FK_HANDSHAKE_MASTER;
 }
 
@@ -332,9 +336,12 @@ static int describe_exposed(const struct fk_hs_tls *tls, uint8_t master[FK_HANDS
 {
     const unsigned char *alpn;
     unsigned alpn_len;
+    int err;
 
     if (BIO_ctrl_pending(tls->in) > 0)
         return FK_ERR_FORMAT; /* the edge has sent more than was asked for */
+    if ((err = put_chain(tls, &answer->chain)) != FK_OK)
+        return err;
     (void)SSL_SESSION_get_master_key(SSL_get0_session(tls->ssl), master, FK_HANDSHAKE_MASTER);
     SSL_get0_alpn_selected(tls->ssl, &alpn, &alpn_len);
     answer->state = FK_HANDSHAKE_EXPOSED;

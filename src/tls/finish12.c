@@ -110,6 +110,7 @@ enum { INTEGER = 0x02, OCTETS = 0x04, SEQUENCE = 0x30, EXPLICIT = 0xA0 };
 enum {
     FIELD_TIME = 1,
     FIELD_TIMEOUT = 2,
+    FIELD_PEER = 3,
     FIELD_CONTEXT = 4,
     FIELD_HINT = 9,
     FIELD_FLAGS = 13,
@@ -146,6 +147,14 @@ static void put_tagged_integer(struct fk_writer *out, uint8_t field, uint64_t va
     fk_writer_end8(out, mark);
 }
 
+/* 0x81 and 0x82: the length is in a byte, or two. */
+static void put_peer(struct fk_writer *out, struct fk_reader peer)
+{
+    fk_writer_u8(out, EXPLICIT + FIELD_PEER);
+    fk_writer_u8(out, 0x82);
+    fk_writer_vec16(out, peer.next, peer.left);
+}
+
 static void put_context(struct fk_writer *out, const uint8_t *context)
 {
     size_t mark;
@@ -159,11 +168,12 @@ static void put_context(struct fk_writer *out, const uint8_t *context)
 void fk_session12_encode(const struct fk_session12 *session, struct fk_writer *out)
 {
     const uint8_t suite[] = {(uint8_t)(session->suite >> 8), (uint8_t)session->suite};
+    const bool is_long = session->peer.left > 0;
     size_t mark;
 
     fk_writer_u8(out, SEQUENCE);
-    fk_writer_u8(out, 0x81); /* a byte of length: 128 and more, as master and context are there */
-    mark = fk_writer_begin8(out);
+    fk_writer_u8(out, is_long ? 0x82 : 0x81); /* 128 and more, as master and context are there */
+    mark = is_long ? fk_writer_begin16(out) : fk_writer_begin8(out);
     put_integer(out, STRUCTURE_VERSION);
     put_integer(out, FK_TLS12);
     put_octets(out, suite, sizeof suite);
@@ -171,11 +181,16 @@ void fk_session12_encode(const struct fk_session12 *session, struct fk_writer *o
     put_octets(out, session->master, FK_MASTER12);
     put_tagged_integer(out, FIELD_TIME, session->made_s);
     put_tagged_integer(out, FIELD_TIMEOUT, session->lifetime_s);
+    if (is_long)
+        put_peer(out, session->peer);
     put_context(out, session->context);
     put_tagged_integer(out, FIELD_HINT, session->lifetime_s);
     if (session->extended_master_secret)
         put_tagged_integer(out, FIELD_FLAGS, FLAG_EXTENDED_MASTER);
-    fk_writer_end8(out, mark);
+    if (is_long)
+        fk_writer_end16(out, mark);
+    else
+        fk_writer_end8(out, mark);
 }
 
 /* --- its ticket --- */

@@ -13,9 +13,12 @@
 
 #include <stdbool.h>
 
-#define FK_MASTER12      48
-#define FK_FINISHED12    12 /* verify_data */
-#define FK_SESSION12_MAX 256
+#define FK_MASTER12   48
+#define FK_FINISHED12 12 /* verify_data */
+#define FK_SESSION12_PEER_MAX                                           \
+    2048 /* of a client's certificate: tickets are sent in ClientHellos \
+          */
+#define FK_SESSION12_MAX (256 + FK_SESSION12_PEER_MAX)
 
 /* --- the transcript --- */
 
@@ -43,6 +46,7 @@ struct fk_session12 {
     const uint8_t *master;  /* FK_MASTER12 bytes */
     const uint8_t *context; /* 32 bytes: the SSL_CTX's session id context */
     struct fk_reader id;    /* 32 bytes at most; empty with a ticket */
+    struct fk_reader peer;  /* the client's certificate in DER, or empty */
     uint64_t made_s;        /* wall clock, seconds */
     uint32_t lifetime_s;
 };

@@ -26,6 +26,7 @@ struct extra {
     struct fk_sesstore *store;
     uint8_t owner[SHA256_DIGEST_LENGTH];
     const struct fk_clientca *clientca;
+    bool promises; /* tickets that others make */
     bool sealed;
     size_t alpn_len;
     uint8_t alpn[]; /* wire form: names<u8> in order of preference */
@@ -172,6 +173,7 @@ static int set_extra(SSL_CTX *ctx, const struct fk_server_conf *conf)
     extra->store = conf->store;
     memcpy(extra->owner, conf->id, sizeof extra->owner);
     extra->clientca = conf->clientca;
+    extra->promises = conf->promises && conf->client != FK_CLIENT_NOT_ASKED;
     extra->sealed = conf->sealed;
     extra->alpn_len = conf->alpn_len;
     if (conf->alpn_len > 0)
@@ -216,7 +218,7 @@ static bool is_still_good(const struct extra *extra, SSL_SESSION *session)
     int reason;
 
     if (extra->clientca == NULL)
-        return true;
+        return !extra->promises;
     if (leaf == NULL)
         return !fk_clientca_required(extra->clientca);
     return fk_clientca_judge(extra->clientca, leaf, NULL, &reason, NULL) == FK_OK;
@@ -475,7 +477,7 @@ static int set_resumption(SSL_CTX *ctx, const struct fk_server_conf *conf)
     if ((conf->sealed || conf->client != FK_CLIENT_NOT_ASKED) &&
         SSL_CTX_set_session_ticket_cb(ctx, NULL, look_at_ticket, NULL) != 1)
         return FK_ERR_CRYPTO;
-    if (n_tickets == 0)
+    if (n_tickets == 0 && (!conf->promises || conf->n_tickets == 0))
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     else if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, handle_ticket) != 1)
         return FK_ERR_CRYPTO;

@@ -44,6 +44,7 @@ struct fk_server_conf {
     const uint8_t *id;    /* SHA-256 of what a session belongs to: it is resumed there only */
     uint64_t lifetime_us; /* of a session */
     unsigned n_tickets;   /* TLS 1.3 tickets after a full handshake; 0: no tickets, 1.2 neither */
+    bool promises;        /* TLS 1.2 tickets, where others judge clients: others make them, too */
     bool ids;             /* TLS 1.2 session ids, in `cache` and `store` */
     bool read_ahead;      /* never where the session's keys are handed over */
     struct fk_ticket_site *tickets;

@@ -50,8 +50,6 @@ static int check_open(const struct fk_handshake_open *op)
         op->groups.left % 2 != 0 || op->records.left == 0 ||
         (op->title.left == 0 && op->name.left == 0))
         return FK_ERR_FORMAT;
-    if (op->client != FK_HANDSHAKE_CLIENT_NOT_ASKED && (op->options & FK_HANDSHAKE_EXPOSE) != 0)
-        return FK_ERR_FORMAT;
     return check_cas(op) == FK_OK ? check_alpn(op->alpn) : FK_ERR_FORMAT;
 }
 
@@ -170,9 +168,12 @@ static int decode_done(struct fk_reader *in, struct fk_handshake_answer *answer)
 
 static int decode_exposed(struct fk_reader *in, struct fk_handshake_answer *answer)
 {
-    int err = fk_reader_vec8(in, &answer->alpn);
+    int err;
 
-    return err == FK_OK ? fk_reader_take(in, FK_HANDSHAKE_MASTER, &answer->master) : err;
+    if ((err = fk_reader_vec8(in, &answer->alpn)) != FK_OK ||
+        (err = fk_reader_take(in, FK_HANDSHAKE_MASTER, &answer->master)) != FK_OK)
+        return err;
+    return fk_reader_vec16(in, &answer->chain);
 }
 
 static int decode_failed(struct fk_reader *in, struct fk_handshake_answer *answer)
@@ -230,5 +231,6 @@ void fk_handshake_answer_encode(const struct fk_handshake_answer *answer, struct
     } else if (answer->state == FK_HANDSHAKE_EXPOSED) {
         fk_writer_vec8(out, answer->alpn.next, answer->alpn.left);
         fk_writer_bytes(out, answer->master.next, answer->master.left);
+        fk_writer_vec16(out, answer->chain.next, answer->chain.left);
     }
 }

@@ -23,8 +23,7 @@
 #define FK_HANDSHAKE_DHE   0x02U
 #define FK_HANDSHAKE_RSA   0x04U
 #define FK_HANDSHAKE_IDS   0x08U /* resumption by session id, TLS 1.2 */
-/* TLS 1.2: the master secret, and Finished is whoever asks' business. Not with certificates of
- * clients. */
+/* TLS 1.2: the master secret, and Finished is whoever asks' business. */
 #define FK_HANDSHAKE_EXPOSE 0x10U
 #define FK_HANDSHAKE_MASTER 48 /* bytes of it */
 
@@ -94,7 +93,7 @@ enum fk_handshake_cause {
 /*
  * Answer to HS_OPEN and HS_DATA: state u8 | handshake 16 | records<u16>, and then
  * DONE: resumed u8 | rest u16 | alpn<u8> | keys<u16> | chain<u16>; FAILED: cause u8 | alert u8 |
- * reason<u8>; EXPOSED: alpn<u8> | master 48.
+ * reason<u8>; EXPOSED: alpn<u8> | master 48 | chain<u16>.
  */
 struct fk_handshake_answer {
     enum fk_handshake_state state;
@@ -106,7 +105,7 @@ struct fk_handshake_answer {
     struct fk_reader alpn;   /* the protocol chosen, empty: none */
     struct fk_reader keys;   /* tls/session_wire.h */
     struct fk_reader chain;  /* of the client, not judged: certificates<u16>, DER, leaf first */
-    struct fk_reader master; /* EXPOSED, with alpn: FK_HANDSHAKE_MASTER bytes */
+    struct fk_reader master; /* EXPOSED, with alpn and chain: FK_HANDSHAKE_MASTER bytes */
     /* FAILED */
     enum fk_handshake_cause cause;
     uint8_t alert; /* the description of the alert (RFC 8446 section 6), 0: there is none */

@@ -14,6 +14,8 @@ import pair as pairs
 
 MODES = ["sign", "handshake"]
 VERSIONS = ["tls1_2", "tls1_3"]
+EXPOSED = "handshake expose = master"
+WAYS = [*itertools.product(MODES, VERSIONS), (EXPOSED, "tls1_2")]
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,9 @@ def make(folder, authority, site_authority, origin, clients, daemons):
         port = edgelib.Origin(serve).port if serve else origin.port
         lists = f'crl = "{clients / crl}"' if crl else ""
         site = (f'mode = {mode} {options} client_certificate {{ require = {require} ca = "{clients}/ca/ca.crt" {lists} }}')
-        pair = pairs.Pair(folder, authority, site_authority, port, keys=keys, site_options=site,
-                          fetch_certificates=mode == "handshake", edge_allow=mode, policy=f"allow = {{{mode}}}\n")
+        allowed = "handshake, expose" if mode == EXPOSED else mode
+        pair = pairs.Pair(folder, authority, site_authority, port, keys=keys, site_options=site, edge_allow=allowed,
+                          fetch_certificates=mode.startswith("handshake"), policy=f"allow = {{{allowed}}}\n")
         pair.start_keyd(daemons)
         pair.start_edge(daemons, ready=False)
         pair.edge.wait_log("key server is up")
@@ -85,7 +88,7 @@ def served(output):
     return "hello from the origin" in output
 
 
-EVERY = [*itertools.product([*MODES, "keys"], VERSIONS), ("agree", "tls1_2"), ("master", "tls1_2")]
+EVERY = [*WAYS, *itertools.product(["keys"], VERSIONS), ("agree", "tls1_2"), ("master", "tls1_2")]
 
 
 @pytest.mark.parametrize("mode,version", EVERY)
@@ -99,8 +102,7 @@ def test_a_good_certificate(make, clients, mode, version):
     assert served(pair.get("example.com", "--cert", clients / "alice.crt", "--key", clients / "alice.key")[1])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode,version", WAYS)
 @pytest.mark.parametrize("name,alert,why", [
     ("stranger", "unknown ca", "unable to get local issuer certificate"),
     ("expired", "certificate expired", "certificate has expired"),
@@ -116,8 +118,7 @@ def test_certificates_that_are_no_good(make, clients, mode, version, name, alert
     assert served(pair.s_client(f"-{version}", *show(clients, "alice")))
 
 
-@pytest.mark.parametrize("mode", [*MODES, "keys"])
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode,version", [*WAYS, *itertools.product(["keys"], VERSIONS)])
 @pytest.mark.parametrize("require", ["required", "optional"])
 def test_no_certificate(make, mode, version, require):
     pair = make(mode, require)
@@ -128,8 +129,7 @@ def test_no_certificate(make, mode, version, require):
         pair.edge.wait_log('connection refused.*why="peer did not return a certificate"')
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode,version", WAYS)
 def test_optional_but_bad(make, clients, mode, version):
     """One that is shown has to be good, also where none would do."""
     pair = make(mode, "optional")
@@ -145,8 +145,7 @@ def test_a_ca_in_between(make, clients, mode):
     assert not served(pair.s_client("-tls1_3", *show(clients, "bob"), check=False))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode,version", WAYS)
 def test_large_certificates(make, clients, mode, version):
     """What is allowed fits everywhere on its way, in one flight; more is refused before it is looked at."""
     pair = make(mode)
@@ -156,7 +155,7 @@ def test_large_certificates(make, clients, mode, version):
     pair.edge.wait_log('connection refused.*why="(excessive message size|certificate list too long)"')
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, EXPOSED])
 def test_somebody_elses_certificate(make, clients, mode):
     """Without its key it is of no use: whoever shakes hands sees to that."""
     pair = make(mode)
@@ -214,12 +213,12 @@ def test_what_the_origin_is_told(make, clients, mode, version):
 
 # --- resumption ---
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_resumed_sessions_show_the_same(make, clients, folder, version):
-    """With `sign` a session is resumed as long as its certificate is good, which is looked at each time."""
+@pytest.mark.parametrize("mode,version", [*itertools.product(["sign"], VERSIONS), (EXPOSED, "tls1_2")])
+def test_resumed_sessions_show_the_same(make, clients, folder, mode, version):
+    """Where the edge resumes, it does as long as the session's certificate is good, which is looked at each time."""
     crl = folder / "current.crl"
     shutil.copy(clients / "empty.crl", crl)
-    pair = make("sign", crl=crl)
+    pair = make(mode, crl=crl)
     sessions = {name: folder / f"{name}.pem" for name in ("alice", "mallory")}
     for name, session in sessions.items():
         assert served(pair.s_client(f"-{version}", *show(clients, name), "-sess_out", session))
@@ -233,6 +232,23 @@ def test_resumed_sessions_show_the_same(make, clients, folder, version):
     output = pair.s_client(f"-{version}", "-sess_in", sessions["mallory"], check=False)
     assert "Reused, " not in output and not served(output)
     assert "Reused, " in pair.s_client(f"-{version}", "-sess_in", sessions["alice"])
+
+
+def test_exposed_sessions_need_no_key_server(make, clients, folder):
+    """By ticket; by id there are none, as the cache has no room for certificates. TLS 1.3 has none that are exposed."""
+    pair = make(EXPOSED)
+    session, by_id = folder / "session.pem", folder / "id.pem"
+    assert served(pair.s_client("-tls1_2", *show(clients, "alice"), "-sess_out", session))
+    assert served(pair.s_client("-tls1_2", "-no_ticket", *show(clients, "alice"), "-sess_out", by_id))
+    output = pair.s_client("-tls1_3", *show(clients, "alice"), "-msg")
+    assert served(output) and "NewSessionTicket" not in output
+    if by_id.exists():
+        assert "New, " in pair.s_client("-tls1_2", "-no_ticket", *show(clients, "alice"), "-sess_in", by_id)
+    pair.keyd.stop()
+    for _ in range(2):
+        output = pair.s_client("-tls1_2", "-sess_in", session)
+        assert "Reused, " in output and served(output)
+    pair.edge.wait_log('resumed="yes" certificate="CN=alice"')
 
 
 @pytest.mark.parametrize("version", VERSIONS)

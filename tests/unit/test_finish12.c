@@ -296,6 +296,35 @@ static void sessions_as_openssl_has_them(void **state)
     }
 }
 
+/* With a client's certificate, which OpenSSL reads and writes the same. */
+static void sessions_with_a_certificate(void **state)
+{
+    const uint8_t master[FK_MASTER12] = {0x80, 1, 2};
+    uint8_t bytes[FK_SESSION12_MAX], again[FK_SESSION12_MAX + 64], *next = again;
+    const struct pki_cert spec = {.subject = "client", .key = pki_key("P-256")};
+    struct fk_session12 ours = some_session(master, NULL, 0);
+    unsigned char *der = NULL;
+    X509 *cert = pki_issue(&spec);
+    const int der_len = i2d_X509(cert, &der);
+    const uint8_t *at = bytes;
+    SSL_SESSION *session;
+    size_t len;
+
+    (void)state;
+    assert_in_range(der_len, 128, FK_SESSION12_PEER_MAX);
+    ours.peer = (struct fk_reader){der, (size_t)der_len};
+    len = encode(&ours, bytes);
+    session = d2i_SSL_SESSION(NULL, &at, (long)len);
+    assert_non_null(session);
+    assert_ptr_equal(at, bytes + len);
+    assert_int_equal(X509_cmp(SSL_SESSION_get0_peer(session), cert), 0);
+    assert_true(i2d_SSL_SESSION(session, &next) >= (int)len);
+    assert_memory_equal(again + 4, bytes + 4, len - 4);
+    SSL_SESSION_free(session);
+    OPENSSL_free(der);
+    X509_free(cert);
+}
+
 /* What OpenSSL does with a ticket: the callback, the MAC, then decryption. */
 static void tickets_are_opened(void **state)
 {
@@ -430,6 +459,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_sealed_is_opened),
         cmocka_unit_test(what_is_no_handshake_is_not_hashed),
         cmocka_unit_test(sessions_as_openssl_has_them),
+        cmocka_unit_test(sessions_with_a_certificate),
         cmocka_unit_test(tickets_are_opened),
         cmocka_unit_test(without_keys_there_is_no_ticket),
         cmocka_unit_test(what_is_encoded_is_resumed),

@@ -119,6 +119,7 @@ static void check_answer(struct vector *v)
     } else if (answer.state == FK_HANDSHAKE_EXPOSED) {
         assert_bytes(answer.alpn, vector_bytes(v, "alpn"));
         assert_bytes(answer.master, vector_bytes(v, "master"));
+        assert_bytes(answer.chain, vector_bytes(v, "chain"));
     }
     fk_writer_init(&out, scratch, sizeof scratch);
     fk_handshake_answer_encode(&answer, &out);
