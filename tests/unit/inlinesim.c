@@ -189,6 +189,35 @@ static void check_addresses(const struct fk_outbox_packet *packet, const struct 
     assert_int_equal(tcp->dst_port, up ? 443 : 40000);
 }
 
+/* What a device does: segments of a size that the packet says, each with its own checksum. */
+static void cut(const struct fk_outbox_packet *packet, const struct fk_ip *ip,
+                const struct fk_tcp *tcp)
+{
+    size_t size = packet->gso_size, header = packet->len - packet->transport - tcp->payload.left;
+    struct fk_reader rest = tcp->payload;
+    struct fk_tcp piece = *tcp;
+
+    assert_true(sim.conf->device && packet->len <= 65535);
+    assert_true(size == 0 || rest.left > size); /* fact 8 */
+    do {
+        uint8_t bytes[SIM_PACKET];
+        struct fk_writer writer;
+        size_t len = size > 0 && rest.left > size ? size : rest.left;
+
+        assert_ok(fk_reader_take(&rest, len, &piece.payload));
+        piece.flags = tcp->flags;
+        if (rest.left > 0)
+            piece.flags &= (uint16_t) ~(FK_TCP_FIN | FK_TCP_PSH);
+        fk_writer_init(&writer, bytes, sizeof bytes);
+        fk_ip_build(ip, header + len, &writer);
+        fk_tcp_build(&piece, &writer);
+        fk_writer_bytes(&writer, piece.payload.next, len);
+        fk_tcp_seal(ip, bytes + packet->transport, header + len, false);
+        sim_put_on_wire(false, packet->to, bytes, packet->transport + header + len);
+        piece.seq += (uint32_t)len;
+    } while (rest.left > 0);
+}
+
 static void deliver(struct fk_outbox *out)
 {
     struct fk_ip ip;
@@ -201,7 +230,10 @@ static void deliver(struct fk_outbox *out)
         assert_ok(fk_tcp_parse(ip.payload, &tcp));
         check_addresses(packet, &ip, &tcp);
         check_times(packet, &tcp);
-        sim_put_on_wire(false, packet->to, packet->bytes, packet->len);
+        if (packet->gso_size > 0 || packet->partial_sum)
+            cut(packet, &ip, &tcp);
+        else
+            sim_put_on_wire(false, packet->to, packet->bytes, packet->len);
     }
     out->n = out->used = 0;
 }
@@ -315,7 +347,9 @@ static void world_init(const struct sim_conf *conf)
                                           .tls_arg = &sim,
                                           .arena = sim.arena,
                                           .mode = conf->mode,
-                                          .pass_non_tls = conf->plain};
+                                          .pass_non_tls = conf->plain,
+                                          .gso_max = conf->device ? FK_WIRE_GSO : 0,
+                                          .partial_sums = conf->device};
     sim_peer_init(FK_INLINE_CLIENT);
     sim_peer_init(FK_INLINE_SERVER);
     sim_apps_init();
@@ -369,6 +403,8 @@ static void choose_wires(struct sim_conf *ret)
     ret->again = rates[sim_pick(5)];
     ret->reorder = rates[sim_pick(5)] * 2;
     ret->corrupt = sim_pick(4) == 0 ? rates[sim_pick(5)] : 0;
+    if (ret->loss + ret->corrupt > 100) /* to those who receive they are the same */
+        ret->loss = 0;
 }
 
 /* Somebody who is in the path, or has the client's keys and no manners. */
@@ -453,6 +489,7 @@ void sim_choose(uint64_t seed, struct sim_conf *ret)
         .scale = sim_pick(2) == 0,
         .v6 = sim_pick(2) == 0,
         .slow_read = sim_pick(8) == 0,
+        .device = sim_pick(2) == 0,
     };
     choose_wires(ret);
     if (sim_pick(10) == 0)

@@ -25,6 +25,7 @@ struct sim_conf {
     uint16_t client_mss, server_mss;
     uint32_t client_window, server_window; /* bytes of receive buffer */
     bool times, sack, scale, v6;
+    bool device;    /* the box's devices cut large packets, and complete checksums */
     bool plain;     /* no TLS at all: the box passes it */
     bool tiny;      /* segments of a byte or two */
     bool slow_read; /* the applications read now and then */

@@ -107,6 +107,24 @@ static void fact_9_a_forged_record_resets_both(void **state)
     }
 }
 
+/* Nobody reads: what the box stores is a window and a record, each way, not the streams. */
+static void memory_is_bounded(void **state)
+{
+    struct sim_conf conf = plain_case();
+    struct sim_result result;
+
+    (void)state;
+    conf.slow_read = true;
+    conf.record = 16384;
+    for (int large = 0; large < 2; large++) {
+        conf.client_window = conf.server_window = large ? 65535 : 3000;
+        run_done(&conf, &result);
+        assert_true(result.memory_max < (large ? 200000 : 80000));
+        print_message("windows of %u bytes: %zu bytes at most\n", conf.client_window,
+                      result.memory_max);
+    }
+}
+
 static void what_is_not_tls_passes_when_it_may(void **state)
 {
     struct sim_conf conf = plain_case();
@@ -141,6 +159,6 @@ UNIT_MAIN(cmocka_unit_test(bytes_out_are_bytes_in),
           cmocka_unit_test(fact_1_records_larger_than_any_window),
           cmocka_unit_test(fact_4_other_bytes_sent_again_change_nothing),
           cmocka_unit_test(fact_6_windows_of_one_byte),
-          cmocka_unit_test(fact_9_a_forged_record_resets_both),
+          cmocka_unit_test(fact_9_a_forged_record_resets_both), cmocka_unit_test(memory_is_bounded),
           cmocka_unit_test(what_is_not_tls_passes_when_it_may),
           cmocka_unit_test(losses_are_repaired))

@@ -21,6 +21,7 @@
 
 static char again[100]; /* how to see the case that is under way; empty: none is */
 static size_t again_len;
+static unsigned long late;
 
 static unsigned long number(const char *name, unsigned long otherwise)
 {
@@ -57,6 +58,14 @@ static int teardown(void **state)
     return 0;
 }
 
+/* By bad luck the client's first flight is lost so often that a handshake's time is over. */
+static bool came_too_late(const struct sim_result *result)
+{
+    return result->reset && result->counters[FK_FLOW_N_TIMEOUTS] == 1 &&
+           result->counters[FK_FLOW_N_RECORDS_OPENED] == 0 &&
+           result->counters[FK_FLOW_N_RECORDS_SEALED] == 0;
+}
+
 static void check(const struct sim_conf *conf, const struct sim_result *result)
 {
     if (sim_must_end(conf))
@@ -65,6 +74,8 @@ static void check(const struct sim_conf *conf, const struct sim_result *result)
         assert_true(!result->reset || !result->done);
     else if (sim_may_end(conf))
         assert_true(result->reset != result->done);
+    else if (conf->loss + conf->corrupt >= 100 && came_too_late(result))
+        late++;
     else
         assert_true(result->done);
 }
@@ -89,6 +100,7 @@ static void any_connection(void **state)
     again_len = 0;
     print_message("%lu connections, %lu came to their ends, %lu bytes of memory at most\n", cases,
                   (unsigned long)done, (unsigned long)memory);
+    assert_true(late <= cases / 100000);
     assert_true(cases < 100 || (done > cases / 2 && done < cases));
 }
 
