@@ -465,6 +465,16 @@ static void choose_sizes(struct sim_conf *ret)
     }
 }
 
+/* Records that are longer than what the mode buffers, and than a segment of the server's. */
+static void choose_early(struct sim_conf *ret)
+{
+    if (ret->mode->whole_max == SIZE_MAX || ret->tiny || ret->server_window < 200 ||
+        sim_pick(3) == 0)
+        return;
+    ret->server_mss = (uint16_t)(88 + sim_pick(400));
+    ret->up = ret->mode->whole_max + sim_pick(2000);
+}
+
 void sim_choose(uint64_t seed, struct sim_conf *ret)
 {
     static const uint32_t suites[] = {0x1301, 0x1303, 0xc02f, 0xcca8};
@@ -497,4 +507,5 @@ void sim_choose(uint64_t seed, struct sim_conf *ret)
     else
         choose_attack(ret);
     choose_sizes(ret);
+    choose_early(ret);
 }
