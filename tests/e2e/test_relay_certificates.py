@@ -1,11 +1,14 @@
 """The client's certificate relayed to origins: each format, and clients that try to say it themselves."""
 import base64
+import hashlib
+import pathlib
 import re
 import socket
+import tempfile
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import edgelib
 import h2raw
@@ -284,6 +287,49 @@ def test_too_large_is_refused(daemons, folder, pki, ca, heads, version):
     assert fetch(edge, ca, version, "-o", "/dev/null", "-w", "%{http_code}", who="alice", pki=pki)[1] == "431"
     assert not seen
     assert fetch(edge, ca, version)[1] == "ok"
+
+
+@pytest.fixture
+def shared_folder():
+    """One that daemons which have given root up reach, too."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_on_the_origins_own_host(daemons, folder, shared_folder, pki, ca, version):
+    """C7: edge and application on one host, a UNIX socket between them."""
+    (shared_folder / "nginx.conf").write_text(f"""
+daemon off; pid {shared_folder}/nginx.pid; error_log {shared_folder}/nginx.log; user root;
+events {{ }}
+http {{
+    access_log off;
+    server {{
+        listen unix:{shared_folder}/app.sock;
+        location / {{ default_type text/plain; return 200 "$http_client_cert"; }}
+    }}
+}}
+""")
+    daemons.append(harness.Daemon("nginx", "-c", shared_folder / "nginx.conf", "-e", shared_folder / "nginx.log",
+                                  log=folder / "nginx.out"))
+    harness.wait_until((shared_folder / "app.sock").exists, "nginx listens")
+    edge = start(daemons, folder, pki, f"unix:{shared_folder}/app.sock")
+    status, text, errors = fetch(edge, ca, version, who="alice", pki=pki)
+    assert (status, text) == (0, f":{base64.b64encode(der(pki)).decode()}:"), errors
+    assert fetch(edge, ca, version, "-H", "Client-Cert: :Zm9yZ2Vk:", pki=pki)[1] == ""
+
+
+def test_a_public_key_can_be_meant(daemons, folder, pki, ca, heads, version):
+    origin, seen = heads
+    certificate = x509.load_pem_x509_certificate((pki / "alice.crt").read_bytes())
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    edge = start(daemons, folder, pki, origin, more=f'allow = {{"cn:bob", "spki:{hashlib.sha256(spki).hexdigest()}"}}')
+    assert fetch(edge, ca, version, who="alice", pki=pki)[1] == "ok" and len(seen) == 1
+    edge.reload([edge.conf.read_text().split("\n", 4)[4].replace(hashlib.sha256(spki).hexdigest(), 64 * "0")])
+    fetch(edge, ca, version, who="alice", pki=pki)
+    assert len(seen) == 1
+    edge.daemon.wait_log("no rule of `allow` fits the certificate")
 
 
 def test_rules_say_who_is_meant(daemons, folder, pki, ca, heads, version):
