@@ -76,9 +76,13 @@ static int collect(struct fk_siterelays *relays, const struct fk_certrelay *rela
 
 /* --- hosts --- */
 
-static const uint8_t *policy_of(const struct fk_site *site)
+/* Whether two sites' certificates of clients are judged alike. */
+static bool same_policy(const struct fk_clientca *a, const struct fk_clientca *b)
 {
-    return site->clientca == NULL ? NULL : fk_clientca_print(site->clientca);
+    if (a == NULL || b == NULL)
+        return a == b;
+    return memcmp(fk_clientca_print(a), fk_clientca_print(b), 32) == 0 && /* public */
+           memcmp(fk_clientca_lists(a), fk_clientca_lists(b), 32) == 0;
 }
 
 /* A connection is for hosts with its own rules: else a client would choose under which it is
@@ -87,15 +91,14 @@ static bool is_foreign(const void *arg, struct fk_reader host)
 {
     const struct one *one = arg;
     const struct fk_site *site = fk_sites_find(one->all->sites, host.next, host.left);
-    const uint8_t *ours = policy_of(one->site), *theirs;
 
     if (site == NULL || site == one->site)
         return false;
-    theirs = policy_of(site);
-    if (ours == NULL || theirs == NULL)
-        return ours != theirs;
-    return memcmp(ours, theirs, 32) != 0 || /* public */
-           fk_edge_client(site->conf)->paths.count > 0 ||
+    if (!same_policy(one->site->clientca, site->clientca))
+        return true;
+    if (site->clientca == NULL)
+        return false;
+    return fk_edge_client(site->conf)->paths.count > 0 ||
            fk_edge_client(one->site->conf)->paths.count > 0;
 }
 

@@ -23,7 +23,7 @@ struct fk_clientca {
     struct fk_clientrules *allow; /* NULL: all are allowed */
     int depth;
     bool required;
-    uint8_t print[DIGEST];
+    uint8_t print[DIGEST], lists[DIGEST];
 };
 
 /* --- reading --- */
@@ -150,7 +150,8 @@ static int fill(struct fk_clientca *ca, const struct fk_clientca_conf *conf, EVP
         return err;
     if ((err = add_cas(ca, conf->ca, md)) != FK_OK || (err = check_names(ca)) != FK_OK)
         return err;
-    if (EVP_DigestFinal_ex(md, ca->print, NULL) != 1)
+    if (EVP_DigestFinal_ex(md, ca->print, NULL) != 1 ||
+        EVP_Digest(conf->crl.next, conf->crl.left, ca->lists, NULL, EVP_sha256(), NULL) != 1)
         return FK_ERR_CRYPTO;
     return conf->crl.left > 0 ? add_crls(ca, conf->crl) : FK_OK;
 }
@@ -202,6 +203,11 @@ const STACK_OF(X509_NAME) * fk_clientca_names(const struct fk_clientca *ca)
 const uint8_t *fk_clientca_print(const struct fk_clientca *ca)
 {
     return ca->print;
+}
+
+const uint8_t *fk_clientca_lists(const struct fk_clientca *ca)
+{
+    return ca->lists;
 }
 
 /* --- judging --- */

@@ -37,6 +37,8 @@ bool fk_clientca_required(const struct fk_clientca *ca);
 const STACK_OF(X509_NAME) * fk_clientca_names(const struct fk_clientca *ca);
 /* SHA-256 of the CAs and of what else decides but the lists: sessions are good under one policy. */
 const uint8_t *fk_clientca_print(const struct fk_clientca *ca);
+/* SHA-256 of the lists, as they were given. */
+const uint8_t *fk_clientca_lists(const struct fk_clientca *ca);
 
 /*
  * Judge a client's certificate; `rest` (may be NULL) came with it. FK_OK, or FK_ERR_VERIFY and why:

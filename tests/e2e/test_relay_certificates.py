@@ -1,5 +1,6 @@
 """The client's certificate relayed to origins: each format, and clients that try to say it themselves."""
 import base64
+import datetime
 import hashlib
 import pathlib
 import re
@@ -8,7 +9,8 @@ import tempfile
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 import edgelib
 import h2raw
@@ -330,6 +332,38 @@ def test_a_public_key_can_be_meant(daemons, folder, pki, ca, heads, version):
     fetch(edge, ca, version, who="alice", pki=pki)
     assert len(seen) == 1
     edge.daemon.wait_log("no rule of `allow` fits the certificate")
+
+
+def empty_list(authority):
+    certificate = x509.load_pem_x509_certificate((authority / "ca.crt").read_bytes())
+    key = load_pem_private_key((authority / "ca.key").read_bytes(), None)
+    now = datetime.datetime.utcnow()
+    made = x509.CertificateRevocationListBuilder(certificate.subject, now - datetime.timedelta(hours=1),
+                                                 now + datetime.timedelta(days=1))
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def test_lists_make_other_rules(daemons, folder, site_authority, pki, ca, heads, version):
+    """421: a client that was judged without the revocation list of a site does not reach it by another's handshake."""
+    origin, seen = heads
+    site_authority.issue(folder / "both", "a.example.com", "DNS:a.example.com,DNS:b.example.com", "p256")
+    crl = folder / "staff.crl"
+    crl.write_bytes(empty_list(pki / "staff"))
+
+    def site(name, lists):
+        text = edgelib.site(name, [folder / "both.crt"], [folder / "both.key"], [origin], protocol="http",
+                            alpn='{"h2", "http/1.1"}')
+        return text.removesuffix("}") + f'client_certificate {{ require = optional ca = "{pki}/staff/ca.crt" {lists} }}\n}}'
+
+    def ask(edge, host):
+        return harness.curl(f"https://a.example.com:{edge.port}/", "-H", f"Host: {host}", "-o", "/dev/null", "-w", "%{http_code}",
+                            version, ca=ca, resolve=f"a.example.com:{edge.port}:127.0.0.1", check=False)[1]
+
+    edge = Edge(daemons, folder, [site("a.example.com", ""), site("b.example.com", f'crl = "{crl}"')])
+    assert (ask(edge, "a.example.com"), ask(edge, "b.example.com")) == ("200", "421")
+    edge.reload([site("a.example.com", f'crl = "{crl}"'), site("b.example.com", f'crl = "{crl}"')])
+    assert (ask(edge, "a.example.com"), ask(edge, "b.example.com")) == ("200", "200")
+    assert len(seen) == 3
 
 
 def test_rules_say_who_is_meant(daemons, folder, pki, ca, heads, version):

@@ -230,6 +230,23 @@ static void one_policy_one_print(void **state)
     fk_clientca_free(same);
 }
 
+static void lists_are_told_apart(void **state)
+{
+    const long revoked[] = {3, 0};
+    X509_CRL *crl = pki_crl(root, key_of(0), revoked, 3600);
+    struct fk_clientca *none = make(&root, 1, NULL, 4, true), *with = make(&root, 1, crl, 4, true),
+                       *same = make(&root, 1, crl, 4, true);
+
+    (void)state;
+    assert_memory_equal(fk_clientca_lists(with), fk_clientca_lists(same), 32);
+    assert_memory_not_equal(fk_clientca_lists(with), fk_clientca_lists(none), 32);
+    assert_memory_equal(fk_clientca_print(with), fk_clientca_print(none), 32); /* one policy */
+    fk_clientca_free(none);
+    fk_clientca_free(with);
+    fk_clientca_free(same);
+    X509_CRL_free(crl);
+}
+
 static void names_travel(void **state)
 {
     X509 *both[] = {root, other_root};
@@ -346,15 +363,11 @@ static void damaged_chains(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest cases[] = {
-        cmocka_unit_test(certificates_are_judged),
-        cmocka_unit_test(of_no_other_ca),
-        cmocka_unit_test(chains_have_a_depth),
-        cmocka_unit_test(lists_count),
-        cmocka_unit_test(damaged_files_are_refused),
-        cmocka_unit_test(one_policy_one_print),
-        cmocka_unit_test(names_travel),
-        cmocka_unit_test(chains_that_are_handed_over),
-        cmocka_unit_test(damaged_chains),
+        cmocka_unit_test(certificates_are_judged),     cmocka_unit_test(of_no_other_ca),
+        cmocka_unit_test(chains_have_a_depth),         cmocka_unit_test(lists_count),
+        cmocka_unit_test(damaged_files_are_refused),   cmocka_unit_test(one_policy_one_print),
+        cmocka_unit_test(lists_are_told_apart),        cmocka_unit_test(names_travel),
+        cmocka_unit_test(chains_that_are_handed_over), cmocka_unit_test(damaged_chains),
     };
 
     if (argc > 1)
