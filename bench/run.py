@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import bulk
 import handshake
 import hedge
+import httpcost
 import keyserver
 import measure
 import memory
@@ -38,6 +39,7 @@ BENCHES = {
     "padding": padding.run,
     "bulk": bulk.run,
     "hedge": hedge.run,
+    "http": httpcost.run,
     "record": record.run,
 }
 

@@ -78,9 +78,9 @@ def workers(pid, marks):
     return found
 
 
-def start_farkey(origin_port, key="rsa2048", rtt=None, mode=None):
+def start_farkey(origin_port, key="rsa2048", rtt=None, mode=None, options=()):
     """Edge and key server by `farkey demo --stay --json`: the edge's worker is what is measured."""
-    command = [BUILD / "farkey", "demo", "--stay", "--json", "--key", key, "--origin", f"127.0.0.1:{origin_port}"]
+    command = [BUILD / "farkey", "demo", "--stay", "--json", "--key", key, "--origin", f"127.0.0.1:{origin_port}", *options]
     if rtt:
         command += ["--rtt", rtt]
     if mode:
