@@ -318,7 +318,7 @@
 #define FK_EDGE_RESOLVE_US 30000000
 /* Connections to one origin that a worker keeps without a request: what comes in a burst beyond
  * that is made anew. */
-#define FK_EDGE_KEPT_MAX 64
+#define FK_EDGE_KEPT_MAX 256
 /* With mode handshake a site's groups go to the key server with each ClientHello. */
 #define FK_EDGE_GROUPS_MAX 32
 /* Bytes read before OpenSSL takes over: a PROXY header, and the largest ClientHello in records of
