@@ -215,9 +215,10 @@ static size_t seek(const struct fk_http_headers *headers, struct fk_reader name,
     return i;
 }
 
-size_t fk_http_headers_index(const struct fk_http_headers *headers, const char *name, size_t from)
+size_t fk_http_headers_seek(const struct fk_http_headers *headers, struct fk_reader name,
+                            size_t from)
 {
-    return seek(headers, fk_http_text(name), false, from);
+    return seek(headers, name, false, from);
 }
 
 size_t fk_http_headers_count(const struct fk_http_headers *headers, const char *name)
@@ -229,17 +230,6 @@ size_t fk_http_headers_count(const struct fk_http_headers *headers, const char *
          i = seek(headers, wanted, false, i + 1))
         n++;
     return n;
-}
-
-int fk_http_headers_find(const struct fk_http_headers *headers, const char *name,
-                         struct fk_reader *ret)
-{
-    size_t i = seek(headers, fk_http_text(name), false, 0);
-
-    if (i == headers->count)
-        return FK_ERR_NOT_FOUND;
-    *ret = fk_http_headers_value(headers, i);
-    return FK_OK;
 }
 
 size_t fk_http_headers_remove(struct fk_http_headers *headers, struct fk_reader name, bool aliases)

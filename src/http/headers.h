@@ -9,8 +9,10 @@
 #ifndef FK_HTTP_HEADERS_H
 #define FK_HTTP_HEADERS_H
 
+#include "base/err.h"
 #include "base/reader.h"
 #include "http/fault.h"
+#include "http/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -80,14 +82,29 @@ struct fk_reader fk_http_headers_value(const struct fk_http_headers *headers, si
 
 /* The first field from `from` on that has this name, without regard to case; headers->count: none.
  */
-size_t fk_http_headers_index(const struct fk_http_headers *headers, const char *name, size_t from);
+size_t fk_http_headers_seek(const struct fk_http_headers *headers, struct fk_reader name,
+                            size_t from);
+
+static inline size_t fk_http_headers_index(const struct fk_http_headers *headers, const char *name,
+                                           size_t from)
+{
+    return fk_http_headers_seek(headers, fk_http_text(name), from);
+}
 
 /* How many fields have this name. */
 size_t fk_http_headers_count(const struct fk_http_headers *headers, const char *name);
 
 /* The value of the first of this name. FK_ERR_NOT_FOUND. Borrowed as above. */
-int fk_http_headers_find(const struct fk_http_headers *headers, const char *name,
-                         struct fk_reader *ret);
+static inline int fk_http_headers_find(const struct fk_http_headers *headers, const char *name,
+                                       struct fk_reader *ret)
+{
+    size_t i = fk_http_headers_index(headers, name, 0);
+
+    if (i == headers->count)
+        return FK_ERR_NOT_FOUND;
+    *ret = fk_http_headers_value(headers, i);
+    return FK_OK;
+}
 
 /* Remove every field of this name, with `aliases` also those that '_' and '.' for '-' make the
  * same; how many there were. The name may be text of the headers. */

@@ -64,14 +64,6 @@ bool fk_http_is_token(struct fk_reader text)
     return text.left > 0 && fk_http_all(text, FK_HTTP_CHAR_TOKEN);
 }
 
-struct fk_reader fk_http_text(const char *string)
-{
-    struct fk_reader text;
-
-    fk_reader_init(&text, string, strlen(string));
-    return text;
-}
-
 bool fk_http_equal(struct fk_reader text, const char *string)
 {
     size_t len = strlen(string);
@@ -101,7 +93,8 @@ uint32_t fk_http_name_hash(struct fk_reader name)
     if (name.left == 0)
         return 0;
     return (uint32_t)name.left << 24 | (uint32_t)fold(name.next[0], true) << 16 |
-           (uint32_t)fold(name.next[name.left / 2], true) << 8 | fold(name.next[name.left - 1], true);
+           (uint32_t)fold(name.next[name.left / 2], true) << 8 |
+           fold(name.next[name.left - 1], true);
 }
 
 static bool is_space(uint8_t c)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* What a byte may be part of. */
 #define FK_HTTP_CHAR_TOKEN 0x01U /* tchar (RFC 9110 section 5.6.2) */
@@ -24,8 +25,11 @@ bool fk_http_all(struct fk_reader text, unsigned char_class);
 /* One or more tchar. */
 bool fk_http_is_token(struct fk_reader text);
 
-/* A borrowed text of a C string. */
-struct fk_reader fk_http_text(const char *string);
+/* A borrowed text of a C string; of a literal its length is known to the compiler. */
+static inline struct fk_reader fk_http_text(const char *string)
+{
+    return (struct fk_reader){(const uint8_t *)string, strlen(string)};
+}
 
 /* Equal bytes; equal without regard to ASCII case. */
 bool fk_http_equal(struct fk_reader text, const char *string);
