@@ -104,6 +104,7 @@ int fk_hop_read(struct fk_hop *hop, struct fk_fetch *fetch, bool reads, bool *re
     *ret_moved = true;
     if (n <= 0) { /* one that breaks has ended: what that means depends on what it has said */
         fetch->eof = true;
+        fetch->broken = fetch->broken || n < 0;
         return FK_OK;
     }
     hop->conn->relay.down.bytes += (size_t)n;
@@ -135,6 +136,7 @@ int fk_hop_write(struct fk_hop *hop, struct fk_fetch *fetch)
     err = fk_end_drain(&hop->end, &fetch->out);
     if (err == FK_OK || err == FK_ERR_AGAIN || err == FK_ERR_NOMEM)
         return err == FK_ERR_AGAIN ? FK_OK : err;
+    fetch->broken = true; /* reads may see but an end from now on */
     fk_buf_consume(&fetch->out, fk_buf_len(&fetch->out));
     return FK_OK;
 }

@@ -106,6 +106,7 @@ static int read_origin(struct renewal *renewal, bool *ret_moved)
     *ret_moved = true;
     if (n <= 0) {
         fetch->eof = true;
+        fetch->broken = fetch->broken || n < 0;
         return FK_OK;
     }
     return fk_buf_append(&fetch->in, data, (size_t)n);

@@ -198,6 +198,13 @@ int fk_fetch_again(struct fk_fetch *fetch, const struct fk_http_request *request
     return fk_h1_write_request(request, request->upgrade ? FK_H1_UPGRADE : FK_H1_KEEP, &fetch->out);
 }
 
+/* A body that lasts to the end of the connection, and that end not in order: some of it may be
+ * missing (RFC 9112 section 9.8). */
+static bool is_cut(const struct fk_fetch *fetch)
+{
+    return fetch->broken && fetch->resp.h1.state == FK_H1_CLOSE;
+}
+
 static int next_of_origin(struct fk_fetch *fetch, size_t most, size_t *ret_used,
                           struct fk_http_event *ret)
 {
@@ -210,7 +217,7 @@ static int next_of_origin(struct fk_fetch *fetch, size_t most, size_t *ret_used,
         fk_buf_consume(&fetch->in, *ret_used);
         *ret_used = 0;
         if (fetch->eof)
-            err = fk_h1resp_eof(&fetch->resp, fk_buf_len(&fetch->in) > 0, ret);
+            err = fk_h1resp_eof(&fetch->resp, fk_buf_len(&fetch->in) > 0 || is_cut(fetch), ret);
     }
     if (err == FK_ERR_FORMAT)
         fetch->gone_wrong = fetch->resp.h1.fault;
@@ -263,7 +270,7 @@ void fk_fetch_attached(struct fk_fetch *fetch, bool reused)
     assert(!fetch->attached);
     fetch->attached = true;
     fetch->reused = reused;
-    fetch->spent = fetch->eof = false;
+    fetch->spent = fetch->eof = fetch->broken = false;
 }
 
 void fk_fetch_detached(struct fk_fetch *fetch, bool unsent)

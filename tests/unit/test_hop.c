@@ -160,6 +160,7 @@ static void bytes_go_both_ways(void **state)
     fk_close(&origin);
     read_all(true);
     assert_true(f.fetch.eof);
+    assert_false(f.fetch.broken);
 }
 
 static void it_reads_only_what_is_wanted(void **state)
@@ -224,6 +225,7 @@ static void origin_that_reads_no_more(void **state)
     assert_int_equal(fk_buf_len(&f.fetch.out), 0);
     read_all(true);
     assert_true(f.fetch.eof);
+    assert_true(f.fetch.broken);
 }
 
 static void failures_have_their_status(void **state)

@@ -396,6 +396,37 @@ static void origin_that_dies_in_its_answer(void **state)
     assert_int_equal(x.fetch.gone_wrong, FK_HTTP_FAULT_TRUNCATED);
 }
 
+/* Nor is one that lasts to the connection's end, when that end is a reset, or TLS's without
+ * close_notify; see answers_are_framed_for_their_client() for the one in order. Others are whole
+ * without it. */
+static void origin_that_breaks_off(void **state)
+{
+    (void)state;
+    client_says(ASK);
+    attach();
+    origin_says("HTTP/1.0 200 OK\r\n\r\nhello");
+    x.fetch.broken = true;
+    fk_exchange_origin_ended(&x);
+    assert_ok(fk_exchange_run(&x));
+    client_reads("HTTP/1.1 200 OK\r\nVia: 1.0 farkey\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "5\r\nhello\r\n");
+    assert_true(x.broken);
+    assert_int_equal(x.fetch.gone_wrong, FK_HTTP_FAULT_TRUNCATED);
+}
+
+static void origin_that_breaks_off_when_all_is_said(void **state)
+{
+    (void)state;
+    client_says(ASK);
+    attach();
+    origin_says(OK_2);
+    x.fetch.broken = true;
+    fk_exchange_origin_ended(&x);
+    assert_ok(fk_exchange_run(&x));
+    client_reads(GIVEN_2);
+    assert_false(x.broken);
+}
+
 /* What it says unasked must not be the answer to the next request, also when both come at once. */
 static void origin_that_speaks_unasked_is_left(void **state)
 {
@@ -576,7 +607,8 @@ UNIT_MAIN(CASE(requests_one_after_the_other), CASE(pipelined_requests_wait_their
           CASE(client_that_leaves), CASE(client_that_leaves_within_a_request),
           CASE(idle_client_that_leaves), CASE(origin_that_cannot_be_reached),
           CASE(bad_answers_are_502), CASE(origin_that_says_nothing_is_502),
-          CASE(origin_that_dies_in_its_answer), CASE(origin_that_speaks_unasked_is_left),
+          CASE(origin_that_dies_in_its_answer), CASE(origin_that_breaks_off),
+          CASE(origin_that_breaks_off_when_all_is_said), CASE(origin_that_speaks_unasked_is_left),
           CASE(kept_origin_that_closed_is_tried_again), CASE(what_may_not_be_sent_twice_is_502),
           CASE(idle_origin_that_closes_is_replaced), CASE(early_answer_ends_it),
           CASE(draining_ends_behind_the_answer), CASE(bytes_may_trickle), CASE(machine_is_closed),
