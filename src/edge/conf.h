@@ -118,6 +118,8 @@ struct fk_edge_site {
     uint64_t origin_fail_max;    /* failures in a row before an origin is taken out */
     uint64_t origin_fail_for_us; /* for how long */
     uint64_t origin_connections; /* to one origin at once, 0: no bound */
+    char *origin_ca;             /* NULL: origins are spoken to in the clear */
+    char *origin_name;           /* NULL: each is known by its own */
     uint64_t origin_keep_us;     /* how long one of HTTP without a request is kept; 0: it is not */
     bool cache;                  /* what it answers is stored, for protocol = http */
 };

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "conf/network.h"
+#include "edge/origintls.h"
 #include "edge/tlsctx.h"
 #include "keyclient/keyclient.h"
 #include "loop/addr.h"
@@ -226,6 +227,12 @@ static const struct fk_conf_option site_options[] = {
      3600000000, .help = "How long it is left out, unless a check finds it alive."},
     {"origin_connections", FK_CONF_INT, OPT(fk_edge_site, origin_connections), "0", 0, 1000000,
      .help = "Connections to one origin at once by one worker; 0: no bound."},
+    {"origin_ca", FK_CONF_PATH, OPT(fk_edge_site, origin_ca),
+     .help = "protocol = http: origins are spoken to by TLS, and believed by certificates of these "
+             "CAs (PEM; no others, not those of the system either). Default: in the clear."},
+    {"origin_name", FK_CONF_STRING, OPT(fk_edge_site, origin_name),
+     .help = "With origin_ca: the name or IP address that origins' certificates are to have. "
+             "Default: the host of each origin."},
     {"origin_keep", FK_CONF_DURATION, OPT(fk_edge_site, origin_keep_us), "4s", 0, 3600000000,
      .help = "protocol = http: how long a connection to an origin is kept for the next request of "
              "any client. Less than origins keep it: a request that may not be sent twice fails if "
@@ -307,11 +314,38 @@ static void check_exchanges(const struct fk_edge_site *site, struct fk_conf *con
                       block->title, site->dhe ? "dhe" : "rsa_key_exchange");
 }
 
+static void check_origin_tls(const struct fk_edge_site *site, struct fk_conf *conf)
+{
+    const struct fk_conf_block *block = &site->block;
+
+    if (site->origin_ca == NULL && site->origin_name != NULL)
+        fk_conf_blame(conf, block, "origin_name",
+                      "site \"%s\": origin_name is for origins with TLS; add origin_ca",
+                      block->title);
+    else if (site->origin_name != NULL && !fk_origintls_is_name(site->origin_name))
+        fk_conf_blame(conf, block, "origin_name",
+                      "site \"%s\": origin_name \"%s\" is no name; write one such as "
+                      "app.internal",
+                      block->title, site->origin_name);
+    if (site->origin_ca == NULL)
+        return;
+    if (site->protocol != FK_PROTOCOL_HTTP)
+        fk_conf_blame(conf, block, "origin_ca",
+                      "site \"%s\": TLS to origins is for protocol = http; remove origin_ca",
+                      block->title);
+    for (size_t i = 0; i < site->origin.count; i++)
+        if (site->origin_name == NULL && strncmp(site->origin.items[i], "unix:", 5) == 0)
+            fk_conf_blame(conf, block, "origin",
+                          "site \"%s\": \"%s\" has no name for its certificate; add origin_name",
+                          block->title, site->origin.items[i]);
+}
+
 /* What a site with protocol = http cannot have, or not yet. */
 static void check_http(const struct fk_edge_site *site, struct fk_conf *conf)
 {
     const struct fk_conf_block *block = &site->block;
 
+    check_origin_tls(site, conf);
     if (site->protocol != FK_PROTOCOL_HTTP)
         return;
     if (site->origin_proxy != FK_ORIGIN_PROXY_OFF)

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "edge/lendkeys.h"
+#include "edge/origintls.h"
 #include "edge/renewal.h"
 #include "edge/sharekeys.h"
 #include "edge/tlsctx.h"
@@ -324,6 +325,35 @@ int fk_gen_clientca(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx, const struct
     return FK_OK;
 }
 
+int fk_gen_origintls(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx,
+                     const struct fk_edge_site *site, SSL_CTX **ret)
+{
+    struct fk_reader ca;
+    int err;
+
+    if (site->origin_ca == NULL) {
+        *ret = NULL;
+        return FK_OK;
+    }
+    if ((err = read_file(bundle, site->origin_ca, &ca)) != FK_OK)
+        return err;
+    return fk_origintls_new(libctx, ca, ret);
+}
+
+static int make_origins(struct fk_gen *gen, struct fk_site *site)
+{
+    const struct fk_gen_base *base = gen->base;
+    SSL_CTX *tls = NULL;
+    int err = fk_gen_origintls(gen->bundle, base->libctx, site->conf, &tls);
+
+    if (err == FK_OK)
+        err = fk_origins_new(base->loop, base->dns, site->conf, &site->origins);
+    if (err == FK_OK && tls != NULL)
+        fk_origins_secure(site->origins, tls);
+    SSL_CTX_free(tls);
+    return err;
+}
+
 static int make_site(struct fk_gen *gen, size_t index)
 {
     struct fk_site *site = fk_sites_at(gen->sites, index);
@@ -340,8 +370,7 @@ static int make_site(struct fk_gen *gen, size_t index)
         return err;
     if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
             FK_OK ||
-        (err = fk_origins_new(gen->base->loop, gen->base->dns, site->conf, &site->origins)) !=
-            FK_OK)
+        (err = make_origins(gen, site)) != FK_OK)
         return err;
     if (site->conf->mode == FK_MODE_LOCAL)
         site->back = fk_localpool_back(gen->local);

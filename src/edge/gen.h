@@ -36,6 +36,11 @@ int fk_gen_share_path(const struct fk_edge_site *site, char ret[FK_GEN_SHARE_SIZ
 int fk_gen_clientca(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx, const struct fk_edge_site *site,
                     const char **ret_path, struct fk_clientca **ret);
 
+/* TLS to a site's origins by a file of the bundle; *ret is NULL for one whose origins speak in the
+ * clear. Errors as fk_origintls_new(), and those of reading. */
+int fk_gen_origintls(struct fk_bundle *bundle, OSSL_LIB_CTX *libctx,
+                     const struct fk_edge_site *site, SSL_CTX **ret);
+
 struct fk_gen;
 
 /* What a generation is built on: the worker's own, which outlives every generation. */

@@ -29,7 +29,12 @@ static void settled(struct fk_hop *hop, int err)
     fk_metric_add(hop->conn->env->metrics,
                   hop->use.reused ? FK_EDGE_ORIGIN_KEPT : FK_EDGE_ORIGIN_MADE, 1);
     fk_io_init(&hop->io, hop->conn->env->loop, hop->use.fd, on_io);
-    fk_end_plain(&hop->end, hop->use.fd);
+    if (hop->use.ssl != NULL && !hop->use.reused)
+        fk_metric_add(hop->conn->env->metrics,
+                      SSL_session_reused(hop->use.ssl) == 1 ? FK_EDGE_ORIGIN_RESUMED
+                                                            : FK_EDGE_ORIGIN_SHAKEN,
+                      1);
+    fk_end_origin(&hop->end, &hop->use);
 }
 
 static void on_origin(struct fk_origin_use *use, int err)
@@ -109,6 +114,14 @@ int fk_hop_read(struct fk_hop *hop, struct fk_fetch *fetch, bool reads, bool *re
     }
     hop->conn->relay.down.bytes += (size_t)n;
     return fk_buf_append(&fetch->in, data, (size_t)n);
+}
+
+void fk_end_origin(struct fk_end *end, const struct fk_origin_use *use)
+{
+    if (use->ssl != NULL)
+        fk_end_tls(end, use->fd, use->ssl);
+    else
+        fk_end_plain(end, use->fd);
 }
 
 int fk_end_drain(struct fk_end *end, struct fk_buf *buf)

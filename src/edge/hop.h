@@ -54,6 +54,8 @@ void fk_hop_watch(struct fk_hop *hop, const struct fk_fetch *fetch, bool reads);
 
 /* Write what waits in `buf`. FK_ERR_AGAIN: the end takes no more now; or its errors. */
 int fk_end_drain(struct fk_end *end, struct fk_buf *buf);
+/* The end of a connection to an origin: plain, or TLS. */
+void fk_end_origin(struct fk_end *end, const struct fk_origin_use *use);
 /* The FK_IO_* to wait for at an end. */
 unsigned fk_end_wants(const struct fk_end *end, bool reads, const struct fk_buf *out);
 

@@ -2,6 +2,7 @@
 #include "edge/kept.h"
 
 #include "base/limits.h"
+#include "edge/origintls.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@ struct entry {
     struct fk_list link;
     struct fk_kept *kept;
     int fd;
+    SSL *ssl;
     struct fk_io io;
     struct fk_timer timer;
 };
@@ -22,6 +24,7 @@ static void end(struct entry *entry)
     fk_timer_stop(&entry->timer);
     fk_list_del(&entry->link);
     entry->kept->n--;
+    fk_origintls_end(entry->ssl);
     fk_close(&entry->fd);
     free(entry);
 }
@@ -57,11 +60,12 @@ void fk_kept_fini(struct fk_kept *kept)
         end(fk_container(item, struct entry, link));
 }
 
-void fk_kept_put(struct fk_kept *kept, int fd, uint64_t for_us)
+void fk_kept_put(struct fk_kept *kept, int fd, SSL *ssl, uint64_t for_us)
 {
     struct entry *entry = calloc(1, sizeof *entry);
 
     if (entry == NULL) {
+        fk_origintls_end(ssl);
         fk_close(&fd);
         return;
     }
@@ -69,6 +73,7 @@ void fk_kept_put(struct fk_kept *kept, int fd, uint64_t for_us)
         fk_kept_drop(kept);
     entry->kept = kept;
     entry->fd = fd;
+    entry->ssl = ssl;
     fk_list_append(&kept->list, &entry->link);
     kept->n++;
     fk_io_init(&entry->io, kept->loop, fd, on_io);
@@ -86,7 +91,7 @@ static bool is_quiet(int fd)
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-int fk_kept_take(struct fk_kept *kept)
+int fk_kept_take(struct fk_kept *kept, SSL **ret_ssl)
 {
     struct fk_list *item, *before;
     int taken = -1;
@@ -97,7 +102,9 @@ int fk_kept_take(struct fk_kept *kept)
         before = item->prev;
         if (is_quiet(entry->fd)) {
             taken = entry->fd;
+            *ret_ssl = entry->ssl;
             entry->fd = -1; /* moved */
+            entry->ssl = NULL;
         }
         end(entry);
     }

@@ -195,6 +195,34 @@ static void check_client(struct loading *loading, const struct fk_edge_site *sit
                   err == FK_ERR_SYS ? strerror(errno) : fk_err_text(err));
 }
 
+static const char *origin_ca_error(int err)
+{
+    switch (err) {
+    case FK_ERR_SYS:
+        return strerror(errno);
+    case FK_ERR_FORMAT:
+        return "no certificates; give CAs in PEM";
+    case FK_ERR_DENIED:
+        return "has a private key in it; give certificates only";
+    default:
+        return fk_err_text(err);
+    }
+}
+
+/* The certificates that origins are judged by. */
+static void check_origin_ca(struct loading *loading, const struct fk_edge_site *site)
+{
+    SSL_CTX *ctx = NULL;
+    int err;
+
+    if (fk_conf_is_bad(&site->block, "origin_ca"))
+        return;
+    if ((err = fk_gen_origintls(loading->bundle, NULL, site, &ctx)) != FK_OK)
+        fk_conf_blame(loading->conf, &site->block, "origin_ca", "site \"%s\": origin_ca: %s: %s",
+                      site->block.title, site->origin_ca, origin_ca_error(err));
+    SSL_CTX_free(ctx);
+}
+
 /* Those of the table's default are good. */
 static void check_groups(struct loading *loading, const struct fk_edge_site *site)
 {
@@ -225,6 +253,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
 
     check_groups(loading, site);
     check_client(loading, site);
+    check_origin_ca(loading, site);
     for (; count < site->certificate.count && count < FK_EDGE_CERTS_MAX; count++)
         certs[count] = read_cert(loading, site, site->certificate.items[count]);
     check_types(loading, site, certs, count);

@@ -58,6 +58,9 @@
     X(ORIGIN_MADE, "origin_uses_total", "connection=\"new\"", COUNTER,                             \
       "Connections to origins that requests of sites with protocol = http got.")                   \
     X(ORIGIN_KEPT, "origin_uses_total", "connection=\"kept\"", COUNTER, "")                        \
+    X(ORIGIN_SHAKEN, "origin_handshakes_total", "session=\"new\"", COUNTER,                        \
+      "Of the new ones, those that are TLS, by how its session began.")                            \
+    X(ORIGIN_RESUMED, "origin_handshakes_total", "session=\"resumed\"", COUNTER, "")               \
     X(HTTP_REQUESTS, "http_requests_total", NULL, COUNTER,                                         \
       "Requests of sites with protocol = http.")                                                   \
     X(HTTP2_REQUESTS, "http2_requests_total", NULL, COUNTER,                                       \

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "edge/kept.h"
+#include "edge/origintls.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct origin {
     uint64_t out_until_us; /* left out until then */
     uint64_t attempts, failures;
     struct fk_kept kept;
+    SSL_SESSION *session; /* TLS's, of before; NULL: none */
     /* active check */
     struct fk_origin_use probe;
     struct fk_timer timer;
@@ -35,6 +37,8 @@ struct fk_origins {
     struct fk_loop *loop;
     struct fk_dns *dns;
     const struct fk_edge_site *site;
+    SSL_CTX *tls; /* NULL: in the clear */
+    struct fk_log_limit distrust;
     size_t next; /* round robin */
     size_t count;
     struct origin items[];
@@ -169,8 +173,63 @@ static void connected(struct fk_origin_use *use)
 {
     quiet(use);
     succeeded(origin_of(use));
-    fk_sock_nodelay(use->fd);
 }
+
+static void hang_up(struct fk_origin_use *use)
+{
+    fk_origintls_end(use->ssl);
+    use->ssl = NULL;
+    fk_close(&use->fd);
+}
+
+/* --- TLS --- */
+
+/* Whom the certificate has to be of; a configuration with neither was refused. */
+static const char *expected_name(const struct fk_origin_use *use, char host[FK_HOST_MAX + 1])
+{
+    const char *name = use->origins->site->origin_name;
+    uint16_t port;
+
+    if (name != NULL)
+        return name;
+    return fk_addr_split(origin_of(use)->name, host, FK_HOST_MAX + 1, &port) == FK_OK ? host : "";
+}
+
+/* Go on with the handshake. FK_OK, FK_ERR_AGAIN, or why it has failed: that is told here, as it is
+ * no news of one connection. */
+static int shake(struct fk_origin_use *use)
+{
+    struct fk_origins *origins = use->origins;
+    char host[FK_HOST_MAX + 1];
+    unsigned needs = 0;
+    int err = fk_origintls_step(use->ssl, &needs);
+
+    if (err == FK_ERR_AGAIN)
+        fk_io_want(&use->io, needs);
+    else if (err != FK_OK)
+        fk_log_limited(&origins->distrust, FK_LOG_WARN, "no TLS with an origin",
+                       fk_str("site", origins->site->block.title),
+                       fk_str("origin", origin_of(use)->name),
+                       fk_str("name", expected_name(use, host)),
+                       fk_str("why", fk_origintls_why(use->ssl)), fk_error(err));
+    return err;
+}
+
+/* The socket is connected: whether that is all. As shake(); FK_ERR_NOMEM. */
+static int secure(struct fk_origin_use *use)
+{
+    char host[FK_HOST_MAX + 1];
+    int err;
+
+    fk_sock_nodelay(use->fd);
+    if (use->origins->tls == NULL)
+        return FK_OK;
+    err = fk_origintls_session(use->origins->tls, use->fd, expected_name(use, host),
+                               &origin_of(use)->session, &use->ssl);
+    return err == FK_OK ? shake(use) : err;
+}
+
+/* --- one address --- */
 
 /*
  * A connection within this machine is complete, or refused, when connect() returns, although it
@@ -192,15 +251,17 @@ static int connect_address(struct fk_origin_use *use)
 
     if (fk_sock_connect(addr, NULL, NULL, &use->fd) != FK_OK)
         return errno == EMFILE || errno == ENFILE ? FK_ERR_LIMIT : FK_ERR_CLOSED;
-    if ((err = ask_again(use->fd, addr)) == FK_OK) {
-        connected(use);
-    } else if (err == FK_ERR_AGAIN) {
-        fk_io_init(&use->io, origins->loop, use->fd, on_io);
+    fk_io_init(&use->io, origins->loop, use->fd, on_io);
+    if ((err = ask_again(use->fd, addr)) == FK_ERR_AGAIN)
         fk_io_want(&use->io, FK_IO_WRITE);
-        fk_timer_start(&use->timer, origins->site->origin_timeout_us);
-    } else {
-        fk_close(&use->fd);
-    }
+    else if (err == FK_OK)
+        err = secure(use);
+    if (err == FK_ERR_AGAIN)
+        fk_timer_start(&use->timer, origins->site->origin_timeout_us); /* for all of it */
+    else if (err == FK_OK)
+        connected(use);
+    else
+        hang_up(use);
     return err;
 }
 
@@ -215,7 +276,7 @@ static int begin(struct fk_origin_use *use)
     uint64_t age = fk_loop_now_us(origins->loop) - origin->resolved_us;
     int err;
 
-    if (use->reuses && (use->fd = fk_kept_take(&origin->kept)) >= 0) {
+    if (use->reuses && (use->fd = fk_kept_take(&origin->kept, &use->ssl)) >= 0) {
         use->reused = true;
     } else {
         make_room(origin);
@@ -275,7 +336,7 @@ static void settle(struct fk_origin_use *use, int err)
 static void give_up(struct fk_origin_use *use, int err)
 {
     quiet(use);
-    fk_close(&use->fd);
+    hang_up(use);
     use->err = err;
     use->address++;
     settle(use, proceed(use));
@@ -284,10 +345,17 @@ static void give_up(struct fk_origin_use *use, int err)
 static void on_io(struct fk_io *io, unsigned events)
 {
     struct fk_origin_use *use = fk_container(io, struct fk_origin_use, io);
+    int err;
 
     (void)events;
-    if (fk_sock_error(use->fd) != 0) {
-        give_up(use, FK_ERR_CLOSED);
+    if (use->ssl != NULL)
+        err = shake(use);
+    else
+        err = fk_sock_error(use->fd) != 0 ? FK_ERR_CLOSED : secure(use);
+    if (err == FK_ERR_AGAIN)
+        return;
+    if (err != FK_OK) {
+        give_up(use, err);
         return;
     }
     connected(use);
@@ -367,9 +435,10 @@ void fk_origin_keep(struct fk_origin_use *use)
     struct origin *origin = origin_of(use);
     const struct fk_edge_site *site = use->origins->site;
 
-    if (site->origin_keep_us > 0) {
-        fk_kept_put(&origin->kept, use->fd, site->origin_keep_us);
-        use->fd = -1; /* moved */
+    if (site->origin_keep_us > 0 && (use->ssl == NULL || fk_origintls_rests(use->ssl))) {
+        fk_kept_put(&origin->kept, use->fd, use->ssl, site->origin_keep_us);
+        use->fd = -1;    /* moved */
+        use->ssl = NULL; /* moved */
     }
     fk_origin_stop(use);
 }
@@ -379,7 +448,7 @@ void fk_origin_stop(struct fk_origin_use *use)
     if (use->origins == NULL)
         return;
     quiet(use);
-    fk_close(&use->fd);
+    hang_up(use);
     uncount(use);
     use->origins = NULL;
 }
@@ -450,6 +519,12 @@ int fk_origins_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edg
     return FK_OK;
 }
 
+void fk_origins_secure(struct fk_origins *origins, SSL_CTX *tls)
+{
+    (void)SSL_CTX_up_ref(tls);
+    origins->tls = tls;
+}
+
 void fk_origins_free(struct fk_origins *origins)
 {
     if (origins == NULL)
@@ -458,7 +533,9 @@ void fk_origins_free(struct fk_origins *origins)
         fk_timer_stop(&origins->items[i].timer);
         fk_origin_stop(&origins->items[i].probe);
         fk_kept_fini(&origins->items[i].kept);
+        SSL_SESSION_free(origins->items[i].session);
     }
+    SSL_CTX_free(origins->tls);
     free(origins);
 }
 

@@ -4,7 +4,8 @@
  * Alive is what can be connected to: failures in a row take an origin out for a while (passive);
  * with `origin_check` a connection attempt at intervals does so as well, and brings it back
  * (active). When none is left alive all are tried: a wrong verdict must not stop a service. What
- * fails for want of memory or descriptors in this process is no failure of the origin.
+ * fails for want of memory or descriptors in this process is no failure of the origin. With TLS, to
+ * connect is to have shaken hands and to believe the certificate: all of the above holds for that.
  */
 #ifndef FK_EDGE_ORIGIN_H
 #define FK_EDGE_ORIGIN_H
@@ -14,11 +15,16 @@
 #include "loop/dns.h"
 #include "loop/loop.h"
 
+#include <openssl/ssl.h>
+
 struct fk_origins;
 
 /* `site` and `dns` must outlive the result. Names are resolved at first use and again later. */
 int fk_origins_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edge_site *site,
                    struct fk_origins **ret);
+/* Connections to them are TLS's from now on, by a context of fk_origintls_new(); takes a reference.
+ * To be called before any is made. */
+void fk_origins_secure(struct fk_origins *origins, SSL_CTX *tls);
 /* No attempt may be under way. */
 void fk_origins_free(struct fk_origins *origins);
 
@@ -30,12 +36,14 @@ struct fk_origin_use;
 /*
  * From the loop: FK_OK, the connection is use->fd; or why the last origin failed (FK_ERR_TIMEOUT,
  * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full or no
- * descriptor is left, FK_ERR_NOMEM).
+ * descriptor is left, FK_ERR_NOMEM; FK_ERR_VERIFY for a certificate that is not believed,
+ * FK_ERR_TLS for a handshake that failed otherwise).
  */
 typedef void fk_origin_cb(struct fk_origin_use *use, int err);
 
 struct fk_origin_use {
-    int fd; /* -1 until connected; the use's own: fk_origin_stop() closes it */
+    int fd;   /* -1 until connected; the use's own: fk_origin_stop() closes it */
+    SSL *ssl; /* TLS over it, likewise; NULL: none */
     struct fk_origins *origins;
     fk_origin_cb *cb;
     size_t index;   /* origin in use or being tried */

@@ -145,7 +145,7 @@ static void on_io(struct fk_io *io, unsigned events)
 static void connected(struct renewal *renewal)
 {
     fk_io_init(&renewal->io, renewal->all->loop, renewal->use.fd, on_io);
-    fk_end_plain(&renewal->end, renewal->use.fd);
+    fk_end_origin(&renewal->end, &renewal->use);
     fk_fetch_attached(&renewal->fetch, false);
     step(renewal);
 }

@@ -43,7 +43,7 @@ struct fk_fetch {
     bool reused;           /* it has served a request before */
     bool retry;            /* the present request is to be sent again, to another connection */
     bool eof;              /* the origin has ended its direction */
-    bool broken;           /* not in order: a reset */
+    bool broken;           /* not in order: a reset, or TLS without close_notify */
     struct fk_cachevisit *visit;     /* of the present request; NULL: it passes by */
     struct fk_http_request *request; /* the one of the visit */
     struct fk_h1resp resp;

@@ -16,6 +16,7 @@
 static struct fk_loop *loop;
 static struct fk_kept kept;
 static struct fk_timer guard;
+static SSL *ssl; /* of what was taken: none has any */
 
 static void on_guard(struct fk_timer *timer)
 {
@@ -47,7 +48,7 @@ static int keep(uint64_t for_us)
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    fk_kept_put(&kept, pair[0], for_us);
+    fk_kept_put(&kept, pair[0], NULL, for_us);
     return pair[1];
 }
 
@@ -82,18 +83,18 @@ static void the_last_is_taken_first(void **state)
     int origins[3], fd;
 
     (void)state;
-    assert_int_equal(fk_kept_take(&kept), -1);
+    assert_int_equal(fk_kept_take(&kept, &ssl), -1);
     for (int i = 0; i < 3; i++)
         origins[i] = keep(LONG_US);
     assert_int_equal(kept.n, 3);
     for (int i = 2; i >= 0; i--) {
-        fd = fk_kept_take(&kept);
+        fd = fk_kept_take(&kept, &ssl);
         assert_pair(fd, origins[i]);
         fk_close(&fd);
         fk_close(&origins[i]);
     }
     assert_int_equal(kept.n, 0);
-    assert_int_equal(fk_kept_take(&kept), -1);
+    assert_int_equal(fk_kept_take(&kept, &ssl), -1);
 }
 
 static void one_that_has_ended_is_not_taken(void **state)
@@ -102,7 +103,7 @@ static void one_that_has_ended_is_not_taken(void **state)
 
     (void)state;
     fk_close(&second); /* the loop has not looked yet */
-    fd = fk_kept_take(&kept);
+    fd = fk_kept_take(&kept, &ssl);
     assert_pair(fd, first);
     assert_int_equal(kept.n, 0);
     fk_close(&fd);
