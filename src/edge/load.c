@@ -215,7 +215,7 @@ static void check_origin_ca(struct loading *loading, const struct fk_edge_site *
     SSL_CTX *ctx = NULL;
     int err;
 
-    if (fk_conf_is_bad(&site->block, "origin_ca"))
+    if (site->origin_ca == NULL || fk_conf_is_bad(&site->block, "origin_ca"))
         return;
     if ((err = fk_gen_origintls(loading->bundle, NULL, site, &ctx)) != FK_OK)
         fk_conf_blame(loading->conf, &site->block, "origin_ca", "site \"%s\": origin_ca: %s: %s",
