@@ -174,12 +174,13 @@ static struct fk_clientca *make_ca(void)
 static void try_chain(struct fk_reader chain)
 {
     static struct fk_clientca *ca;
-    X509 *leaf;
+    STACK_OF(X509) *judged = NULL;
     int reason = X509_V_OK, err;
 
     if (ca == NULL)
         ca = make_ca();
-    err = fk_clientca_judge_chain(ca, chain, &leaf, &reason);
+    err = fk_clientca_judge_chain(ca, chain, &reason, &judged);
+    sk_X509_pop_free(judged, X509_free);
     CHECK((err == FK_OK) == (chain.left == 0));
     CHECK((err == FK_ERR_VERIFY) == (reason != X509_V_OK));
     CHECK(ERR_peek_error() == 0);

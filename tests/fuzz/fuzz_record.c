@@ -107,11 +107,9 @@ static bool step(struct ends *ends, struct fk_reader *script)
     ends->len += sealed;
     /* A peer follows its own KeyUpdate, if that is what it has sent. */
     if (what == FK_CONTENT_HANDSHAKE && content.left == 5 && content.next[0] == 24 &&
-        fk_record_keys(ends->peer)->suite->version == FK_TLS13) {
-        if (fk_traffic_keys_update(ends->peer->keys->suite, ends->peer->write.keys) != FK_OK)
-            abort();
-        fk_record_rest(ends->peer);
-    }
+        fk_record_keys(ends->peer)->suite->version == FK_TLS13 &&
+        fk_record_renew(ends->peer) != FK_OK)
+        abort();
     return true;
 }
 

@@ -53,8 +53,7 @@ def cases(path):
     yield options, message
 
 
-def main():
-    target, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def write(target, folder):
     path = VECTORS / {"http_request": "requests.txt", "http_response": "responses.txt"}.get(target, "-")
     if not path.exists():
         return
@@ -65,4 +64,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    write(sys.argv[1], pathlib.Path(sys.argv[2]))
