@@ -193,7 +193,8 @@ def start(make, daemons):
             return pair.start(daemons)
         pair.start_keyd(daemons)
         if storage == HSM:
-            harness.wait_until(lambda: tokens.state_of(pair.status("keyd")).get("state") == "open", "the token is open")
+            harness.wait_until(lambda: tokens.state_of(pair.status("keyd")).get("state") == "open", "the token is open",
+                               timeout=60)
         pair.start_edge(daemons, ready=False)
         pair.edge.wait_log("key server is up" if mode != "local" else "edge is ready")
         return pair
