@@ -59,7 +59,12 @@ class Client:
         self.sock.sendall(data)
 
     def ask(self, fields, *pieces, trailers=None):
-        """A request in frames; its stream."""
+        """Send a request in frames; its stream."""
+        self.send(self.frames(fields, *pieces, trailers=trailers))
+        return self.stream
+
+    def frames(self, fields, *pieces, trailers=None):
+        """A request, as the connection's next stream."""
         self.stream += 2
         head = block(fields)
         last = not pieces and trailers is None
@@ -72,8 +77,7 @@ class Client:
             out += frame(DATA, END_STREAM if i == len(pieces) - 1 and trailers is None else 0, self.stream, piece)
         if trailers is not None:
             out += frame(HEADERS, END_STREAM | END_HEADERS, self.stream, block(trailers))
-        self.send(out)
-        return self.stream
+        return out
 
     def read(self):
         """(kind, flags, stream, payload); None at the end."""
