@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* How often it is looked whether a call of the token hangs. */
@@ -42,6 +43,12 @@ const struct fk_metric fk_token_metric_table[] = {
     {NULL, NULL, FK_METRIC_COUNTER, NULL},
 };
 
+/* What a path led to; all 0: to nothing, or nothing that could be seen. */
+struct place {
+    dev_t dev;
+    ino_t ino;
+};
+
 struct process {
     struct fk_loop *loop;
     struct fk_io control, done;
@@ -57,6 +64,7 @@ struct process {
     bool told;          /* once at least */
     bool draining;
     int status;
+    struct place places[FK_TOKEN_PATHS_MAX]; /* of the driver's paths, for the sandbox */
 };
 
 static void finish(struct process *process, int status)
@@ -85,6 +93,32 @@ static void tell(struct process *process, const struct fk_crew_status *status)
            fk_uint("keys", status->n_found));
 }
 
+static struct place place_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return (struct place){0, 0};
+    return (struct place){st.st_dev, st.st_ino};
+}
+
+/*
+ * The sandbox has opened what the driver's paths led to when it was entered: a folder or device
+ * that came later, or in another's place, is out of this process's reach for good.
+ */
+static bool out_of_reach(const struct process *process)
+{
+    const struct fk_token_settings *settings = fk_keyset_token(process->set);
+
+    for (size_t i = 0; i < settings->n_paths; i++) {
+        struct place then = process->places[i], now = place_of(settings->paths[i]);
+
+        if (now.ino != 0 && (now.ino != then.ino || now.dev != then.dev))
+            return true;
+    }
+    return false;
+}
+
 static void look_at_state(struct process *process)
 {
     struct fk_crew_status status;
@@ -94,6 +128,12 @@ static void look_at_state(struct process *process)
         fk_log(FK_LOG_ERROR, "a call of the token does not end; starting anew",
                fk_str("token", fk_keyset_token(process->set)->name));
         _exit(1); /* its thread cannot be stopped */
+    }
+    if (status.state == FK_TOKEN_LOST && out_of_reach(process)) {
+        fk_log(FK_LOG_WARN, "a path of the token is another one than at the start; starting anew",
+               fk_str("token", fk_keyset_token(process->set)->name));
+        finish(process, 1);
+        return;
     }
     if (process->told && status.changes == process->changes)
         return;
@@ -240,12 +280,15 @@ static int make_back(const struct fk_keyset *set, struct fk_token_back **ret)
     return FK_ERR_UNSUPPORTED;
 }
 
-static int enter_sandbox(const struct fk_token_settings *settings)
+static int enter_sandbox(struct process *process)
 {
+    const struct fk_token_settings *settings = fk_keyset_token(process->set);
     const char *paths[FK_TOKEN_PATHS_MAX];
 
-    for (size_t i = 0; i < settings->n_paths; i++)
+    for (size_t i = 0; i < settings->n_paths; i++) {
         paths[i] = settings->paths[i];
+        process->places[i] = place_of(paths[i]);
+    }
     return fk_sandbox_enter_token(paths, settings->n_paths);
 }
 
@@ -264,7 +307,7 @@ static int begin_serving(struct process *process, const struct fk_procmsg *msg)
     if (RAND_bytes(warm, sizeof warm) != 1 || RAND_priv_bytes(warm, sizeof warm) != 1)
         return FK_ERR_CRYPTO;
     if ((err = fk_proc_drop(user[0] == '\0' ? NULL : user)) != FK_OK ||
-        (err = enter_sandbox(fk_keyset_token(process->set))) != FK_OK ||
+        (err = enter_sandbox(process)) != FK_OK ||
         (err = make_back(process->set, &back)) != FK_OK ||
         (err = fk_crew_new(process->set, back, &process->crew)) != FK_OK)
         return err;

@@ -3,6 +3,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import threading
 import time
@@ -255,6 +256,30 @@ def test_start_without_token(make_pair, hsm, daemons):
     wait_state(pair, "open")
     with edge_channel(pair) as channel:
         sign(channel, pair, "example.com", ECDSA_SHA256)
+
+
+def test_path_that_comes_later_or_anew(make_pair, hsm, daemons, folder):
+    """The sandbox is bound to what its paths led to at the start. A folder that is there only later (a device, a daemon's
+    socket), or another one in its place, is found all the same."""
+    pair = make_pair({"example.com": ["p256"]})
+    place = folder / "elsewhere"
+    conf = hsm.folder / "softhsm2.conf"
+    conf.write_text(conf.read_text().replace(str(hsm.tokens), str(place)))
+    text = (pair.folder / "keys1/keyd.conf").read_text()
+    (pair.folder / "keys1/keyd.conf").write_text(text.replace("paths = {", f'paths = {{"{place}", '))
+    pair.start_keyd(daemons)
+    wait_state(pair, "lost")
+    hsm.tokens.rename(place)
+    wait_state(pair, "open")
+    with edge_channel(pair) as channel:
+        sign(channel, pair, "example.com", ECDSA_SHA256)
+    place.rename(hsm.tokens)
+    shutil.copytree(hsm.tokens, place)
+    tokens.give_to_token_process(place)
+    with edge_channel(pair) as channel:
+        wait_until(lambda: failure(channel, pair, "example.com") is None, "the key is there again", timeout=60)
+    wait_state(pair, "open")
+    pair.keyd.wait_log("a path of the token is another one than at the start")
 
 
 def test_wrong_pin_is_tried_once(make_pair, hsm, daemons):
