@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests; see harness.py."""
 import pathlib
+import shutil
 import tempfile
 
 import pytest
@@ -10,6 +11,20 @@ import harness
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: the long matrices and faults, run by make test-full")
     config.addinivalue_line("markers", "unsanitized: says nothing under sanitizers (memory, sandbox)")
+    # A place of its own: in the common one each new run on this host takes away what unprivileged processes may enter.
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="farkey-tests-")
+        config.add_cleanup(lambda: clean_up(config))
+
+
+def clean_up(config):
+    """After a failure it stays, to be looked at."""
+    if getattr(config, "farkey_passed", False):
+        shutil.rmtree(config.option.basetemp, ignore_errors=True)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.farkey_passed = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 @pytest.fixture
