@@ -164,13 +164,13 @@ uint32_t fk_flow_isn(const struct fk_flow *flow, enum fk_inline_side side)
 /* --- the end --- */
 
 /* RST both ways, behind all that was sent; then nothing is kept but the numbers. */
-static void reset(struct fk_flow_turn *turn)
+static void reset(struct fk_flow_turn *turn, enum fk_flow_counter counter)
 {
     struct fk_flow *flow = turn->flow;
 
     fk_flow_emit_rst(turn, FK_INLINE_CLIENT, flow->pipes[FK_INLINE_SERVER].sender.nxt);
     fk_flow_emit_rst(turn, FK_INLINE_SERVER, flow->pipes[FK_INLINE_CLIENT].sender.nxt);
-    fk_flow_count(flow, FK_FLOW_N_RESETS);
+    fk_flow_count(flow, counter);
     drop_streams(flow);
     enter(turn, FK_FLOW_FACT_BROKEN);
 }
@@ -186,7 +186,7 @@ static void fail(struct fk_flow_turn *turn, int err)
         (void)fk_flow_say_control(flow); /* RST comes all the same */
     }
     fk_flow_emit_data(turn, &flow->pipes[FK_INLINE_SERVER]);
-    reset(turn);
+    reset(turn, FK_FLOW_N_RESETS);
 }
 
 /* --- the handshake --- */
@@ -389,7 +389,7 @@ static uint32_t ends_at(const struct fk_tcp *tcp)
 static void take_rst(struct fk_flow_turn *turn, struct fk_flow_pipe *pipe, const struct fk_tcp *tcp)
 {
     if (tcp->seq == pipe->reasm.next || tcp->seq == pipe->told)
-        reset(turn);
+        reset(turn, FK_FLOW_N_PEER_RESETS);
     else
         fk_flow_emit_ack(turn, pipe->source);
 }
@@ -664,7 +664,7 @@ void fk_flow_expire(struct fk_flow *flow, uint64_t now, struct fk_outbox *out)
     if (now >= flow->until || flow->state == FK_FLOW_RESET) {
         if (fk_flow_state_next(flow->state, FK_FLOW_FACT_TIMEOUT) == FK_FLOW_RESET) {
             fk_flow_count(flow, FK_FLOW_N_TIMEOUTS);
-            reset(&turn);
+            reset(&turn, FK_FLOW_N_RESETS);
         } else {
             enter(&turn, FK_FLOW_FACT_TIMEOUT);
         }
@@ -674,7 +674,7 @@ void fk_flow_expire(struct fk_flow *flow, uint64_t now, struct fk_outbox *out)
         alive = fk_sender_expire(&flow->pipes[i].sender, now) && alive;
     if (!alive) {
         fk_flow_count(flow, FK_FLOW_N_TIMEOUTS);
-        reset(&turn);
+        reset(&turn, FK_FLOW_N_RESETS);
         return;
     }
     turn_over(&turn);

@@ -67,6 +67,7 @@ struct fk_flow_conf {
     X(HANDSHAKE_FAILED, "handshake_failed", "Handshakes that failed.")                           \
     X(RESENT, "resent", "Segments sent again.")                                                  \
     X(RESETS, "resets", "Flows reset by the box.")                                               \
+    X(PEER_RESETS, "peer_resets", "Flows reset by one of their ends.")                           \
     X(TIMEOUTS, "timeouts", "Flows whose time was over, or whose peer did not answer.")
 
 enum fk_flow_counter {

@@ -45,6 +45,8 @@ static void was_reset(void)
 {
     secured();
     server_says(0, 0, FK_TCP_ACK | FK_TCP_RST, NULL, 0);
+    assert_int_equal(hand.counters[FK_FLOW_N_PEER_RESETS], 1);
+    assert_int_equal(hand.counters[FK_FLOW_N_RESETS], 0);
 }
 
 static void gone(void)
