@@ -7,7 +7,7 @@ import pytest
 import edgelib
 import h2raw
 from edgelib import Edge, Origin, read_head
-from harness import curl, run, wait_until
+from harness import PATIENCE, curl, run, wait_until
 from web import Recorder, start_nginx
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -158,17 +158,29 @@ def test_reload_renews_connections(daemons, folder, pki, ca):
 
 
 def test_reloads_under_requests(daemons, folder, pki, ca, version):
-    recorder = Recorder()
+    allowed, more = [40], threading.Condition()
+
+    def pace(number):
+        """So many requests are answered between two reloads."""
+        with more:
+            more.wait_for(lambda: number <= allowed[0], PATIENCE)
+    recorder = Recorder(pace=pace)
     edge = start(daemons, folder, pki, recorder.address)
     results = []
     urls = [f"https://example.com:{edge.port}/{i}" for i in range(400)]
-    client = threading.Thread(target=lambda: results.append(fetch(edge, ca, version, "--limit-rate", "100k", *urls, check=False)))
+    client = threading.Thread(target=lambda: results.append(fetch(edge, ca, version, *urls, check=False)))
     client.start()
     for i in range(8):
-        wait_until(lambda: len(recorder.heads) > 30 * i or not client.is_alive(), "requests go on")
+        wait_until(lambda: len(recorder.heads) > allowed[0] or not client.is_alive(), "requests go on")
         edge.reload(blocks(pki, recorder.address, origin_timeout=f"{i + 1}s"))
+        with more:
+            allowed[0] += 40
+            more.notify_all()
+    with more:
+        allowed[0] = 1000
+        more.notify_all()
     client.join(60)
     status, body, talk = results[0]
     assert status == 0 and body == 401 * "hello"
-    assert talk.count("Connected to") > 2
+    assert talk.count("Connected to") >= 8
     recorder.origin.close()

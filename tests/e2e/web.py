@@ -9,11 +9,13 @@ from harness import Daemon, free_port, wait_until
 
 
 class Recorder:
-    """An origin that keeps its connections open, answers each request, and remembers their heads."""
+    """An origin that keeps its connections open, answers each request, and remembers their heads. `pace` is called with
+    the number of each before its answer."""
 
-    def __init__(self, answer=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"):
+    def __init__(self, answer=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", pace=lambda number: None):
         self.heads = []
         self.answer = answer
+        self.pace = pace
         self.origin = Origin(self.serve)
         self.address = self.origin.address
 
@@ -24,6 +26,7 @@ class Recorder:
             length = int((re.search(rb"(?i)content-length: (\d+)", head) or [0, 0])[1])
             while len(rest) < length:
                 rest += sock.recv(65536)
+            self.pace(len(self.heads))
             sock.sendall(self.answer)
 
 
