@@ -346,6 +346,9 @@
 #define FK_EDGE_PREPARE_US 30000000
 /* And a worker that has it in service says so within FK_EDGE_PATIENCE_US, or is in trouble. */
 #define FK_EDGE_SETTLE_US 10000000
+/* A drain waits for the first request of a client that has just come: a round trip, and the same
+ * again for a lost packet. One that has connected in case it will need it does not hold it up. */
+#define FK_EDGE_ASK_US 5000000
 /* A signer on the same machine answers in milliseconds, or is gone. */
 #define FK_EDGE_SIGNER_DEADLINE_US 3000000
 #define FK_EDGE_SIGNER_OUTSTANDING 4096

@@ -214,6 +214,8 @@ static uint64_t limit_us(const struct fk_conn *conn, enum fk_conn_limit limit)
     case FK_LIMIT_KEY:
         return key_left_us(conn);
     case FK_LIMIT_IDLE:
+        if (conn->env->draining && fk_conn_http_unasked(conn))
+            return limits->idle_us < FK_EDGE_ASK_US ? limits->idle_us : FK_EDGE_ASK_US;
         return limits->idle_us;
     case FK_LIMIT_HALF:
         return limits->half_closed_us;

@@ -453,13 +453,22 @@ static bool speaks_h2(const struct fk_conn *conn)
     return fk_http_equal(alpn, "h2");
 }
 
-/* Whoever has just come may ask once. */
-static void wind_down(struct fk_conn_http *http)
+bool fk_conn_http_unasked(const struct fk_conn *conn)
 {
+    return conn->http != NULL && !conn->http->h2 && conn->http->exchange.requests == 0;
+}
+
+/* Whoever has just come may ask once. */
+static void wind_down(struct fk_conn *conn)
+{
+    struct fk_conn_http *http = conn->http;
+
     if (http->h2)
         (void)fk_streams_drain(&http->streams); /* without memory the drain's end comes */
     else
         fk_exchange_wind_down(&http->exchange);
+    if (conn->env->draining && fk_conn_http_unasked(conn))
+        fk_timer_start(&conn->timer, FK_EDGE_ASK_US);
 }
 
 int fk_conn_http_begin(struct fk_conn *conn)
@@ -487,7 +496,7 @@ int fk_conn_http_begin(struct fk_conn *conn)
     }
     if (err == FK_OK &&
         (conn->env->draining || (conn->env->served != NULL && conn->env->served != conn->gen)))
-        wind_down(http);
+        wind_down(conn);
     return err;
 }
 
@@ -513,13 +522,13 @@ void fk_conn_http_end(struct fk_conn *conn)
 
 void fk_conn_http_wind_down(struct fk_conn *conn)
 {
-    wind_down(conn->http);
+    wind_down(conn);
     fk_conn_step(conn);
 }
 
 void fk_conn_http_drain(struct fk_conn *conn)
 {
-    wind_down(conn->http);
+    wind_down(conn);
     if (!conn->http->h2)
         fk_exchange_drain(&conn->http->exchange);
     fk_conn_step(conn);

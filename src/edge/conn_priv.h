@@ -173,7 +173,10 @@ enum fk_conn_fact fk_conn_run_http(struct fk_conn *conn);
 /* The next answer, or the last of what a client asks that does not know yet, ends it. May free the
  * connection. */
 void fk_conn_http_wind_down(struct fk_conn *conn);
-/* The same, at once where nothing is asked. May free the connection. */
+/* It speaks HTTP/1, and has not asked for anything yet. */
+bool fk_conn_http_unasked(const struct fk_conn *conn);
+/* The same, at once where nothing more is asked; whoever has just come has FK_EDGE_ASK_US to ask
+ * once. May free the connection. */
 void fk_conn_http_drain(struct fk_conn *conn);
 
 /* --- conn_relay.c, for conn_http.c and hop.c --- */

@@ -495,6 +495,6 @@ void fk_exchange_wind_down(struct fk_exchange *x)
 void fk_exchange_drain(struct fk_exchange *x)
 {
     fk_exchange_wind_down(x);
-    if (x->state == FK_EXCHANGE_IDLE && fk_buf_len(&x->client_in) == 0)
+    if (x->state == FK_EXCHANGE_IDLE && x->requests > 0 && fk_buf_len(&x->client_in) == 0)
         go(x, FK_EXCHANGE_FACT_OVER);
 }

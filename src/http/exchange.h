@@ -109,7 +109,8 @@ void fk_exchange_client_ended(struct fk_exchange *exchange);
 
 /* The present answer, or the next one, is the last. */
 void fk_exchange_wind_down(struct fk_exchange *exchange);
-/* End after the present request; at once when idle. */
+/* End after the present request; at once when idle, but whoever has just come may ask once: a
+ * client takes an end before its first answer for a failure. */
 void fk_exchange_drain(struct fk_exchange *exchange);
 
 #endif

@@ -524,7 +524,26 @@ static void draining_ends_behind_the_answer(void **state)
     assert_true(fk_exchange_done(&x));
     tear_down(NULL);
     set_up(NULL);
+    client_says(ASK);
+    attach();
+    origin_says(OK_2);
+    client_reads("HTTP/1.1 200 OK\r\nVia: 1.1 farkey\r\nContent-Length: 2\r\n\r\nhi");
+    assert_false(fk_exchange_done(&x));
     fk_exchange_drain(&x);
+    assert_true(fk_exchange_done(&x));
+}
+
+/* To end it before would look like a failure. */
+static void draining_lets_a_new_client_ask_once(void **state)
+{
+    (void)state;
+    fk_exchange_drain(&x);
+    assert_false(fk_exchange_done(&x));
+    client_says(ASK);
+    attach();
+    origin_says(OK_2);
+    client_reads("HTTP/1.1 200 OK\r\nVia: 1.1 farkey\r\nContent-Length: 2\r\nConnection: close\r\n"
+                 "\r\nhi");
     assert_true(fk_exchange_done(&x));
 }
 
@@ -611,5 +630,5 @@ UNIT_MAIN(CASE(requests_one_after_the_other), CASE(pipelined_requests_wait_their
           CASE(origin_that_breaks_off_when_all_is_said), CASE(origin_that_speaks_unasked_is_left),
           CASE(kept_origin_that_closed_is_tried_again), CASE(what_may_not_be_sent_twice_is_502),
           CASE(idle_origin_that_closes_is_replaced), CASE(early_answer_ends_it),
-          CASE(draining_ends_behind_the_answer), CASE(bytes_may_trickle), CASE(machine_is_closed),
-          CASE(without_memory_it_says_so))
+          CASE(draining_ends_behind_the_answer), CASE(draining_lets_a_new_client_ask_once),
+          CASE(bytes_may_trickle), CASE(machine_is_closed), CASE(without_memory_it_says_so))
