@@ -73,6 +73,14 @@ int fk_notify_stopping(void)
     return tell("STOPPING=1");
 }
 
+int fk_notify_main(long pid)
+{
+    char state[32];
+
+    snprintf(state, sizeof state, "MAINPID=%ld", pid);
+    return tell(state);
+}
+
 int fk_notify_watchdog(void)
 {
     return tell("WATCHDOG=1");
@@ -84,6 +92,15 @@ int fk_notify_status(const char *text)
 
     snprintf(state, sizeof state, "STATUS=%.*s", (int)strcspn(text, "\n"), text);
     return tell(state);
+}
+
+void fk_notify_inherit(void)
+{
+    char pid[24];
+
+    snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    if (getenv("WATCHDOG_PID") != NULL)
+        (void)setenv("WATCHDOG_PID", pid, 1);
 }
 
 uint64_t fk_notify_watchdog_us(void)

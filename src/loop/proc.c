@@ -182,7 +182,7 @@ int fk_proc_next(struct fk_procmsg *ret)
 
 /* The child starts with default signals, none blocked, and the control socket as descriptor 3. */
 static int spawn_with(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attr,
-                      char *const argv[], pid_t *ret_pid)
+                      const char *path, char *const argv[], pid_t *ret_pid)
 {
     sigset_t all, none;
     int number;
@@ -192,14 +192,14 @@ static int spawn_with(posix_spawn_file_actions_t *actions, posix_spawnattr_t *at
     posix_spawnattr_setsigdefault(attr, &all);
     posix_spawnattr_setsigmask(attr, &none);
     posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    number = posix_spawn(ret_pid, "/proc/self/exe", actions, attr, argv, environ);
+    number = posix_spawn(ret_pid, path, actions, attr, argv, environ);
     if (number == 0)
         return FK_OK;
     errno = number;
     return FK_ERR_SYS;
 }
 
-static int spawn_child(int control, char *const argv[], pid_t *ret_pid)
+static int spawn_child(const char *path, int control, char *const argv[], pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -214,9 +214,27 @@ static int spawn_child(int control, char *const argv[], pid_t *ret_pid)
     if (posix_spawn_file_actions_adddup2(&actions, control, FK_PROC_CONTROL_FD) != 0)
         err = FK_ERR_SYS;
     else
-        err = spawn_with(&actions, &attr, argv, ret_pid);
+        err = spawn_with(&actions, &attr, path, argv, ret_pid);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
+    return err;
+}
+
+/* With a control socket, of which *ret_control is this process's end. */
+static int spawn_linked(const char *path, char *const argv[], pid_t *ret_pid, int *ret_control)
+{
+    int pair[2], err, saved;
+
+    if ((err = fk_sock_pair(SOCK_SEQPACKET, pair)) != FK_OK)
+        return err;
+    err = spawn_child(path, pair[1], argv, ret_pid);
+    saved = errno;
+    fk_close(&pair[1]);
+    if (err == FK_OK)
+        *ret_control = pair[0];
+    else
+        fk_close(&pair[0]);
+    errno = saved;
     return err;
 }
 
@@ -224,26 +242,43 @@ int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_con
 {
     char name[] = "farkey", verb[] = "child", role_text[FK_NAME_MAX], index_text[16];
     char *argv[] = {name, verb, role_text, index_text, NULL};
-    int pair[2], err, saved;
-    pid_t pid;
 
     if (snprintf(role_text, sizeof role_text, "%s", role) >= (int)sizeof role_text)
         return FK_ERR_INVAL;
     snprintf(index_text, sizeof index_text, "%u", index);
-    err = fk_sock_pair(SOCK_SEQPACKET, pair);
-    if (err != FK_OK)
-        return err;
-    err = spawn_child(pair[1], argv, &pid);
+    return spawn_linked("/proc/self/exe", argv, ret_pid, ret_control);
+}
+
+/* --- a successor --- */
+
+/* In the environment of one: it finds its predecessor at the control socket's place. */
+#define SUCCESSOR_MARK "FARKEY_SUCCESSOR"
+
+int fk_proc_spawn_successor(const char *path, char *const argv[], pid_t *ret_pid, int *ret_link)
+{
+    int err, saved;
+
+    if (setenv(SUCCESSOR_MARK, "1", 1) != 0)
+        return FK_ERR_NOMEM;
+    err = spawn_linked(path, argv, ret_pid, ret_link);
     saved = errno;
-    fk_close(&pair[1]);
-    if (err != FK_OK) {
-        fk_close(&pair[0]);
-        errno = saved;
-        return err;
-    }
-    *ret_pid = pid;
-    *ret_control = pair[0];
-    return FK_OK;
+    (void)unsetenv(SUCCESSOR_MARK);
+    errno = saved;
+    return err;
+}
+
+int fk_proc_predecessor(void)
+{
+    struct ucred creator = {.pid = 0};
+    socklen_t len = sizeof creator;
+
+    if (getenv(SUCCESSOR_MARK) == NULL)
+        return -1;
+    (void)unsetenv(SUCCESSOR_MARK);
+    if (getsockopt(FK_PROC_CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &creator, &len) != 0 ||
+        creator.pid != getppid() || fcntl(FK_PROC_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0)
+        return -1;
+    return FK_PROC_CONTROL_FD;
 }
 
 /* --- the child's first steps --- */

@@ -109,6 +109,17 @@ int fk_proc_next(struct fk_procmsg *ret);
 int fk_proc_spawn(const char *role, unsigned index, pid_t *ret_pid, int *ret_control);
 
 /*
+ * Start the program at `path`, which may be another version of this one, as a master that is to
+ * take this one's place: with arguments `argv`, the environment and descriptors 0 to 2 as they are
+ * here. Both ends of the link (SOCK_SEQPACKET) are non-blocking, *ret_link is the caller's. Its
+ * life is its own: it outlives this process. FK_ERR_SYS, FK_ERR_NOMEM.
+ */
+int fk_proc_spawn_successor(const char *path, char *const argv[], pid_t *ret_pid, int *ret_link);
+
+/* In a master, once: the link to the one that it succeeds, the caller's; -1: it succeeds none. */
+int fk_proc_predecessor(void);
+
+/*
  * First thing a child does (it ends when it has no control socket): dies with its parent, closes
  * foreign descriptors, ignores SIGPIPE and the signals that a
  * terminal or a service manager sends to a whole group, names itself in the log.
