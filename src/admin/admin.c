@@ -149,6 +149,32 @@ static int go(struct fk_admin *admin, const struct fk_procmsg *msg)
     return fk_proc_send_fd(fk_io_fd(&admin->control), FK_PROC_READY, 0, -1);
 }
 
+/* --- the end --- */
+
+static void on_end(struct fk_timer *timer)
+{
+    fk_loop_stop(fk_container(timer, struct fk_admin, end)->loop);
+}
+
+static void on_drained(struct fk_serve *server)
+{
+    const struct fk_admin *admin = server->ctx;
+
+    if (admin->http.count + admin->ctl.count == 0)
+        fk_loop_stop(admin->loop);
+}
+
+/* What operators have asked is answered, for so long. */
+static int drain(struct fk_admin *admin, uint32_t seconds)
+{
+    if (seconds == 0)
+        return FK_ERR_CLOSED;
+    fk_timer_start(&admin->end, seconds * 1000000ULL);
+    fk_serve_drain(&admin->http, on_drained);
+    fk_serve_drain(&admin->ctl, on_drained);
+    return FK_OK;
+}
+
 static int take_message(struct fk_admin *admin, struct fk_procmsg *msg)
 {
     switch (msg->type) {
@@ -164,7 +190,7 @@ static int take_message(struct fk_admin *admin, struct fk_procmsg *msg)
         take_answer(admin, msg);
         return FK_OK;
     case FK_PROC_DRAIN:
-        return FK_ERR_CLOSED;
+        return drain(admin, msg->arg);
     default:
         return FK_ERR_UNEXPECTED;
     }
@@ -205,12 +231,14 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     fk_io_init(&admin.control, admin.loop, FK_PROC_CONTROL_FD, on_control);
     fk_serve_init(&admin.http, admin.loop, &fk_admin_http, &admin);
     fk_serve_init(&admin.ctl, admin.loop, &fk_admin_control, &admin);
+    fk_timer_init(&admin.end, admin.loop, on_end);
     fk_io_want(&admin.control, FK_IO_READ);
     fk_loop_run(admin.loop);
     fk_serve_fini(&admin.http);
     fk_serve_fini(&admin.ctl);
     for (size_t i = 0; i < admin.n_metrics; i++)
         fk_metrics_close(admin.metrics[i]);
+    fk_timer_stop(&admin.end);
     fk_io_want(&admin.control, 0);
     fk_loop_free(admin.loop);
     fk_secret_free(admin.token);

@@ -41,9 +41,10 @@ struct fk_admin {
     const struct fk_admin_role *roles;
     struct fk_metrics *metrics[FK_ADMIN_TABLES_MAX];
     size_t n_metrics;
-    bool serving; /* FK_PROC_GO came */
-    int err;      /* why the loop stopped */
-    uid_t owner;  /* whom the daemon was started as */
+    bool serving;        /* FK_PROC_GO came */
+    int err;             /* why the loop stopped */
+    struct fk_timer end; /* of a drain */
+    uid_t owner;         /* whom the daemon was started as */
     uint32_t next_id;
     struct fk_secret *token; /* room for FK_ADMIN_TOKEN_MAX bytes */
     size_t token_len;        /* 0: none is asked for */

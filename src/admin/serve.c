@@ -58,6 +58,8 @@ static void close_conn(struct fk_serve_conn *conn)
     fk_close(&fd);
     server->count--;
     listen_again(server);
+    if (server->drained != NULL && server->count == 0)
+        server->drained(server);
 }
 
 /* --- one connection --- */
@@ -153,10 +155,11 @@ static void on_writable(struct fk_serve_conn *conn)
 
     if (err == FK_ERR_AGAIN)
         return;
-    if (err != FK_OK || conn->state == FK_SERVE_CLOSING) {
+    if (err != FK_OK || conn->state == FK_SERVE_CLOSING || conn->server->drained != NULL) {
         close_conn(conn);
         return;
     }
+    conn->served = true;
     set_state(conn, FK_SERVE_READING);
     advance(conn);
     listen_again(conn->server); /* it is one to evict now */
@@ -263,6 +266,7 @@ void fk_serve_init(struct fk_serve *server, struct fk_loop *loop,
     server->ctx = ctx;
     server->owner = geteuid();
     server->started = false;
+    server->drained = NULL;
     server->protocol = protocol;
     server->count = 0;
     server->limit = (struct fk_log_limit){0};
@@ -296,10 +300,27 @@ void fk_serve_start(struct fk_serve *server)
     listen_again(server);
 }
 
+void fk_serve_drain(struct fk_serve *server, void (*drained)(struct fk_serve *server))
+{
+    struct fk_list *item, *next;
+
+    close_listener(server);
+    fk_list_each_safe (item, next, &server->conns) {
+        struct fk_serve_conn *conn = fk_container(item, struct fk_serve_conn, link);
+
+        if (conn->state == FK_SERVE_READING && conn->served && fk_buf_len(&conn->in) == 0)
+            close_conn(conn);
+    }
+    server->drained = drained;
+    if (server->count == 0)
+        drained(server);
+}
+
 void fk_serve_fini(struct fk_serve *server)
 {
     struct fk_list *item;
 
+    server->drained = NULL;
     close_listener(server);
     while ((item = fk_list_pop(&server->conns)) != NULL)
         close_conn(fk_container(item, struct fk_serve_conn, link));

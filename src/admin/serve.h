@@ -48,8 +48,9 @@ struct fk_serve {
     void *ctx;   /* the owner's */
     uid_t owner; /* for same_owner */
     bool started;
-    struct fk_io listener; /* fd -1: none */
-    struct fk_timer retry; /* of a failed accept */
+    void (*drained)(struct fk_serve *server); /* NULL: it is not drained */
+    struct fk_io listener;                    /* fd -1: none */
+    struct fk_timer retry;                    /* of a failed accept */
     struct fk_list conns;
     unsigned count;
     struct fk_log_limit limit;
@@ -69,6 +70,7 @@ struct fk_serve_conn {
     struct fk_io io;
     struct fk_timer timer;
     uint64_t idle_us; /* since when it is in its state */
+    bool served;      /* it has had an answer */
     struct fk_buf in;
     struct fk_buf out;
     struct fk_addr peer;
@@ -80,6 +82,12 @@ void fk_serve_init(struct fk_serve *server, struct fk_loop *loop,
 void fk_serve_listen(struct fk_serve *server, int fd);
 /* Accept from now on. */
 void fk_serve_start(struct fk_serve *server);
+/*
+ * Take no connections any more. Those that are there get the answer that they have asked for or
+ * (the first one) are about to, and are closed; `drained`, which may be now, tells that none is
+ * left.
+ */
+void fk_serve_drain(struct fk_serve *server, void (*drained)(struct fk_serve *server));
 /* Close the listener and all connections. */
 void fk_serve_fini(struct fk_serve *server);
 
