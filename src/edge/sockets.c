@@ -5,6 +5,8 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/reader.h"
+#include "base/writer.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -140,19 +142,20 @@ static bool is_ours(const struct fk_sockets *sockets, const struct fk_addr *addr
     return false;
 }
 
-/* One socket for each worker, or one for all. UNIX sockets are shared: a path can be bound once. */
+/* One socket for each worker that has none, or one for all. UNIX sockets are shared: a path can be
+ * bound once. */
 static int open_sockets(const struct fk_sockets *sockets, struct fk_addr *addr,
                         const struct fk_listen_options *options, bool shared, int fds[])
 {
     bool local = addr->storage.ss_family == AF_UNIX;
     int err = FK_OK;
 
-    if (!local && !shared && !is_ours(sockets, addr))
+    if (fds[0] < 0 && !local && !shared && !is_ours(sockets, addr))
         err = fk_sock_probe(addr, options);
     for (unsigned i = 0; err == FK_OK && i < sockets->n_workers; i++) {
-        if (i > 0 && (local || shared))
+        if (fds[i] < 0 && i > 0 && (local || shared))
             err = duplicate(fds[0], &fds[i]);
-        else
+        else if (fds[i] < 0)
             err = fk_sock_listen(addr, options, &fds[i]);
         /* Port 0: the kernel's choice for the first worker is the port of all. */
         if (err == FK_OK && i == 0 && !local && fk_addr_port(addr) == 0)
@@ -161,9 +164,11 @@ static int open_sockets(const struct fk_sockets *sockets, struct fk_addr *addr,
     return err;
 }
 
+/* What is there already is left as it is: a predecessor's may be those of fewer workers. */
 static int open_group(struct fk_sockets *sockets, const struct wanted *want, struct fk_why *why)
 {
-    struct group *group = make_group(sockets, want);
+    struct group *known = find(sockets, want);
+    struct group *group = known != NULL ? known : make_group(sockets, want);
     struct fk_listen_options options = {
         .reuse_port = !want->shared,
         .backlog = (int)want->backlog,
@@ -184,10 +189,12 @@ static int open_group(struct fk_sockets *sockets, const struct wanted *want, str
                err == FK_ERR_SYS ? fk_errno(number) : fk_error(err));
         fk_why_set(why, err, "cannot listen on %s: %s", want->address,
                    err == FK_ERR_SYS ? strerror(number) : fk_err_text(err));
-        close_group(sockets, group);
+        if (known == NULL)
+            close_group(sockets, group);
         return err;
     }
-    fk_list_append(&sockets->groups, &group->link);
+    if (known == NULL)
+        fk_list_append(&sockets->groups, &group->link);
     return FK_OK;
 }
 
@@ -237,8 +244,6 @@ int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf,
     fk_list_each (item, &sockets->groups)
         fk_container(item, struct group, link)->fresh = false;
     while (next_wanted(&listens, &servers, &want)) {
-        if (find(sockets, &want) != NULL)
-            continue;
         failed = open_group(sockets, &want, err == FK_OK ? why : &later);
         if (err == FK_OK)
             err = failed;
@@ -298,4 +303,88 @@ int fk_sockets_get_dialled(const struct fk_sockets *sockets, const struct fk_edg
     const struct wanted want = want_keyserver(server);
 
     return get(sockets, &want, worker);
+}
+
+/* --- from one master to its successor --- */
+
+/* The group at a place; NULL: there is none. */
+static const struct group *group_at(const struct fk_sockets *sockets, size_t place)
+{
+    const struct fk_list *item;
+
+    fk_list_each (item, &sockets->groups)
+        if (place-- == 0)
+            return fk_container(item, const struct group, link);
+    return NULL;
+}
+
+int fk_sockets_give(const struct fk_sockets *sockets, struct fk_sockets_place *place,
+                    struct fk_procmsg *ret)
+{
+    const struct group *group = group_at(sockets, place->group);
+    struct fk_writer writer;
+
+    if (group == NULL)
+        return FK_ERR_NOT_FOUND;
+    ret->type = FK_PROC_LISTEN;
+    ret->arg = place->worker;
+    for (ret->n_fds = 0; ret->n_fds < FK_PROC_FDS_MAX && place->worker < sockets->n_workers;
+         ret->n_fds++)
+        ret->fds[ret->n_fds] = group->fds[place->worker++];
+    if (place->worker == sockets->n_workers)
+        *place = (struct fk_sockets_place){.group = place->group + 1};
+    fk_writer_init(&writer, ret->data, sizeof ret->data);
+    fk_writer_u8(&writer, group->shared);
+    fk_writer_vec16(&writer, group->address, strlen(group->address));
+    if (group->device != NULL)
+        fk_writer_vec16(&writer, group->device, strlen(group->device));
+    return fk_writer_end(&writer, &ret->len);
+}
+
+/* A text of a message, in `room`; FK_ERR_LIMIT, FK_ERR_TRUNCATED. */
+static int read_text(struct fk_reader *reader, char *room, size_t size)
+{
+    struct fk_reader text;
+    int err = fk_reader_vec16(reader, &text);
+
+    if (err != FK_OK)
+        return err;
+    if (text.left >= size)
+        return FK_ERR_LIMIT;
+    room[text.left] = '\0';
+    return fk_reader_copy(&text, room, text.left);
+}
+
+int fk_sockets_take(struct fk_sockets *sockets, struct fk_procmsg *msg)
+{
+    char address[FK_PROC_DATA_MAX], device[FK_PROC_DATA_MAX];
+    struct wanted want = {.address = address};
+    struct fk_reader reader;
+    struct group *group;
+    uint8_t shared;
+    int err;
+
+    fk_reader_init(&reader, msg->data, msg->len);
+    if ((err = fk_reader_u8(&reader, &shared)) != FK_OK ||
+        (err = read_text(&reader, address, sizeof address)) != FK_OK)
+        return err;
+    if (reader.left > 0) {
+        want.device = device;
+        if ((err = read_text(&reader, device, sizeof device)) != FK_OK)
+            return err;
+    }
+    if (fk_reader_end(&reader) != FK_OK || shared > 1)
+        return FK_ERR_FORMAT;
+    want.shared = shared;
+    if ((group = find(sockets, &want)) == NULL) {
+        if ((group = make_group(sockets, &want)) == NULL)
+            return FK_ERR_NOMEM;
+        fk_list_append(&sockets->groups, &group->link);
+    }
+    for (size_t i = 0; i < msg->n_fds && msg->arg + i < sockets->n_workers; i++) {
+        fk_close(&group->fds[msg->arg + i]);
+        group->fds[msg->arg + i] = msg->fds[i];
+        msg->fds[i] = -1; /* moved */
+    }
+    return FK_OK;
 }

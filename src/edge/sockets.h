@@ -8,6 +8,7 @@
 
 #include "edge/conf.h"
 #include "edge/why.h"
+#include "loop/proc.h"
 
 struct fk_sockets;
 
@@ -15,12 +16,35 @@ int fk_sockets_new(unsigned n_workers, struct fk_sockets **ret);
 void fk_sockets_free(struct fk_sockets *sockets);
 
 /*
- * Open what `conf` listens on and `sockets` does not have yet. On failure (each logged, the first
- * noted in *why with address and reason) what was opened is closed again. FK_ERR_SYS,
- * FK_ERR_FORMAT, FK_ERR_NOMEM.
+ * Open what `conf` listens on and `sockets` does not have yet, or not for every worker. On failure
+ * (each logged, the first noted in *why with address and reason) what was opened is closed again.
+ * FK_ERR_SYS, FK_ERR_FORMAT, FK_ERR_NOMEM.
  */
 int fk_sockets_open(struct fk_sockets *sockets, const struct fk_edge_conf *conf,
                     struct fk_why *why);
+
+/* --- from one master to its successor --- */
+
+/* Which are next to be given; all zero: the first. */
+struct fk_sockets_place {
+    size_t group;
+    unsigned worker;
+};
+
+/*
+ * The next few as a message, FK_PROC_LISTEN: arg: the first one's worker; data: whether all workers
+ * share them u8, address vec16, device vec16 unless any will do. Its descriptors stay this side's.
+ * FK_ERR_NOT_FOUND: that was all.
+ */
+int fk_sockets_give(const struct fk_sockets *sockets, struct fk_sockets_place *place,
+                    struct fk_procmsg *ret);
+
+/*
+ * Take what fk_sockets_give() made; those of more workers than there are here are left in `msg`.
+ * fk_sockets_open() then opens what lacks. FK_ERR_TRUNCATED, FK_ERR_FORMAT, FK_ERR_LIMIT,
+ * FK_ERR_NOMEM.
+ */
+int fk_sockets_take(struct fk_sockets *sockets, struct fk_procmsg *msg);
 
 /* Close what `conf` does not listen on. */
 void fk_sockets_prune(struct fk_sockets *sockets, const struct fk_edge_conf *conf);
