@@ -346,9 +346,16 @@
 #define FK_EDGE_PREPARE_US 30000000
 /* And a worker that has it in service says so within FK_EDGE_PATIENCE_US, or is in trouble. */
 #define FK_EDGE_SETTLE_US 10000000
+/* A successor of a master loads as at a start, signers and workers too, and is killed if it does
+ * not serve after so long, the same as the time that an operator waits for an answer. */
+#define FK_EDGE_SUCCESSOR_US 50000000
 /* A drain waits for the first request of a client that has just come: a round trip, and the same
  * again for a lost packet. One that has connected in case it will need it does not hold it up. */
 #define FK_EDGE_ASK_US 5000000
+/* Operators' requests that the predecessor has accepted are answered by it within this. */
+#define FK_EDGE_ADMIN_DRAIN_S 2
+/* What it is given comes from a process that does nothing else meanwhile. */
+#define FK_EDGE_INHERIT_MS 5000
 /* A signer on the same machine answers in milliseconds, or is gone. */
 #define FK_EDGE_SIGNER_DEADLINE_US 3000000
 #define FK_EDGE_SIGNER_OUTSTANDING 4096

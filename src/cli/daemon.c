@@ -60,7 +60,8 @@ int fk_cmd_edge(int argc, char **argv)
         "farkey edge",
         "",
         "Accept clients by TLS with keys that are elsewhere, in the foreground; log to stderr.\n"
-        "SIGHUP reloads the configuration, SIGTERM finishes what is under way and ends.",
+        "SIGHUP reloads the configuration, SIGUSR2 has the program's present file take over, "
+        "SIGTERM\nfinishes what is under way and ends.",
         options,
         0,
         0};

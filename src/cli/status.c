@@ -179,7 +179,7 @@ int fk_cmd_control(int argc, char **argv)
 {
     static const struct fk_opt options[] = {OPT_CONF, OPT_CONTROL, OPT_JSON, OPT_END};
     static const struct fk_opt_command command = {"farkey control",
-                                                  "status|reload|drain|purge [URL]",
+                                                  "status|reload|upgrade|drain|purge [URL]",
                                                   "Give a running edge or key server a command.",
                                                   options,
                                                   1,

@@ -268,6 +268,7 @@ static void worker_ready(struct fk_master *master, struct fk_master_worker *work
         fk_log(FK_LOG_INFO, master->role->ready, fk_uint("workers", master->n_workers),
                fk_uint("us", fk_clock_us() - master->started_us));
         (void)fk_notify_ready();
+        fk_master_tell_predecessor(master);
     }
     master->ready = true;
     fk_master_reload_settled(master);
@@ -340,6 +341,8 @@ static void on_exit_child(void *ctx, struct fk_child *child, pid_t pid, int stat
     fk_master_reload_child_ended(master, child, worker);
     if (gone && worker != NULL)
         worker->child = NULL;
+    if (gone && child == master->admin)
+        fk_master_admin_gone(master);
     for (unsigned i = 0; i < master->n_workers; i++)
         left = left || master->workers[i].child != NULL;
     if (master->stopping && !left)
@@ -392,6 +395,11 @@ static void on_files_changed(void *arg)
     fk_master_renew(arg);
 }
 
+static void on_usr2(struct fk_signal *signal)
+{
+    fk_master_succeed(fk_container(signal, struct fk_master, usr2), NULL);
+}
+
 static void on_hup(struct fk_signal *signal)
 {
     fk_master_reload(fk_container(signal, struct fk_master, hup));
@@ -406,8 +414,10 @@ void fk_master_stop(struct fk_master *master)
     if (master->stopping) /* asked again: now */
         drain_s = 0;
     master->stopping = true;
+    fk_master_succession_cancel(master);
     fk_master_reload_cancel(master);
-    (void)fk_notify_stopping();
+    if (!master->succeeded) /* or else the service goes on */
+        (void)fk_notify_stopping();
     fk_log(FK_LOG_INFO, "stopping", fk_uint("drain_s", drain_s));
     for (unsigned i = 0; i < master->n_workers; i++)
         if (master->workers[i].child != NULL)
@@ -473,11 +483,14 @@ static int start(struct fk_master *master)
     if ((err = fk_loop_new(&master->loop)) != FK_OK)
         return err;
     fk_master_admin_init(master); /* whatever has a loop can be ended, see fini() */
+    fk_master_succession_init(master);
     if ((err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
+        (err = fk_master_inherit(master)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, master->loaded->root, &why)) != FK_OK ||
         (err = open_wire(master)) != FK_OK || (err = make_metrics(master)) != FK_OK)
         return err;
+    fk_sockets_prune(master->sockets, master->loaded->root); /* a predecessor's */
     master->sessions = fk_edge_tickets(master->loaded->root)->cache;
     if (master->sessions > 0 &&
         (err = fk_sescache_create(master->sessions, &master->sessions_fd)) != FK_OK)
@@ -492,6 +505,7 @@ static int start(struct fk_master *master)
     fk_notify_watch(&master->watchdog, master->loop);
     fk_master_rotate_tickets(master);
     fk_signal_start(&master->hup, master->loop, SIGHUP, on_hup);
+    fk_signal_start(&master->usr2, master->loop, SIGUSR2, on_usr2);
     fk_signal_start(&master->term, master->loop, SIGTERM, on_term);
     fk_signal_start(&master->intr, master->loop, SIGINT, on_intr);
     return start_children(master);
@@ -500,8 +514,10 @@ static int start(struct fk_master *master)
 static void fini(struct fk_master *master)
 {
     fk_super_free(master->super);
-    if (master->loop != NULL)
+    if (master->loop != NULL) {
         fk_master_admin_fini(master);
+        fk_master_succession_fini(master);
+    }
     fk_watch_free(master->watch);
     fk_metrics_close(master->metrics);
     fk_close(&master->metrics_fd);

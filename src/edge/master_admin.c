@@ -258,13 +258,31 @@ void fk_master_command(struct fk_master *master, struct fk_child *admin,
         ask_status(master, admin, msg->arg, false);
     } else if (strcmp(word, "reload") == 0) {
         reload(master, admin, msg->arg);
+    } else if (strcmp(word, "upgrade") == 0) {
+        fk_master_succeed(master, &(struct fk_master_question){.asker = admin, .id = msg->arg});
     } else if (strcmp(word, "drain") == 0) {
         answer_ok(admin, msg->arg);
         fk_master_stop(master);
     } else if (!fk_master_tables_ask(
                    master, &(struct fk_master_question){.asker = admin, .id = msg->arg}, word)) {
-        answer_error(admin, msg->arg, "no such command; there are status, reload, drain and purge");
+        answer_error(admin, msg->arg,
+                     "no such command; there are status, reload, upgrade, drain and purge");
     }
+}
+
+void fk_master_admin_retire(struct fk_master *master)
+{
+    fk_super_retire(master->admin, FK_EDGE_ADMIN_DRAIN_S);
+    fk_close(&master->control_fd);
+    fk_close(&master->http_fd);
+}
+
+void fk_master_admin_gone(struct fk_master *master)
+{
+    for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++)
+        master->questions[i].asker = NULL;
+    master->n_waiters = 0;
+    master->admin = NULL;
 }
 
 void fk_master_admin_init(struct fk_master *master)
@@ -309,7 +327,9 @@ int fk_master_admin_listen(struct fk_master *master)
     snprintf(path, sizeof path, "%s", root->control);
     (void)mkdir(dirname(path), 0755); /* there already, or the listener's error tells */
     snprintf(text, sizeof text, "unix:%s", root->control);
-    if ((err = listen_on(text, 0600, &master->control_fd)) != FK_OK || admin == NULL)
+    if (master->control_fd < 0 && (err = listen_on(text, 0600, &master->control_fd)) != FK_OK)
         return err;
+    if (admin == NULL || master->http_fd >= 0) /* a predecessor's */
+        return FK_OK;
     return listen_on(admin->listen, 0600, &master->http_fd);
 }

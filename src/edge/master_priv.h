@@ -1,5 +1,6 @@
 /* The master's parts to each other: master.c (life, children), master_reload.c (from one
- * configuration to the next), master_admin.c (operators' commands). */
+ * configuration to the next), master_admin.c (operators' commands), master_succession.c (from one
+ * master to the next). */
 #ifndef FK_EDGE_MASTER_PRIV_H
 #define FK_EDGE_MASTER_PRIV_H
 
@@ -16,6 +17,8 @@
 #include "loop/metrics.h"
 #include "loop/super.h"
 #include "loop/watch.h"
+
+#include <limits.h>
 
 /* A worker as the master sees it. */
 struct fk_master_worker {
@@ -61,9 +64,24 @@ struct fk_master_set {
     uint32_t generation, key_generation;
 };
 
+/* A successor on its way, and what this master is to its predecessor; master_succession.c. */
+struct fk_master_succession {
+    char program[PATH_MAX]; /* what this master was started from */
+    pid_t pid;              /* of the successor; 0: there is none */
+    int link, pidfd;
+    struct fk_io io, end; /* on these */
+    struct fk_timer timer;
+    unsigned step; /* what it is given next */
+    struct fk_sockets_place place;
+    bool late;
+    struct fk_master_question from; /* who has asked for it; no asker: nobody waits */
+    int predecessor;                /* to be told when this one serves; -1 */
+};
+
 /* Where a reload is; master_reload.c. */
 enum fk_reload_phase {
     FK_RELOAD_NONE,
+    FK_RELOAD_HELD,    /* there is none, and none may begin */
     FK_RELOAD_SIGNERS, /* signers of its keys start */
     FK_RELOAD_PREPARE, /* workers build it, beside what they serve */
     FK_RELOAD_SETTLE,  /* it is in service; workers say when they serve it */
@@ -105,14 +123,16 @@ struct fk_master {
     struct fk_secret *tickets; /* struct fk_ticket_keys */
     struct fk_timer ticket_timer;
     struct fk_timer watchdog;
-    struct fk_signal hup, term, intr;
+    struct fk_signal hup, term, intr, usr2;
     int control_fd, http_fd; /* the admin process's listeners */
     struct fk_master_question questions[FK_EDGE_QUESTIONS_MAX];
     struct fk_timer question_timer;
     struct fk_master_tables tables;
+    struct fk_master_succession succession;
     uint64_t started_us;
     bool ready; /* all workers have been ready once */
     bool stopping;
+    bool succeeded; /* because a successor serves */
     int status;
 };
 
@@ -141,6 +161,10 @@ void fk_master_rotate_tickets(struct fk_master *master);
  * (fk_master_answer_waiters()); the old one stays until every worker has built the new one.
  */
 void fk_master_reload(struct fk_master *master);
+/* No reload begins until it is released; those that are asked for meanwhile follow. False: one is
+ * under way. */
+bool fk_master_reload_hold(struct fk_master *master);
+void fk_master_reload_release(struct fk_master *master);
 /* As many as its limits may need, with a warning when that cannot be. */
 void fk_master_want_descriptors(const struct fk_loaded *loaded);
 /* Files of the channel may have changed: the same with them alone, if they have. */
@@ -166,6 +190,22 @@ int fk_master_start_signers(struct fk_master *master, const struct fk_loaded *lo
                             struct fk_master_keys *ret);
 void fk_master_set_log_level(const struct fk_master *master);
 
+/* --- master_succession.c --- */
+
+/* Start a successor; `from`, if anybody, is told what comes of it. */
+void fk_master_succeed(struct fk_master *master, const struct fk_master_question *from);
+/* This one is to end: a successor that does not serve yet, too. */
+void fk_master_succession_cancel(struct fk_master *master);
+void fk_master_succession_init(struct fk_master *master);
+void fk_master_succession_fini(struct fk_master *master);
+/*
+ * Take what the predecessor gives, if there is one, before anything is opened. FK_ERR_TIMEOUT,
+ * FK_ERR_CLOSED, FK_ERR_VERSION (it gives something else), or what its parts say (logged).
+ */
+int fk_master_inherit(struct fk_master *master);
+/* Every worker serves. */
+void fk_master_tell_predecessor(struct fk_master *master);
+
 /* --- master_admin.c --- */
 
 /* Messages about status and commands. */
@@ -177,6 +217,10 @@ void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *
 void fk_master_answer_waiters(struct fk_master *master);
 void fk_master_admin_init(struct fk_master *master);
 void fk_master_admin_fini(struct fk_master *master);
+
+/* Operators are another master's from here on; and then nobody is there to be answered. */
+void fk_master_admin_retire(struct fk_master *master);
+void fk_master_admin_gone(struct fk_master *master);
 
 /* Answer a command; takes `json`. */
 void fk_master_answer(struct fk_child *admin, uint32_t id, struct json_t *json);

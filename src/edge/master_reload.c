@@ -70,6 +70,21 @@ static void give_up(struct fk_master *master)
     finish(master);
 }
 
+bool fk_master_reload_hold(struct fk_master *master)
+{
+    if (master->phase != FK_RELOAD_NONE)
+        return false;
+    master->phase = FK_RELOAD_HELD;
+    return true;
+}
+
+void fk_master_reload_release(struct fk_master *master)
+{
+    master->phase = FK_RELOAD_NONE;
+    if (master->again)
+        finish(master);
+}
+
 void fk_master_reload_cancel(struct fk_master *master)
 {
     master->again = master->again_full = false;

@@ -108,7 +108,8 @@ def answer_and_leave(body):
 class Edge:
     """A running edge with a configuration made of text blocks; `before`: a command that executes it."""
 
-    def __init__(self, daemons, folder, blocks, workers=1, options="", listen_options="", before=()):
+    def __init__(self, daemons, folder, blocks, workers=1, options="", listen_options="", before=(),
+                 program=FARKEY, env=None):
         self.folder = pathlib.Path(folder)
         self.port = free_port()
         self.conf = self.folder / "edge.conf"
@@ -116,7 +117,7 @@ class Edge:
         self.options = options
         self.listen_options = listen_options
         self.write(blocks)
-        self.daemon = Daemon(*before, FARKEY, "edge", "-c", self.conf, log=self.folder / "edge.log")
+        self.daemon = Daemon(*before, program, "edge", "-c", self.conf, log=self.folder / "edge.log", env=env)
         daemons.append(self.daemon)
         self.daemon.wait_log("edge is ready")
 

@@ -1,5 +1,4 @@
 """What a service manager gives the daemons and hears of them: limits, watchdog, a file system that it guards."""
-import contextlib
 import os
 import pathlib
 import re
@@ -14,7 +13,7 @@ import pytest
 from edgelib import Edge, Origin, http, site
 from harness import FARKEY, PATIENCE, TOP, Daemon, control, curl, free_port, run, wait_until
 from pair import Pair
-
+from service import Manager
 
 
 def open_files(pid):
@@ -71,37 +70,6 @@ def test_clients_beyond_the_soft_limit(daemons, folder, site_authority):
 
 
 # --- what the service manager hears ---
-
-class Manager:
-    """systemd's side of sd_notify(3)."""
-
-    def __init__(self, path):
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
-        self.socket.settimeout(PATIENCE)
-        self.heard = []
-
-    def environment(self, **more):
-        return {**os.environ, "NOTIFY_SOCKET": str(self.path), **more}
-
-    def wait(self, state):
-        """Until this state is told; what was told before stays in `heard`."""
-        while not self.heard or state not in self.heard[-1].splitlines():
-            self.heard.append(self.socket.recv(4096).decode())
-        return self.heard.pop()
-
-    def hears_nothing(self, seconds):
-        self.socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.socket.recv(4096)
-        self.socket.settimeout(seconds)
-        with pytest.raises(TimeoutError):
-            self.socket.recv(4096)
-        self.socket.settimeout(PATIENCE)
-
-
 @pytest.fixture
 def manager(folder):
     made = Manager(folder / "notify")
