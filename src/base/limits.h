@@ -347,7 +347,7 @@
 /* And a worker that has it in service says so within FK_EDGE_PATIENCE_US, or is in trouble. */
 #define FK_EDGE_SETTLE_US 10000000
 /* A successor of a master loads as at a start, signers and workers too, and is killed if it does
- * not serve after so long, the same as the time that an operator waits for an answer. */
+ * not serve after so long, which is less than an operator waits for an answer. */
 #define FK_EDGE_SUCCESSOR_US 50000000
 /* A drain waits for the first request of a client that has just come: a round trip, and the same
  * again for a lost packet. One that has connected in case it will need it does not hold it up. */

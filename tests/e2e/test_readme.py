@@ -160,3 +160,34 @@ def test_manual_pages_are_clean(folder, page):
     done = harness.run("mandoc", "-T", "lint", "-W", "warning", source, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(harness.run("mandoc", "-T", "utf8", source).stdout) > 2000
+
+
+def configurations():
+    """The edge's configurations in the documents: blocks that say which file they are."""
+    for document in sorted((harness.TOP / "docs").glob("*.md")):
+        for number, match in enumerate(re.finditer(r"^```edge\.conf\n(.*?)^```", document.read_text(), re.S | re.M), 1):
+            yield pytest.param(match[1], id=f"{document.stem}-{number}")
+
+
+@pytest.mark.parametrize("text", configurations())
+def test_configurations_are_good(folder, site_authority, text):
+    key, certificate = site_authority.issue(folder / "www", "www.example.com", "DNS:www.example.com")
+    (folder / "clients-ca.pem").write_bytes(site_authority.certificate.read_bytes())
+    assert (key.name, certificate.name) == ("www.key", "www.crt")
+    (folder / "edge.conf").write_text(text)
+    harness.run(harness.FARKEY, "check", "-c", folder / "edge.conf")
+
+
+def anchors(document):
+    """What a heading is linked to by."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [*sorted((harness.TOP / "docs").glob("*.md")), *sorted(harness.TOP.glob("*.md"))],
+                         ids=lambda path: path.stem)
+def test_links_lead_somewhere(document):
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
