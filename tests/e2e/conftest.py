@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests; see harness.py."""
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -60,3 +61,15 @@ def folder(tmp_path):
     for path in [tmp_path, *below]:
         path.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def upgrade(daemons):
+    """The successor of an edge's master, started by the operator's command; it is the edge's daemon from then on."""
+    def do(edge):
+        done = harness.run(harness.FARKEY, "control", "-c", edge.conf, "--json", "upgrade", timeout=60)
+        pid = int(re.search(r'"pid":(\d+)', done.stdout)[1])
+        daemons.append(harness.Successor(edge.daemon, pid))
+        edge.daemon = daemons[-1]
+        return pid
+    return do

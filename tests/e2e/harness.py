@@ -218,6 +218,31 @@ class Daemon:
         return sorted(found)
 
 
+def ended(pid):
+    """Also when nobody has asked for its status."""
+    with contextlib.suppress(FileNotFoundError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return True
+
+
+class Successor(Daemon):
+    """A master that another has started. It writes to the same log."""
+
+    def __init__(self, before, pid):  # pylint: disable=super-init-not-called
+        self.log_path, self.command, self.pid = before.log_path, before.command, pid
+
+    def alive(self):
+        return not ended(self.pid)
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def end(self):
+        if self.alive():
+            os.kill(self.pid, signal.SIGTERM)
+            wait_until(lambda: not self.alive(), "the successor ends")
+
+
 @contextlib.contextmanager
 def limited_memory(pid):
     """For a while no more address space than it has: whatever it maps then fails. Asked as the user that it is."""

@@ -1,7 +1,5 @@
 """An edge is replaced by a new one, perhaps of another version, and no client notices: SIGUSR2, `farkey control upgrade`."""
-import contextlib
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -12,7 +10,7 @@ import pytest
 
 import edgelib
 from edgelib import Edge, Origin, echo, http, site
-from harness import FARKEY, Daemon, control, curl, free_port, port_listens, run, wait_until
+from harness import FARKEY, Successor, control, curl, ended, free_port, port_listens, run, wait_until
 from service import Manager
 
 
@@ -39,45 +37,8 @@ def main_site(pki, origin, **options):
     return site("example.com", [pki / "site.crt"], [pki / "site.key"], [origin.address], **options)
 
 
-def ended(pid):
-    """Also when nobody has asked for its status."""
-    with contextlib.suppress(FileNotFoundError):
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    return True
-
-
 def served(edge, ca):
     return curl(f"https://example.com:{edge.port}/", ca=ca, resolve=f"example.com:{edge.port}:127.0.0.1")[1]
-
-
-class Successor(Daemon):
-    """A master that another has started. It writes to the same log."""
-
-    def __init__(self, before, pid):  # pylint: disable=super-init-not-called
-        self.log_path, self.command, self.pid = before.log_path, before.command, pid
-
-    def alive(self):
-        return not ended(self.pid)
-
-    def signal(self, number):
-        os.kill(self.pid, number)
-
-    def end(self):
-        if self.alive():
-            os.kill(self.pid, signal.SIGTERM)
-            wait_until(lambda: not self.alive(), "the successor ends")
-
-
-@pytest.fixture
-def upgrade(daemons):
-    """The successor of an edge's master, started by the operator's command; it is the edge's daemon from then on."""
-    def do(edge):
-        done = run(FARKEY, "control", "-c", edge.conf, "--json", "upgrade", timeout=60)
-        pid = int(re.search(r'"pid":(\d+)', done.stdout)[1])
-        daemons.append(Successor(edge.daemon, pid))
-        edge.daemon = daemons[-1]
-        return pid
-    return do
 
 
 class Load:
