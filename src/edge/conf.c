@@ -263,6 +263,11 @@ static const struct fk_conf_option limits_options[] = {
      600000000, .help = "From accept to the end of the handshake."},
     {"idle_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, idle_us), "5m", 100000, 86400000000,
      .help = "A connection without a byte in either direction for this long is closed."},
+    {"request_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, request_us), "30s", 10000,
+     86400000000,
+     .help =
+         "Clients of HTTP/1: from the handshake to the end of the first request's head, and from "
+         "the first byte of a later one's head to its end. The client gets 408."},
     {"half_closed_timeout", FK_CONF_DURATION, OPT(fk_edge_limits, half_closed_us), "1m", 10000,
      86400000000, .help = "As idle_timeout, once one side has closed."},
     {"buffer", FK_CONF_SIZE, OPT(fk_edge_limits, buffer), "64k", 4096, 16777216,

@@ -114,6 +114,7 @@ struct fk_edge_site {
     int origin_balance; /* enum fk_origin_balance */
     int origin_proxy;   /* enum fk_origin_proxy */
     uint64_t origin_timeout_us;
+    uint64_t origin_answer_us;
     uint64_t origin_check_us;    /* active health check, 0 off */
     uint64_t origin_fail_max;    /* failures in a row before an origin is taken out */
     uint64_t origin_fail_for_us; /* for how long */
@@ -148,6 +149,7 @@ struct fk_edge_limits {
     uint64_t handshakes_hourly;       /* handshakes an hour of one worker; 0: no bound */
     uint64_t handshake_us;
     uint64_t idle_us;
+    uint64_t request_us;
     uint64_t half_closed_us;
     uint64_t buffer; /* bytes waiting in each direction of a connection */
     uint64_t drain_us;

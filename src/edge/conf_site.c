@@ -219,6 +219,11 @@ static const struct fk_conf_option site_options[] = {
      .help = "Tell the origin who the client is."},
     {"origin_timeout", FK_CONF_DURATION, OPT(fk_edge_site, origin_timeout_us), "3s", 1000, 60000000,
      .help = "Longest wait for one connection to an origin; then the next one is tried."},
+    {"origin_answer_timeout", FK_CONF_DURATION, OPT(fk_edge_site, origin_answer_us), "1m", 1000,
+     86400000000,
+     .help =
+         "protocol = http: longest wait for an answer to begin once its request was sent whole; "
+         "then the client gets 504."},
     {"origin_check", FK_CONF_DURATION, OPT(fk_edge_site, origin_check_us), "0", 0, 3600000000,
      .help = "Connect to each origin this often to see whether it is alive; 0: never."},
     {"origin_fail_max", FK_CONF_INT, OPT(fk_edge_site, origin_fail_max), "3", 1, 1000,

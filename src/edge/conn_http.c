@@ -20,6 +20,7 @@ struct fk_conn_http {
     bool h2;
     struct fk_exchange exchange;       /* HTTP/1 */
     struct fk_hop hop;                 /* its origin's */
+    struct fk_timer head;              /* of a request's head */
     struct fk_streams streams;         /* HTTP/2; the origin's of each is its `user` */
     uint64_t requests;                 /* that were counted */
     struct fk_http_identity *identity; /* what is said of the client's certificate; NULL: nothing */
@@ -53,6 +54,11 @@ static int follow_wishes(struct fk_conn_http *http, bool *ret_moved)
         let_go(hop, &exchange->fetch);
         *ret_moved = true;
         return fk_exchange_detached(exchange);
+    }
+    if (hop->late) {
+        hop->late = false;
+        *ret_moved = true;
+        return fk_exchange_origin_failed(exchange, 504);
     }
     if (fk_exchange_wants_origin(exchange) && hop->state == FK_HOP_NONE)
         fk_hop_start(hop);
@@ -218,6 +224,11 @@ static int follow_stream(struct fk_stream *stream, bool *ret_moved)
         *ret_moved = true;
         return fk_stream_detached(stream);
     }
+    if (hop->late) {
+        hop->late = false;
+        *ret_moved = true;
+        return fk_stream_origin_failed(stream, 504);
+    }
     if (!fk_stream_wants_origin(stream) && !stream->fetch.attached)
         fk_hop_drop(hop); /* was being made, for a request that its client has given up */
     else if (hop->state == FK_HOP_NONE)
@@ -311,7 +322,8 @@ static void watch_streams(struct fk_streams *streams)
         struct fk_stream *stream = fk_container(item, struct fk_stream, link);
 
         if (stream->user != NULL)
-            fk_hop_watch(hop_of(stream), &stream->fetch, fk_stream_reads_origin(stream));
+            fk_hop_watch(hop_of(stream), &stream->fetch, fk_stream_reads_origin(stream),
+                         stream->state == FK_EXCHANGE_WAITING);
     }
 }
 
@@ -354,6 +366,29 @@ static enum fk_conn_fact end(struct fk_conn *conn)
     return FK_FACT_ORIGIN_GONE;
 }
 
+static void on_head_late(struct fk_timer *timer)
+{
+    struct fk_conn_http *http = fk_container(timer, struct fk_conn_http, head);
+    int err = fk_exchange_head_late(&http->exchange);
+
+    if (err != FK_OK)
+        (void)fk_conn_lose(http->hop.conn, "connection broken", err);
+    fk_conn_step(http->hop.conn);
+}
+
+static void watch_exchange(struct fk_conn *conn)
+{
+    struct fk_conn_http *http = conn->http;
+    struct fk_exchange *exchange = &http->exchange;
+
+    fk_hop_watch(&http->hop, &exchange->fetch, fk_exchange_reads_origin(exchange),
+                 exchange->state == FK_EXCHANGE_WAITING);
+    if (!fk_exchange_awaits_head(exchange))
+        fk_timer_stop(&http->head);
+    else if (!fk_timer_active(&http->head))
+        fk_timer_start(&http->head, conn->gen->limits->request_us);
+}
+
 static void watch(struct fk_conn *conn)
 {
     struct fk_conn_http *http = conn->http;
@@ -366,7 +401,7 @@ static void watch(struct fk_conn *conn)
     if (http->h2)
         watch_streams(&http->streams);
     else
-        fk_hop_watch(&http->hop, &exchange->fetch, fk_exchange_reads_origin(exchange));
+        watch_exchange(conn);
 }
 
 static bool is_done(const struct fk_conn *conn)
@@ -488,6 +523,7 @@ int fk_conn_http_begin(struct fk_conn *conn)
     http->conf.client.identity = http->identity;
     conn->http = http;
     fk_hop_init(&http->hop, conn);
+    fk_timer_init(&http->head, conn->env->loop, on_head_late);
     if (speaks_h2(conn)) {
         http->h2 = true;
         err = fk_streams_init(&http->streams, &http->conf);
@@ -514,6 +550,7 @@ void fk_conn_http_end(struct fk_conn *conn)
     } else {
         fk_exchange_fini(&http->exchange);
     }
+    fk_timer_stop(&http->head);
     fk_hop_drop(&http->hop);
     fk_certrelay_unsay(http->identity);
     free(http);

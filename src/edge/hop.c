@@ -45,9 +45,24 @@ static void on_origin(struct fk_origin_use *use, int err)
     fk_conn_step(hop->conn);
 }
 
+static void on_late(struct fk_timer *timer)
+{
+    struct fk_hop *hop = fk_container(timer, struct fk_hop, patience);
+    struct fk_conn *conn = hop->conn;
+
+    hop->late = true;
+    fk_metric_add(conn->env->metrics, FK_EDGE_ORIGIN_LATE, 1);
+    fk_log_limited(&conn->env->failures[FK_CLASS_ORIGIN], FK_LOG_WARN,
+                   "origin does not answer in time", fk_uint("connection", conn->id),
+                   fk_str("site", conn->site->conf->block.title),
+                   fk_str("origin", fk_origin_name(&hop->use)));
+    fk_conn_step(conn);
+}
+
 void fk_hop_init(struct fk_hop *hop, struct fk_conn *conn)
 {
     *hop = (struct fk_hop){.conn = conn};
+    fk_timer_init(&hop->patience, conn->env->loop, on_late);
     fk_origin_init(&hop->use);
 }
 
@@ -69,6 +84,8 @@ static void leave(struct fk_hop *hop)
         fk_io_want(&hop->io, 0);
         fk_end_fini(&hop->end);
     }
+    fk_timer_stop(&hop->patience);
+    hop->late = false;
     hop->state = FK_HOP_NONE;
 }
 
@@ -161,8 +178,14 @@ unsigned fk_end_wants(const struct fk_end *end, bool reads, const struct fk_buf 
     return fk_buf_len(out) > 0 || fk_end_pending(end) ? events | FK_IO_WRITE : events;
 }
 
-void fk_hop_watch(struct fk_hop *hop, const struct fk_fetch *fetch, bool reads)
+void fk_hop_watch(struct fk_hop *hop, const struct fk_fetch *fetch, bool reads, bool waits)
 {
-    if (hop->state == FK_HOP_UP)
-        fk_io_want(&hop->io, fk_end_wants(&hop->end, reads, &fetch->out));
+    if (hop->state != FK_HOP_UP)
+        return;
+    fk_io_want(&hop->io, fk_end_wants(&hop->end, reads, &fetch->out));
+    waits = waits && fk_buf_len(&fetch->out) == 0;
+    if (!waits)
+        fk_timer_stop(&hop->patience);
+    else if (!fk_timer_active(&hop->patience))
+        fk_timer_start(&hop->patience, hop->conn->site->conf->origin_answer_us);
 }

@@ -26,6 +26,8 @@ struct fk_hop {
     enum fk_hop_state state;
     int err;
     bool fresh; /* the next one is to be made: one that was kept has just failed */
+    bool late;  /* an answer has not begun in time; until it is left */
+    struct fk_timer patience;
     struct fk_origin_use use;
     struct fk_io io;
     struct fk_end end;
@@ -49,8 +51,8 @@ int fk_hop_read(struct fk_hop *hop, struct fk_fetch *fetch, bool reads, bool *re
 /* Write what waits in fetch->out. An origin that reads no more may have answered all the same: it
  * is forgotten. FK_ERR_NOMEM. */
 int fk_hop_write(struct fk_hop *hop, struct fk_fetch *fetch);
-/* Watch its socket for what is to come. */
-void fk_hop_watch(struct fk_hop *hop, const struct fk_fetch *fetch, bool reads);
+/* Watch its socket for what is to come; `waits`: for an answer, which has its time. */
+void fk_hop_watch(struct fk_hop *hop, const struct fk_fetch *fetch, bool reads, bool waits);
 
 /* Write what waits in `buf`. FK_ERR_AGAIN: the end takes no more now; or its errors. */
 int fk_end_drain(struct fk_end *end, struct fk_buf *buf);

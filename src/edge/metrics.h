@@ -55,6 +55,8 @@
     X(STORE_DROPPED, "session_store_puts_total", "result=\"dropped\"", COUNTER, "")                \
     X(ORIGIN_FAILED, "origin_failures_total", NULL, COUNTER,                                       \
       "Connections for which no origin could be reached.")                                         \
+    X(ORIGIN_LATE, "origin_answers_late_total", NULL, COUNTER,                                     \
+      "Requests whose answer did not begin in time.")                                              \
     X(ORIGIN_MADE, "origin_uses_total", "connection=\"new\"", COUNTER,                             \
       "Connections to origins that requests of sites with protocol = http got.")                   \
     X(ORIGIN_KEPT, "origin_uses_total", "connection=\"kept\"", COUNTER, "")                        \

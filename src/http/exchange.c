@@ -487,6 +487,23 @@ void fk_exchange_client_ended(struct fk_exchange *x)
     x->client_eof = true;
 }
 
+bool fk_exchange_awaits_head(const struct fk_exchange *x)
+{
+    return x->state == FK_EXCHANGE_IDLE && (x->requests == 0 || fk_buf_len(&x->client_in) > 0);
+}
+
+int fk_exchange_head_late(struct fk_exchange *x)
+{
+    if (!fk_exchange_awaits_head(x))
+        return FK_OK;
+    if (fk_buf_len(&x->client_in) == 0) { /* it was made in case it would be needed */
+        go(x, FK_EXCHANGE_FACT_OVER);
+        return FK_OK;
+    }
+    x->fault = FK_HTTP_FAULT_LATE;
+    return give_up(x, fk_http_fault_status(x->fault));
+}
+
 void fk_exchange_wind_down(struct fk_exchange *x)
 {
     x->draining = true;

@@ -107,6 +107,11 @@ int fk_exchange_origin_failed(struct fk_exchange *exchange, int status);
 void fk_exchange_origin_ended(struct fk_exchange *exchange);
 void fk_exchange_client_ended(struct fk_exchange *exchange);
 
+/* Whether a request's head is awaited: its first bytes are there, or no request has come yet. */
+bool fk_exchange_awaits_head(const struct fk_exchange *exchange);
+/* Its time is over. FK_ERR_NOMEM. */
+int fk_exchange_head_late(struct fk_exchange *exchange);
+
 /* The present answer, or the next one, is the last. */
 void fk_exchange_wind_down(struct fk_exchange *exchange);
 /* End after the present request; at once when idle, but whoever has just come may ask once: a

@@ -16,6 +16,7 @@
     X(VERSION, 505, "neither HTTP/1.0 nor HTTP/1.1")                                      \
     X(METHOD, 501, "a method that is not known")                                          \
     X(STATUS, 400, "a status code outside 100 to 599")                                    \
+    X(LATE, 408, "a request whose head is not whole in time")                             \
     /* fields */                                                                          \
     X(FOLD, 400, "a field value folded over lines")                                       \
     X(NO_COLON, 400, "a field line without colon")                                        \

@@ -132,7 +132,7 @@ static void read_all(bool reads)
 {
     bool moved = true;
 
-    fk_hop_watch(&f.hop, &f.fetch, reads);
+    fk_hop_watch(&f.hop, &f.fetch, reads, false);
     turn();
     while (moved) {
         moved = false;
@@ -196,7 +196,7 @@ static void what_does_not_fit_waits(void **state)
         assert_ok(fk_hop_write(&f.hop, &f.fetch));
     }
     assert_true(fk_buf_len(&f.fetch.out) > 0);
-    fk_hop_watch(&f.hop, &f.fetch, false);
+    fk_hop_watch(&f.hop, &f.fetch, false, false);
     assert_int_equal(fk_io_wanted(&f.hop.io), FK_IO_WRITE);
     while (seen < sent) {
         assert_true((n = recv(origin, block, sizeof block, 0)) > 0);
@@ -204,7 +204,7 @@ static void what_does_not_fit_waits(void **state)
         assert_ok(fk_hop_write(&f.hop, &f.fetch));
     }
     assert_int_equal(seen, sent);
-    fk_hop_watch(&f.hop, &f.fetch, false);
+    fk_hop_watch(&f.hop, &f.fetch, false, false);
     assert_int_equal(fk_io_wanted(&f.hop.io), 0);
     fk_close(&origin);
 }

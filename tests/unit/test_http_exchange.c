@@ -547,6 +547,30 @@ static void draining_lets_a_new_client_ask_once(void **state)
     assert_true(fk_exchange_done(&x));
 }
 
+/* A head that does not end has its time; so has a client that has never asked, and no other. */
+static void heads_have_their_time(void **state)
+{
+    (void)state;
+    assert_true(fk_exchange_awaits_head(&x));
+    client_says(ASK);
+    assert_false(fk_exchange_awaits_head(&x));
+    assert_ok(fk_exchange_head_late(&x)); /* too late to be late */
+    attach();
+    origin_says(OK_2);
+    client_reads("HTTP/1.1 200 OK\r\nVia: 1.1 farkey\r\nContent-Length: 2\r\n\r\nhi");
+    assert_false(fk_exchange_awaits_head(&x));
+    client_says("GET / HT");
+    assert_true(fk_exchange_awaits_head(&x));
+    assert_ok(fk_exchange_head_late(&x));
+    assert_int_equal(x.fault, FK_HTTP_FAULT_LATE);
+    assert_int_equal(x.status, 408);
+    tear_down(NULL);
+    set_up(NULL);
+    assert_ok(fk_exchange_head_late(&x)); /* nobody asked: nothing is said */
+    assert_true(fk_exchange_done(&x));
+    assert_int_equal(x.status, 0);
+}
+
 /* Every byte by itself makes the same of it. */
 static void bytes_may_trickle(void **state)
 {
@@ -631,4 +655,5 @@ UNIT_MAIN(CASE(requests_one_after_the_other), CASE(pipelined_requests_wait_their
           CASE(kept_origin_that_closed_is_tried_again), CASE(what_may_not_be_sent_twice_is_502),
           CASE(idle_origin_that_closes_is_replaced), CASE(early_answer_ends_it),
           CASE(draining_ends_behind_the_answer), CASE(draining_lets_a_new_client_ask_once),
-          CASE(bytes_may_trickle), CASE(machine_is_closed), CASE(without_memory_it_says_so))
+          CASE(heads_have_their_time), CASE(bytes_may_trickle), CASE(machine_is_closed),
+          CASE(without_memory_it_says_so))
