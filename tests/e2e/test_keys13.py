@@ -20,11 +20,11 @@ import liar
 import pair as pairs
 from keyproto import SECP256R1, SECP384R1, X25519, vec8, vec16
 from test_agree import (CLIENT_RANDOM, DENIED, ECDSA_SHA256, ED25519, EXPIRED_HANDLE, FORMAT, RSA_PSS_SHA256, SERVER_RANDOM,
-                        Client, build, server)
+                        Client, build, counted, handles, server)
 from test_agree_edge import make, origin, requests
 from test_keyd import PSS, refusal
 
-__all__ = ["build", "make", "origin", "server"]  # fixtures
+__all__ = ["build", "counted", "make", "origin", "server"]  # fixtures
 
 HASHES = {0x1301: "sha256", 0x1302: "sha384", 0x1303: "sha256"}
 
@@ -140,6 +140,32 @@ def test_handle_is_used_once_by_its_edge(server):
         assert refusal(begun.sign, handle=bytes(16)) == EXPIRED_HANDLE
         begun.sign(channel=again)
         assert refusal(begun.sign) == EXPIRED_HANDLE
+
+
+def test_what_nobody_comes_back_for_is_forgotten(counted, daemons):
+    """FLIGHT13 has some seconds; what is left of a handshake then is wiped, and a late one is told so."""
+    server = counted.start(daemons)
+    with server.edge("edge6") as channel:
+        begun = [Handshake(channel, server) for _ in range(4)]
+        harness.wait_until(lambda: handles(server) == 4, "handles are counted")
+        assert begun[0].sign()[0]
+        harness.wait_until(lambda: handles(server) == 3, "one is used")
+        harness.wait_until(lambda: handles(server) == 0, "the others' time is over", timeout=60)
+        for late in begun:
+            assert refusal(late.sign) == EXPIRED_HANDLE
+        assert Handshake(channel, server).sign()[0]
+
+
+def test_a_reload_loses_no_handshake(build):
+    """What the signers of the keys before have begun is ended there."""
+    server = build(signers=2)
+    begun = []
+    with server.edge("edge6") as channel:
+        for _ in range(3):
+            begun += [Handshake(channel, server) for _ in range(4)]
+            assert harness.control(server.folder / "run/keyd.sock", "reload").get("ok") is True
+        for handshake in begun:
+            assert handshake.sign()[0]
 
 
 def test_another_handshake_is_not_signed(server):

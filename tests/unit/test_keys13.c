@@ -6,6 +6,7 @@
 #include "pki.h"
 #include "unit.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/writer.h"
 #include "tls/handover.h"
@@ -480,6 +481,34 @@ static void a_handle_is_good_once_and_for_its_edge(void **state)
     free_pair(&pair);
 }
 
+/* The signer's process lets go of what has ended (fk_ops_expire()) before it serves. */
+static void a_handle_ends_by_time(void **state)
+{
+    struct fk_key_ticket early, late;
+    struct pair pair;
+    struct fk_ops *ops;
+    uint64_t end;
+
+    (void)state;
+    make_pair(&pair, &kinds[0], FK_PERM_KEYS);
+    ops = pair.back.bench.ops;
+    assert_true(handshake(&pair));
+    assert_true(fk_ops_end_us(ops) == UINT64_MAX); /* a handshake that has ended leaves none */
+    begin_again(&pair, &early);
+    end = fk_ops_end_us(ops);
+    assert_in_range(end - fk_clock_us(), 1, FK_HANDLE_LIFE_US);
+    fk_ops_expire(ops, end - 1);
+    assert_int_equal(fk_ops_handles(ops), 1);
+    assert_ok(finish(&pair, &early, EDGE));
+    begin_again(&pair, &late);
+    end = fk_ops_end_us(ops);
+    fk_ops_expire(ops, end);
+    assert_int_equal(fk_ops_handles(ops), 0);
+    assert_true(fk_ops_end_us(ops) == UINT64_MAX);
+    assert_err(finish(&pair, &late, EDGE), FK_ERR_EXPIRED);
+    free_pair(&pair);
+}
+
 /* No signature of a handshake in whose ServerHello another share, or anything else, stands. */
 static void another_transcript_is_not_signed(void **state)
 {
@@ -542,4 +571,5 @@ UNIT_MAIN(cmocka_unit_test(two_operations), cmocka_unit_test(tls12_takes_three),
           cmocka_unit_test(the_clients_finished_is_verified),
           cmocka_unit_test(other_permissions_are_none),
           cmocka_unit_test(a_handle_is_good_once_and_for_its_edge),
+          cmocka_unit_test(a_handle_ends_by_time),
           cmocka_unit_test(another_transcript_is_not_signed), cmocka_unit_test(malformed_requests))
