@@ -28,6 +28,15 @@ def pytest_sessionfinish(session, exitstatus):
     session.config.farkey_passed = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A test that fails shows the ends of its daemons' logs, while they are there: what fails once may not come again."""
+    report = (yield).get_result()
+    if report.failed and report.when != "teardown":
+        for daemon in getattr(item, "funcargs", {}).get("daemons", []):
+            report.sections.append((f"log of {' '.join(daemon.command[:2])}: {daemon.log_path}", daemon.log()[-20000:]))
+
+
 @pytest.fixture
 def daemons():
     """A list to which a test adds what it starts; all of it is ended afterwards.

@@ -72,13 +72,19 @@ def sign(channel, pair, name, scheme):
 
 def wait_state(pair, state, name="hsm"):
     """The token's row of the status, once it is in that state."""
+    seen = {}
+
     def look():
         try:
             row = state_of(pair.status("keyd"), name)
         except ConnectionRefusedError:
             return None  # the admin process is not there yet
+        seen["row"] = row
         return row if row.get("state") == state else None
-    return wait_until(look, f"token {name} is {state}")
+    try:
+        return wait_until(look, f"token {name} is {state}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; of it is said last: {seen}") from None
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "p256"])
