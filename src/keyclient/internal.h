@@ -48,6 +48,7 @@ struct fk_key_ticket {
     bool hedged;     /* it had, or could not have, a twin */
     bool reached;    /* was sent to anybody */
     bool parked;
+    bool replaceable; /* see tls/keyback.h */
     uint8_t opcode;
     uint16_t scheme;
     uint8_t ski[FK_SKI_SIZE];

@@ -71,19 +71,30 @@ static void finish(struct fk_key_ticket *ticket, int err, const uint8_t *data, s
     done(arg, err, data, len);
 }
 
+/* Whether somebody else could be asked now: for this, or for what is in its place. */
+static bool has_others(const struct fk_key_ticket *ticket)
+{
+    const struct fk_keypool *pool = ticket->pool;
+
+    if (ticket->replaceable && fk_pool_spares(pool, ticket->server))
+        return true;
+    for (size_t i = 0; i < pool->n_members; i++)
+        if (pool->members[i].server != ticket->server &&
+            fk_pool_usable(pool, i, ticket) == FK_USABLE_NOW)
+            return true;
+    return false;
+}
+
 /* How long the present server is waited for: forever if nobody else could be asked then. */
 static uint64_t patience_with(const struct fk_key_ticket *ticket)
 {
     const struct fk_keypool *pool = ticket->pool;
     uint64_t patience;
 
-    for (size_t i = 0; i < pool->n_members; i++)
-        if (pool->members[i].server != ticket->server &&
-            fk_pool_usable(pool, i, ticket) == FK_USABLE_NOW) {
-            patience = fk_server_patience(ticket->server);
-            return patience < pool->back.deadline_us / 2 ? patience : pool->back.deadline_us / 2;
-        }
-    return UINT64_MAX;
+    if (!has_others(ticket))
+        return UINT64_MAX;
+    patience = fk_server_patience(ticket->server);
+    return patience < pool->back.deadline_us / 2 ? patience : pool->back.deadline_us / 2;
 }
 
 /* Until something is to be done about it: a second server, another one, or the end. */
@@ -146,7 +157,8 @@ static void hurry(const struct fk_keypool *pool)
 static bool may_park(const struct fk_keypool *pool, const struct fk_key_ticket *ticket,
                      uint64_t now)
 {
-    if (pool->n_parked >= FK_KEYPOOL_PARKED_MAX)
+    if (pool->n_parked >= FK_KEYPOOL_PARKED_MAX ||
+        (ticket->replaceable && fk_pool_spares(pool, NULL)))
         return false;
     for (size_t i = 0; i < pool->n_members; i++)
         if (fk_pool_usable(pool, i, ticket) == FK_USABLE_LATER &&

@@ -90,6 +90,7 @@ int fk_ticket_new(struct fk_keypool *pool, const struct fk_key_request *request,
     memcpy(ticket->ski, request->ski, sizeof ticket->ski);
     copy_context(ticket, context);
     ticket->route = request->route;
+    ticket->replaceable = request->replaceable;
     ticket->payload_len = payload.left;
     ticket->tbs_len = tbs_len;
     ticket->sni_len = sni_len;

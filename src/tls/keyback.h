@@ -64,6 +64,9 @@ struct fk_key_request {
      * request whose answer is lost, nobody knows.
      */
     struct fk_key_route *route;
+    /* Any server can do instead what this is for, in another way: one that is away, or silent, is
+     * not waited for while another is there. */
+    bool replaceable;
     /* A share of a split key, sealed for this operation (wire/keyshare.h). share_len 0: none. */
     const uint8_t *share;
     size_t share_len;

@@ -111,6 +111,7 @@ static int submit(struct fk_rkey_wait *wait, fk_key_done_cb *done, void *arg, vo
         .op = FK_KEY_CALL,
         .u.call = {FK_OP_RESUME, asking->payload.next, asking->payload.left},
         .route = &asking->opaque->route,
+        .replaceable = true, /* by a full handshake */
         .context = fk_rkey_context(),
     };
     struct fk_key_ticket *ticket;

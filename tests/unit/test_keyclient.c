@@ -616,11 +616,12 @@ static void a_flapping_server_is_left_alone(void **state)
 
 /* --- calls, and what they leave at a server --- */
 
-static int call(struct world *world, unsigned i, struct fk_key_route *route)
+static int call_for(struct world *world, unsigned i, struct fk_key_route *route, bool replaceable)
 {
     static const struct fk_key_context context = {.sni = "example.com"};
     static const struct fk_sign13 op = {.scheme = 0x0403, .role = FK_ROLE_SERVER, .hash_len = 32};
-    struct fk_key_request request = {.op = FK_KEY_CALL, .route = route, .context = &context};
+    struct fk_key_request request = {
+        .op = FK_KEY_CALL, .route = route, .replaceable = replaceable, .context = &context};
     struct fk_keyback *back = fk_keypool_back(world->pool);
     struct result *result = &world->results[i];
     struct fk_writer writer;
@@ -636,7 +637,7 @@ static int call(struct world *world, unsigned i, struct fk_key_route *route)
 
 static void call_and_expect(struct world *world, struct fk_key_route *route, int expected)
 {
-    assert_ok(call(world, 0, route));
+    assert_ok(call_for(world, 0, route, false));
     wait_until(world, world->results[0].done);
     assert_err(world->results[0].err, expected);
 }
@@ -692,6 +693,59 @@ static void a_bound_call_is_made_once(void **state)
         assert_int_equal(world.peers[1 - at].requests, 0);
         world_stop(&world);
     }
+}
+
+/* Two servers; at which of them something is kept. */
+static unsigned keep_at_one(struct world *world, struct fk_key_route *route)
+{
+    world_init(world);
+    world->pool_config.deadline_us = 60000 * MS; /* the test does not last so long */
+    world_start(world, 2);
+    wait_up(world, 2);
+    call_and_expect(world, route, FK_OK);
+    return route->server - 1;
+}
+
+/* What has another way does not wait for a server that is silent or away, as long as another one
+ * is there to go that way. */
+static void what_can_be_replaced_does_not_wait(void **state)
+{
+    struct fk_key_route route = {0};
+    struct world world;
+    unsigned at;
+
+    (void)state;
+    at = keep_at_one(&world, &route);
+    call_and_expect(&world, &route, FK_OK);
+    world.peers[at].script = SILENT;
+    assert_ok(call_for(&world, 0, &route, true));
+    wait_until(&world, world.results[0].done);
+    assert_err(world.results[0].err, FK_ERR_TIMEOUT);
+    world.peers[at].script = ANSWER;
+    keypeer_down(&world.peers[at]);
+    wait_ticking(&world, !stats_of(&world, at).up);
+    assert_err(call_for(&world, 0, &route, true), FK_ERR_UNAVAILABLE);
+    assert_int_equal(world.peers[1 - at].requests, 0);
+    world_stop(&world);
+}
+
+/* Alone, it is waited for: what would be in its place would wait as well. */
+static void without_another_what_can_be_replaced_waits(void **state)
+{
+    struct fk_key_route route = {0};
+    struct world world;
+    unsigned at;
+
+    (void)state;
+    at = keep_at_one(&world, &route);
+    keypeer_down(&world.peers[0]);
+    keypeer_down(&world.peers[1]);
+    wait_ticking(&world, !stats_of(&world, 0).up && !stats_of(&world, 1).up);
+    assert_ok(call_for(&world, 0, &route, true));
+    keypeer_listen(&world.peers[at]);
+    wait_until(&world, world.results[0].done);
+    assert_ok(world.results[0].err);
+    world_stop(&world);
 }
 
 static void too_long_a_call_is_refused(void **state)
@@ -868,6 +922,8 @@ UNIT_MAIN(
     cmocka_unit_test(least_outstanding_passes_over_the_slow),
     cmocka_unit_test(a_flapping_server_is_left_alone),
     cmocka_unit_test(calls_stay_with_their_server), cmocka_unit_test(a_bound_call_is_made_once),
+    cmocka_unit_test(what_can_be_replaced_does_not_wait),
+    cmocka_unit_test(without_another_what_can_be_replaced_waits),
     cmocka_unit_test(too_long_a_call_is_refused), cmocka_unit_test(bad_configurations_are_refused),
     cmocka_unit_test(ids_wrap_and_pass_over_taken_slots),
     cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(listings_survive_lack_of_memory))
