@@ -38,6 +38,16 @@ static enum fk_conn_fact pass_after_all(struct fk_conn *conn)
     return FK_FACT_HELLO_PASSED;
 }
 
+/* What all edges may resume is sealed for those with the right to tickets. Who gets no keys of
+ * tickets does not ask for it: it may have no right, and nothing would be resumed. */
+static bool are_sessions_sealed(const struct fk_site *site)
+{
+    if (site->conf->tickets == FK_TICKETS_EDGE)
+        return true;
+    return site->desk != NULL ? !fk_desk_fails(site->desk)
+                              : fk_ticket_site_count(site->tickets) > 0;
+}
+
 /* Where secrets are kept elsewhere. */
 static int begin_opaque(struct fk_conn *conn)
 {
@@ -50,7 +60,7 @@ static int begin_opaque(struct fk_conn *conn)
         return FK_OK;
     if ((err = fk_opaque_new(mode, conn->ssl, site->back, &conn->setup->key.opaque)) != FK_OK)
         return err;
-    if (mode == FK_OPAQUE_KEYS &&
+    if (mode == FK_OPAQUE_KEYS && are_sessions_sealed(site) &&
         (resumption->enabled || resumption->cache > 0 || site->store != NULL))
         fk_opaque_keep(conn->setup->key.opaque, site->conf->tickets != FK_TICKETS_EDGE);
     return FK_OK;

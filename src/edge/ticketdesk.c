@@ -335,6 +335,11 @@ void fk_desk_free(struct fk_desk *desk)
     free(desk);
 }
 
+bool fk_desk_fails(const struct fk_desk *desk)
+{
+    return desk->failing;
+}
+
 struct fk_ticketdesk *fk_desk_tickets(struct fk_desk *desk)
 {
     return &desk->base;

@@ -41,5 +41,7 @@ void fk_desk_want(struct fk_desk *desk);
 struct fk_ticketdesk *fk_desk_tickets(struct fk_desk *desk);
 /* How many tickets could be sealed now. */
 size_t fk_desk_stock(struct fk_desk *desk);
+/* Whether nobody gave keys when they were asked for last: away, or without the right to it. */
+bool fk_desk_fails(const struct fk_desk *desk);
 
 #endif

@@ -260,7 +260,9 @@ static void refused_by_all_it_waits(void **state)
     (void)state;
     fk_desk_want(desk);
     answer(0, FK_ERR_DENIED, NULL, 0);
+    assert_false(fk_desk_fails(desk));
     answer(1, FK_ERR_DENIED, NULL, 0);
+    assert_true(fk_desk_fails(desk));
     fk_desk_want(desk);
     assert_int_equal(played[0].sealed, 1);
     let_pass(FK_EDGE_TICKET_RETRY_STOCK_US + 10000);
@@ -268,8 +270,10 @@ static void refused_by_all_it_waits(void **state)
     assert_int_equal(played[0].sealed, 2);
     answer(0, FK_OK, "nonsense", 8);
     assert_int_equal(fk_desk_stock(desk), 0);
+    assert_true(fk_desk_fails(desk));
     give(1, 1, 1, 60000);
     assert_int_equal(fk_desk_stock(desk), 1);
+    assert_false(fk_desk_fails(desk));
 }
 
 /* --- opening --- */
