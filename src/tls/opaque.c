@@ -109,6 +109,10 @@ int fk_opaque_ski(const struct fk_opaque *opaque, uint8_t ret[FK_SKI_SIZE])
     const X509 *leaf = SSL_get_certificate(opaque->ssl);
     unsigned len = FK_SKI_SIZE;
 
+    if (opaque->is_resumed) { /* no certificate is chosen, and libssl has any of the site's */
+        memcpy(ret, opaque->resumed_ski, FK_SKI_SIZE);
+        return FK_OK;
+    }
     return leaf != NULL && X509_pubkey_digest(leaf, EVP_sha1(), ret, &len) == 1 ? FK_OK
                                                                                 : FK_ERR_INTERNAL;
 }

@@ -106,6 +106,8 @@ struct fk_opaque {
     } fresh[FK_OPAQUE_FRESH];
     bool promises;                   /* the next one that is drawn is this one: */
     struct fk_opaque_fresh promised; /* of RESUME */
+    bool is_resumed;                 /* then this is the key that the session is of: */
+    uint8_t resumed_ski[FK_SKI_SIZE];
 
     /* the premaster secret: its source, and what stands for it */
     struct fk_premaster_source source; /* borrows source_bytes */
@@ -191,7 +193,8 @@ int fk_opaque_draw(struct fk_opaque *opaque, uint8_t ret[FK_FRESH_RANDOM_SIZE]);
 /* Make the next one now. FK_ERR_CRYPTO. */
 int fk_opaque_promise(struct fk_opaque *opaque);
 
-/* SHA-1 of the public key's bits, of the certificate that libssl has chosen. FK_ERR_INTERNAL. */
+/* SHA-1 of the public key's bits: of the key that a resumed session is of, else of the certificate
+ * that libssl has chosen. FK_ERR_INTERNAL. */
 int fk_opaque_ski(const struct fk_opaque *opaque, uint8_t ret[FK_SKI_SIZE]);
 
 /* --- resumption (opaque_resume.c) --- */

@@ -190,8 +190,11 @@ static int resume(struct fk_opaque *opaque, const struct kept *kept, SSL_SESSION
     memcpy(op.random_seed, opaque->promised.seed, sizeof op.random_seed);
     memcpy(op.server_random, opaque->promised.random, sizeof op.server_random);
     opaque->route.server = kept->server;
-    if ((err = ask(opaque, kept, &op, &answer, bytes, sizeof bytes)) == FK_OK)
-        err = take(opaque, session, &answer);
+    if ((err = ask(opaque, kept, &op, &answer, bytes, sizeof bytes)) == FK_OK &&
+        (err = take(opaque, session, &answer)) == FK_OK) {
+        memcpy(opaque->resumed_ski, kept->ski, sizeof opaque->resumed_ski);
+        opaque->is_resumed = true;
+    }
     fk_wipe(bytes, sizeof bytes);
     return err;
 }
