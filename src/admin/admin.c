@@ -120,6 +120,21 @@ static int take_access(struct fk_admin *admin, struct fk_procmsg *msg)
     return err;
 }
 
+/* In place of those that were. */
+static int take_facts(struct fk_admin *admin, const struct fk_procmsg *msg)
+{
+    char *text;
+    size_t len;
+    int err = fk_admin_answer_take(msg, &text, &len);
+
+    if (err != FK_OK)
+        return err;
+    free(admin->facts);
+    admin->facts = text;
+    admin->facts_len = len;
+    return FK_OK;
+}
+
 /* --- start --- */
 
 static int enter(const struct fk_procmsg *msg)
@@ -184,6 +199,8 @@ static int take_message(struct fk_admin *admin, struct fk_procmsg *msg)
         return take_listener(admin, msg);
     case FK_PROC_ACCESS:
         return take_access(admin, msg);
+    case FK_PROC_FACTS:
+        return take_facts(admin, msg);
     case FK_PROC_GO:
         return go(admin, msg);
     case FK_PROC_ANSWER:
@@ -239,6 +256,7 @@ int fk_admin_main(unsigned index, const struct fk_admin_role *roles)
     for (size_t i = 0; i < admin.n_metrics; i++)
         fk_metrics_close(admin.metrics[i]);
     fk_timer_stop(&admin.end);
+    free(admin.facts);
     fk_io_want(&admin.control, 0);
     fk_loop_free(admin.loop);
     fk_secret_free(admin.token);

@@ -5,9 +5,9 @@
  *
  * Its master sends, in this order: FK_PROC_METRICS for each table of metrics (data: whose it is:
  * "keyd", "edge", "signer", "audit"), FK_PROC_LISTEN for each listener (arg: enum
- * fk_admin_listener), FK_PROC_ACCESS, FK_PROC_GO (data: the user to become, or empty). It answers
- * FK_PROC_READY. FK_PROC_ACCESS may come again at any time. How a master answers commands: see
- * admin/command.h.
+ * fk_admin_listener), FK_PROC_ACCESS, FK_PROC_FACTS or not, FK_PROC_GO (data: the user to become,
+ * or empty). It answers FK_PROC_READY. FK_PROC_ACCESS and FK_PROC_FACTS may come again at any time.
+ * How a master answers commands: see admin/command.h.
  */
 #ifndef FK_ADMIN_ADMIN_H
 #define FK_ADMIN_ADMIN_H

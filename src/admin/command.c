@@ -83,14 +83,14 @@ static int write_all(int fd, const char *data, size_t len)
 }
 
 /* A memfd that holds the text and can no longer change. */
-static int freeze(const char *json, size_t len, int *ret_fd)
+static int freeze(const char *text, size_t len, int *ret_fd)
 {
     int fd = memfd_create("farkey-answer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     int err;
 
     if (fd < 0)
         return FK_ERR_SYS;
-    if ((err = write_all(fd, json, len)) == FK_OK &&
+    if ((err = write_all(fd, text, len)) == FK_OK &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
         err = FK_ERR_SYS;
     if (err != FK_OK)
@@ -100,26 +100,31 @@ static int freeze(const char *json, size_t len, int *ret_fd)
     return err;
 }
 
-/* The message of an answer; *ret_fd is the caller's, -1 when the answer fits the message. */
-static int make_answer(uint32_t id, const char *json, size_t len, struct fk_procmsg *ret,
-                       int *ret_fd)
+/* Put a text into a message; *ret_fd is the caller's, -1 when the text fits the message. */
+static int put_text(struct fk_procmsg *msg, const char *text, size_t len, int *ret_fd)
 {
     int err;
 
     *ret_fd = -1;
-    *ret = (struct fk_procmsg){.type = FK_PROC_ANSWER, .arg = id};
-    if (len > FK_ADMIN_ANSWER_MAX)
-        return FK_ERR_LIMIT;
-    if (len <= sizeof ret->data) {
-        memcpy(ret->data, json, len);
-        ret->len = len;
+    if (len <= sizeof msg->data) {
+        memcpy(msg->data, text, len);
+        msg->len = len;
         return FK_OK;
     }
-    if ((err = freeze(json, len, ret_fd)) != FK_OK)
+    if ((err = freeze(text, len, ret_fd)) != FK_OK)
         return err;
-    ret->fds[0] = *ret_fd;
-    ret->n_fds = 1;
+    msg->fds[0] = *ret_fd;
+    msg->n_fds = 1;
     return FK_OK;
+}
+
+/* The message of an answer; *ret_fd as put_text() has it. */
+static int make_answer(uint32_t id, const char *json, size_t len, struct fk_procmsg *ret,
+                       int *ret_fd)
+{
+    *ret_fd = -1;
+    *ret = (struct fk_procmsg){.type = FK_PROC_ANSWER, .arg = id};
+    return len > FK_ADMIN_ANSWER_MAX ? FK_ERR_LIMIT : put_text(ret, json, len, ret_fd);
 }
 
 int fk_admin_answer(int control, uint32_t id, const char *json, size_t len)
@@ -139,6 +144,19 @@ int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json,
     int fd, err;
 
     if ((err = make_answer(id, json, len, &msg, &fd)) == FK_OK)
+        err = fk_child_send(admin, &msg);
+    fk_close(&fd);
+    return err;
+}
+
+int fk_admin_send_facts(struct fk_child *admin, const char *text, size_t len)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_FACTS};
+    int fd, err;
+
+    if (len > FK_ADMIN_FACTS_MAX)
+        return FK_ERR_LIMIT;
+    if ((err = put_text(&msg, text, len, &fd)) == FK_OK)
         err = fk_child_send(admin, &msg);
     fk_close(&fd);
     return err;
@@ -181,7 +199,7 @@ static int answer_len(const struct fk_procmsg *msg, size_t *ret)
 {
     struct stat st;
 
-    if (msg->type != FK_PROC_ANSWER || msg->n_fds > 1)
+    if ((msg->type != FK_PROC_ANSWER && msg->type != FK_PROC_FACTS) || msg->n_fds > 1)
         return FK_ERR_FORMAT;
     if (msg->n_fds == 0) {
         *ret = msg->len;

@@ -57,8 +57,14 @@ int fk_admin_answer_child(struct fk_child *admin, uint32_t id, const char *json,
 int fk_admin_send_token(struct fk_child *admin, const struct fk_secret *token);
 
 /*
- * The JSON text of an FK_PROC_ANSWER, NUL-terminated; the caller frees it. Closes no descriptor.
- * FK_ERR_FORMAT, FK_ERR_LIMIT, FK_ERR_NOMEM, FK_ERR_SYS.
+ * FK_PROC_FACTS: `len` bytes of metrics in the text format that stay as they are until others come.
+ * FK_ERR_LIMIT above FK_ADMIN_FACTS_MAX bytes; FK_ERR_SYS, or as fk_child_send().
+ */
+int fk_admin_send_facts(struct fk_child *admin, const char *text, size_t len);
+
+/*
+ * The text of an FK_PROC_ANSWER (JSON) or FK_PROC_FACTS, NUL-terminated; the caller frees it.
+ * Closes no descriptor. FK_ERR_FORMAT, FK_ERR_LIMIT, FK_ERR_NOMEM, FK_ERR_SYS.
  */
 int fk_admin_answer_take(const struct fk_procmsg *msg, char **ret, size_t *ret_len);
 

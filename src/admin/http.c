@@ -113,6 +113,8 @@ static void serve_metrics(struct http_conn *http)
     if (out != NULL) {
         for (size_t i = 0; i < admin->n_metrics; i++)
             fk_metrics_print(admin->metrics[i], out);
+        if (admin->facts != NULL)
+            (void)fwrite(admin->facts, 1, admin->facts_len, out);
         if (fclose(out) != 0)
             len = 0;
     }

@@ -41,6 +41,8 @@ struct fk_admin {
     const struct fk_admin_role *roles;
     struct fk_metrics *metrics[FK_ADMIN_TABLES_MAX];
     size_t n_metrics;
+    char *facts; /* lines that go with them; NULL: none */
+    size_t facts_len;
     bool serving;        /* FK_PROC_GO came */
     int err;             /* why the loop stopped */
     struct fk_timer end; /* of a drain */

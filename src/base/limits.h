@@ -178,6 +178,9 @@
 
 /* An answer of a master: the status of thousands of sites fits; bounds what admin allocates. */
 #define FK_ADMIN_ANSWER_MAX (4 * 1024 * 1024)
+/* Lines about what no process counts, some hundred bytes a site: an answer with all metrics fits.
+ */
+#define FK_ADMIN_FACTS_MAX (3 * 1024 * 1024)
 /* Tables of metrics of one daemon: its own, its signers', its audit's, its tokens'. */
 #define FK_ADMIN_TABLES_MAX 4
 /* Head of one HTTP request: scrapers send a few hundred bytes; browsers with cookies 4 KiB. */

@@ -215,6 +215,10 @@ static inline uint64_t fk_edge_session_us(const struct fk_edge_site *site,
     return site->session_us > 0 ? site->session_us : tickets->lifetime_us;
 }
 
+/* As they are written: "sign", "keys"; "none", "master". */
+const char *fk_edge_mode_name(const struct fk_edge_site *site);
+const char *fk_edge_expose_name(const struct fk_edge_site *site);
+
 static inline const struct fk_edge_limits *fk_edge_limits(const struct fk_edge_conf *conf)
 {
     return (const struct fk_edge_limits *)(const void *)conf->limits;

@@ -487,13 +487,21 @@ static bool is_tls12_only(const struct fk_edge_site *site)
     return site->mode == FK_MODE_DECRYPT || (opaque != FK_OPAQUE_NONE && opaque != FK_OPAQUE_KEYS);
 }
 
-static const char *mode_name(const struct fk_edge_site *site)
+static const char *name_of(const struct fk_conf_name *names, int value)
 {
-    const struct fk_conf_name *name = modes;
+    while (names->value != value)
+        names++;
+    return names->name;
+}
 
-    while (name->value != site->mode)
-        name++;
-    return name->name;
+const char *fk_edge_mode_name(const struct fk_edge_site *site)
+{
+    return name_of(modes, site->mode);
+}
+
+const char *fk_edge_expose_name(const struct fk_edge_site *site)
+{
+    return name_of(exposures, site->expose);
 }
 
 static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *conf)
@@ -521,7 +529,7 @@ static void check_remote_keys(const struct fk_edge_site *site, struct fk_conf *c
     if (is_tls12_only(site) && (site->tls & FK_EDGE_TLS12) == 0 && !fk_conf_is_bad(block, "tls"))
         fk_conf_blame(conf, block, "tls",
                       "site \"%s\": mode = %s is TLS 1.2; write tls = {\"1.2\"}", title,
-                      mode_name(site));
+                      fk_edge_mode_name(site));
 }
 
 static void check_site_origins(const struct fk_edge_site *site, struct fk_conf *conf)

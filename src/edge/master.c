@@ -15,6 +15,7 @@
 #include "base/secret.h"
 #include "edge/edge.h"
 #include "edge/metrics.h"
+#include "edge/sitefacts.h"
 #include "tls/sescache.h"
 #include "edge/worker.h"
 #include "loop/notify.h"
@@ -245,6 +246,7 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
         return err;
     if ((err = fk_admin_send_token(child, master->loaded->admin_token)) != FK_OK)
         return err;
+    fk_sitefacts_send(child, master->role->name, master->loaded->root);
     return fk_master_send_go(child, master->loaded->root->user);
 }
 

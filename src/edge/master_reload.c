@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "edge/sitefacts.h"
 #include "loop/notify.h"
 #include "loop/proc.h"
 #include "tls/channel_conf.h"
@@ -162,8 +163,10 @@ static void commit(struct fk_master *master)
     for (unsigned i = 0; i < master->n_workers; i++)
         if (fk_master_has_process(&master->workers[i]))
             (void)fk_master_send_go(master->workers[i].child, master->loaded->root->user);
-    if (fk_child_pid(master->admin) != 0)
+    if (fk_child_pid(master->admin) != 0) {
         (void)fk_admin_send_token(master->admin, master->loaded->admin_token);
+        fk_sitefacts_send(master->admin, master->role->name, master->loaded->root);
+    }
     fk_sockets_prune(master->sockets, master->loaded->root);
     fk_master_watch(master);
     fk_loaded_free(old);

@@ -53,9 +53,6 @@ static size_t ticket_keys_of(const struct fk_site *site)
 
 static json_t *site_json(struct fk_site *site)
 {
-    static const char *const modes[] = {"sign", "decrypt", "local",  "handshake",
-                                        "lend", "agree",   "master", "keys"};
-    static const char *const exposures[] = {"none", "master"};
     json_t *origins = json_array();
     struct fk_origin_stats stats;
     json_t *json;
@@ -68,7 +65,7 @@ static json_t *site_json(struct fk_site *site)
                                "failures", (json_int_t)stats.failures));
     json = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
-        "mode", modes[site->conf->mode], "expose", exposures[site->conf->expose], "tickets",
+        "mode", fk_edge_mode_name(site->conf), "expose", fk_edge_expose_name(site->conf), "tickets",
         tickets_of(site), "sessions", site->store == NULL ? "host" : "redis", "ticket_keys",
         (json_int_t)ticket_keys_of(site), "certificate", site->ctx != NULL || fk_site_passes(site),
         "connections", (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",

@@ -56,6 +56,8 @@ enum fk_proc_type {
     FK_PROC_ACCESS,   /* m->admin: data: the token that HTTP requests must bring, empty for none;
                          wiped   after use */
     FK_PROC_DIAL,     /* front->m: one connection for the dial block arg; data: generation, u32 */
+    FK_PROC_FACTS,    /* m->admin: lines for the metrics that hold until others come, in data or
+                         (longer) in fds[0], a memfd */
     FK_PROC_PURGE,    /* m->worker: forget what is stored for the URL in data; none: everything */
 };
 

@@ -73,6 +73,19 @@ def test_round_trips(make, mode, option, cipher, trips):
     assert site["expose"] == ("master" if option == EXPOSE else "none")
 
 
+def test_metrics_name_the_mode(make):
+    """Of each site, and of the configuration that is in service."""
+    port = harness.free_port()
+    pair = make("keys", allow="keys, master", edge_options=f'workers = 1 admin {{ listen = "127.0.0.1:{port}" }}')
+
+    def told():
+        text = harness.run("curl", "-sS", "--noproxy", "*", f"http://127.0.0.1:{port}/metrics").stdout
+        return re.findall(r'^farkey_edge_site_info\{site="example\.com",mode="(\w+)",expose="(\w+)"\} 1$', text, re.M)
+    assert told() == [("keys", "none")]
+    reload_edge(pair, "mode = keys", "mode = master")
+    assert told() == [("master", "none")]
+
+
 @pytest.mark.parametrize("cipher,trips", [(ECDHE, 3), (DHE, 3), (RSA, 2)])
 def test_no_more_round_trips_without_extended_master_secret(make, folder, cipher, trips):
     pair = make("keys")

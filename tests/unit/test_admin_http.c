@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -288,6 +289,54 @@ static void give_token(const struct world *w, const char *token)
     send_data(w->master, FK_PROC_PING, "", -1);
     receive(w->master, &msg);
     assert_int_equal(msg.type, FK_PROC_PONG);
+}
+
+/* Lines of the master's, in the message or in a memfd of this length. */
+static void set_facts(const struct world *w, const char *text, size_t len)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_FACTS};
+    int fd = -1;
+
+    if (len <= sizeof msg.data) {
+        memcpy(msg.data, text, len);
+        msg.len = len;
+    } else {
+        assert_true((fd = memfd_create("facts", MFD_CLOEXEC)) >= 0);
+        assert_int_equal(write(fd, text, len), len);
+        msg.fds[0] = fd;
+        msg.n_fds = 1;
+    }
+    assert_ok(fk_proc_send(w->master, &msg));
+    if (fd >= 0)
+        close(fd);
+    send_data(w->master, FK_PROC_PING, "", -1);
+    receive(w->master, &msg);
+    assert_int_equal(msg.type, FK_PROC_PONG);
+}
+
+static void expect_facts(const struct world *w, const char *end)
+{
+    static char reply[65536];
+    const char *counted;
+
+    ask_http(w, "GET /metrics HTTP/1.1\r\n" CLOSE, reply, sizeof reply);
+    assert_non_null(counted = strstr(reply, "farkey_test_requests_total 42\n"));
+    assert_string_equal(strchr(counted, '\n') + 1, end);
+}
+
+/* What nobody counts stands behind the tables, as it was told last. */
+static void facts_go_with_metrics(void **state)
+{
+    static char large[FK_PROC_DATA_MAX + 2];
+
+    memset(large, 'x', sizeof large - 1);
+    expect_facts(*state, "");
+    set_facts(*state, "farkey_test_site_info 1\n", 24);
+    expect_facts(*state, "farkey_test_site_info 1\n");
+    set_facts(*state, large, sizeof large - 1);
+    expect_facts(*state, large);
+    set_facts(*state, "", 0);
+    expect_facts(*state, "");
 }
 
 static void token_is_asked_for(void **state)
@@ -707,8 +756,9 @@ static void commands_have_one_argument(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-UNIT_MAIN(CASE(metrics_are_printed), CASE(head_has_no_body), CASE(other_requests_are_refused),
-          CASE(long_requests_are_refused), CASE(token_is_asked_for), CASE(token_is_of_one_request),
+UNIT_MAIN(CASE(metrics_are_printed), CASE(facts_go_with_metrics), CASE(head_has_no_body),
+          CASE(other_requests_are_refused), CASE(long_requests_are_refused),
+          CASE(token_is_asked_for), CASE(token_is_of_one_request),
           CASE(token_changes_with_a_reload), CASE(connection_is_kept),
           CASE(request_may_come_in_pieces), CASE(empty_line_is_no_request),
           CASE(refusal_after_head_has_its_body), CASE(readiness_is_the_masters),

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "admin/conf.h"
 #include "edge/conf.h"
+#include "edge/sitefacts.h"
 #include "keyclient/keyclient.h"
 
 #define FILE_NAME "/test/edge.conf"
@@ -70,6 +71,43 @@ static void defaults(void **state)
     assert_int_equal(fk_edge_limits(l.root)->idle_us, 300000000);
     assert_null(l.root->admin);
     unload(&l);
+}
+
+/* For the metrics: a line for each site, with its mode as it is written. */
+static void sites_tell_their_modes(void **state)
+{
+    static const char expected[] =
+        "# HELP farkey_edge_site_info The sites in service, with each one's mode: always 1.\n"
+        "# TYPE farkey_edge_site_info gauge\n"
+        "farkey_edge_site_info{site=\"a.example\",mode=\"local\",expose=\"none\"} 1\n"
+        "farkey_edge_site_info{site=\"b\",mode=\"keys\",expose=\"master\"} 1\n"
+        "farkey_edge_site_info{site=\"c\\\\d\",mode=\"handshake\",expose=\"none\"} 1\n";
+    struct loaded l;
+    size_t len;
+    char *text;
+
+    (void)state;
+    assert_ok(load(&l, LISTEN CHANNEL SERVER SITE
+                   "site \"b\" { mode = keys expose = master keyservers = {\"hq\"}" ORIGIN "}\n"
+                   "site \"c\\\\d\" { names = {\"c.example\"} mode = handshake "
+                   "keyservers = {\"hq\"}" ORIGIN "}\n"));
+    assert_ok(fk_sitefacts_make("edge", l.root, &text, &len));
+    assert_string_equal(text, expected);
+    assert_int_equal(len, sizeof expected - 1);
+    free(text);
+    unload(&l);
+}
+
+static void no_sites_no_lines(void **state)
+{
+    const struct fk_edge_conf none = {.sites = NULL};
+    size_t len = 1;
+    char *text;
+
+    (void)state;
+    assert_ok(fk_sitefacts_make("inline", &none, &text, &len));
+    assert_int_equal(len, 0);
+    free(text);
 }
 
 static void written(void **state)
@@ -324,6 +362,7 @@ static void address_map(void **state)
     assert_err(fk_edge_address_map("host=a", ip, &len, &name), FK_ERR_FORMAT);
 }
 
-UNIT_MAIN(cmocka_unit_test(defaults), cmocka_unit_test(written), cmocka_unit_test(every_mistake),
-          cmocka_unit_test(many_mistakes_at_once), cmocka_unit_test(keyserver_addresses),
-          cmocka_unit_test(address_map))
+UNIT_MAIN(cmocka_unit_test(defaults), cmocka_unit_test(sites_tell_their_modes),
+          cmocka_unit_test(no_sites_no_lines), cmocka_unit_test(written),
+          cmocka_unit_test(every_mistake), cmocka_unit_test(many_mistakes_at_once),
+          cmocka_unit_test(keyserver_addresses), cmocka_unit_test(address_map))
