@@ -30,7 +30,7 @@ static const char *const mode_texts[] = {
     [FK_DEMO_LEND] = "lend: the key server lends the key to a signer process of the edge's",
     [FK_DEMO_AGREE] = "agree: the key server makes the ephemeral key (TLS 1.2)",
     [FK_DEMO_MASTER] = "master: the key server derives the master secret (TLS 1.2)",
-    [FK_DEMO_KEYS] = "keys: the key server derives the session's keys (TLS 1.2)",
+    [FK_DEMO_KEYS] = "keys: the key server derives the session's keys",
     [FK_DEMO_LOCAL] = "local: the key is in a signer process of the edge's own",
 };
 
