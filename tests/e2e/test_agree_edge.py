@@ -1,4 +1,4 @@
-"""Modes `agree`, `master` and `keys`: what the edge asks, what it learns, what happens when things go wrong."""
+"""Modes `agree` (K3), `master` (K4) and `keys` (K5): what the edge asks, what it learns, what happens when things go wrong."""
 import contextlib
 import os
 import re
@@ -32,7 +32,7 @@ def origin():
 def make(folder, authority, site_authority, origin, daemons):
     """A running pair in that mode, whose edge may do nothing else."""
     def start(mode, kinds=("rsa2048",), allow=None, port=None, **options):
-        also = {"agree": ", decrypt", "keys": ", expose" if EXPOSE in options.get("site_options", "") else ""}
+        also = {"sign": ", decrypt", "agree": ", decrypt", "keys": ", expose" if EXPOSE in options.get("site_options", "") else ""}
         allowed = allow or mode + also.get(mode, "")
         options["site_options"] = f"mode = {mode} dhe = on rsa_key_exchange = on {options.get('site_options', '')}"
         pair = pairs.Pair(folder, authority, site_authority, port or origin.port, keys={"example.com": list(kinds)},
@@ -56,12 +56,14 @@ def suite(cipher):
 # --- handshakes and their round trips ---
 
 @pytest.mark.parametrize("mode,option,cipher,trips", [
+    ("sign", "", ECDHE, 1), ("sign", "", DHE, 1), ("sign", "", RSA, 1), ("decrypt", "", RSA, 1),
     ("agree", "", ECDHE, 2), ("agree", "", DHE, 2), ("agree", "", RSA, 1),
     ("agree", "agree_private = on", ECDHE, 1), ("agree", "agree_private = on", DHE, 1),
     ("master", "", ECDHE, 2), ("master", "", DHE, 2), ("master", "", RSA, 1),
     ("keys", "", ECDHE, 3), ("keys", "", DHE, 3), ("keys", "", RSA, 2),
     ("keys", EXPOSE, ECDHE, 2), ("keys", EXPOSE, DHE, 2), ("keys", EXPOSE, RSA, 1)])
 def test_round_trips(make, mode, option, cipher, trips):
+    """K1, K2; K3 and K3a (agree), K3b and K4 (master), K3c and K5b (keys), K5a (exposed)."""
     pair = make(mode, site_options=option)
     before = requests(pair)
     output = pair.s_client(*suite(cipher))
@@ -84,6 +86,14 @@ def test_metrics_name_the_mode(make):
     assert told() == [("keys", "none")]
     reload_edge(pair, "mode = keys", "mode = master")
     assert told() == [("master", "none")]
+
+
+def test_one_round_trip_of_tls13(make):
+    pair = make("sign")
+    before = requests(pair)
+    output = pair.s_client("-tls1_3")
+    assert "New, TLSv1.3" in output and "hello from the origin" in output, output
+    assert requests(pair) - before == 1
 
 
 @pytest.mark.parametrize("cipher,trips", [(ECDHE, 3), (DHE, 3), (RSA, 2)])
@@ -274,11 +284,11 @@ def decrypt(key, ciphertext):
 class Held:
     """A client that stays connected, and the secrets of its session."""
 
-    def __init__(self, pair, folder, cipher):
+    def __init__(self, pair, folder, cipher, *options):
         log = folder / "keylog"
         self.client = subprocess.Popen(
             ["openssl", "s_client", "-connect", f"127.0.0.1:{pair.port}", "-servername", "example.com", "-msg",
-             "-keylogfile", str(log), *suite(cipher)],
+             "-keylogfile", str(log), *suite(cipher), *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.output = ""
         while "Extended master secret" not in self.output:
@@ -294,21 +304,39 @@ class Held:
 
 @pytest.mark.unsanitized
 @pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
-@pytest.mark.parametrize("mode,cipher", [("agree", ECDHE), ("agree", RSA), ("master", ECDHE), ("master", DHE),
-                                         ("master", RSA), ("keys", ECDHE), ("keys", DHE), ("keys", RSA)])
-def test_what_is_in_the_edges_memory(make, folder, mode, cipher):
+@pytest.mark.parametrize("mode,option,cipher", [
+    ("sign", "", ECDHE), ("sign", "", RSA), ("decrypt", "", RSA), ("agree", "", ECDHE), ("agree", "", RSA),
+    ("master", "", ECDHE), ("master", "", DHE), ("master", "", RSA), ("keys", "", ECDHE), ("keys", "", DHE),
+    ("keys", "", RSA), ("keys", EXPOSE, ECDHE), ("keys", EXPOSE, DHE), ("keys", EXPOSE, RSA)])
+def test_what_is_in_the_edges_memory(make, folder, mode, option, cipher):
     """While a session is open and OpenSSL keeps what it has: no private key, and the secrets of the mode."""
-    pair = make(mode, site_options="records = openssl")
+    pair = make(mode, site_options=f"records = openssl {option}")
     held = Held(pair, folder, cipher)
     with contextlib.closing(held):
         worker, = pair.edge.children("edge-worker")
         key = pair.folder / "keys1/keys/example.com.key"
-        assert not pairs.holds_any(worker, pairs.private_numbers(key))
+        for pid in (pair.edge.pid, *pair.edge.children()):
+            assert not pairs.holds_any(pid, pairs.private_numbers(key))
         # The search finds the master secret where it may be: so it would find it in mode keys.
-        assert pairs.holds_any(worker, [held.master]) == (mode != "keys")
+        assert pairs.holds_any(worker, [held.master]) == (mode != "keys" or option == EXPOSE)
         if cipher == RSA:
             premaster = decrypt(key, captured(held.output))
-            assert len(premaster) == 48 and (mode == "agree" or not pairs.holds_any(worker, [premaster]))
+            may_have = mode in ("sign", "decrypt", "agree")
+            assert len(premaster) == 48 and (may_have or not pairs.holds_any(worker, [premaster]))
+
+
+@pytest.mark.unsanitized
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+@pytest.mark.parametrize("mode", ["master", "keys"])
+def test_what_is_in_the_edges_memory_when_resumed(make, folder, mode):
+    """What a resumed session of mode keys is made from was opened at the key server, and has stayed there."""
+    pair = make(mode, site_options="records = openssl")
+    session = folder / "session.pem"
+    pair.s_client(*suite(ECDHE), "-sess_out", session)
+    with contextlib.closing(Held(pair, folder, ECDHE, "-sess_in", str(session))) as held:
+        assert "Reused, TLSv1.2" in held.output
+        worker, = pair.edge.children("edge-worker")
+        assert pairs.holds_any(worker, [held.master]) == (mode != "keys")
 
 
 @pytest.mark.unsanitized
@@ -363,6 +391,35 @@ def test_key_server_is_lost_between_round_trips(make, mode, answers, seen):
     output = pair.s_client(*suite(ECDHE), check=False)
     assert seen in output, output
     pair.edge.wait_log("private key operation failed")
+    state["count"] = None
+    harness.wait_until(lambda: pair.get(check=False)[0] == 0, "the next handshake")
+    between.stop()
+
+
+@pytest.mark.parametrize("mode,step", [(mode, step) for mode in MODES for step in (0, 1, 2) if step < 2 or mode == "keys"])
+def test_answers_of_another_handshake(make, mode, step):
+    """The key server's own, but of the handshake before: no session comes of it, the next handshake is served."""
+    pair = make(mode)
+    state = {"count": None, "kept": {}, "swap": False}
+
+    def lie(frame):
+        if state["count"] is None or not liar.is_answer(frame):
+            return [frame]
+        at, state["count"] = state["count"], state["count"] + 1
+        kept = state["kept"].setdefault(at, frame)
+        return [kept[:4] + frame[4:8] + kept[8:]] if state["swap"] and at == step else [frame]
+    between = liar.Liar(pair, pair.keyd_port, lie)
+    pair.servers = {"keys1": between.port}
+    pair.write_edge()
+    pair.edge.signal(signal.SIGHUP)
+    harness.wait_until(lambda: between.told > 0 and pair.get(check=False)[0] == 0, "the edge asks through the liar")
+    for swap in (False, True):
+        state["count"], state["swap"] = 0, swap
+        output = pair.s_client(*suite(ECDHE), check=False)
+        assert ("hello from the origin" in output) != swap, output
+        assert swap or state["count"] == (3 if mode == "keys" else 2)
+    assert state["count"] > step
+    assert re.search("alert|bad signature|bad record mac|data between ccs|digest check failed", output), output
     state["count"] = None
     harness.wait_until(lambda: pair.get(check=False)[0] == 0, "the next handshake")
     between.stop()

@@ -1,4 +1,4 @@
-"""Key servers that dial in (design: the channel opened by the key server), on real daemons."""
+"""Key servers that dial in (K10e: the channel opened by either side), on real daemons."""
 import contextlib
 import os
 import re
@@ -89,6 +89,8 @@ MODES = {
     "decrypt": {"keys": RSA, "policy": "allow = {sign, decrypt}\n", "site_options": "mode = decrypt rsa_key_exchange = on"},
     "handshake": {"fetch_certificates": True, "policy": "allow = {handshake}\n", "edge_allow": "handshake",
                   "site_options": "mode = handshake"},
+    **{mode: {"policy": f"allow = {{{mode}}}\n", "edge_allow": mode, "site_options": f"mode = {mode}"}
+       for mode in ("agree", "master", "keys")},
     "split": {"split": True, "site_options": 'share = {"example.com.share.2"}'},
     "signed": {"signed": True, "keyd_options": "fronts = 1 signers = 1 signed_requests = on",
                "edge_policy": 'request_key = "request.pub"', "edge_channel_options": 'request_key = "request.key"'},
@@ -96,7 +98,8 @@ MODES = {
                      "keyd_options": "fronts = 1 signers = 1 signed_requests = on", "keys": RSA,
                      "edge_policy": 'request_key = "request.pub"', "edge_channel_options": 'request_key = "request.key"'},
 }
-VERSIONS = {"decrypt": [["-tls1_2", "-cipher", "AES128-GCM-SHA256"]]}
+VERSIONS = {"decrypt": [["-tls1_2", "-cipher", "AES128-GCM-SHA256"]], "agree": [["-tls1_2"]], "master": [["-tls1_2"]]}
+RESUMED = {**VERSIONS, "keys": [["-tls1_2"]]}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -118,7 +121,7 @@ def test_modes(build, daemons, mode):
         assert audit.count(" result=OK") >= 2, audit
     second.stop()
     pair.edge.wait_log('key server is lost server="keys2"')
-    for version in VERSIONS.get(mode, [["-tls1_2"], ["-tls1_3"]]):
+    for version in RESUMED.get(mode, [["-tls1_2"], ["-tls1_3"]]):
         session = pair.folder / "session"
         pair.s_client(*version, "-sess_out", session)
         text = pair.s_client(*version, "-sess_in", session)

@@ -1,4 +1,5 @@
-"""Mode `handshake`: the key server shakes hands, judged by curl, openssl, gnutls-cli and Python's ssl."""
+"""Mode `handshake` (K7 with RSA, K8 with (EC)DHE key exchange): the key server shakes hands, judged by curl, openssl,
+gnutls-cli and Python's ssl; the edge gets the session and fetches what is asked for (K17)."""
 import contextlib
 import os
 import pathlib
@@ -560,6 +561,21 @@ def test_death_between_the_round_trips(make, daemons, part, version):
     assert ended == (b"\x15\x03\x03\0\2\2\x50" if version == ssl.TLSVersion.TLSv1_2 else b"")
     pair.edge.wait_log('why="key server did not shake hands"')
     harness.wait_until(lambda: works(pair), "the next client is served")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_finished_that_was_changed(make, version):
+    """The handshaker refuses it, by an alert that only TLS 1.2 has in the clear; there is no session."""
+    pair = make()
+    sock, _, _, outgoing = half_open(pair, version)
+    flight = outgoing.read()
+    sock.sendall(flight[:-1] + bytes([flight[-1] ^ 1]))
+    ended = end_of(sock)
+    sock.close()
+    assert ended[:3] == (b"\x15\x03\x03" if version == ssl.TLSVersion.TLSv1_2 else b"\x17\x03\x03"), ended
+    assert version != ssl.TLSVersion.TLSv1_2 or ended == b"\x15\x03\x03\0\2\2\x14"  # bad_record_mac
+    pair.edge.wait_log("connection refused")
+    assert works(pair)
 
 
 def test_handshakes_wait_for_the_next_handshaker(make):

@@ -1,5 +1,7 @@
-"""Keys in TPMs: a key server whose keys are in swtpm, by key files and by persistent handles."""
+"""Keys in TPMs (K13): a key server whose keys are in swtpm, by key files and by persistent handles."""
 import re
+import signal
+import threading
 
 import pytest
 
@@ -7,8 +9,8 @@ import harness
 import keyproto
 import pair as pairs
 import tokens
-from harness import FARKEY, control, run
-from test_tokens import (ECDSA_SHA256, INTERNAL, certificate, check_signature, edge_channel, failure, sign,
+from harness import FARKEY, control, run, wait_until
+from test_tokens import (ECDSA_SHA256, INTERNAL, RATE, certificate, check_signature, edge_channel, failure, sign,
                          wait_state)
 
 AUTH = "secret"
@@ -120,6 +122,36 @@ def test_tpm_lost_and_back(make_pair, tpm, daemons):
         tpm.start()
         wait_state(pair, "open", "tpm")
         sign(channel, pair, "example.com", ECDSA_SHA256)
+
+
+def test_slow_tpm(make_pair, tpm, daemons):
+    """A TPM does one thing at a time: few wait for it, more are refused at once by name, and other keys do not wait."""
+    pair = make_pair({"example.com": ["p256"], "file.example": ["p256"]}, keep=["file.example"], queue=2)
+    conf = pair.folder / "keys1/keyd.conf"
+    conf.write_text(conf.read_text() + "limits { deadline = 15s }\n")
+    pair.start_keyd(daemons)
+    wait_state(pair, "open", "tpm")
+    results = []
+
+    def ask():
+        with edge_channel(pair) as channel:
+            results.append(failure(channel, pair, "example.com"))
+    with edge_channel(pair) as other:
+        tpm.daemon.signal(signal.SIGSTOP)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        try:
+            for thread in threads:
+                thread.start()
+            # One is at work, two wait; one may have come before the first was taken up.
+            wait_until(lambda: results.count(RATE) >= 5, "the others are refused")
+            sign(other, pair, "file.example", ECDSA_SHA256)
+            assert set(results) == {RATE}
+        finally:
+            tpm.daemon.signal(signal.SIGCONT)
+            for thread in threads:
+                thread.join()
+    assert results.count(None) >= 2 and results.count(None) + results.count(RATE) == 8, results
+    pair.keyd.wait_log("err=BUSY")
 
 
 def lockout_counter(tpm):
