@@ -6,6 +6,7 @@ import pytest
 
 import harness
 import pair as pairs
+import tokens
 from splitlib import farkey, holders, make_split, processes, share_bytes, split, split_again
 
 
@@ -94,6 +95,25 @@ def test_a_share_at_the_edge_in_both_versions(folder, authority, site_authority,
         assert "hello from the origin" in pair.s_client(version)
     assert "hello from the origin" in pair.get()[1]
     assert pair.audit_verify().returncode == 0
+
+
+@pytest.mark.parametrize("kind,options", [("p256", []), ("rsa2048", ["--additive"])])
+def test_shares_that_an_hsm_keeps(folder, authority, site_authority, origin, daemons, monkeypatch, kind, options):
+    """Both shares lie in tokens, as private data objects; no disk has them before the daemons start (docs/modes.md)."""
+    pair = make_split(folder, authority, site_authority, origin, kind, split_options=options)
+    hsm = tokens.SoftHsm(folder / "hsm", monkeypatch)
+    shares = [folder / "keys1/keys/example.com.share", folder / "edge1/example.com.share.2"]
+    for share in shares:
+        hsm.tool("--write-object", share, "--type", "data", "--label", share.name, "--private")
+        share.unlink()
+    done = farkey(folder, "check", "edge1/edge.conf", check=False)
+    assert done.returncode == 1 and "example.com.share.2" in done.stderr
+    for share in shares:
+        hsm.tool("--read-object", "--type", "data", "--label", share.name, "--output-file", share)
+        share.chmod(0o600)
+    pair.start(daemons)
+    for version in ("-tls1_2", "-tls1_3"):
+        assert "hello from the origin" in pair.s_client(version)
 
 
 def test_rsa_key_exchange_with_a_split_key(folder, authority, site_authority, origin, daemons):
@@ -296,6 +316,7 @@ def test_shares_where_they_do_not_belong_are_refused_by_check(folder, authority,
 
 
 def test_three_shares_do_not_serve(folder, authority, site_authority, origin):
+    """They can be kept, and checked; two is what comes together for an operation."""
     make_split(folder, authority, site_authority, origin, shares="3-of-3")
     done = harness.run(harness.FARKEY, "check", "-c", folder / "keys1/keyd.conf", check=False)
     assert done.returncode == 1 and "split it 2-of-N" in done.stdout + done.stderr
