@@ -1,4 +1,5 @@
-"""Modes `agree`, `master` and `keys` at a key server: the client is keyproto.py, the TLS client's part is Python's cryptography."""
+"""Modes `agree` (K3), `master` (K4) and `keys` (K5) at a key server: the client is keyproto.py, the TLS client's part is
+Python's cryptography."""
 import contextlib
 import hashlib
 import os

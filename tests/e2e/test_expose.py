@@ -1,4 +1,4 @@
-"""Mode `handshake` with `expose = master`: the key exchange is the key server's, the rest of TLS 1.2 the edge's."""
+"""Mode `handshake` with `expose = master` (K7a, K8a): the key exchange is the key server's, the rest of TLS 1.2 the edge's."""
 import contextlib
 import os
 import re

@@ -1,4 +1,4 @@
-"""Mode lend: the key itself, sealed to the edge's signer, for a time; who has it, for how long, and who may have it."""
+"""Mode lend (K15): the key itself, sealed to the edge's signer, for a time; who has it, for how long, and who may have it."""
 import base64
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Channels bound to an interface or an address, in network namespaces.
+"""Channels bound to an interface or an address (K10d), in network namespaces.
 
     namespace edge                          namespace keys
       lan  10.77.1.1/24  ---------------  lan  10.77.1.2/24

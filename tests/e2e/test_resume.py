@@ -1,4 +1,4 @@
-"""Resumption: who makes the keys of tickets, how sessions are named, at which edge they are resumed, and what ends it.
+"""Resumption (K6): who makes the keys of tickets, how sessions are named, at which edge they are resumed, and what ends it.
 
 A fleet (fleet.py) is one key server with two edges that serve the same sites. Clients that resume with the address they
 came from reach both by way of a relay, which gives one connection to one edge and the next to the other.
@@ -264,7 +264,7 @@ def test_all_who_may_get_the_same_keys(make_fleet, daemons):
 # --- how long ---
 
 def test_each_site_says_how_long(make_fleet, daemons):
-    """session_lifetime: the one site's sessions end soon, the other's do not; by ticket and by PSK."""
+    """session_lifetime (K18): the one site's sessions end soon, the other's do not; by ticket and by PSK."""
     fleet = make_fleet(tickets="edge", keys={"example.com": ["p256"], "brief.example.com": ["p256"]})
     conf = fleet.folder / "edge1/edge.conf"
     conf.write_text(conf.read_text().replace('site "brief.example.com" {', 'site "brief.example.com" { session_lifetime = 2s'))

@@ -1,4 +1,4 @@
-"""Split keys: shares in files, at edges and key servers; faults of shares; what is left in memory."""
+"""Split keys (K14): shares in files, at edges and key servers; faults of shares; what is left in memory."""
 import base64
 import os
 

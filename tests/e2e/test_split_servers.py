@@ -1,4 +1,4 @@
-"""Split keys between two key servers: one combines, the other holds a share and gives it sealed, or its power."""
+"""Split keys between two key servers (K14): one combines, the other holds a share and gives it sealed, or its power."""
 import base64
 import os
 import re

@@ -1,4 +1,4 @@
-"""Keys in HSMs: a key server whose keys are in softhsm2, from the handshake to the token that goes and comes back."""
+"""Keys in HSMs (K13): a key server whose keys are in softhsm2, from the handshake to the token that goes and comes back."""
 import hashlib
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Who gets a channel: who opens it, from which address, with which certificates; all of it by a table.
+"""Who gets a channel (K10, K10a with K10b and K10e): who opens it, from which address, with which certificates; all of it by a table.
 
 The peer's address is 127.0.0.5 in each cell (bind). A cell names the list that it is looked for in, and the
 certificates of both ends: there is a channel if the list has it or wants it not, and both are the right ones.
