@@ -69,6 +69,9 @@
  * else of a flight they fit what an edge keeps of one (FK_EDGE_HELLO_BUFFER). */
 #define FK_CLIENT_CHAIN_MAX 20480
 
+/* One OCSP response: with a responder's certificate real ones have 2 KiB, with a chain 6. */
+#define FK_STAPLE_MAX 16384
+
 /* Records in a row that carry nothing for the owner (as OpenSSL: empty ones, KeyUpdates, warnings).
  */
 #define FK_RECORD_IDLE_MAX 32
