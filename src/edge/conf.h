@@ -97,6 +97,7 @@ struct fk_edge_site {
     uint64_t lend_us;                     /* how long a key is borrowed; 0: for one operation */
     struct fk_conf_list certificate, key; /* paths, absolute */
     struct fk_conf_list share;            /* likewise: of split keys */
+    struct fk_conf_list ocsp;             /* likewise: of OCSP responses */
     /* TLS */
     unsigned tls;
     bool rsa_key_exchange, dhe;

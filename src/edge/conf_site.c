@@ -148,9 +148,12 @@ static const struct fk_conf_name proxies[] = {
          "Certificate chains (PEM, leaf first), one for each type of key: RSA, ECDSA, Ed25519. " \
          "Absent: those that the key server has for the site's name, renewed when it renews "    \
          "them."},                                                                               \
+        {"key", FK_CONF_PATHS, OPT(fk_edge_site, key),                                           \
+         .help = "Mode local: the private keys of the certificates, in any order."},             \
     {                                                                                            \
-        "key", FK_CONF_PATHS, OPT(fk_edge_site, key),                                            \
-            .help = "Mode local: the private keys of the certificates, in any order."            \
+        "ocsp", FK_CONF_PATHS, OPT(fk_edge_site, ocsp),                                          \
+            .help = "OCSP responses (DER or PEM), at most one for each certificate, in any "     \
+                    "order; each is shown to clients that ask for it while it is in force."      \
     }
 #define ROWS_OF_VERSIONS                                                                         \
     {"tls",                                                                                      \
@@ -415,6 +418,12 @@ static void check_passed(const struct fk_edge_site *site, struct fk_conf *conf)
                       "site \"%s\": with mode = handshake the key server shows its own "
                       "certificates; remove certificate",
                       block->title);
+    if (site->ocsp.count > 0)
+        fk_conf_blame(
+            conf, block, "ocsp",
+            "site \"%s\": with mode = handshake the key server shows its certificates, and "
+            "no OCSP responses with them; remove ocsp",
+            block->title);
     if (site->tickets != FK_TICKETS_EDGE)
         fk_conf_blame(conf, block, "tickets",
                       "site \"%s\": with mode = handshake the key server seals and opens tickets; "
@@ -585,6 +594,10 @@ static void check_site(void *block, struct fk_conf *conf)
     if (site->certificate.count > FK_EDGE_CERTS_MAX)
         fk_conf_blame(conf, &site->block, "certificate",
                       "site \"%s\": more than %d certificates; one for each type of key",
+                      site->block.title, FK_EDGE_CERTS_MAX);
+    if (site->ocsp.count > FK_EDGE_CERTS_MAX)
+        fk_conf_blame(conf, &site->block, "ocsp",
+                      "site \"%s\": more than %d OCSP responses; one for each certificate",
                       site->block.title, FK_EDGE_CERTS_MAX);
 }
 

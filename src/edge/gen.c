@@ -361,6 +361,7 @@ static int make_site(struct fk_gen *gen, size_t index)
     int err;
 
     site->cache = gen->base->cache;
+    site->metrics = gen->base->metrics;
     site->libctx =
         fk_tlsctx_opaque(site->conf) == FK_OPAQUE_NONE ? gen->base->libctx : gen->base->opaque;
     if (site->conf->sessions == FK_SESSIONS_REDIS)
@@ -370,7 +371,8 @@ static int make_site(struct fk_gen *gen, size_t index)
         return err;
     if ((err = fk_ticket_site_new(gen->base->tickets, site->conf->block.title, &site->tickets)) !=
             FK_OK ||
-        (err = make_origins(gen, site)) != FK_OK)
+        (err = make_origins(gen, site)) != FK_OK ||
+        (err = fk_stapling_read(site->conf, gen->bundle, &site->stapling)) != FK_OK)
         return err;
     if (site->conf->mode == FK_MODE_LOCAL)
         site->back = fk_localpool_back(gen->local);

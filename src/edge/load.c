@@ -10,6 +10,7 @@
 #include "edge/edge.h"
 #include "edge/gen.h"
 #include "edge/keyread.h"
+#include "edge/stapling.h"
 #include "edge/tlsctx.h"
 #include "loop/sock.h"
 #include "tls/channel_conf.h"
@@ -262,6 +263,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
         check_certs_have_keys(loading, site, certs, count);
     }
     check_shares(loading, site, certs, count);
+    fk_stapling_check(site, loading->bundle, loading->conf, certs, count);
     tell_share(loading, site);
     loading->next_key += fk_keyread_count(site);
     while (count > 0)

@@ -21,6 +21,9 @@
     X(HS_KEY, "handshakes_total", "result=\"key\"", COUNTER, "")                                   \
     X(HS_TIMEOUT, "handshakes_total", "result=\"timeout\"", COUNTER, "")                           \
     X(HS_LOST, "handshakes_total", "result=\"lost\"", COUNTER, "")                                 \
+    X(STAPLED, "ocsp_responses_total", "result=\"sent\"", COUNTER,                                 \
+      "Full handshakes whose client asked for an OCSP response and whose certificate has one.")    \
+    X(STAPLE_EXPIRED, "ocsp_responses_total", "result=\"expired\"", COUNTER, "")                   \
     X(HANDED_OVER, "handed_over_total", NULL, COUNTER,                                             \
       "Sessions whose records the record engine protects after OpenSSL's handshake.")              \
     X(PASSED, "handshakes_passed_total", NULL, COUNTER,                                            \

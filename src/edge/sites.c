@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "edge/lendkeys.h"
+#include "edge/metrics.h"
 #include "edge/sharekeys.h"
 #include "edge/tlsctx.h"
 
@@ -163,6 +164,7 @@ void fk_sites_free(struct fk_sites *sites)
         return;
     for (size_t i = 0; i < sites->count; i++) {
         SSL_CTX_free(sites->items[i].ctx);
+        fk_stapling_fini(&sites->items[i].stapling);
         fk_sharekeys_free(sites->items[i].shares);
         fk_lendkeys_free(sites->items[i].lent);
         fk_clientca_free(sites->items[i].clientca);
@@ -253,9 +255,18 @@ static int follow(struct fk_site *site, const struct fk_cert *certs, size_t n_ce
     return FK_OK;
 }
 
+static void on_staple(void *arg, bool sent)
+{
+    const struct fk_site *site = arg;
+
+    if (site->metrics != NULL)
+        fk_metric_add(site->metrics, sent ? FK_EDGE_STAPLED : FK_EDGE_STAPLE_EXPIRED, 1);
+}
+
 int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumption,
                     const struct fk_cert *certs, size_t n_certs, struct fk_why *why)
 {
+    struct fk_staple_use staples[FK_EDGE_CERTS_MAX];
     struct fk_tlsctx_config config = {
         .libctx = site->libctx,
         .site = site->conf,
@@ -269,6 +280,10 @@ int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumpti
         .store = site->store,
         .clientca = site->clientca,
         .only_resumes = fk_site_exposes(site),
+        .staples = staples,
+        .n_staples = fk_stapling_match(&site->stapling, site->conf, certs, n_certs, staples),
+        .told = on_staple,
+        .told_arg = site,
     };
     SSL_CTX *ctx;
     int err = fk_tlsctx_new(&config, why, &ctx);

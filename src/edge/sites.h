@@ -9,6 +9,7 @@
 #include "tls/cert.h"
 #include "edge/conf.h"
 #include "edge/origin.h"
+#include "edge/stapling.h"
 #include "edge/ticketdesk.h"
 #include "edge/ticketfeed.h"
 #include "tls/clientca.h"
@@ -16,6 +17,7 @@
 #include "tls/tickets.h"
 #include "edge/why.h"
 #include "loop/addr.h"
+#include "loop/metrics.h"
 #include "tls/keyback.h"
 
 #include <openssl/ssl.h>
@@ -31,6 +33,8 @@ struct fk_site {
     struct fk_lendkeys *lent;     /* mode lend: borrows them; else NULL */
     struct fk_keyback *servers;   /* `back` without these */
     uint8_t share_ski[20];        /* mode handshake: of which key that is */
+    struct fk_stapling stapling;  /* what `ctx` may show of it, it has references to */
+    struct fk_metrics *metrics;   /* the process's; NULL: none */
     struct fk_clientca *clientca; /* judges its clients' certificates; NULL: it asks for none */
     struct fk_ticket_site *tickets;
     struct fk_ticketfeeds *feeds;  /* its ticket keys come from key servers; NULL: the edge's own */

@@ -1,11 +1,14 @@
 /* A worker's view as JSON: see status.h. */
 #include "edge/status.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "edge/lendkeys.h"
 #include "loop/proc.h"
 
 #include <jansson.h>
+#include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +38,26 @@ static json_t *lent_json(const struct fk_site *site)
     return json_pack("{s:I, s:I, s:I}", "seconds", (json_int_t)(site->conf->lend_us / 1000000),
                      "lendings", (json_int_t)stats.lendings, "failures",
                      (json_int_t)stats.failures);
+}
+
+/* The responses that its certificates have. */
+static json_t *ocsp_json(const struct fk_site *site)
+{
+    const int64_t now = (int64_t)(fk_clock_wall_us() / 1000000);
+    char until[FK_CLOCK_TEXT_SIZE];
+    json_t *array = json_array();
+    struct fk_staple_use use;
+
+    for (size_t i = 0; site->ctx != NULL && fk_staple_served(site->ctx, i, &use) == FK_OK; i++) {
+        fk_clock_format(use.term.until > 0 ? (uint64_t)use.term.until * 1000000 : 0, until);
+        json_array_append_new(
+            array,
+            json_pack("{s:s, s:b, s:s, s:I}", "key",
+                      OBJ_nid2sn(EVP_PKEY_get_base_id(X509_get0_pubkey(use.leaf))), "in_force",
+                      (int)fk_staple_in_force(&use.term, now), "until", until, "days_left",
+                      (json_int_t)(use.term.until > now ? (use.term.until - now) / 86400 : 0)));
+    }
+    return array;
 }
 
 /* Who makes the keys of its tickets. */
@@ -72,6 +95,8 @@ static json_t *site_json(struct fk_site *site)
         origins);
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
+    if (json != NULL && site->conf->ocsp.count > 0)
+        json_object_set_new(json, "ocsp", ocsp_json(site));
     return json;
 }
 

@@ -111,6 +111,14 @@ unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site)
            (site->rsa_key_exchange ? FK_SERVER_RSA : 0);
 }
 
+static bool offers_tls13(const struct fk_edge_site *site)
+{
+    enum fk_opaque_mode opaque = fk_tlsctx_opaque(site);
+
+    return (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT &&
+           (opaque == FK_OPAQUE_NONE || opaque == FK_OPAQUE_KEYS);
+}
+
 static void describe(const struct fk_tlsctx_config *config, struct fk_server_conf *ret)
 {
     const struct fk_edge_tickets *resumption = config->resumption;
@@ -122,8 +130,7 @@ static void describe(const struct fk_tlsctx_config *config, struct fk_server_con
         .tls12 = (site->tls & FK_EDGE_TLS12) != 0,
         .opaque = opaque != FK_OPAQUE_NONE,
         .sealed = opaque == FK_OPAQUE_KEYS,
-        .tls13 = (site->tls & FK_EDGE_TLS13) != 0 && site->mode != FK_MODE_DECRYPT &&
-                 (opaque == FK_OPAQUE_NONE || opaque == FK_OPAQUE_KEYS),
+        .tls13 = offers_tls13(site),
         .exchanges = fk_tlsctx_exchanges(site),
         .lifetime_us = fk_edge_session_us(site, resumption),
         .n_tickets = resumption->enabled ? (unsigned)resumption->count : 0,
@@ -177,6 +184,16 @@ static size_t chain_len(const struct fk_cert *cert)
     return total;
 }
 
+size_t fk_tlsctx_staple_max(const struct fk_edge_site *site, const struct fk_cert *cert)
+{
+    size_t len;
+
+    if (fk_tlsctx_opaque(site) == FK_OPAQUE_NONE || !offers_tls13(site))
+        return SIZE_MAX;
+    len = chain_len(cert);
+    return len < FK_TRANSCRIPT13_CHAIN_MAX ? FK_TRANSCRIPT13_CHAIN_MAX - len : 0;
+}
+
 /* Where the key server is sent the transcript, it has to fit. */
 static int check_chains(const struct fk_server_conf *conf, struct fk_why *why)
 {
@@ -216,5 +233,9 @@ int fk_tlsctx_new(const struct fk_tlsctx_config *config, struct fk_why *why, SSL
         ERR_error_string_n(ERR_peek_last_error(), why->text, sizeof why->text);
     ERR_clear_error();
     free(alpn);
+    if (err == FK_OK && config->n_staples > 0 &&
+        (err = fk_staple_serve(*ret, config->staples, config->n_staples, config->told,
+                               config->told_arg)) != FK_OK)
+        SSL_CTX_free(*ret);
     return err;
 }

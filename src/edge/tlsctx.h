@@ -9,6 +9,7 @@
 #include "edge/conf.h"
 #include "tls/sescache.h"
 #include "tls/sesstore.h"
+#include "tls/staple.h"
 #include "tls/ticketdesk.h"
 #include "tls/tickets.h"
 #include "edge/why.h"
@@ -33,6 +34,10 @@ struct fk_tlsctx_config {
     struct fk_sesstore *store;          /* NULL: none */
     const struct fk_clientca *clientca; /* NULL: clients are not asked for certificates */
     bool only_resumes;                  /* see struct fk_server_conf; without certificates */
+    const struct fk_staple_use *staples;
+    size_t n_staples;
+    fk_staple_told_cb *told; /* of these, with `told_arg` */
+    void *told_arg;
 };
 
 /*
@@ -53,6 +58,10 @@ uint16_t fk_tlsctx_permission(const struct fk_edge_site *site);
 
 /* The key exchanges of TLS 1.2 that it offers: FK_SERVER_* (tls/server_ctx.h). */
 unsigned fk_tlsctx_exchanges(const struct fk_edge_site *site);
+
+/* The longest OCSP response that may go with a certificate (fk_staple_wire_len()): where the key
+ * server is sent the transcript, it has to fit. */
+size_t fk_tlsctx_staple_max(const struct fk_edge_site *site, const struct fk_cert *cert);
 
 /* The session id context of its sessions, 32 bytes: they belong to one site and one policy for its
  * clients (`clientca`, NULL: none), whatever they are offered to; and if their secret is the key

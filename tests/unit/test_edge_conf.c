@@ -258,6 +258,12 @@ static const struct {
     {LISTEN "site \"a.example\" { mode = local certificate = {\"1\", \"2\", \"3\", \"4\"} "
             "key = {\"k\"}" ORIGIN "}",
      "more than 3 certificates"},
+    {LISTEN "site \"a.example\" {" LOCAL "\nocsp = {\"a\", \"b\", \"c\", \"d\"} }\n",
+     ":3: site \"a.example\": more than 3 OCSP responses"},
+    {LISTEN CHANNEL SERVER "site \"a.example\" { mode = handshake keyservers = {\"hq\"}" ORIGIN
+                           "\nocsp = {\"a\"} }\n",
+     ":5: site \"a.example\": with mode = handshake the key server shows its certificates, and no "
+     "OCSP responses"},
     {LISTEN SITE "tickets { lifetime = 10h }\n", "lifetime exceeds three quarters of key_life"},
     {"workers = 65\n" LISTEN SITE, "workers"},
     {"workers = many\n" LISTEN SITE, "workers"},
