@@ -12,8 +12,10 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "loop/sock.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,7 @@ struct fk_watch {
     struct fk_io io;
     struct fk_timer settle;
     uint64_t first_us; /* of the present burst, 0: none */
+    struct fk_log_limit unwatched;
     int fd;
     struct mark *marks;
     size_t n_marks;
@@ -134,7 +137,8 @@ static void on_events(struct fk_io *io, unsigned ready)
             event = (const void *)(events + at);
             changed |= name_counts(watch, event);
         }
-    if (!changed && !files_differ(watch, false))
+    /* In a burst whatever comes counts: with thousands of files each look takes milliseconds. */
+    if (!changed && watch->first_us == 0 && !files_differ(watch, false))
         return;
     if (watch->first_us == 0)
         watch->first_us = now;
@@ -161,17 +165,30 @@ static void free_marks(struct mark *marks, size_t n)
     free(marks);
 }
 
-/* A file's last look is kept: what changed since then is yet to be told. */
-static struct look first_look(const struct fk_watch *watch, const char *path)
+/* The files that are watched, by path. */
+static int map_files(const struct fk_watch *watch, struct fk_map *ret)
 {
-    for (size_t i = 0; i < watch->n_marks; i++)
-        if (watch->marks[i].suffixes == NULL && strcmp(watch->marks[i].path, path) == 0)
-            return watch->marks[i].seen;
-    return look_at(path);
+    int err = FK_OK;
+
+    for (size_t i = 0; err == FK_OK && i < watch->n_marks; i++) {
+        struct mark *mark = &watch->marks[i];
+
+        if (mark->suffixes == NULL)
+            err = fk_map_add(ret, mark->path, strlen(mark->path), mark, NULL);
+    }
+    return err;
 }
 
-static int make_mark(const struct fk_watch *watch, const struct fk_watch_item *item,
-                     struct mark *ret)
+/* A file's last look is kept: what changed since then is yet to be told. */
+static struct look first_look(const struct fk_map *files, const char *path)
+{
+    const struct mark *mark = fk_map_find(files, path, strlen(path));
+
+    return mark != NULL ? mark->seen : look_at(path);
+}
+
+static int make_mark(struct fk_watch *watch, const struct fk_map *files,
+                     const struct fk_watch_item *item, struct mark *ret)
 {
     const char *slash = strrchr(item->path, '/');
     char *directory;
@@ -189,10 +206,10 @@ static int make_mark(const struct fk_watch *watch, const struct fk_watch_item *i
     ret->suffixes = item->suffixes;
     ret->wd = inotify_add_watch(watch->fd, directory, EVENTS);
     if (ret->wd < 0)
-        fk_log(FK_LOG_WARN, "cannot watch a directory; reload by hand",
-               fk_str("directory", directory));
+        fk_log_limited(&watch->unwatched, FK_LOG_WARN, "cannot watch a directory; reload by hand",
+                       fk_str("directory", directory), fk_errno(errno));
     if (item->suffixes == NULL)
-        ret->seen = first_look(watch, item->path);
+        ret->seen = first_look(files, item->path);
     free(directory);
     return FK_OK;
 }
@@ -217,15 +234,15 @@ static void unwatch_others(const struct fk_watch *watch, const struct mark *gone
 int fk_watch_set(struct fk_watch *watch, const struct fk_watch_item *items, size_t n)
 {
     struct mark *marks = calloc(n + 1, sizeof *marks);
+    struct fk_map files = {.slots = NULL};
     size_t made = 0;
-    int err = FK_OK;
+    int err = marks == NULL ? FK_ERR_NOMEM : map_files(watch, &files);
 
-    if (marks == NULL)
-        return FK_ERR_NOMEM;
     for (; err == FK_OK && made < n; made++)
-        err = make_mark(watch, &items[made], &marks[made]);
+        err = make_mark(watch, &files, &items[made], &marks[made]);
+    fk_map_fini(&files);
     if (err != FK_OK) {
-        unwatch_others(watch, marks, made - 1, watch->marks, watch->n_marks);
+        unwatch_others(watch, marks, made == 0 ? 0 : made - 1, watch->marks, watch->n_marks);
         free_marks(marks, made);
         return err;
     }

@@ -180,6 +180,30 @@ static void test_set_anew(void **state)
     assert_silent();
 }
 
+/* As sites name one CA each; and among others that come and go, each keeps its last look. */
+static void test_many(void **state)
+{
+    enum { MANY = 1000 };
+    struct fk_watch_item items[MANY + 2] = {{.path = NULL}};
+    char names[MANY][160];
+
+    (void)state;
+    put("a.crl", "1");
+    for (size_t i = 0; i < MANY; i++) {
+        (void)snprintf(names[i], sizeof names[i], "%s/%zu.none", folder, i);
+        items[i].path = names[i];
+    }
+    items[MANY].path = items[MANY + 1].path = at("a.crl");
+    assert_ok(fk_watch_set(watch, items, MANY + 2));
+    put("a.crl", "2");
+    assert_ok(fk_watch_set(watch, items + 1, MANY + 1));
+    assert_told();
+    assert_silent();
+    assert_ok(fk_watch_set(watch, items, MANY));
+    put("a.crl", "3");
+    assert_silent();
+}
+
 static void test_no_directory(void **state)
 {
     const struct fk_watch_item items[] = {{.path = "/nonexistent/directory/a.crl"},
@@ -198,6 +222,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_linked_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_directory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_set_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_directory, setup, teardown),
     };
 
