@@ -1,5 +1,5 @@
 /* Reading and checking what a configuration names: see load.h and edge.h. */
-#include "edge/load.h"
+#include "edge/load_priv.h"
 
 #include "admin/conf.h"
 #include "base/err.h"
@@ -22,20 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct loading {
-    const struct fk_edge_role *role;
-    struct fk_bundle *bundle;
-    struct fk_conf *conf;
-    const struct fk_edge_conf *root;
-    struct fk_keyread *keys; /* NULL until the sites are looked at */
-    size_t next_key;         /* the next site's first in it */
-    struct fk_secret *admin_token;
-};
-
 /* --- sites --- */
 
 /* An empty one when it is of no use: the option is bad from then on. */
-static struct fk_cert read_cert(struct loading *loading, const struct fk_edge_site *site,
+static struct fk_cert read_cert(struct fk_loading *loading, const struct fk_edge_site *site,
                                 const char *path)
 {
     struct fk_cert cert = {.leaf = NULL};
@@ -59,7 +49,7 @@ static struct fk_cert read_cert(struct loading *loading, const struct fk_edge_si
 }
 
 /* Of each type of key one certificate. */
-static void check_types(struct loading *loading, const struct fk_edge_site *site,
+static void check_types(struct fk_loading *loading, const struct fk_edge_site *site,
                         const struct fk_cert *certs, size_t count)
 {
     struct fk_conf_where where = fk_conf_option_where(loading->conf, &site->block, "certificate");
@@ -81,7 +71,7 @@ static bool is_pair(const struct fk_cert *cert, const struct fk_keyread_key *key
 }
 
 /* Mode local: each key has its certificate. That is known when all certificates are. */
-static void check_keys(struct loading *loading, const struct fk_edge_site *site,
+static void check_keys(struct fk_loading *loading, const struct fk_edge_site *site,
                        const struct fk_cert *certs, size_t n_certs)
 {
     const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key];
@@ -103,7 +93,7 @@ static void check_keys(struct loading *loading, const struct fk_edge_site *site,
 }
 
 /* ... and each certificate its key, which is known when all keys are, and are of a certificate. */
-static void check_certs_have_keys(struct loading *loading, const struct fk_edge_site *site,
+static void check_certs_have_keys(struct fk_loading *loading, const struct fk_edge_site *site,
                                   const struct fk_cert *certs, size_t n_certs)
 {
     const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key];
@@ -140,7 +130,7 @@ static const char *share_trouble(int err)
 }
 
 /* Each share is of a certificate's key, where the certificates are files. */
-static void check_shares(struct loading *loading, const struct fk_edge_site *site,
+static void check_shares(struct fk_loading *loading, const struct fk_edge_site *site,
                          const struct fk_cert *certs, size_t n_certs)
 {
     const struct fk_keyread_key *keys = &loading->keys->keys[loading->next_key + site->key.count];
@@ -162,7 +152,7 @@ static void check_shares(struct loading *loading, const struct fk_edge_site *sit
 }
 
 /* Mode handshake: workers, who have no certificate of it, are told which key the share is of. */
-static void tell_share(struct loading *loading, const struct fk_edge_site *site)
+static void tell_share(struct fk_loading *loading, const struct fk_edge_site *site)
 {
     const struct fk_keyread_key *key = &loading->keys->keys[loading->next_key + site->key.count];
     char path[FK_GEN_SHARE_SIZE];
@@ -171,13 +161,14 @@ static void tell_share(struct loading *loading, const struct fk_edge_site *site)
     if (site->mode != FK_MODE_HANDSHAKE || site->share.count != 1 || key->err != FK_OK ||
         fk_gen_share_path(site, path) != FK_OK) /* that is complained of elsewhere */
         return;
+    fk_bundle_drop(loading->bundle, path); /* that of the share before */
     if ((err = fk_bundle_add(loading->bundle, path, key->ski, sizeof key->ski)) != FK_OK)
         fk_conf_complain(loading->conf, &site->block.where, "site \"%s\": %s", site->block.title,
                          fk_err_text(err));
 }
 
 /* The certificates and lists that clients are judged by. */
-static void check_client(struct loading *loading, const struct fk_edge_site *site)
+static void check_client(struct fk_loading *loading, const struct fk_edge_site *site)
 {
     const struct fk_conf_block *block = site->client;
     struct fk_clientca *ca;
@@ -211,7 +202,7 @@ static const char *origin_ca_error(int err)
 }
 
 /* The certificates that origins are judged by. */
-static void check_origin_ca(struct loading *loading, const struct fk_edge_site *site)
+static void check_origin_ca(struct fk_loading *loading, const struct fk_edge_site *site)
 {
     SSL_CTX *ctx = NULL;
     int err;
@@ -225,7 +216,7 @@ static void check_origin_ca(struct loading *loading, const struct fk_edge_site *
 }
 
 /* Those of the table's default are good. */
-static void check_groups(struct loading *loading, const struct fk_edge_site *site)
+static void check_groups(struct fk_loading *loading, const struct fk_edge_site *site)
 {
     struct fk_conf_where where = fk_conf_option_where(loading->conf, &site->block, "groups");
     const char *title = site->block.title, *bad;
@@ -247,7 +238,24 @@ static void check_groups(struct loading *loading, const struct fk_edge_site *sit
         fk_conf_complain(loading->conf, &where, "site \"%s\": groups: %s", title, fk_err_text(err));
 }
 
-static void check_site(struct loading *loading, const struct fk_edge_site *site)
+/* What was read of private keys goes with the certificates. */
+static void check_private(struct fk_loading *loading, const struct fk_edge_site *site,
+                          const struct fk_cert *certs, size_t count)
+{
+    if (site->mode == FK_MODE_LOCAL && !fk_conf_is_bad(&site->block, "mode")) {
+        check_keys(loading, site, certs, count);
+        check_certs_have_keys(loading, site, certs, count);
+    }
+    check_shares(loading, site, certs, count);
+    tell_share(loading, site);
+}
+
+void fk_loading_skip_site(struct fk_loading *loading, const struct fk_edge_site *site)
+{
+    loading->next_key += fk_keyread_count(site);
+}
+
+void fk_loading_check_site(struct fk_loading *loading, const struct fk_edge_site *site)
 {
     struct fk_cert certs[FK_EDGE_CERTS_MAX];
     size_t count = 0;
@@ -258,14 +266,10 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
     for (; count < site->certificate.count && count < FK_EDGE_CERTS_MAX; count++)
         certs[count] = read_cert(loading, site, site->certificate.items[count]);
     check_types(loading, site, certs, count);
-    if (site->mode == FK_MODE_LOCAL && !fk_conf_is_bad(&site->block, "mode")) {
-        check_keys(loading, site, certs, count);
-        check_certs_have_keys(loading, site, certs, count);
-    }
-    check_shares(loading, site, certs, count);
+    if (loading->keys != NULL)
+        check_private(loading, site, certs, count);
     fk_stapling_check(site, loading->bundle, loading->conf, certs, count);
-    tell_share(loading, site);
-    loading->next_key += fk_keyread_count(site);
+    fk_loading_skip_site(loading, site);
     while (count > 0)
         fk_cert_fini(&certs[--count]);
 }
@@ -273,7 +277,7 @@ static void check_site(struct loading *loading, const struct fk_edge_site *site)
 /* --- the lend key --- */
 
 /* It is the last that was read. */
-static void check_lend_key(struct loading *loading)
+void fk_loading_check_lend_key(struct fk_loading *loading)
 {
     const struct fk_edge_conf *root = loading->root;
     int err;
@@ -290,7 +294,7 @@ static void check_lend_key(struct loading *loading)
 
 /* --- channel --- */
 
-static void check_channel(struct loading *loading)
+void fk_loading_check_channel(struct fk_loading *loading)
 {
     const struct fk_channel_conf *channel = (const void *)loading->root->channel;
 
@@ -300,7 +304,7 @@ static void check_channel(struct loading *loading)
 
 /* --- redis --- */
 
-static void check_redis(struct loading *loading)
+static void check_redis(struct fk_loading *loading)
 {
     const struct fk_edge_redis *redis = (const void *)loading->root->redis;
     const uint8_t *data;
@@ -322,38 +326,42 @@ static void check_redis(struct loading *loading)
 
 /* --- all --- */
 
+int fk_loading_set_root(struct fk_loading *loading)
+{
+    loading->root = fk_conf_root(loading->conf);
+    return fk_users_set(loading->conf, loading->root->user, loading->root->signer_user);
+}
+
 /* As fk_edge_load(), with what was found of private keys in loading->keys. */
-static int load(struct loading *loading, const char *path)
+static int load(struct fk_loading *loading, const char *path)
 {
     int err = fk_conf_load(loading->role->conf, path, loading->bundle, &loading->conf);
 
     if (err != FK_OK && err != FK_ERR_CONF)
         return err;
     /* Whatever is wrong so far: all that can be judged is. */
-    loading->root = fk_conf_root(loading->conf);
-    if ((err = fk_users_set(loading->conf, loading->root->user, loading->root->signer_user)) !=
-        FK_OK)
+    if ((err = fk_loading_set_root(loading)) != FK_OK)
         return err;
     if ((err = fk_keyread_new(loading->root, &loading->keys)) != FK_OK) {
         fk_conf_complain(loading->conf, &loading->root->block.where, "cannot read keys: %s",
                          fk_err_text(err));
         return err;
     }
-    check_channel(loading);
+    fk_loading_check_channel(loading);
     check_redis(loading);
     if ((err = fk_admin_token_read((const void *)loading->root->admin, loading->bundle,
                                    loading->conf, &loading->admin_token)) != FK_OK)
         return err;
     for (const struct fk_conf_block *b = loading->root->sites; b != NULL; b = b->next)
-        check_site(loading, (const void *)b);
-    check_lend_key(loading);
+        fk_loading_check_site(loading, (const void *)b);
+    fk_loading_check_lend_key(loading);
     return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
 }
 
 static int load_alone(const struct fk_edge_role *role, const char *path, struct fk_bundle *bundle,
                       struct fk_conf **ret)
 {
-    struct loading loading = {.role = role, .bundle = bundle};
+    struct fk_loading loading = {.role = role, .bundle = bundle};
     int err = load(&loading, path);
 
     fk_keyread_free(loading.keys);
@@ -373,7 +381,8 @@ int fk_inline_load(const char *path, struct fk_bundle *bundle, struct fk_conf **
     return load_alone(&fk_role_inline, path, bundle, ret);
 }
 
-static void log_errors(const struct fk_conf *conf, const char *path, int err, struct fk_why *why)
+void fk_loading_log_errors(const struct fk_conf *conf, const char *path, int err,
+                           struct fk_why *why)
 {
     if (conf == NULL || fk_conf_error_count(conf) == 0) {
         fk_why_set(why, err, "%s: %s", path, fk_err_text(err));
@@ -389,7 +398,7 @@ int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbos
                   struct fk_why *why, struct fk_loaded **ret)
 {
     struct fk_loaded *loaded = calloc(1, sizeof *loaded);
-    struct loading loading = {.role = role};
+    struct fk_loading loading = {.role = role};
     int err;
 
     if (loaded == NULL)
@@ -404,7 +413,7 @@ int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbos
         loading.keys->fd = -1; /* moved */
         memcpy(loaded->keys, loading.keys->fingerprint, sizeof loaded->keys);
     } else {
-        log_errors(loading.conf, path, err, why);
+        fk_loading_log_errors(loading.conf, path, err, why);
     }
     fk_keyread_free(loading.keys);
     fk_bundle_free(loading.bundle);
@@ -418,75 +427,6 @@ int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbos
     }
     *ret = loaded;
     return FK_OK;
-}
-
-/* The configuration of `old` from its bundle, with the channel's files as they are now. */
-static int load_renewed(struct loading *loading, const struct fk_loaded *old, const char *path,
-                        bool *ret_changed)
-{
-    const struct fk_channel_conf *channel;
-    bool changed = false;
-    int err;
-
-    if ((err = fk_bundle_open(old->bundle_fd, &loading->bundle)) != FK_OK ||
-        (err = fk_conf_load(loading->role->conf, path, loading->bundle, &loading->conf)) != FK_OK)
-        return err;
-    loading->root = fk_conf_root(loading->conf);
-    if ((err = fk_users_set(loading->conf, loading->root->user, loading->root->signer_user)) !=
-        FK_OK)
-        return err;
-    channel = (const void *)loading->root->channel;
-    if (channel != NULL &&
-        (err = fk_channel_conf_renew(channel, loading->bundle, loading->conf, &changed)) != FK_OK)
-        return err;
-    if (changed)
-        check_channel(loading);
-    *ret_changed = changed;
-    return fk_conf_error_count(loading->conf) == 0 ? FK_OK : FK_ERR_CONF;
-}
-
-static int copy_secrets(const struct fk_loaded *old, struct fk_loaded *loaded)
-{
-    const struct fk_secret *token = old->admin_token;
-    int err;
-
-    if (token != NULL && (err = fk_secret_dup(fk_secret_bytes(token), fk_secret_len(token),
-                                              &loaded->admin_token)) != FK_OK)
-        return err;
-    memcpy(loaded->keys, old->keys, sizeof loaded->keys);
-    if (old->keys_fd < 0)
-        return FK_OK;
-    loaded->keys_fd = fcntl(old->keys_fd, F_DUPFD_CLOEXEC, 0);
-    return loaded->keys_fd >= 0 ? FK_OK : FK_ERR_SYS;
-}
-
-int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why *why,
-                    struct fk_loaded **ret)
-{
-    struct fk_loaded *loaded = calloc(1, sizeof *loaded);
-    struct loading loading = {.role = old->role};
-    bool changed = false;
-    int err;
-
-    if (loaded == NULL)
-        return fk_why_set(why, FK_ERR_NOMEM, "%s", fk_err_text(FK_ERR_NOMEM));
-    loaded->bundle_fd = loaded->keys_fd = -1;
-    err = load_renewed(&loading, old, path, &changed);
-    if (err == FK_OK && changed && (err = copy_secrets(old, loaded)) == FK_OK)
-        err = fk_bundle_seal(loading.bundle, &loaded->bundle_fd);
-    if (err != FK_OK)
-        log_errors(loading.conf, path, err, why);
-    fk_bundle_free(loading.bundle);
-    loaded->role = loading.role;
-    loaded->conf = loading.conf;
-    loaded->root = loading.root;
-    if (err != FK_OK || !changed) {
-        fk_loaded_free(loaded);
-        loaded = NULL;
-    }
-    if (err == FK_OK)
-        *ret = loaded;
-    return err;
 }
 
 void fk_loaded_free(struct fk_loaded *loaded)

@@ -9,6 +9,7 @@
 #include "edge/role.h"
 #include "edge/why.h"
 #include "base/secret.h"
+#include "loop/watch.h"
 
 #include <stdint.h>
 
@@ -31,11 +32,17 @@ int fk_loaded_new(const struct fk_edge_role *role, const char *path, bool verbos
                   struct fk_why *why, struct fk_loaded **ret);
 
 /*
- * What is in service as `old`, with the channel's files as they are now; errors as above. *ret is
- * NULL when these are not other ones.
+ * What is in service as `old`, with those of the files as they are now that a change was seen of:
+ * the channel's, sites' certificates (with their keys in mode `local`), OCSP responses, and what
+ * clients and origins are judged by. A site whose changed files do not go together keeps what it
+ * has; that is logged. *ret is NULL when nothing is to be taken in. Errors as above, also when the
+ * channel's files alone are of no use.
  */
 int fk_loaded_renew(const struct fk_loaded *old, const char *path, struct fk_why *why,
                     struct fk_loaded **ret);
+
+/* Watch all these files, from now on. Errors as fk_watch_set(). */
+int fk_loaded_watch(const struct fk_loaded *loaded, struct fk_watch *watch);
 
 void fk_loaded_free(struct fk_loaded *loaded);
 

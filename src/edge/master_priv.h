@@ -110,7 +110,7 @@ struct fk_master {
     struct fk_why last_notes; /* what of it needs a restart to take effect; empty: nothing */
     struct fk_master_question waiters[FK_EDGE_QUESTIONS_MAX];
     size_t n_waiters;
-    struct fk_watch *watch; /* the channel's files */
+    struct fk_watch *watch; /* files that are taken in when they change: fk_loaded_watch() */
     struct fk_sockets *sockets;
     struct fk_wiresockets *wire; /* NULL: an edge */
     struct fk_metrics *metrics;
@@ -167,9 +167,9 @@ bool fk_master_reload_hold(struct fk_master *master);
 void fk_master_reload_release(struct fk_master *master);
 /* As many as its limits may need, with a warning when that cannot be. */
 void fk_master_want_descriptors(const struct fk_loaded *loaded);
-/* Files of the channel may have changed: the same with them alone, if they have. */
+/* Watched files may have changed: the same with them alone, if they have. */
 void fk_master_renew(struct fk_master *master);
-/* Watch the channel's files of what is in service. */
+/* Watch the files of what is in service: fk_loaded_watch(). */
 void fk_master_watch(struct fk_master *master);
 /* The end comes first: give up what is pending. */
 void fk_master_reload_cancel(struct fk_master *master);

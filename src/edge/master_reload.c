@@ -13,7 +13,6 @@
 #include "edge/sitefacts.h"
 #include "loop/notify.h"
 #include "loop/proc.h"
-#include "tls/channel_conf.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -326,7 +325,7 @@ static int begin(struct fk_master *master, struct fk_loaded *loaded)
     return FK_OK;
 }
 
-/* `full`: the configuration with all that it names, else the channel's files alone. */
+/* `full`: the configuration with all that it names, else what has changed of the watched files. */
 static void reload(struct fk_master *master, bool full)
 {
     struct fk_loaded *loaded = NULL;
@@ -338,11 +337,9 @@ static void reload(struct fk_master *master, bool full)
     err = full ? fk_loaded_new(master->role, master->path, master->verbose, &why, &loaded)
                : fk_loaded_renew(master->loaded, master->path, &why, &loaded);
     if (err == FK_OK && loaded == NULL)
-        return; /* the channel's files are those in service */
-    if (!full) {
+        return; /* the files are those in service, or of no use */
+    if (!full)
         (void)fk_notify_reloading();
-        fk_log(FK_LOG_INFO, "reloading", fk_str("what", "channel"));
-    }
     master->last_error = why;
     master->phase = FK_RELOAD_SIGNERS;
     if (err != FK_OK || begin(master, loaded) != FK_OK) {
@@ -377,15 +374,8 @@ void fk_master_renew(struct fk_master *master)
 
 void fk_master_watch(struct fk_master *master)
 {
-    const struct fk_channel_conf *channel = (const void *)master->loaded->root->channel;
-    const char *files[FK_CHANNEL_PARTS];
-    struct fk_watch_item items[FK_CHANNEL_PARTS] = {{NULL, NULL}};
-    size_t n = channel == NULL ? 0 : fk_channel_conf_files(channel, files);
-    int err;
+    int err = fk_loaded_watch(master->loaded, master->watch);
 
-    for (size_t i = 0; i < n; i++)
-        items[i].path = files[i];
-    if ((err = fk_watch_set(master->watch, items, n)) != FK_OK)
-        fk_log(FK_LOG_WARN, "changes of the channel's files are not watched; reload by hand",
-               fk_error(err));
+    if (err != FK_OK)
+        fk_log(FK_LOG_WARN, "changes of files are not watched; reload by hand", fk_error(err));
 }
