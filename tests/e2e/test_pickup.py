@@ -1,6 +1,7 @@
 """Files that change are taken in without a reload: as certbot and Kubernetes replace them, by halves, and under load."""
 import contextlib
 import os
+import re
 import shutil
 import ssl
 import threading
@@ -338,6 +339,41 @@ def test_a_certificate_whose_key_is_elsewhere(daemons, folder, authority, site_a
     install(renewed, folder / "edge1/example.com.crt")
     wait_until(lambda: shown(pair.port, ca) == ssl_der(renewed), "the renewed certificate is shown")
     assert "hello from the origin" in pair.get()[1]
+
+
+def test_a_channel_of_no_use_holds_up_no_site(daemons, folder, authority, site_authority, origin, ca):
+    pair = pairs.Pair(folder, authority, site_authority, origin.port).start(daemons)
+    (folder / "edge1/channel.crt").write_text("junk\n")
+    pair.edge.wait_log("reload refused; the old configuration stays.*edge1/channel.crt: malformed")
+    renewed = folder / "renewed.crt"
+    site_authority.certify(folder / "keys1/keys/example.com.key", renewed, "example.com", "DNS:example.com")
+    install(renewed, folder / "edge1/example.com.crt")
+    wait_until(lambda: shown(pair.port, ca) == ssl_der(renewed), "the renewed certificate is shown")
+    assert re.search(f"{GONE} .*edge1/channel.crt: malformed", pair.edge.log())
+    assert "hello from the origin" in pair.get()[1]
+
+
+def test_a_response_for_what_the_key_server_lists(daemons, folder, authority, site_authority, origin, ca):
+    """Key and certificate are replaced at the key server, the response at the edge."""
+    response, store = folder / "edge1/site.ocsp", folder / "keys1/keys"
+    pair = pairs.Pair(folder, authority, site_authority, origin.port, fetch_certificates=True,
+                      site_options='ocsp = {"site.ocsp"}')
+
+    def whole(certificate):
+        certificate.write_bytes(certificate.read_bytes() + ca.read_bytes())
+    respond(site_authority, store / "example.com.crt", response)
+    whole(store / "example.com.crt")
+    pair.start(daemons)
+    assert stapled(pair.port, ca) == produced(response)
+    key, certificate = site_authority.issue(folder / "next", "example.com", "DNS:example.com")
+    wanted = ssl_der(certificate)
+    respond(site_authority, certificate, response)
+    whole(certificate)
+    pair.edge.wait_log('an OCSP response is not used site="example.com" file=".*/site.ocsp" why="is about none')
+    install(key, store / "example.com.key")
+    install(certificate, store / "example.com.crt")
+    wait_until(lambda: stapled(pair.port, ca) == produced(response), "the new response is sent")
+    assert shown(pair.port, ca) == wanted
 
 
 @pytest.mark.unsanitized
