@@ -1,4 +1,4 @@
-/* Operators' commands: status, reload, drain. See docs/control.md for what they say. */
+/* Operators' commands. See docs/control.md for what they say. */
 #include "keyd/master_priv.h"
 
 #include "admin/command.h"
@@ -170,6 +170,20 @@ static json_t *tokens_json(const struct fk_keyd_master *master)
     return list;
 }
 
+/* Its channels now, and what it has done since it got its slot. */
+static json_t *slot_json(const struct fk_quota_slot *slot)
+{
+    uint64_t last = fk_quota_last_us(slot);
+    json_t *json = json_pack("{s:I, s:I}", "channels", (json_int_t)fk_quota_channels(slot),
+                             "operations", (json_int_t)fk_quota_operations(slot));
+
+    if (last != 0)
+        (void)json_object_set_new(
+            json, "last_operation",
+            json_integer((json_int_t)((fk_clock_wall_us() - (fk_clock_us() - last)) / 1000000)));
+    return json;
+}
+
 static json_t *edges_json(const struct fk_keyd_master *master)
 {
     uint64_t day = fk_clock_wall_us() / DAY_US;
@@ -187,8 +201,7 @@ static json_t *edges_json(const struct fk_keyd_master *master)
         json = json_pack("{s:s, s:s, s:o}", "name", block->title, "identity", identity, "allow",
                          permissions_json(edge->allow));
         if (slot != NULL)
-            (void)json_object_set_new(json, "channels",
-                                      json_integer((json_int_t)fk_quota_channels(slot)));
+            (void)json_object_update_new(json, slot_json(slot));
         if (slot != NULL && edge->quota != 0)
             (void)json_object_set_new(json, "operations_today",
                                       json_integer((json_int_t)fk_quota_used(slot, day)));
@@ -320,13 +333,39 @@ static void do_drain(struct fk_keyd_master *master, uint32_t id)
     fk_keyd_drain(master);
 }
 
+static void do_keys(struct fk_keyd_master *master, uint32_t id)
+{
+    answer(master, id, json_pack("{s:o}", "keys", keys_json(master->current)));
+}
+
+static void do_edges(struct fk_keyd_master *master, uint32_t id)
+{
+    answer(master, id, json_pack("{s:o}", "edges", edges_json(master)));
+}
+
+static void do_rotate(struct fk_keyd_master *master, uint32_t id)
+{
+    int err = fk_keyd_roots_renew(master), theirs = FK_OK;
+
+    if (err == FK_OK)
+        theirs = fk_keyd_tickets_renew(master);
+    if (err != FK_OK || (theirs != FK_OK && theirs != FK_ERR_UNSUPPORTED)) {
+        answer_error(master, id, fk_err_text(err != FK_OK ? err : theirs));
+        return;
+    }
+    fk_log(FK_LOG_INFO, "an operator has new ticket keys made");
+    answer(master, id,
+           json_pack("{s:b, s:s*}", "ok", 1, "note",
+                     theirs == FK_OK ? NULL
+                                     : "ticket keys of mode handshake come from ticket_secret"));
+}
+
 static const struct {
     const char *word;
     void (*run)(struct fk_keyd_master *master, uint32_t id);
 } commands[] = {
-    {"status", do_status},
-    {"reload", do_reload},
-    {"drain", do_drain},
+    {"status", do_status}, {"reload", do_reload}, {"drain", do_drain},
+    {"keys", do_keys},     {"edges", do_edges},   {"rotate", do_rotate},
 };
 
 void fk_keyd_command(struct fk_keyd_master *master, const struct fk_procmsg *msg)
@@ -341,5 +380,8 @@ void fk_keyd_command(struct fk_keyd_master *master, const struct fk_procmsg *msg
             return;
         }
     }
-    answer_error(master, msg->arg, "no such command; there are status, reload and drain");
+    answer_error(
+        master, msg->arg,
+        "no such command; there are status, reload, drain, keys, edges and rotate, without "
+        "arguments");
 }

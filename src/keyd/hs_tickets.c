@@ -59,13 +59,21 @@ static int follow(struct fk_ticket_keys *keys, const struct fk_secret *secret, b
     return FK_OK;
 }
 
+static void tell_all(struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->role == FK_KEYD_HANDSHAKER && fk_keyd_place(child)->up)
+            (void)fk_keyd_tickets_send(master, child);
+}
+
 /* When something is wrong the old keys go on. */
 static void rotate(struct fk_keyd_master *master)
 {
     const struct fk_secret *secret = shared_secret(master);
     struct fk_ticket_keys *keys = keys_of(master);
     uint64_t next = FK_EDGE_TICKET_RETRY_US;
-    struct fk_child *child = NULL;
     bool changed = false;
     int err;
 
@@ -76,10 +84,24 @@ static void rotate(struct fk_keyd_master *master)
             fk_ticket_keys_rotate(keys, FK_HANDSHAKER_KEY_LIFE_US, fk_clock_us(), &changed, &next);
     if (err != FK_OK)
         fk_log(FK_LOG_ERROR, "no new ticket key", fk_error(err));
-    while (changed && (child = fk_super_next(master->super, child)) != NULL)
-        if (fk_keyd_place(child)->role == FK_KEYD_HANDSHAKER && fk_keyd_place(child)->up)
-            (void)fk_keyd_tickets_send(master, child);
+    if (changed)
+        tell_all(master);
     fk_timer_start(&master->ticket_timer, next);
+}
+
+int fk_keyd_tickets_renew(struct fk_keyd_master *master)
+{
+    uint64_t next;
+    int err;
+
+    if (shared_secret(master) != NULL)
+        return FK_ERR_UNSUPPORTED;
+    if ((err = fk_ticket_keys_renew(keys_of(master), FK_HANDSHAKER_KEY_LIFE_US, fk_clock_us(),
+                                    &next)) != FK_OK)
+        return err;
+    tell_all(master);
+    fk_timer_start(&master->ticket_timer, next);
+    return FK_OK;
 }
 
 void fk_keyd_tickets_commit(struct fk_keyd_master *master)

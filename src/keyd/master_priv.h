@@ -157,6 +157,8 @@ int fk_keyd_roots_send(struct fk_keyd_master *master, struct fk_child *child,
 /* master->current is in service: signers, new and old, are told before any front is. `old` is what
  * was; NULL: nothing. */
 void fk_keyd_roots_commit(struct fk_keyd_master *master, const struct fk_keyd_load *old);
+/* The next one seals from now on. FK_ERR_CRYPTO. */
+int fk_keyd_roots_renew(struct fk_keyd_master *master);
 
 /* --- auditfile.c --- */
 
@@ -181,6 +183,8 @@ int fk_keyd_tickets_init(struct fk_keyd_master *master);
 void fk_keyd_tickets_fini(struct fk_keyd_master *master);
 /* master->current is in service: its ticket secret counts, or the lack of one. */
 void fk_keyd_tickets_commit(struct fk_keyd_master *master);
+/* A new key from now on. FK_ERR_UNSUPPORTED: they come from the ticket secret; FK_ERR_CRYPTO. */
+int fk_keyd_tickets_renew(struct fk_keyd_master *master);
 /* For a new handshaker. */
 int fk_keyd_tickets_send(struct fk_keyd_master *master, struct fk_child *child);
 int fk_keyd_sessions_send(struct fk_keyd_master *master, struct fk_child *child);

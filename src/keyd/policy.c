@@ -247,5 +247,7 @@ int fk_policy_decide(const struct fk_policy_ask *ask, const char **ret_why)
             return rules[i].err;
         }
     }
+    if (!ask->is_step)
+        fk_quota_count(ask->edge->slot, ask->now_us);
     return FK_OK;
 }

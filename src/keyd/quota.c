@@ -26,6 +26,8 @@ struct fk_quota_slot {
     char identity[FK_IDENTITY_SIZE]; /* empty: free */
     _Atomic uint64_t arrival_ns;     /* theoretical arrival time of the bucket's next operation */
     _Atomic uint64_t day;
+    _Atomic uint64_t operations;
+    _Atomic uint64_t last_us;
     _Atomic uint32_t channels[FK_KEYD_CHILDREN_MAX];
 };
 
@@ -169,6 +171,22 @@ uint64_t fk_quota_used(const struct fk_quota_slot *slot, uint64_t day)
     uint64_t seen = atomic_load_explicit(&slot->day, memory_order_relaxed);
 
     return seen >> USED_BITS == day ? seen & USED_MASK : 0;
+}
+
+void fk_quota_count(struct fk_quota_slot *slot, uint64_t now_us)
+{
+    atomic_fetch_add_explicit(&slot->operations, 1, memory_order_relaxed);
+    atomic_store_explicit(&slot->last_us, now_us, memory_order_relaxed);
+}
+
+uint64_t fk_quota_operations(const struct fk_quota_slot *slot)
+{
+    return atomic_load_explicit(&slot->operations, memory_order_relaxed);
+}
+
+uint64_t fk_quota_last_us(const struct fk_quota_slot *slot)
+{
+    return atomic_load_explicit(&slot->last_us, memory_order_relaxed);
 }
 
 uint64_t fk_quota_channels(const struct fk_quota_slot *slot)

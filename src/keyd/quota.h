@@ -50,8 +50,14 @@ bool fk_quota_day(struct fk_quota_slot *slot, uint64_t quota, uint64_t day);
 bool fk_quota_channel_open(struct fk_quota_slot *slot, unsigned front, uint64_t max);
 void fk_quota_channel_close(struct fk_quota_slot *slot, unsigned front);
 
+/* Front: an operation of the edge begins, at `now_us` (monotonic). */
+void fk_quota_count(struct fk_quota_slot *slot, uint64_t now_us);
+
 /* Channels of an edge over all fronts, and operations of day `day`, for status. */
 uint64_t fk_quota_channels(const struct fk_quota_slot *slot);
 uint64_t fk_quota_used(const struct fk_quota_slot *slot, uint64_t day);
+/* Operations in all, and when the last one began: 0, there was none. */
+uint64_t fk_quota_operations(const struct fk_quota_slot *slot);
+uint64_t fk_quota_last_us(const struct fk_quota_slot *slot);
 
 #endif

@@ -56,6 +56,19 @@ static void rotate(struct fk_keyd_master *master)
     tell_all(master);
 }
 
+int fk_keyd_roots_renew(struct fk_keyd_master *master)
+{
+    uint64_t next;
+    int err =
+        fk_ticket_roots_renew(roots_of(master), life_of(master->current), fk_clock_us(), &next);
+
+    if (err != FK_OK)
+        return err;
+    fk_timer_start(&master->roots_timer, next);
+    tell_all(master);
+    return FK_OK;
+}
+
 static void on_timer(struct fk_timer *timer)
 {
     rotate(fk_container(timer, struct fk_keyd_master, roots_timer));

@@ -67,6 +67,20 @@ int fk_ticket_roots_rotate(struct fk_ticket_roots *roots, uint64_t life_us, uint
     return FK_OK;
 }
 
+int fk_ticket_roots_renew(struct fk_ticket_roots *roots, uint64_t life_us, uint64_t now_us,
+                          uint64_t *ret_next_us)
+{
+    struct fk_ticket_root *next = &roots->items[0];
+    uint64_t planned = next->seals_us;
+    int err;
+
+    if (roots->count > 0 && planned > now_us)
+        next->seals_us = now_us;
+    if ((err = fk_ticket_roots_rotate(roots, life_us, now_us, ret_next_us)) != FK_OK)
+        next->seals_us = planned; /* nothing was added: it is where it was */
+    return err;
+}
+
 /* --- transport --- */
 
 size_t fk_ticket_roots_encode(const struct fk_ticket_roots *roots,

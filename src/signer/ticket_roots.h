@@ -36,6 +36,11 @@ struct fk_ticket_roots {
 int fk_ticket_roots_rotate(struct fk_ticket_roots *roots, uint64_t life_us, uint64_t now_us,
                            uint64_t *ret_next_us);
 
+/* The same, but the next one seals now, whether or not all who share it know it yet. With
+ * FK_TICKET_ROOTS_MAX there already the oldest goes before its time. */
+int fk_ticket_roots_renew(struct fk_ticket_roots *roots, uint64_t life_us, uint64_t now_us,
+                          uint64_t *ret_next_us);
+
 /* FK_PROC_TICKETS to signers: life u64 | n u8 | n times: id, secret, seals u64. */
 #define FK_TICKET_ROOTS_WIRE_MAX \
     (8 + 1 + FK_TICKET_ROOTS_MAX * (FK_TICKET_ID + FK_TICKET_SECRET + 8))

@@ -55,32 +55,56 @@ struct fk_ticket_site {
 
 /* --- master --- */
 
+static int add_key(struct fk_ticket_keys *keys, uint64_t now_us)
+{
+    struct fk_ticket_key key = {.made_us = now_us};
+
+    if (RAND_bytes(key.id, sizeof key.id) != 1 ||
+        RAND_priv_bytes(key.secret, sizeof key.secret) != 1)
+        return FK_ERR_CRYPTO;
+    memmove(&keys->keys[1], &keys->keys[0], sizeof key * (FK_EDGE_TICKET_KEYS - 1));
+    keys->keys[0] = key;
+    if (keys->count < FK_EDGE_TICKET_KEYS)
+        keys->count++;
+    fk_wipe(&key, sizeof key);
+    return FK_OK;
+}
+
+/* Whether there were keys older than `life_us`. */
+static bool drop_old(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us)
+{
+    size_t before = keys->count;
+
+    while (keys->count > 1 && now_us - keys->keys[keys->count - 1].made_us >= life_us) {
+        keys->count--;
+        fk_wipe(&keys->keys[keys->count], sizeof keys->keys[0]);
+    }
+    return keys->count < before;
+}
+
 int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
                           bool *ret_changed, uint64_t *ret_next_us)
 {
     uint64_t quarter = life_us / 4;
-    bool changed = false;
+    bool due = keys->count == 0 || now_us - keys->keys[0].made_us >= quarter;
+    int err;
 
-    if (keys->count == 0 || now_us - keys->keys[0].made_us >= quarter) {
-        struct fk_ticket_key key = {.made_us = now_us};
-
-        if (RAND_bytes(key.id, sizeof key.id) != 1 ||
-            RAND_priv_bytes(key.secret, sizeof key.secret) != 1)
-            return FK_ERR_CRYPTO;
-        memmove(&keys->keys[1], &keys->keys[0], sizeof key * (FK_EDGE_TICKET_KEYS - 1));
-        keys->keys[0] = key;
-        if (keys->count < FK_EDGE_TICKET_KEYS)
-            keys->count++;
-        fk_wipe(&key, sizeof key);
-        changed = true;
-    }
-    while (keys->count > 1 && now_us - keys->keys[keys->count - 1].made_us >= life_us) {
-        keys->count--;
-        fk_wipe(&keys->keys[keys->count], sizeof keys->keys[0]);
-        changed = true;
-    }
-    *ret_changed = changed;
+    if (due && (err = add_key(keys, now_us)) != FK_OK)
+        return err;
+    *ret_changed = drop_old(keys, life_us, now_us) || due;
     *ret_next_us = keys->keys[0].made_us + quarter - now_us;
+    return FK_OK;
+}
+
+int fk_ticket_keys_renew(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
+                         uint64_t *ret_next_us)
+{
+    int err = add_key(keys, now_us);
+
+    if (err != FK_OK)
+        return err;
+    (void)drop_old(keys, life_us, now_us);
+    *ret_next_us = life_us / 4;
     return FK_OK;
 }
 

@@ -38,6 +38,11 @@ struct fk_ticket_keys {
 int fk_ticket_keys_rotate(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
                           bool *ret_changed, uint64_t *ret_next_us);
 
+/* The same, but a new key is added however old the newest is. With FK_EDGE_TICKET_KEYS there
+ * already the oldest goes before its time. */
+int fk_ticket_keys_renew(struct fk_ticket_keys *keys, uint64_t life_us, uint64_t now_us,
+                         uint64_t *ret_next_us);
+
 /*
  * The ticket keys of a quarter of `life_us`, the same for all who have the secret: derived from it
  * and from the number of the quarter since 1970. The present one seals; the three before open, and

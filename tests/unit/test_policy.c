@@ -200,6 +200,31 @@ static void refused_requests_take_nothing(void **state)
     assert_int_equal(fk_quota_used(edge.slot, 8), 1);
 }
 
+/* What is carried out counts, once: neither what was refused, nor further steps of it. */
+static void operations_are_counted(void **state)
+{
+    uint8_t keys[1] = {1};
+    struct fk_policy_edge edge = {
+        .permissions = FK_PERM_SIGN13, .keys = keys, .slot = fresh_slot()};
+    struct fk_policy_ask ask = {.edge = &edge, .key_permissions = FK_PERM_SIGN13, .now_us = 77};
+    const char *why;
+
+    (void)state;
+    ask.permission = FK_PERM_DECRYPT;
+    assert_err(fk_policy_decide(&ask, &why), FK_ERR_DENIED);
+    assert_int_equal(fk_quota_operations(edge.slot), 0);
+    assert_int_equal(fk_quota_last_us(edge.slot), 0);
+    ask.permission = FK_PERM_SIGN13;
+    assert_ok(fk_policy_decide(&ask, &why));
+    ask.now_us = 78;
+    assert_ok(fk_policy_decide(&ask, &why));
+    ask.is_step = true;
+    ask.now_us = 79;
+    assert_ok(fk_policy_decide(&ask, &why));
+    assert_int_equal(fk_quota_operations(edge.slot), 2);
+    assert_int_equal(fk_quota_last_us(edge.slot), 78);
+}
+
 static void rate_is_a_bucket(void **state)
 {
     struct fk_quota_slot *slot = fresh_slot();
@@ -428,6 +453,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(several_permissions),
         cmocka_unit_test(shares_are_for_whom_their_policy_names),
         cmocka_unit_test(refused_requests_take_nothing),
+        cmocka_unit_test(operations_are_counted),
         cmocka_unit_test(rate_is_a_bucket),
         cmocka_unit_test(a_faster_rate_holds_at_once),
         cmocka_unit_test(channels_are_counted_over_fronts),

@@ -42,6 +42,28 @@ static void one_seals_at_once_and_the_next_is_announced(void **state)
     assert_int_equal(roots.count, 2);
 }
 
+static void the_announced_one_can_seal_at_once(void **state)
+{
+    struct fk_ticket_roots roots = {0};
+    uint8_t announced[FK_TICKET_ID], sealing[FK_TICKET_ID];
+    uint64_t next;
+
+    (void)state;
+    (void)rotate(&roots, 500);
+    memcpy(announced, roots.items[0].id, sizeof announced);
+    memcpy(sealing, roots.items[1].id, sizeof sealing);
+    assert_ok(fk_ticket_roots_renew(&roots, LIFE, 600, &next));
+    assert_int_equal(next, QUARTER);
+    assert_int_equal(roots.count, 3);
+    assert_memory_equal(fk_ticket_roots_sealing(&roots, 600)->id, announced, sizeof announced);
+    assert_int_equal(roots.items[0].seals_us, 600 + QUARTER);
+    assert_memory_equal(roots.items[2].id, sealing, sizeof sealing); /* it opens on */
+    assert_int_equal(roots.items[2].seals_us, 500);
+    for (unsigned i = 0; i < 2 * FK_TICKET_ROOTS_MAX; i++)
+        assert_ok(fk_ticket_roots_renew(&roots, LIFE, 601 + i, &next));
+    assert_int_equal(roots.count, FK_TICKET_ROOTS_MAX);
+}
+
 /* At each moment: one that seals, one to come, and each opens a whole life after it began to. */
 static void each_lives_its_time(void **state)
 {
@@ -311,6 +333,7 @@ static void an_edge_that_signs_gets_them_sealed(void **state)
 }
 
 UNIT_MAIN(cmocka_unit_test(one_seals_at_once_and_the_next_is_announced),
+          cmocka_unit_test(the_announced_one_can_seal_at_once),
           cmocka_unit_test(each_lives_its_time), cmocka_unit_test(after_a_long_sleep_all_are_new),
           cmocka_unit_test(a_shorter_life_leaves_one_that_seals), cmocka_unit_test(transport),
           cmocka_unit_test(grants_tell_when), cmocka_unit_test(a_signer_gives_what_its_master_gave),

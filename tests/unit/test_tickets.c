@@ -65,6 +65,29 @@ static void long_sleep(void **state)
     assert_int_equal(keys.keys[0].made_us, 100 * LIFE);
 }
 
+static void a_key_can_be_renewed_at_any_time(void **state)
+{
+    struct fk_ticket_keys keys = {0};
+    uint8_t first[16];
+    uint64_t next;
+
+    (void)state;
+    (void)rotate(&keys, 1000, &next);
+    memcpy(first, keys.keys[0].id, sizeof first);
+    assert_ok(fk_ticket_keys_renew(&keys, LIFE, 1001, &next));
+    assert_int_equal(keys.count, 2);
+    assert_int_equal(next, LIFE / 4);
+    assert_memory_not_equal(keys.keys[0].id, first, sizeof first);
+    assert_memory_equal(keys.keys[1].id, first, sizeof first); /* it opens on */
+    assert_false(rotate(&keys, 1001 + LIFE / 4 - 1, &next));
+    assert_int_equal(next, 1);
+    for (unsigned i = 0; i < 2 * FK_EDGE_TICKET_KEYS; i++)
+        assert_ok(fk_ticket_keys_renew(&keys, LIFE, 1002, &next));
+    assert_int_equal(keys.count, FK_EDGE_TICKET_KEYS);
+    assert_ok(fk_ticket_keys_renew(&keys, LIFE, 1002 + LIFE, &next));
+    assert_int_equal(keys.count, 1); /* the others' time is over */
+}
+
 static struct fk_ticket_keys some_keys(size_t count)
 {
     struct fk_ticket_keys keys = {0};
@@ -378,8 +401,8 @@ static void shared_keys_open_for_nine_hours(void **state)
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 UNIT_MAIN(cmocka_unit_test(new_key_every_quarter), cmocka_unit_test(keys_end_after_their_life),
-          cmocka_unit_test(long_sleep), cmocka_unit_test(transport), WITH(without_keys_no_ticket),
-          WITH(sealed_ticket_opens), WITH(ticket_of_another_site_is_unknown),
-          WITH(old_key_opens_and_renews), WITH(workers_share), WITH(many_sites_keep_their_keys),
-          WITH(sites_share_mappings), cmocka_unit_test(shared_keys_are_the_same_for_all),
-          WITH(shared_keys_open_for_nine_hours))
+          cmocka_unit_test(long_sleep), cmocka_unit_test(a_key_can_be_renewed_at_any_time),
+          cmocka_unit_test(transport), WITH(without_keys_no_ticket), WITH(sealed_ticket_opens),
+          WITH(ticket_of_another_site_is_unknown), WITH(old_key_opens_and_renews),
+          WITH(workers_share), WITH(many_sites_keep_their_keys), WITH(sites_share_mappings),
+          cmocka_unit_test(shared_keys_are_the_same_for_all), WITH(shared_keys_open_for_nine_hours))
