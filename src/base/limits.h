@@ -320,6 +320,8 @@
 #define FK_EDGE_SERVERS_MAX 8
 /* Origins of one site: a connection remembers in 64 bits which it has tried. */
 #define FK_EDGE_ORIGINS_MAX 64
+/* Origins that operators have set down at once, of all sites: each worker's start tells of them. */
+#define FK_EDGE_SET_DOWN_MAX 256
 /* How long an origin's resolved addresses are used before the (cached) resolver is asked again. */
 #define FK_EDGE_RESOLVE_US 30000000
 /* Connections to one origin that a worker keeps without a request: what comes in a burst beyond

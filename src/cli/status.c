@@ -178,12 +178,16 @@ int fk_cmd_status(int argc, char **argv)
 int fk_cmd_control(int argc, char **argv)
 {
     static const struct fk_opt options[] = {OPT_CONF, OPT_CONTROL, OPT_JSON, OPT_END};
-    static const struct fk_opt_command command = {"farkey control",
-                                                  "status|reload|upgrade|drain|purge [URL]",
-                                                  "Give a running edge or key server a command.",
-                                                  options,
-                                                  1,
-                                                  2};
+    static const struct fk_opt_command command = {
+        "farkey control",
+        "COMMAND [ARGUMENT]",
+        "Give a running daemon a command and wait for its outcome. All know status, reload and "
+        "drain; "
+        "an edge also upgrade, purge [URL], sites, origins, keyservers, sessions, origin-down SITE/ORIGIN, "
+        "origin-up SITE/ORIGIN and rotate; a key server also keys, edges and rotate.",
+        options,
+        1,
+        2};
     struct status_values values = {0};
     int first, err = fk_opt_parse(&command, &values, argc, argv, &first);
 

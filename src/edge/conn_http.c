@@ -29,9 +29,14 @@ struct fk_conn_http {
 
 /* --- the origin --- */
 
-static bool may_keep(const struct fk_hop *hop)
+/* Between requests it has no use for its connection: others may, or an operator has set the origin
+ * down. Else a client of HTTP/1 has it as long as he stays. */
+static bool is_released(const struct fk_conn_http *http)
 {
-    return hop->conn->site->conf->origin_keep_us > 0;
+    const struct fk_hop *hop = &http->hop;
+    bool shares = hop->conn->site->conf->origin_keep_us > 0;
+
+    return (shares || fk_origin_is_down(&hop->use)) && fk_exchange_releases(&http->exchange);
 }
 
 /* A request has done with its connection. */
@@ -44,17 +49,21 @@ static void let_go(struct fk_hop *hop, const struct fk_fetch *fetch)
         fk_hop_keep(hop);
 }
 
+static int release(struct fk_conn_http *http, bool *ret_moved)
+{
+    let_go(&http->hop, &http->exchange.fetch);
+    *ret_moved = true;
+    return fk_exchange_detached(&http->exchange);
+}
+
 /* Connect, or let go, as the exchange wishes. *ret_moved: something has changed. */
 static int follow_wishes(struct fk_conn_http *http, bool *ret_moved)
 {
     struct fk_exchange *exchange = &http->exchange;
     struct fk_hop *hop = &http->hop;
 
-    if (exchange->fetch.spent || (may_keep(hop) && fk_exchange_releases(exchange))) {
-        let_go(hop, &exchange->fetch);
-        *ret_moved = true;
-        return fk_exchange_detached(exchange);
-    }
+    if (exchange->fetch.spent || is_released(http))
+        return release(http, ret_moved);
     if (hop->late) {
         hop->late = false;
         *ret_moved = true;
@@ -175,6 +184,9 @@ static int pump(struct fk_conn *conn, bool *ret_moved)
     struct fk_hop *hop = &conn->http->hop;
     int err;
 
+    /* Set down since the last request: the next one goes elsewhere. */
+    if (is_released(conn->http) && (err = release(conn->http, ret_moved)) != FK_OK)
+        return err;
     if ((err = read_client(conn, ret_moved)) != FK_OK ||
         (err = fk_hop_read(hop, &exchange->fetch, fk_exchange_reads_origin(exchange), ret_moved)) !=
             FK_OK ||

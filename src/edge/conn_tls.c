@@ -119,6 +119,7 @@ void fk_conn_secured(struct fk_conn *conn, bool tls13)
 
     conn->secured_us = fk_loop_now_us(conn->env->loop);
     fk_metric_add(metrics, ids[tls13][conn->resumed], 1);
+    conn->site->shaken[conn->resumed]++;
     fk_metric_observe(metrics, FK_EDGE_HS_SECONDS, conn->secured_us - conn->accepted_us);
 }
 

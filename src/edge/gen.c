@@ -348,6 +348,8 @@ static int make_origins(struct fk_gen *gen, struct fk_site *site)
 
     if (err == FK_OK)
         err = fk_origins_new(base->loop, base->dns, site->conf, &site->origins);
+    if (err == FK_OK)
+        fk_origins_follow(site->origins, base->down);
     if (err == FK_OK && tls != NULL)
         fk_origins_secure(site->origins, tls);
     SSL_CTX_free(tls);

@@ -56,6 +56,7 @@ struct fk_gen_base {
     struct fk_workcache *answers;
     struct fk_renewals *renewals;
     struct fk_localkeys *local;
+    struct fk_setdown *down;
     struct fk_metrics *metrics; /* NULL: none */
     /* A site of this generation has got (other) certificates from its key server. */
     void (*on_certificate)(void *arg, struct fk_gen *gen, struct fk_site *site);

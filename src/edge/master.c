@@ -202,7 +202,8 @@ static int start_worker(struct fk_master *master, struct fk_child *child)
     fk_metrics_bury(master->metrics, fk_child_index(child));
     if ((err = fk_child_send_fd(child, FK_PROC_METRICS, fk_child_index(child),
                                 master->metrics_fd)) != FK_OK ||
-        (err = send_tickets(master, child)) != FK_OK)
+        (err = send_tickets(master, child)) != FK_OK ||
+        (err = fk_master_orders_send(master, worker)) != FK_OK)
         return err;
     if (master->sessions_fd >= 0 &&
         (err = fk_child_send_fd(child, FK_PROC_SESSIONS, 0, master->sessions_fd)) != FK_OK)
@@ -323,6 +324,8 @@ static void on_message(void *ctx, struct fk_child *child, struct fk_procmsg *msg
         signer_ready(master, child);
     else if (worker != NULL && msg->type == FK_PROC_STATUS)
         fk_master_worker_status(master, worker, msg);
+    else if (worker != NULL && msg->type == FK_PROC_SYNC)
+        fk_master_orders_done(master, worker, msg->arg);
     else if (worker != NULL && msg->type == FK_PROC_ANSWER)
         fk_master_tables_answered(master, (unsigned)(worker - master->workers), msg);
     else if (child == master->admin && msg->type == FK_PROC_COMMAND)
@@ -367,22 +370,42 @@ static const struct fk_super_ops super_ops = {
 
 /* --- tickets --- */
 
+static struct fk_ticket_keys *keys_of_tickets(struct fk_master *master)
+{
+    return (void *)fk_secret_data(master->tickets);
+}
+
+static void send_tickets_to_all(const struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (fk_master_has_process(&master->workers[i]))
+            (void)send_tickets(master, master->workers[i].child);
+}
+
 void fk_master_rotate_tickets(struct fk_master *master)
 {
     uint64_t life = fk_edge_tickets(master->loaded->root)->key_life_us;
     uint64_t next = FK_EDGE_TICKET_RETRY_US;
     bool changed = false;
-    int err = fk_ticket_keys_rotate((void *)fk_secret_data(master->tickets), life, fk_clock_us(),
-                                    &changed, &next);
+    int err = fk_ticket_keys_rotate(keys_of_tickets(master), life, fk_clock_us(), &changed, &next);
 
     if (err != FK_OK)
         fk_log(FK_LOG_ERROR, "no new ticket key", fk_error(err));
     fk_timer_start(&master->ticket_timer, next);
-    if (!changed || master->super == NULL)
-        return;
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (fk_master_has_process(&master->workers[i]))
-            (void)send_tickets(master, master->workers[i].child);
+    if (changed && master->super != NULL)
+        send_tickets_to_all(master);
+}
+
+int fk_master_renew_tickets(struct fk_master *master)
+{
+    uint64_t life = fk_edge_tickets(master->loaded->root)->key_life_us, next;
+    int err = fk_ticket_keys_renew(keys_of_tickets(master), life, fk_clock_us(), &next);
+
+    if (err != FK_OK)
+        return err;
+    fk_timer_start(&master->ticket_timer, next);
+    send_tickets_to_all(master);
+    return FK_OK;
 }
 
 static void on_ticket_timer(struct fk_timer *timer)
@@ -487,6 +510,7 @@ static int start(struct fk_master *master)
     fk_master_admin_init(master); /* whatever has a loop can be ended, see fini() */
     fk_master_succession_init(master);
     if ((err = fk_secret_new(sizeof(struct fk_ticket_keys), &master->tickets)) != FK_OK ||
+        (err = fk_setdown_new(&master->down)) != FK_OK ||
         (err = fk_sockets_new(master->n_workers, &master->sockets)) != FK_OK ||
         (err = fk_master_inherit(master)) != FK_OK ||
         (err = fk_sockets_open(master->sockets, master->loaded->root, &why)) != FK_OK ||
@@ -531,6 +555,7 @@ static void fini(struct fk_master *master)
     fk_loaded_free(master->loaded);
     fk_loaded_free(master->pending);
     fk_secret_free(master->tickets);
+    fk_setdown_free(master->down);
     if (master->loop != NULL)
         fk_loop_free(master->loop);
 }

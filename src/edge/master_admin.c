@@ -1,6 +1,6 @@
 /*
- * What operators ask of the edge, through the admin process: status, reload, drain. The status is
- * put together from the workers' answers; one that is late is left out.
+ * What operators ask of the edge, through the admin process. The status, and lists that are parts
+ * of it, are put together from the workers' answers; one that is late is left out.
  */
 #include "base/err.h"
 #include "base/log.h"
@@ -9,8 +9,7 @@
 #include "admin/conf.h"
 #include "edge/master_priv.h"
 #include "edge/metrics.h"
-#include "http/cachekey.h"
-#include "http/text.h"
+#include "edge/views.h"
 #include "loop/sock.h"
 
 #include <errno.h>
@@ -38,14 +37,9 @@ void fk_master_answer(struct fk_child *admin, uint32_t id, json_t *json)
     free(text);
 }
 
-static void answer_ok(struct fk_child *admin, uint32_t id)
+void fk_master_answer_error(const struct fk_master_question *from, const char *text)
 {
-    fk_master_answer(admin, id, json_pack("{s:b}", "ok", 1));
-}
-
-static void answer_error(struct fk_child *admin, uint32_t id, const char *text)
-{
-    fk_master_answer(admin, id, json_pack("{s:s}", "error", text));
+    fk_master_answer(from->asker, from->id, json_pack("{s:s}", "error", text));
 }
 
 /* --- status --- */
@@ -114,22 +108,60 @@ static json_t *status(const struct fk_master *master)
                      workers(master), "signers", signers(master), "counters", counters(master));
 }
 
+static bool all_answered(const struct fk_master *master)
+{
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (fk_master_has_process(&master->workers[i]) && !master->workers[i].answered)
+            return false;
+    return true;
+}
+
+static json_t *view(const struct fk_master *master, enum fk_view which)
+{
+    json_t *parts = workers(master), *json = fk_view_json(which, parts);
+
+    json_decref(parts);
+    return json;
+}
+
+static void answer_question(const struct fk_master *master, const struct fk_master_question *from)
+{
+    fk_master_answer(from->asker, from->id,
+                     from->asked == FK_ASKED_STATUS
+                         ? status(master)
+                         : view(master, (enum fk_view)(from->asked - FK_ASKED_VIEW)));
+}
+
+static void ask_workers(struct fk_master *master)
+{
+    fk_timer_start(&master->question_timer, FK_EDGE_QUESTION_US);
+    for (unsigned i = 0; i < master->n_workers; i++)
+        if (fk_master_has_process(&master->workers[i]))
+            (void)fk_child_send_fd(master->workers[i].child, FK_PROC_STATUS, 0, -1);
+}
+
+/* A round of the workers' answers is over; the next one begins if somebody waits for it. */
 static void answer_questions(struct fk_master *master)
 {
+    bool more = false;
+
     fk_timer_stop(&master->question_timer);
     for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
         struct fk_master_question *question = &master->questions[i];
 
-        if (question->asker != NULL && question->plain)
-            answer_ok(question->asker, question->id);
-        else if (question->asker != NULL)
-            fk_master_answer(question->asker, question->id, status(master));
-        question->asker = NULL;
+        if (question->asker != NULL && !question->later) {
+            answer_question(master, question);
+            question->asker = NULL;
+        }
+        more = more || question->asker != NULL;
+        question->later = false;
     }
     for (unsigned i = 0; i < master->n_workers; i++) {
         fk_buf_fini(&master->workers[i].status);
         master->workers[i].answered = false;
     }
+    if (more)
+        ask_workers(master);
 }
 
 static void on_question_timer(struct fk_timer *timer)
@@ -137,39 +169,24 @@ static void on_question_timer(struct fk_timer *timer)
     answer_questions(fk_container(timer, struct fk_master, question_timer));
 }
 
-static bool all_answered(const struct fk_master *master)
+/* With others it waits for one round of answers. A list is to tell what was there when it was asked
+ * for, or later: it waits for a round that begins after that. */
+void fk_master_ask_workers(struct fk_master *master, const struct fk_master_question *from)
 {
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0 &&
-            !master->workers[i].answered)
-            return false;
-    return true;
-}
+    bool asking = fk_timer_active(&master->question_timer);
 
-static void ask_workers(struct fk_master *master)
-{
-    fk_timer_start(&master->question_timer, FK_EDGE_QUESTION_US);
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
-            (void)fk_child_send_fd(master->workers[i].child, FK_PROC_STATUS, 0, -1);
-}
-
-/* A status needs the workers: it waits with others for one round of answers. `plain`: something was
- * sent to them before, and they answer in order. */
-static void ask_status(struct fk_master *master, struct fk_child *admin, uint32_t id, bool plain)
-{
     for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++) {
         if (master->questions[i].asker != NULL)
             continue;
-        master->questions[i] =
-            (struct fk_master_question){.asker = admin, .id = id, .plain = plain};
-        if (!fk_timer_active(&master->question_timer))
+        master->questions[i] = *from;
+        master->questions[i].later = asking && from->asked != FK_ASKED_STATUS;
+        if (!asking)
             ask_workers(master);
         if (all_answered(master))
             answer_questions(master);
         return;
     }
-    answer_error(admin, id, "too many questions wait already");
+    fk_master_answer_error(from, "too many questions wait already");
 }
 
 void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *worker,
@@ -184,38 +201,17 @@ void fk_master_worker_status(struct fk_master *master, struct fk_master_worker *
         answer_questions(master);
 }
 
-/* --- purge --- */
-
-/* Of every worker; an answer comes when all have done it. */
-static void purge(struct fk_master *master, struct fk_child *admin, uint32_t id, const char *url)
-{
-    struct fk_procmsg msg = {.type = FK_PROC_PURGE, .len = strlen(url)};
-    struct fk_cachekey key;
-
-    if (url[0] != '\0' && fk_cachekey_of_url("", fk_http_text(url), &key) != FK_OK) {
-        answer_error(admin, id, "not a URL; write \"https://example.com/path\"");
-        return;
-    }
-    if (fk_timer_active(&master->question_timer)) { /* that round of answers may be too early */
-        answer_error(admin, id, "the workers are being asked already; try again");
-        return;
-    }
-    memcpy(msg.data, url, msg.len);
-    for (unsigned i = 0; i < master->n_workers; i++)
-        if (master->workers[i].child != NULL && fk_child_pid(master->workers[i].child) != 0)
-            (void)fk_child_send(master->workers[i].child, &msg);
-    ask_status(master, admin, id, true);
-}
-
 /* --- reload --- */
 
-static void reload(struct fk_master *master, struct fk_child *admin, uint32_t id)
+static void reload(struct fk_master *master, struct fk_master_question *from, const char *nothing)
 {
+    (void)nothing;
     if (master->stopping || master->n_waiters == FK_EDGE_QUESTIONS_MAX) {
-        answer_error(admin, id, fk_err_text(master->stopping ? FK_ERR_DRAINING : FK_ERR_LIMIT));
+        fk_master_answer_error(from,
+                               fk_err_text(master->stopping ? FK_ERR_DRAINING : FK_ERR_LIMIT));
         return;
     }
-    master->waiters[master->n_waiters++] = (struct fk_master_question){.asker = admin, .id = id};
+    master->waiters[master->n_waiters++] = *from;
     fk_master_reload(master);
 }
 
@@ -242,31 +238,100 @@ void fk_master_answer_waiters(struct fk_master *master)
 
 /* --- commands --- */
 
+static void upgrade(struct fk_master *master, struct fk_master_question *from, const char *nothing)
+{
+    (void)nothing;
+    fk_master_succeed(master, from);
+}
+
+static void drain(struct fk_master *master, struct fk_master_question *from, const char *nothing)
+{
+    (void)nothing;
+    fk_master_answer(from->asker, from->id, json_pack("{s:b}", "ok", 1));
+    fk_master_stop(master);
+}
+
+static const struct command {
+    const char *word;
+    const char *argument; /* what to write, "[...]" where it may be left out; NULL: it has none */
+    void (*run)(struct fk_master *master, struct fk_master_question *from, const char *argument);
+    int asked; /* without `run` */
+} commands[] = {
+    {"status", NULL, NULL, FK_ASKED_STATUS},
+    {"reload", NULL, reload, 0},
+    {"upgrade", NULL, upgrade, 0},
+    {"drain", NULL, drain, 0},
+    {"purge", "[URL]", fk_master_purge, 0},
+    {"sites", NULL, NULL, FK_ASKED_VIEW + FK_VIEW_SITES},
+    {"origins", NULL, NULL, FK_ASKED_VIEW + FK_VIEW_ORIGINS},
+    {"keyservers", NULL, NULL, FK_ASKED_VIEW + FK_VIEW_KEYSERVERS},
+    {"sessions", NULL, NULL, FK_ASKED_VIEW + FK_VIEW_SESSIONS},
+    {"origin-down", "SITE/ORIGIN", fk_master_origin_down, 0},
+    {"origin-up", "SITE/ORIGIN", fk_master_origin_up, 0},
+    {"rotate", NULL, fk_master_rotate, 0},
+};
+
+#define N_COMMANDS (sizeof commands / sizeof commands[0])
+
+static const struct command *find_command(const char *word)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].word, word) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void answer_unknown(const struct fk_master_question *from)
+{
+    char text[256];
+    size_t n = (size_t)snprintf(text, sizeof text, "no such command; there are");
+
+    for (size_t i = 0; i < N_COMMANDS && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s %s",
+                              i == 0 ? "" : (i + 1 == N_COMMANDS ? " and" : ","), commands[i].word);
+    fk_master_answer_error(from, text);
+}
+
+/* Whether it has an argument, and may or must. */
+static bool has_its_argument(const struct command *command, const char *argument)
+{
+    if (argument[0] != '\0')
+        return command->argument != NULL;
+    return command->argument == NULL || command->argument[0] == '[';
+}
+
+static void answer_usage(const struct fk_master_question *from, const struct command *command)
+{
+    char text[128];
+
+    if (command->argument == NULL)
+        (void)snprintf(text, sizeof text, "%s takes no argument", command->word);
+    else
+        (void)snprintf(text, sizeof text, "write %s %s", command->word, command->argument);
+    fk_master_answer_error(from, text);
+}
+
 void fk_master_command(struct fk_master *master, struct fk_child *admin,
                        const struct fk_procmsg *msg)
 {
-    struct fk_admin_command command = {.word = ""};
-    const char *word = command.word;
+    struct fk_master_question from = {.asker = admin, .id = msg->arg};
+    struct fk_admin_command asked = {.word = ""};
+    const struct command *command;
 
-    if (fk_admin_command_parse(msg, &command) == FK_OK && strcmp(word, "purge") == 0) {
-        purge(master, admin, msg->arg, command.argument);
+    (void)fk_admin_command_parse(msg, &asked); /* or it is none of ours */
+    command = find_command(asked.word);
+    if (command == NULL && asked.argument[0] == '\0' &&
+        fk_master_tables_ask(master, &from, asked.word))
         return;
-    }
-    if (command.argument[0] != '\0')
-        word = "";
-    if (strcmp(word, "status") == 0) {
-        ask_status(master, admin, msg->arg, false);
-    } else if (strcmp(word, "reload") == 0) {
-        reload(master, admin, msg->arg);
-    } else if (strcmp(word, "upgrade") == 0) {
-        fk_master_succeed(master, &(struct fk_master_question){.asker = admin, .id = msg->arg});
-    } else if (strcmp(word, "drain") == 0) {
-        answer_ok(admin, msg->arg);
-        fk_master_stop(master);
-    } else if (!fk_master_tables_ask(
-                   master, &(struct fk_master_question){.asker = admin, .id = msg->arg}, word)) {
-        answer_error(admin, msg->arg,
-                     "no such command; there are status, reload, upgrade, drain and purge");
+    if (command == NULL) {
+        answer_unknown(&from);
+    } else if (!has_its_argument(command, asked.argument)) {
+        answer_usage(&from, command);
+    } else if (command->run != NULL) {
+        command->run(master, &from, asked.argument);
+    } else {
+        from.asked = command->asked;
+        fk_master_ask_workers(master, &from);
     }
 }
 
@@ -289,6 +354,7 @@ void fk_master_admin_init(struct fk_master *master)
 {
     fk_timer_init(&master->question_timer, master->loop, on_question_timer);
     fk_master_tables_init(master);
+    fk_master_orders_init(master);
     for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
         fk_buf_init(&master->workers[i].status, FK_EDGE_STATUS_MAX);
 }
@@ -297,6 +363,7 @@ void fk_master_admin_fini(struct fk_master *master)
 {
     fk_timer_stop(&master->question_timer);
     fk_master_tables_fini(master);
+    fk_master_orders_fini(master);
     for (unsigned i = 0; i < FK_EDGE_WORKERS_MAX; i++)
         fk_buf_fini(&master->workers[i].status);
 }

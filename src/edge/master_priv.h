@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "edge/load.h"
 #include "edge/role.h"
+#include "edge/setdown.h"
 #include "edge/sockets.h"
 #include "tls/tickets.h"
 #include "edge/why.h"
@@ -28,13 +29,33 @@ struct fk_master_worker {
     uint32_t prepared;    /* and the one that it could serve at once */
     struct fk_buf status; /* JSON pieces of its answer */
     bool answered;
+    uint32_t done; /* the order that it has carried out last */
+};
+
+/* What is to be answered once the workers have told how they are. */
+enum fk_master_asked {
+    FK_ASKED_STATUS,
+    FK_ASKED_VIEW, /* and from here on: enum fk_view */
 };
 
 /* A question for the status, asked of all workers, or a command that waits for a reload's end. */
 struct fk_master_question {
     struct fk_child *asker; /* the admin process; NULL: none is under way */
     uint32_t id;
-    bool plain; /* it is answered that all workers have done what came before, not how they are */
+    int asked;        /* enum fk_master_asked */
+    bool later;       /* it came when the workers were being asked already: they are asked again */
+    const char *note; /* for the answer; NULL: none */
+};
+
+/* Orders that wait until every worker has carried them out, in their order. */
+struct fk_master_orders {
+    struct {
+        struct fk_master_question from;
+        uint32_t number; /* FK_PROC_SYNC's */
+    } waiting[FK_EDGE_QUESTIONS_MAX];
+    size_t n;
+    uint32_t last; /* number given last */
+    struct fk_timer timer;
 };
 
 /* Questions for the inline box's tables: the first is asked of all workers, the others wait. */
@@ -129,6 +150,8 @@ struct fk_master {
     struct fk_timer question_timer;
     struct fk_master_tables tables;
     struct fk_master_succession succession;
+    struct fk_setdown *down; /* what every worker is told of */
+    struct fk_master_orders orders;
     uint64_t started_us;
     bool ready; /* all workers have been ready once */
     bool stopping;
@@ -153,6 +176,8 @@ int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
                        const struct fk_master_set *set);
 int fk_master_send_go(struct fk_child *child, const char *user);
 void fk_master_rotate_tickets(struct fk_master *master);
+/* A new ticket key now. FK_ERR_CRYPTO. */
+int fk_master_renew_tickets(struct fk_master *master);
 
 /* --- master_reload.c --- */
 
@@ -224,6 +249,29 @@ void fk_master_admin_gone(struct fk_master *master);
 
 /* Answer a command; takes `json`. */
 void fk_master_answer(struct fk_child *admin, uint32_t id, struct json_t *json);
+void fk_master_answer_error(const struct fk_master_question *from, const char *text);
+/* Answer when the workers have told how they are. */
+void fk_master_ask_workers(struct fk_master *master, const struct fk_master_question *from);
+
+/* --- master_orders.c --- */
+
+/* Commands that workers carry out. */
+void fk_master_purge(struct fk_master *master, struct fk_master_question *from, const char *url);
+void fk_master_origin_down(struct fk_master *master, struct fk_master_question *from,
+                           const char *name);
+void fk_master_origin_up(struct fk_master *master, struct fk_master_question *from,
+                         const char *name);
+void fk_master_rotate(struct fk_master *master, struct fk_master_question *from,
+                      const char *nothing);
+/* A worker that starts is told what is set down. Errors as fk_child_send(). */
+int fk_master_orders_send(struct fk_master *master, struct fk_master_worker *worker);
+/* It has carried out all orders up to this number. */
+void fk_master_orders_done(struct fk_master *master, struct fk_master_worker *worker,
+                           uint32_t number);
+/* A configuration went into service: what it does not have is not set down any more. */
+void fk_master_orders_commit(struct fk_master *master);
+void fk_master_orders_init(struct fk_master *master);
+void fk_master_orders_fini(struct fk_master *master);
 
 /* --- master_tables.c --- */
 

@@ -169,6 +169,7 @@ static void commit(struct fk_master *master)
     fk_sockets_prune(master->sockets, master->loaded->root);
     fk_master_watch(master);
     fk_loaded_free(old);
+    fk_master_orders_commit(master);
     fk_master_rotate_tickets(master);
     fk_log(FK_LOG_INFO, "configuration loaded", fk_uint("generation", master->generation));
     master->phase = FK_RELOAD_SETTLE;

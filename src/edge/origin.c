@@ -24,6 +24,7 @@ struct origin {
     uint32_t connections;
     uint32_t failed; /* in a row */
     bool up;
+    bool set_down;         /* by an operator */
     uint64_t out_until_us; /* left out until then */
     uint64_t attempts, failures;
     struct fk_kept kept;
@@ -39,6 +40,7 @@ struct fk_origins {
     const struct fk_edge_site *site;
     SSL_CTX *tls; /* NULL: in the clear */
     struct fk_log_limit distrust;
+    struct fk_setdown_site down;
     size_t next; /* round robin */
     size_t count;
     struct origin items[];
@@ -123,7 +125,7 @@ static int pick(const struct fk_origins *origins, uint64_t tried, bool alive, si
         size_t index = (origins->next + i) % origins->count;
         const struct origin *origin = &origins->items[index];
 
-        if ((tried >> index & 1) != 0 || full(origins, origin) ||
+        if ((tried >> index & 1) != 0 || origin->set_down || full(origins, origin) ||
             (alive && origin->out_until_us > now))
             continue;
         if (best == NULL || better(origins, origin, best))
@@ -309,6 +311,10 @@ static int proceed(struct fk_origin_use *use)
 
         if (use->reused)
             return FK_OK;
+        if (origin->set_down) { /* meanwhile: no blame, and no further address */
+            use->address = origin->n_addrs;
+            use->err = FK_ERR_LIMIT;
+        }
         for (; use->address < origin->n_addrs; use->address++) {
             err = connect_address(use);
             if (err == FK_OK || err == FK_ERR_AGAIN)
@@ -435,7 +441,8 @@ void fk_origin_keep(struct fk_origin_use *use)
     struct origin *origin = origin_of(use);
     const struct fk_edge_site *site = use->origins->site;
 
-    if (site->origin_keep_us > 0 && (use->ssl == NULL || fk_origintls_rests(use->ssl))) {
+    if (site->origin_keep_us > 0 && !origin->set_down &&
+        (use->ssl == NULL || fk_origintls_rests(use->ssl))) {
         fk_kept_put(&origin->kept, use->fd, use->ssl, site->origin_keep_us);
         use->fd = -1;    /* moved */
         use->ssl = NULL; /* moved */
@@ -458,6 +465,11 @@ const char *fk_origin_name(const struct fk_origin_use *use)
     return use->origins == NULL ? NULL : origin_of(use)->name;
 }
 
+bool fk_origin_is_down(const struct fk_origin_use *use)
+{
+    return use->origins != NULL && origin_of(use)->set_down;
+}
+
 /* --- active checks --- */
 
 static void on_probed(struct fk_origin_use *use, int err)
@@ -474,6 +486,8 @@ static void on_check(struct fk_timer *timer)
 
     fk_timer_start(timer, origin->owner->site->origin_check_us);
     fk_origin_stop(use);
+    if (origin->set_down)
+        return;
     prepare(use, origin->owner, on_probed);
     use->probe = true;
     use->index = (size_t)(origin - origin->owner->items);
@@ -481,6 +495,26 @@ static void on_check(struct fk_timer *timer)
         err = proceed(use);
     if (err != FK_ERR_AGAIN)
         fk_origin_stop(use);
+}
+
+/* --- set down by an operator --- */
+
+static void set_down(struct origin *origin, bool down)
+{
+    origin->set_down = down;
+    if (down)
+        fk_kept_fini(&origin->kept);
+    else
+        succeeded(origin); /* he says so; what was seen before does not count */
+}
+
+static void on_changed(struct fk_setdown_site *site, const char *name, bool down)
+{
+    struct fk_origins *origins = fk_container(site, struct fk_origins, down);
+
+    for (size_t i = 0; i < origins->count; i++)
+        if (strcmp(origins->items[i].name, name) == 0 && origins->items[i].set_down != down)
+            set_down(&origins->items[i], down);
 }
 
 /* --- all --- */
@@ -513,6 +547,7 @@ int fk_origins_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edg
     origins->dns = dns;
     origins->site = site;
     origins->count = count;
+    fk_list_init(&origins->down.link);
     for (size_t i = 0; i < count; i++)
         init_origin(&origins->items[i], origins, site->origin.items[i]);
     *ret = origins;
@@ -525,10 +560,22 @@ void fk_origins_secure(struct fk_origins *origins, SSL_CTX *tls)
     origins->tls = tls;
 }
 
+void fk_origins_follow(struct fk_origins *origins, struct fk_setdown *down)
+{
+    const char *title = origins->site->block.title;
+
+    origins->down.name = title;
+    origins->down.changed = on_changed;
+    fk_setdown_follow(down, &origins->down);
+    for (size_t i = 0; i < origins->count; i++)
+        origins->items[i].set_down = fk_setdown_has(down, title, origins->items[i].name);
+}
+
 void fk_origins_free(struct fk_origins *origins)
 {
     if (origins == NULL)
         return;
+    fk_setdown_leave(&origins->down);
     for (size_t i = 0; i < origins->count; i++) {
         fk_timer_stop(&origins->items[i].timer);
         fk_origin_stop(&origins->items[i].probe);
@@ -548,6 +595,7 @@ int fk_origins_stats(const struct fk_origins *origins, size_t i, struct fk_origi
     origin = &origins->items[i];
     *ret = (struct fk_origin_stats){.name = origin->name,
                                     .up = origin->up,
+                                    .set_down = origin->set_down,
                                     .connections = origin->connections,
                                     .kept = origin->kept.n,
                                     .attempts = origin->attempts,

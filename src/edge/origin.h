@@ -6,11 +6,14 @@
  * (active). When none is left alive all are tried: a wrong verdict must not stop a service. What
  * fails for want of memory or descriptors in this process is no failure of the origin. With TLS, to
  * connect is to have shaken hands and to believe the certificate: all of the above holds for that.
+ * One that an operator has set down is tried in no case: no connection to it is begun or kept, and
+ * those in use go on.
  */
 #ifndef FK_EDGE_ORIGIN_H
 #define FK_EDGE_ORIGIN_H
 
 #include "edge/conf.h"
+#include "edge/setdown.h"
 #include "loop/addr.h"
 #include "loop/dns.h"
 #include "loop/loop.h"
@@ -25,6 +28,8 @@ int fk_origins_new(struct fk_loop *loop, struct fk_dns *dns, const struct fk_edg
 /* Connections to them are TLS's from now on, by a context of fk_origintls_new(); takes a reference.
  * To be called before any is made. */
 void fk_origins_secure(struct fk_origins *origins, SSL_CTX *tls);
+/* Operators may set them down from now on, and may have before. To be called before any is made. */
+void fk_origins_follow(struct fk_origins *origins, struct fk_setdown *down);
 /* No attempt may be under way. */
 void fk_origins_free(struct fk_origins *origins);
 
@@ -35,9 +40,9 @@ struct fk_origin_use;
 
 /*
  * From the loop: FK_OK, the connection is use->fd; or why the last origin failed (FK_ERR_TIMEOUT,
- * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full or no
- * descriptor is left, FK_ERR_NOMEM; FK_ERR_VERIFY for a certificate that is not believed,
- * FK_ERR_TLS for a handshake that failed otherwise).
+ * FK_ERR_CLOSED, FK_ERR_NOT_FOUND for a name without address, FK_ERR_LIMIT when all are full, set
+ * down, or no descriptor is left, FK_ERR_NOMEM; FK_ERR_VERIFY for a certificate that is not
+ * believed, FK_ERR_TLS for a handshake that failed otherwise).
  */
 typedef void fk_origin_cb(struct fk_origin_use *use, int err);
 
@@ -81,9 +86,13 @@ void fk_origin_stop(struct fk_origin_use *use);
 /* For logs and status. */
 const char *fk_origin_name(const struct fk_origin_use *use);
 
+/* Whether an operator has set down the origin that it is a connection to. */
+bool fk_origin_is_down(const struct fk_origin_use *use);
+
 struct fk_origin_stats {
     const char *name;
     bool up;
+    bool set_down;
     uint32_t connections; /* in use */
     size_t kept;
     uint64_t attempts, failures;

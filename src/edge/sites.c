@@ -263,6 +263,20 @@ static void on_staple(void *arg, bool sent)
         fk_metric_add(site->metrics, sent ? FK_EDGE_STAPLED : FK_EDGE_STAPLE_EXPIRED, 1);
 }
 
+/* When the first of them ends. */
+static int64_t first_end(const struct fk_cert *certs, size_t n_certs)
+{
+    int64_t first = 0;
+
+    for (size_t i = 0; i < n_certs; i++) {
+        int64_t end = fk_cert_not_after(&certs[i]);
+
+        if (first == 0 || end < first)
+            first = end;
+    }
+    return first;
+}
+
 int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumption,
                     const struct fk_cert *certs, size_t n_certs, struct fk_why *why)
 {
@@ -298,5 +312,6 @@ int fk_site_install(struct fk_site *site, const struct fk_edge_tickets *resumpti
         fk_desk_key(site->desk, least_ski(certs, n_certs));
     SSL_CTX_free(site->ctx); /* sessions under way have their own reference */
     site->ctx = ctx;
+    site->not_after = first_end(certs, n_certs);
     return FK_OK;
 }

@@ -46,7 +46,9 @@ struct fk_site {
     struct fk_origins *origins;
     uint64_t connections; /* so far */
     uint32_t active;
-    uint8_t print[32]; /* of the certificates in `ctx` when they came from a key server */
+    uint64_t shaken[2]; /* handshakes that succeeded: full ones, and resumed */
+    int64_t not_after;  /* the end of the first certificate in `ctx` that ends; 0: not known */
+    uint8_t print[32];  /* of the certificates in `ctx` when they came from a key server */
 };
 
 /* Whether the key server makes its handshakes: then it needs no context, nor a certificate. */

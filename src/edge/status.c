@@ -77,22 +77,27 @@ static size_t ticket_keys_of(const struct fk_site *site)
 static json_t *site_json(struct fk_site *site)
 {
     json_t *origins = json_array();
+    uint64_t shaken = site->shaken[false] + site->shaken[true];
     struct fk_origin_stats stats;
     json_t *json;
 
     for (size_t i = 0; fk_origins_stats(site->origins, i, &stats) == FK_OK; i++)
         json_array_append_new(
-            origins, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I}", "name", stats.name, "up",
-                               (int)stats.up, "connections", (json_int_t)stats.connections, "kept",
-                               (json_int_t)stats.kept, "attempts", (json_int_t)stats.attempts,
-                               "failures", (json_int_t)stats.failures));
+            origins,
+            json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:I}", "name", stats.name, "up",
+                      (int)stats.up, "set_down", (int)stats.set_down, "connections",
+                      (json_int_t)stats.connections, "kept", (json_int_t)stats.kept, "attempts",
+                      (json_int_t)stats.attempts, "failures", (json_int_t)stats.failures));
     json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:o}", "name", site->conf->block.title,
-        "mode", fk_edge_mode_name(site->conf), "expose", fk_edge_expose_name(site->conf), "tickets",
-        tickets_of(site), "sessions", site->store == NULL ? "host" : "redis", "ticket_keys",
-        (json_int_t)ticket_keys_of(site), "certificate", site->ctx != NULL || fk_site_passes(site),
-        "connections", (json_int_t)site->connections, "active", (json_int_t)site->active, "origins",
-        origins);
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:I, s:o}", "name",
+        site->conf->block.title, "mode", fk_edge_mode_name(site->conf), "expose",
+        fk_edge_expose_name(site->conf), "tickets", tickets_of(site), "sessions",
+        site->store == NULL ? "host" : "redis", "ticket_keys", (json_int_t)ticket_keys_of(site),
+        "certificate", site->ctx != NULL || fk_site_passes(site), "connections",
+        (json_int_t)site->connections, "active", (json_int_t)site->active, "handshakes",
+        (json_int_t)shaken, "resumed", (json_int_t)site->shaken[true], "origins", origins);
+    if (json != NULL && site->not_after != 0)
+        json_object_set_new(json, "not_after", json_integer(site->not_after));
     if (json != NULL && site->lent != NULL)
         json_object_set_new(json, "lent", lent_json(site));
     if (json != NULL && site->conf->ocsp.count > 0)

@@ -293,6 +293,7 @@ static int succeeded(struct wiretls *tls)
     bool tls13 = SSL_version(setup->ssl) == TLS1_3_VERSION;
 
     info->resumed = SSL_session_reused(setup->ssl) == 1;
+    setup->site->shaken[info->resumed]++;
     info->version = tls13 ? "TLSv1.3" : "TLSv1.2";
     info->cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(setup->ssl));
     info->client = name_client(setup->ssl);

@@ -410,15 +410,35 @@ static void purge(struct worker *worker, const struct fk_procmsg *msg)
                fk_uint("answers", n));
 }
 
+/* The master has as many of them, no more. */
+static int change_origin(struct worker *worker, const struct fk_procmsg *msg)
+{
+    char name[FK_PROC_DATA_MAX + 1];
+
+    if (msg->len >= sizeof name || msg->arg > FK_SETDOWN_FORGET)
+        return FK_ERR_FORMAT;
+    memcpy(name, msg->data, msg->len);
+    name[msg->len] = '\0';
+    return fk_setdown_change(worker->base.down, name, (enum fk_setdown_change)msg->arg);
+}
+
 /* An operator's, in their order. */
 static int take_order(struct worker *worker, const struct fk_procmsg *msg)
 {
-    if (msg->type == FK_PROC_STATUS)
+    switch (msg->type) {
+    case FK_PROC_STATUS:
         return tell_status(worker, msg->arg);
-    if (msg->type != FK_PROC_PURGE)
+    case FK_PROC_PURGE:
+        purge(worker, msg);
+        return FK_OK;
+    case FK_PROC_ORIGIN:
+        return change_origin(worker, msg);
+    case FK_PROC_SYNC:
+        tell(worker, FK_PROC_SYNC, msg->arg, "");
+        return FK_OK;
+    default:
         return FK_ERR_UNEXPECTED;
-    purge(worker, msg);
-    return FK_OK;
+    }
 }
 
 static int take_message(struct worker *worker, struct fk_procmsg *msg)
@@ -498,7 +518,8 @@ static int init_base(struct worker *worker)
         (err = fk_tickets_new(base->libctx, &base->tickets)) != FK_OK ||
         (err = fk_ticketgroups_new(base->libctx, &base->groups)) != FK_OK ||
         (err = fk_workcache_new(base->loop, &base->answers)) != FK_OK ||
-        (err = fk_renewals_new(base->loop, &base->renewals)) != FK_OK)
+        (err = fk_renewals_new(base->loop, &base->renewals)) != FK_OK ||
+        (err = fk_setdown_new(&base->down)) != FK_OK)
         return err;
     return fk_localkeys_new(base->loop, &base->local);
 }
@@ -533,6 +554,7 @@ static void fini(struct worker *worker)
     drop_next(worker);
     fk_renewals_free(worker->base.renewals);
     fk_gen_unref(worker->gen);
+    fk_setdown_free(worker->base.down);
     fk_workcache_free(worker->base.answers);
     fk_localkeys_free(worker->base.local);
     fk_sescache_close(worker->base.cache);

@@ -59,6 +59,8 @@ enum fk_proc_type {
     FK_PROC_FACTS,    /* m->admin: lines for the metrics that hold until others come, in data or
                          (longer) in fds[0], a memfd */
     FK_PROC_PURGE,    /* m->worker: forget what is stored for the URL in data; none: everything */
+    FK_PROC_ORIGIN,   /* m->worker: data: "SITE/ORIGIN"; arg: enum fk_setdown_change */
+    FK_PROC_SYNC,     /* m->worker: answer with the same arg, after what came before */
 };
 
 /* Who is at the other end of an FK_PROC_PEER descriptor: decides what may be asked over it. */

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
+#include <time.h>
 
 /* What is known of the leaf once all certificates are read. */
 static int describe(struct fk_cert *cert)
@@ -115,6 +116,14 @@ int fk_cert_from_der(OSSL_LIB_CTX *libctx, struct fk_reader chain, struct fk_cer
             err = add(&cert, x509);
     }
     return finish(&cert, err, ret);
+}
+
+int64_t fk_cert_not_after(const struct fk_cert *cert)
+{
+    struct tm end;
+
+    /* A time that is none was refused when the certificate was read. */
+    return ASN1_TIME_to_tm(X509_get0_notAfter(cert->leaf), &end) == 1 ? timegm(&end) : 0;
 }
 
 void fk_cert_fini(struct fk_cert *cert)

@@ -27,6 +27,9 @@ int fk_cert_from_pem(OSSL_LIB_CTX *libctx, const void *pem, size_t len, struct f
 /* A chain of certificates<u16> in DER, leaf first (wire/keyop.h). Errors as above. */
 int fk_cert_from_der(OSSL_LIB_CTX *libctx, struct fk_reader chain, struct fk_cert *ret);
 
+/* When the leaf ends, seconds since 1970. */
+int64_t fk_cert_not_after(const struct fk_cert *cert);
+
 void fk_cert_fini(struct fk_cert *cert);
 
 #endif

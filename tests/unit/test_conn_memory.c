@@ -81,6 +81,7 @@ static void make_base(struct world *w)
     assert_ok(fk_dns_new(w->base.loop, NULL, &w->base.dns));
     assert_ok(fk_tickets_new(w->base.libctx, &w->base.tickets));
     assert_ok(fk_localkeys_new(w->base.loop, &w->base.local));
+    assert_ok(fk_setdown_new(&w->base.down));
     assert_ok(fk_conn_env_init(&w->env, w->base.loop));
     w->env.on_end = on_end;
     fk_timer_init(&w->guard, w->base.loop, on_guard);
@@ -173,6 +174,7 @@ static int teardown(void **state)
     SSL_CTX_free(w->client_ctx);
     fk_gen_unref(w->gen);
     fk_localkeys_free(w->base.local);
+    fk_setdown_free(w->base.down);
     fk_signer_peer_free(w->signer);
     fk_ops_free(w->ops);
     fk_keyset_free(w->keys);

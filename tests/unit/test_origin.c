@@ -1,4 +1,5 @@
-/* edge/origin where this process, not the origin, lacks something: memory, descriptors. */
+/* edge/origin where this process, not the origin, lacks something (memory, descriptors), and where
+ * an operator has set an origin down. */
 #include "unit.h"
 
 #include "base/err.h"
@@ -252,8 +253,143 @@ static void a_refusal_is_blamed(void **state)
     fk_origins_free(origins);
 }
 
+/* --- set down --- */
+
+static struct fk_origin_stats stats_of(const struct fk_origins *origins, size_t i)
+{
+    struct fk_origin_stats stats;
+
+    assert_ok(fk_origins_stats(origins, i, &stats));
+    return stats;
+}
+
+/* Two addresses of the same listener are two origins. */
+static struct fk_origins *two_origins(struct fixture *f, struct fk_setdown *down, char *ret_name)
+{
+    struct fk_origins *origins;
+
+    f->items[0] = f->numbered;
+    f->items[1] = f->named;
+    f->site.origin.count = 2;
+    f->site.origin_keep_us = 60000000;
+    (void)snprintf(ret_name, sizeof f->numbered + 8, "site/%s", f->numbered);
+    assert_ok(fk_origins_new(f->loop, f->dns, &f->site, &origins));
+    fk_origins_follow(origins, down);
+    return origins;
+}
+
+static void one_that_is_set_down_gets_no_connection(void **state)
+{
+    struct fixture *f = *state;
+    char name[sizeof f->numbered + 8];
+    struct fk_setdown *down;
+    struct fk_origins *origins;
+    struct attempt used = {.calls = 0}, kept = {.calls = 0};
+
+    assert_ok(fk_setdown_new(&down));
+    origins = two_origins(f, down, name);
+    assert_ok(fk_origin_start(&used.use, origins, on_origin));
+    assert_string_equal(fk_origin_name(&used.use), f->numbered);
+    assert_ok(connect_once(f, origins, f->named));
+    assert_ok(fk_origin_start(&kept.use, origins, on_origin));
+    assert_string_equal(fk_origin_name(&kept.use), f->numbered);
+    fk_origin_keep(&kept.use);
+    assert_int_equal(stats_of(origins, 0).kept, 1);
+
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_DOWN));
+    assert_true(stats_of(origins, 0).set_down);
+    assert_false(stats_of(origins, 1).set_down);
+    assert_int_equal(stats_of(origins, 0).kept, 0);
+    assert_int_equal(stats_of(origins, 0).connections, 1); /* goes on, and is not kept */
+    fk_origin_keep(&used.use);
+    assert_int_equal(stats_of(origins, 0).connections + stats_of(origins, 0).kept, 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_ok(connect_once(f, origins, f->named));
+    assert_int_equal(stats_of(origins, 0).attempts, 2);
+
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_UP));
+    assert_ok(connect_once(f, origins, f->numbered));
+    fk_origins_free(origins);
+    fk_setdown_free(down);
+}
+
+/* Also one that fails, when there is nothing else: a wrong verdict of our own is another thing. */
+static void with_all_set_down_there_is_none(void **state)
+{
+    struct fixture *f = *state;
+    char name[sizeof f->numbered + 8];
+    struct fk_setdown *down;
+    struct fk_origins *origins;
+
+    assert_ok(fk_setdown_new(&down));
+    (void)snprintf(name, sizeof name, "site/%s", f->numbered);
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_DOWN));
+    f->items[0] = f->numbered;
+    assert_ok(fk_origins_new(f->loop, f->dns, &f->site, &origins));
+    fk_origins_follow(origins, down);
+    assert_true(stats_of(origins, 0).set_down); /* it was before */
+    assert_err(connect_once(f, origins, NULL), FK_ERR_LIMIT);
+    assert_int_equal(stats_of(origins, 0).failures, 0);
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_UP));
+    assert_ok(connect_once(f, origins, f->numbered));
+    fk_origins_free(origins);
+    fk_setdown_free(down);
+}
+
+/* Its name is looked up when the operator comes: it is not connected to, nor blamed. */
+static void an_attempt_under_way_turns_to_the_next(void **state)
+{
+    struct fixture *f = *state;
+    struct attempt attempt = {.calls = 0};
+    struct fk_setdown *down;
+    struct fk_origins *origins;
+    char name[sizeof f->named + 8];
+
+    assert_ok(fk_setdown_new(&down));
+    f->site.origin.count = 2;
+    (void)snprintf(name, sizeof name, "site/%s", f->named);
+    assert_ok(fk_origins_new(f->loop, f->dns, &f->site, &origins));
+    fk_origins_follow(origins, down);
+    assert_err(fk_origin_start(&attempt.use, origins, on_origin), FK_ERR_AGAIN);
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_DOWN));
+    fk_loop_run(f->loop);
+    assert_int_equal(attempt.calls, 1);
+    assert_ok(attempt.err);
+    assert_string_equal(fk_origin_name(&attempt.use), f->numbered);
+    assert_int_equal(stats_of(origins, 0).failures, 0);
+    fk_origin_stop(&attempt.use);
+    fk_origins_free(origins);
+    fk_setdown_free(down);
+}
+
+/* What was seen of it before is no verdict on what the operator has repaired. */
+static void one_that_is_set_up_is_tried_at_once(void **state)
+{
+    struct fixture *f = *state;
+    char name[sizeof f->numbered + 8];
+    struct fk_setdown *down;
+    struct fk_origins *origins;
+
+    assert_ok(fk_setdown_new(&down));
+    fk_close(&f->listener);
+    (void)snprintf(name, sizeof name, "site/%s", f->numbered);
+    f->items[0] = f->numbered;
+    assert_ok(fk_origins_new(f->loop, f->dns, &f->site, &origins));
+    fk_origins_follow(origins, down);
+    assert_err(connect_once(f, origins, f->numbered), FK_ERR_CLOSED);
+    assert_false(stats_of(origins, 0).up);
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_DOWN));
+    assert_false(stats_of(origins, 0).up);
+    assert_ok(fk_setdown_change(down, name, FK_SETDOWN_UP));
+    assert_true(stats_of(origins, 0).up);
+    fk_origins_free(origins);
+    fk_setdown_free(down);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 UNIT_MAIN(CASE(every_failed_allocation_is_told), CASE(next_origin_is_tried_without_memory),
           CASE(checks_without_memory_blame_nobody), CASE(without_descriptors_nobody_is_blamed),
-          CASE(a_refusal_is_blamed), CASE(a_full_one_is_not_named))
+          CASE(a_refusal_is_blamed), CASE(a_full_one_is_not_named),
+          CASE(one_that_is_set_down_gets_no_connection), CASE(with_all_set_down_there_is_none),
+          CASE(an_attempt_under_way_turns_to_the_next), CASE(one_that_is_set_up_is_tried_at_once))
