@@ -1,10 +1,11 @@
 /*
- * The operator's HTTP/1.1 listener: GET and HEAD of four paths, anything else is refused. llhttp
+ * The operator's HTTP/1.1 listener: GET and HEAD of five paths, anything else is refused. llhttp
  * parses, strictly; requests with a body are refused, so nothing can hide behind one.
  */
 #include "admin/internal.h"
 
 #include "admin/bearer.h"
+#include "admin/page.h"
 #include "base/err.h"
 #include "base/limits.h"
 
@@ -17,6 +18,7 @@
 #define TEXT_TYPE    "text/plain; charset=utf-8"
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define JSON_TYPE    "application/json"
+#define PAGE_TYPE    "text/html; charset=utf-8"
 
 struct http_conn {
     struct fk_serve_conn conn;
@@ -36,6 +38,7 @@ struct http_conn {
 
 struct http_path {
     const char *path;
+    bool open; /* nothing of this daemon is told: no token is asked for */
     void (*serve)(struct http_conn *http);
     void (*answered)(struct fk_admin_question *question, const char *json, size_t len);
 };
@@ -78,24 +81,41 @@ static const char *status_field(int status)
     return status == 405 ? "Allow: GET, HEAD\r\n" : "";
 }
 
-static void answer(struct http_conn *http, int status, const char *type, const char *body,
-                   size_t len)
+struct answer {
+    int status;
+    const char *type;
+    const char *fields; /* besides: whole lines */
+    const char *body;
+    size_t len;
+};
+
+static void answer_with(struct http_conn *http, const struct answer *answer)
 {
     struct fk_buf *out = &http->conn.out;
     bool last = !http->keep_alive || http->refusal != 0;
-    char head[320];
+    char head[1024];
     int n = snprintf(head, sizeof head,
                      "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                      "Cache-Control: no-store\r\n%s%s\r\n",
-                     status, status_text(status), type, len, status_field(status),
-                     last ? "Connection: close\r\n" : "");
+                     answer->status, status_text(answer->status), answer->type, answer->len,
+                     answer->fields, last ? "Connection: close\r\n" : "");
 
     if (fk_buf_append(out, head, (size_t)n) != FK_OK)
         last = true;
-    else if (!http->head && fk_buf_append(out, body, len) != FK_OK)
+    else if (!http->head && fk_buf_append(out, answer->body, answer->len) != FK_OK)
         last = true;
     http->head = false; /* what is refused next may not even begin */
     fk_serve_conn_answer(&http->conn, last);
+}
+
+static void answer(struct http_conn *http, int status, const char *type, const char *body,
+                   size_t len)
+{
+    answer_with(http, &(struct answer){.status = status,
+                                       .type = type,
+                                       .fields = status_field(status),
+                                       .body = body,
+                                       .len = len});
 }
 
 static void answer_text(struct http_conn *http, int status, const char *text)
@@ -123,6 +143,22 @@ static void serve_metrics(struct http_conn *http)
     else
         answer(http, 200, METRICS_TYPE, text, len);
     free(text);
+}
+
+/* A browser runs what is in it, and asks this listener; nothing else. */
+static void serve_page(struct http_conn *http)
+{
+    char fields[768];
+
+    (void)snprintf(fields, sizeof fields,
+                   "Content-Security-Policy: %s\r\n"
+                   "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n",
+                   fk_admin_page_policy);
+    answer_with(http, &(struct answer){.status = 200,
+                                       .type = PAGE_TYPE,
+                                       .fields = fields,
+                                       .body = fk_admin_page,
+                                       .len = fk_admin_page_len});
 }
 
 static void serve_health(struct http_conn *http)
@@ -166,10 +202,11 @@ static void ready_answered(struct fk_admin_question *question, const char *json,
 }
 
 static const struct http_path paths[] = {
-    {"/metrics", serve_metrics, NULL},
-    {"/healthz", serve_health, NULL},
-    {"/readyz", serve_status, ready_answered},
-    {"/status", serve_status, status_answered},
+    {"/", true, serve_page, NULL},
+    {"/metrics", false, serve_metrics, NULL},
+    {"/healthz", false, serve_health, NULL},
+    {"/readyz", false, serve_status, ready_answered},
+    {"/status", false, serve_status, status_answered},
 };
 
 static const struct http_path *find_path(const char *url)
@@ -199,11 +236,11 @@ static void handle_request(struct http_conn *http)
         answer_text(http, http->refusal, "refused\n");
         return;
     }
-    if (!http->granted) {
+    http->path = find_path(http->url);
+    if (!http->granted && (http->path == NULL || !http->path->open)) {
         refuse_stranger(http);
         return;
     }
-    http->path = find_path(http->url);
     if (http->path == NULL)
         answer_text(http, 404, "not found\n");
     else

@@ -9,6 +9,7 @@
 #include "admin/admin.h"
 #include "admin/command.h"
 #include "admin/line.h"
+#include "admin/page.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "loop/metrics.h"
@@ -241,7 +242,10 @@ static void other_requests_are_refused(void **state)
         const char *request;
         int status;
     } rows[] = {
-        {"GET / HTTP/1.1\r\n" CLOSE, 404},
+        {"GET // HTTP/1.1\r\n" CLOSE, 404},
+        {"GET /index.html HTTP/1.1\r\n" CLOSE, 404},
+        {"POST / HTTP/1.1\r\nContent-Length: 5\r\n" CLOSE, 405},
+        {"GET / HTTP/1.1\r\nContent-Length: 5\r\n" CLOSE, 413},
         {"GET /metricsx HTTP/1.1\r\n" CLOSE, 404},
         {"GET /metric HTTP/1.1\r\n" CLOSE, 404},
         {"GET /../metrics HTTP/1.1\r\n" CLOSE, 404},
@@ -372,6 +376,41 @@ static void token_is_asked_for(void **state)
                  "GET %s HTTP/1.1\r\nauthorization: bearer   " TOKEN "\r\n" CLOSE, rows[i].path);
         expect_status(w, request, rows[i].status);
     }
+}
+
+/* It is the same for everybody, and holds nothing of the daemon: who brings no token may have it.
+ */
+static void the_page_is_open(void **state)
+{
+    static const char *const requests[] = {
+        "GET / HTTP/1.1\r\n" CLOSE,
+        "GET /?x HTTP/1.1\r\n" CLOSE,
+        "GET / HTTP/1.1\r\nAuthorization: Bearer x\r\n" CLOSE,
+        "GET / HTTP/1.1\r\n" AUTH CLOSE,
+    };
+    const struct world *w = *state;
+    char reply[65536], length[64];
+
+    snprintf(length, sizeof length, "\r\nContent-Length: %zu\r\n", fk_admin_page_len);
+    give_token(w, TOKEN);
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        const char *body;
+
+        ask_http(w, requests[i], reply, sizeof reply);
+        assert_non_null(
+            strstr(reply, "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"));
+        assert_non_null(strstr(reply, length));
+        assert_non_null(
+            strstr(reply, "\r\nContent-Security-Policy: default-src 'none'; script-src "));
+        assert_non_null(strstr(reply, fk_admin_page_policy));
+        assert_non_null(strstr(reply, "\r\nX-Content-Type-Options: nosniff\r\n"));
+        assert_non_null(body = strstr(reply, "\r\n\r\n"));
+        assert_int_equal(strlen(body + 4), fk_admin_page_len);
+        assert_memory_equal(body + 4, fk_admin_page, fk_admin_page_len);
+    }
+    ask_http(w, "HEAD / HTTP/1.1\r\n" CLOSE, reply, sizeof reply);
+    assert_non_null(strstr(reply, length));
+    assert_string_equal(strstr(reply, "\r\n\r\n"), "\r\n\r\n");
 }
 
 static void token_is_of_one_request(void **state)
@@ -759,7 +798,7 @@ static void commands_have_one_argument(void **state)
 UNIT_MAIN(CASE(metrics_are_printed), CASE(facts_go_with_metrics), CASE(head_has_no_body),
           CASE(other_requests_are_refused), CASE(long_requests_are_refused),
           CASE(token_is_asked_for), CASE(token_is_of_one_request),
-          CASE(token_changes_with_a_reload), CASE(connection_is_kept),
+          CASE(the_page_is_open), CASE(token_changes_with_a_reload), CASE(connection_is_kept),
           CASE(request_may_come_in_pieces), CASE(empty_line_is_no_request),
           CASE(refusal_after_head_has_its_body), CASE(readiness_is_the_masters),
           CASE(idle_connections_make_room_for_requests), CASE(commands_reach_the_master),
