@@ -347,6 +347,7 @@ void fk_master_admin_gone(struct fk_master *master)
     for (unsigned i = 0; i < FK_EDGE_QUESTIONS_MAX; i++)
         master->questions[i].asker = NULL;
     master->n_waiters = 0;
+    master->orders.n = 0;
     master->admin = NULL;
 }
 

@@ -94,6 +94,7 @@ struct fk_master_succession {
     struct fk_timer timer;
     unsigned step; /* what it is given next */
     struct fk_sockets_place place;
+    size_t down; /* how many of the origins that are set down it knows */
     bool late;
     struct fk_master_question from; /* who has asked for it; no asker: nobody waits */
     int predecessor;                /* to be told when this one serves; -1 */

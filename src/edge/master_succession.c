@@ -6,6 +6,7 @@
  * itself and gets over the link between them, in this order: FK_PROC_CONFIG (arg:
  * FK_SUCCESSION_VERSION), FK_PROC_LISTEN for its listening sockets (edge/sockets.h) and for the
  * admin process's (data: the address; arg: LISTEN_ADMIN and enum fk_admin_listener),
+ * FK_PROC_ORIGIN for each origin that is set down (data: "SITE/ORIGIN"),
  * FK_PROC_TICKETS (data: keys as in tls/tickets.h, then when each was made, u64), FK_PROC_GO. When
  * all of its workers serve it says FK_PROC_READY, and the old one finishes what it has begun and
  * ends. A new one that ends before that, or is late, changes nothing.
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "base/reader.h"
 #include "base/writer.h"
+#include "edge/setdown.h"
 #include "loop/notify.h"
 #include "loop/proc.h"
 #include "loop/sock.h"
@@ -40,7 +42,16 @@
 
 /* --- what goes from one to the other --- */
 
-enum step { STEP_CONFIG, STEP_SOCKETS, STEP_CONTROL, STEP_HTTP, STEP_TICKETS, STEP_GO, STEP_END };
+enum step {
+    STEP_CONFIG,
+    STEP_SOCKETS,
+    STEP_CONTROL,
+    STEP_HTTP,
+    STEP_DOWN,
+    STEP_TICKETS,
+    STEP_GO,
+    STEP_END
+};
 
 /* The address of a listener of the admin process. */
 static const char *admin_address(const struct fk_edge_conf *root, unsigned listener)
@@ -89,6 +100,20 @@ static int make_tickets(const struct fk_master *master, struct fk_procmsg *ret)
     return err;
 }
 
+/* FK_ERR_NOT_FOUND: no more is set down. */
+static int make_down(const struct fk_master *master, size_t i, struct fk_procmsg *ret)
+{
+    const char *name = fk_setdown_at(master->down, i);
+
+    if (name == NULL)
+        return FK_ERR_NOT_FOUND;
+    ret->type = FK_PROC_ORIGIN;
+    ret->arg = FK_SETDOWN_DOWN;
+    ret->len = strlen(name);
+    memcpy(ret->data, name, ret->len); /* it came as an argument, which fits */
+    return FK_OK;
+}
+
 /* The next message; FK_ERR_NOT_FOUND: none for this step, or no more. */
 static int make_message(struct fk_master *master, struct fk_procmsg *ret)
 {
@@ -105,6 +130,8 @@ static int make_message(struct fk_master *master, struct fk_procmsg *ret)
         return make_admin(master, FK_ADMIN_CONTROL, ret);
     case STEP_HTTP:
         return make_admin(master, FK_ADMIN_HTTP, ret);
+    case STEP_DOWN:
+        return make_down(master, succession->down, ret);
     case STEP_TICKETS:
         return make_tickets(master, ret);
     case STEP_GO:
@@ -185,7 +212,9 @@ static int give(struct fk_master *master)
             err = fk_proc_send(succession->link, &msg);
         if (err == FK_ERR_AGAIN)
             succession->place = before;
-        if (err == FK_OK && succession->step != STEP_SOCKETS)
+        if (err == FK_OK && succession->step == STEP_DOWN)
+            succession->down++;
+        else if (err == FK_OK && succession->step != STEP_SOCKETS)
             succession->step++;
         fk_wipe(&msg, sizeof msg);
     }
@@ -286,6 +315,7 @@ void fk_master_succeed(struct fk_master *master, const struct fk_master_question
     succession->from = from == NULL ? (struct fk_master_question){.asker = NULL} : *from;
     succession->step = STEP_CONFIG;
     succession->place = (struct fk_sockets_place){.group = 0};
+    succession->down = 0;
     succession->late = false;
     if (spawn(master) != FK_OK) {
         failed(master, strerror(errno));
@@ -361,6 +391,15 @@ static int take_tickets(struct fk_master *master, const struct fk_procmsg *msg)
     return err;
 }
 
+static int take_down(struct fk_master *master, const struct fk_procmsg *msg)
+{
+    char name[FK_PROC_DATA_MAX + 1];
+
+    memcpy(name, msg->data, msg->len);
+    name[msg->len] = '\0';
+    return fk_setdown_change(master->down, name, FK_SETDOWN_DOWN);
+}
+
 static int take(struct fk_master *master, struct fk_procmsg *msg)
 {
     switch (msg->type) {
@@ -369,9 +408,12 @@ static int take(struct fk_master *master, struct fk_procmsg *msg)
     case FK_PROC_LISTEN:
         return msg->arg < LISTEN_ADMIN ? fk_sockets_take(master->sockets, msg)
                                        : take_admin(master, msg);
+    case FK_PROC_ORIGIN:
+        return take_down(master, msg);
     case FK_PROC_TICKETS:
         return take_tickets(master, msg);
     case FK_PROC_GO:
+        fk_master_orders_commit(master); /* what this configuration does not have is forgotten */
         return FK_OK;
     default:
         return FK_ERR_UNEXPECTED;

@@ -105,7 +105,7 @@ def test_lists_of_key_servers(daemons, folder, authority, site_authority):
 
 
 @pytest.mark.parametrize("words,error", [
-    (["bogus"], "no such command; there are status, reload, drain, purge, sites, origins, keyservers, sessions, "
+    (["bogus"], "no such command; there are status, reload, upgrade, drain, purge, sites, origins, keyservers, sessions, "
                 "origin-down, origin-up and rotate"),
     (["sites", "x"], "sites takes no argument"),
     (["rotate", "example.com"], "rotate takes no argument"),

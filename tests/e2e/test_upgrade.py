@@ -222,6 +222,20 @@ def test_another_number_of_workers(daemons, folder, pki, ca, origin, upgrade, be
         assert served(edge, ca) == "hello from the origin"
 
 
+def test_origin_that_is_set_down_stays_so(daemons, folder, pki, ca, origin, upgrade):
+    other = Origin(http(b"another origin"))
+    both = edgelib.site("example.com", [pki / "site.crt"], [pki / "site.key"], [origin.address, other.address])
+    edge = Edge(daemons, folder, [both])
+    run(FARKEY, "control", "-c", edge.conf, "origin-down", f"example.com/{origin.address}")
+    upgrade(edge)
+    assert {served(edge, ca) for _ in range(6)} == {"another origin"}
+    edge.write([main_site(pki, origin)])  # without the other; this one is another site's now, and up
+    upgrade(edge)
+    run(FARKEY, "control", "-c", edge.conf, "origin-up", f"example.com/{origin.address}")
+    assert served(edge, ca) == "hello from the origin"
+    other.close()
+
+
 def test_listeners_change_with_the_master(daemons, folder, pki, ca, origin, upgrade):
     """Of what the new configuration does not name nothing stays open; what it names anew is there."""
     old, new = free_port(), free_port()
