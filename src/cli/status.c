@@ -183,7 +183,8 @@ int fk_cmd_control(int argc, char **argv)
         "COMMAND [ARGUMENT]",
         "Give a running daemon a command and wait for its outcome. All know status, reload and "
         "drain; "
-        "an edge also upgrade, purge [URL], sites, origins, keyservers, sessions, origin-down SITE/ORIGIN, "
+        "an edge also upgrade, purge [URL], sites, origins, keyservers, sessions, origin-down "
+        "SITE/ORIGIN, "
         "origin-up SITE/ORIGIN and rotate; a key server also keys, edges and rotate.",
         options,
         1,

@@ -797,8 +797,8 @@ static void commands_have_one_argument(void **state)
 
 UNIT_MAIN(CASE(metrics_are_printed), CASE(facts_go_with_metrics), CASE(head_has_no_body),
           CASE(other_requests_are_refused), CASE(long_requests_are_refused),
-          CASE(token_is_asked_for), CASE(token_is_of_one_request),
-          CASE(the_page_is_open), CASE(token_changes_with_a_reload), CASE(connection_is_kept),
+          CASE(token_is_asked_for), CASE(token_is_of_one_request), CASE(the_page_is_open),
+          CASE(token_changes_with_a_reload), CASE(connection_is_kept),
           CASE(request_may_come_in_pieces), CASE(empty_line_is_no_request),
           CASE(refusal_after_head_has_its_body), CASE(readiness_is_the_masters),
           CASE(idle_connections_make_room_for_requests), CASE(commands_reach_the_master),
