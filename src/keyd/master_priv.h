@@ -34,6 +34,7 @@ struct fk_keyd_place {
     uint32_t generation;           /* signers: whose keys; tokens: with which it came */
     uint16_t token;                /* tokens: number in the store */
     struct fk_token_report report; /* tokens: what the process has told last */
+    bool held;                     /* a front that is not told yet, see start_front() */
     bool up;                       /* has been told to go */
     bool ready;                    /* has said that it serves */
     uint32_t asked; /* fronts, handshakers: the generation that they were last asked to prepare */

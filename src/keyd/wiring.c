@@ -18,6 +18,7 @@
 #include "admin/command.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,18 +224,63 @@ static void prepare_child(struct fk_keyd_master *master, struct fk_child *child)
                fk_str("role", fk_child_role(child)), fk_error(err));
 }
 
-static int start_front(struct fk_keyd_master *master, struct fk_child *child)
+static unsigned wanted(const struct fk_keyd_conf *conf, enum fk_keyd_role role);
+static struct fk_child *find_child(const struct fk_keyd_master *master, enum fk_keyd_role role,
+                                   unsigned index);
+
+/* Whether processes that fronts pass requests to have not been started yet. */
+static bool lacks_helpers(const struct fk_keyd_master *master)
+{
+    static const enum fk_keyd_role helpers[] = {FK_KEYD_HANDSHAKER, FK_KEYD_ASKER};
+
+    for (size_t r = 0; r < sizeof helpers / sizeof helpers[0]; r++)
+        for (unsigned i = 0; i < wanted(master->current->conf, helpers[r]); i++) {
+            const struct fk_child *child = find_child(master, helpers[r], i);
+
+            if (child == NULL || !fk_keyd_place(child)->up)
+                return true;
+        }
+    return false;
+}
+
+static int begin_front(struct fk_keyd_master *master, struct fk_child *child)
 {
     int err;
 
-    if ((err = send_metrics(child, master->metrics_fd, master->quota_fd, NULL)) != FK_OK ||
-        (err = send_set(child, master->current, &master->sockets)) != FK_OK ||
+    fk_keyd_place(child)->held = false;
+    if ((err = send_set(child, master->current, &master->sockets)) != FK_OK ||
         (err = wire_child(master, child, ALL)) != FK_OK ||
         (err = send_go(child, master->current->conf->user)) != FK_OK)
         return err;
     if (master->preparing)
         prepare_child(master, child);
     return FK_OK;
+}
+
+/* At the start of all, edges are let in when what they may ask for has somewhere to wait. */
+static int start_front(struct fk_keyd_master *master, struct fk_child *child)
+{
+    int err = send_metrics(child, master->metrics_fd, master->quota_fd, NULL);
+
+    if (err != FK_OK)
+        return err;
+    fk_keyd_place(child)->held = !master->served && lacks_helpers(master);
+    return fk_keyd_place(child)->held ? FK_OK : begin_front(master, child);
+}
+
+/* One more of those that fronts wait for has been started. */
+static void release_fronts(struct fk_keyd_master *master)
+{
+    struct fk_child *child = NULL;
+
+    if (lacks_helpers(master))
+        return;
+    while ((child = fk_super_next(master->super, child)) != NULL)
+        if (fk_keyd_place(child)->held && fk_child_pid(child) != 0 &&
+            begin_front(master, child) != FK_OK) {
+            fk_log(FK_LOG_ERROR, "process not started", fk_str("role", fk_child_role(child)));
+            (void)kill(fk_child_pid(child), SIGKILL); /* to be started again */
+        }
 }
 
 static int start_handshaker(struct fk_keyd_master *master, struct fk_child *child)
@@ -250,6 +296,7 @@ static int start_handshaker(struct fk_keyd_master *master, struct fk_child *chil
         return err;
     if (master->preparing)
         prepare_child(master, child);
+    release_fronts(master);
     return FK_OK;
 }
 
@@ -264,6 +311,7 @@ static int start_asker(struct fk_keyd_master *master, struct fk_child *child)
         return err;
     if (master->preparing)
         prepare_child(master, child);
+    release_fronts(master);
     return FK_OK;
 }
 
@@ -398,8 +446,9 @@ unsigned fk_keyd_drain_seconds(const struct fk_keyd_master *master)
 
 void fk_keyd_adjust_children(struct fk_keyd_master *master)
 {
-    static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_FRONT, FK_KEYD_HANDSHAKER,
-                                                FK_KEYD_ASKER, FK_KEYD_ADMIN};
+    /* Fronts behind those that they pass requests to. */
+    static const enum fk_keyd_role serving[] = {FK_KEYD_AUDIT, FK_KEYD_HANDSHAKER, FK_KEYD_ASKER,
+                                                FK_KEYD_FRONT, FK_KEYD_ADMIN};
 
     for (size_t r = 0; r < sizeof serving / sizeof serving[0]; r++) {
         unsigned count = wanted(master->current->conf, serving[r]);

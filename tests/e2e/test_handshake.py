@@ -779,3 +779,15 @@ def test_malformed_and_unknown(two_edges):
         assert failed.state == keyproto.FAILED
         opened = keyproto.Handshake(mine.call(keyproto.HS_OPEN, keyproto.hs_open("example.com", client_hello())))
         assert opened.state == keyproto.ANY
+
+
+def test_a_key_server_that_has_just_started_shakes_hands(make, daemons):
+    """Edges are let in only when there are handshakers to wait for: no handshake fails for the lack of one."""
+    pair = make()
+    for _ in range(8):
+        assert pair.keyd.stop() == 0
+        since = len(pair.edge.log())
+        pair.start_keyd(daemons)
+        pair.edge.wait_log("key server is up", since=since)
+        assert works(pair)
+    assert "no handshaker" not in pair.keyd.log()
