@@ -400,7 +400,8 @@ def test_new_ticket_keys_of_a_fleet(daemons, folder, authority, site_authority):
     session = fleet.session(fleet.port)
     [before] = fleet.ticket_keys()
     assert told(folder / "keys1/keyd.conf", "rotate") == {"ok": True}
-    fleet.reload_keyd()  # edges ask a generation that is new to them at once, others in their time
+    for name in "edge1", "edge2":  # a new configuration asks at once, an old one in its time
+        assert told(folder / name / "edge.conf", "reload")["ok"]
     wait_until(lambda: fleet.ticket_keys() == [before + 1] == fleet.edges[0].ticket_keys(), "both have one more")
     assert all(fleet.resumes(port, session) for port in fleet.ports())
     origin.close()

@@ -254,13 +254,14 @@ def test_the_page_is_whole(installation, role):
     assert "unsafe" not in fields["Content-Security-Policy"]
     assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|\bsrc=", page) and page.count("<script") == 1
     headers = run("curl", "-s", "-I", installation.urls[role]).stdout
-    assert f"Content-Length: {len(page)}" in headers and headers.endswith("\r\n\r\n")
+    assert f"\nContent-Length: {len(page)}\n" in headers and headers.endswith("\n\n")
 
 
 def test_screenshot(installation, browser, folder):
     """The edge's page with something to show; FARKEY_SCREENSHOT=docs/status-page.png makes that of the documents."""
     for i in range(40):
         installation.get(path=f"/{i % 4}")
+    installation.get(path="/private")
     resize(browser, 1100, 1150)
     browser.get(installation.urls["edge"])
     for _ in range(6):
