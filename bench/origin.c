@@ -1,6 +1,9 @@
 /*
  * A plain TCP origin for benchmarks: answers whatever arrives with one fixed HTTP response and goes
  * on. The same for every server that is measured, so that its cost cancels out.
+ *
+ * On a port of its own of this host, which it prints; or, with an argument, on that port of all its
+ * addresses.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -31,9 +34,12 @@ static void answer(int fd)
         close(fd);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(argc > 1 ? INADDR_ANY : INADDR_LOOPBACK),
+                               .sin_port =
+                                   htons(argc > 1 ? (uint16_t)strtoul(argv[1], NULL, 10) : 0)};
     socklen_t len = sizeof addr;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -20,6 +20,7 @@ import bulk
 import handshake
 import hedge
 import httpcost
+import inline
 import keyserver
 import measure
 import memory
@@ -40,6 +41,7 @@ BENCHES = {
     "bulk": bulk.run,
     "hedge": hedge.run,
     "http": httpcost.run,
+    "inline": inline.run,
     "record": record.run,
 }
 
