@@ -156,8 +156,10 @@ static void make_due(struct fk_sender *sender, struct fk_seq_range range)
 
 void fk_sender_resend(struct fk_sender *sender, struct fk_seq_range range)
 {
-    if (!sender->has_due && first_missing(sender, range, &range))
-        make_due(sender, range);
+    struct fk_seq_range missing;
+
+    if (!sender->has_due && first_missing(sender, range, &missing))
+        make_due(sender, (struct fk_seq_range){missing.start, range.end});
 }
 
 /* The next hole that this recovery has not filled. Behind what the sink has selectively
@@ -352,13 +354,17 @@ static bool fresh(const struct fk_sender *sender, uint32_t max, struct fk_seq_ra
     return true;
 }
 
-/* One due may have been acknowledged in part meanwhile. */
+/* A segment of what is due, of which some may have been acknowledged meanwhile. */
 static bool take_due(struct fk_sender *sender, struct fk_seq_range *ret)
 {
-    bool due = sender->has_due;
-
-    sender->has_due = false;
-    return due && first_missing(sender, sender->due, ret);
+    if (!sender->has_due)
+        return false;
+    sender->has_due = first_missing(sender, sender->due, ret);
+    if (!sender->has_due)
+        return false;
+    sender->due.start = ret->end;
+    sender->has_due = fk_seq_lt(sender->due.start, sender->due.end);
+    return true;
 }
 
 bool fk_sender_next(struct fk_sender *sender, uint32_t max, uint64_t now,

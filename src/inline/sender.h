@@ -94,8 +94,9 @@ static inline bool fk_sender_idle(const struct fk_sender *sender)
  */
 bool fk_sender_acked(struct fk_sender *sender, const struct fk_sender_ack *ack, uint64_t now);
 
-/* The source has sent again what became these bytes: repair one segment of them, the first that the
- * sink is not known to have. */
+/* The source has sent again what became these bytes: repair those of them that the sink is not
+ * known to have. A packet of the source's may be several segments that a device has put together.
+ */
 void fk_sender_resend(struct fk_sender *sender, struct fk_seq_range range);
 
 /* Segments have so many bytes from now on, fewer than before: what is under way was too big, and
@@ -104,7 +105,7 @@ void fk_sender_shrink(struct fk_sender *sender, uint32_t mss);
 
 /*
  * The next segment to be sent now, `max` bytes of payload at most, or one mss if that is more; what
- * is repaired comes first, with one mss at most. False: none. Call it until then, after everything.
+ * is repaired comes first, one mss at a time. False: none. Call it until then, after everything.
  */
 bool fk_sender_next(struct fk_sender *sender, uint32_t max, uint64_t now,
                     struct fk_sender_segment *ret);

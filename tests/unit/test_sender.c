@@ -101,9 +101,14 @@ static void large_segments_when_the_device_cuts_them(void **state)
     store(1000);
     assert_true(fk_sender_next(&sender, 700, now, &segment));
     assert_int_equal(segment.len, 700);
-    fk_sender_resend(&sender, (struct fk_seq_range){0, 700});
+    fk_sender_resend(&sender, (struct fk_seq_range){0, 350});
+    for (uint32_t at = 0; at < 350; at += MSS) { /* repaired: segments */
+        assert_true(fk_sender_next(&sender, 700, now, &segment));
+        assert_int_equal(segment.seq, at);
+        assert_int_equal(segment.len, at < 300 ? MSS : 50);
+    }
     assert_true(fk_sender_next(&sender, 700, now, &segment));
-    assert_int_equal(segment.len, MSS); /* repaired: one MSS */
+    assert_int_equal(segment.seq, 700);
     fk_sender_fini(&sender);
 }
 
@@ -130,7 +135,7 @@ static void fin_comes_last_and_again(void **state)
     fk_sender_fini(&sender);
 }
 
-/* Fact 4: what the source sends again is sent again from the store, one MSS a trigger. */
+/* Fact 4: what the source sends again is sent again from the store, that and no more. */
 static void the_source_sends_again(void **state)
 {
     (void)state;
@@ -138,12 +143,24 @@ static void the_source_sends_again(void **state)
     sender.own = false;
     store(500);
     flush();
-    fk_sender_resend(&sender, (struct fk_seq_range){50, 400});
+    fk_sender_resend(&sender, (struct fk_seq_range){50, 150});
     assert_next(50, 100);
     assert_false(next());
     assert_true(acked(100, 1000, 200, 300));
     fk_sender_resend(&sender, (struct fk_seq_range){0, 250});
     assert_next(100, 100); /* not what the sink has */
+    assert_false(next());
+    /* Several segments at once, as the source's host or a device may have put them together. */
+    fk_sender_resend(&sender, (struct fk_seq_range){120, 450});
+    assert_next(120, 80);
+    assert_next(300, 100);
+    assert_next(400, 50);
+    assert_false(next());
+    fk_sender_resend(&sender, (struct fk_seq_range){120, 450});
+    assert_next(120, 80);
+    assert_true(acked(420, 1000, 0, 0)); /* meanwhile */
+    assert_next(420, 30);
+    assert_false(next());
     fk_sender_resend(&sender, (struct fk_seq_range){200, 300});
     assert_false(next());
     fk_sender_resend(&sender, (struct fk_seq_range){500, 600}); /* never sent */
