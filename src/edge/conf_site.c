@@ -174,6 +174,12 @@ static const struct fk_conf_name proxies[] = {
         "groups", FK_CONF_LIST, OPT(fk_edge_site, groups), "{\"X25519\", \"P-256\", \"P-384\"}", \
             .help = "Groups for the key agreement, most wanted first."                           \
     }
+#define ROW_OF_LIFETIME                                                                            \
+    {                                                                                              \
+        "session_lifetime", FK_CONF_DURATION, OPT(fk_edge_site, session_us), "0", 0, 604800000000, \
+            .help = "How long a session of this site can be resumed, in whole seconds; 0: as "     \
+                    "the tickets block says."                                                      \
+    }
 #define ROWS_OF_TICKETS                                                                   \
     {                                                                                     \
         "tickets", FK_CONF_ENUM, OPT(fk_edge_site, tickets), "edge",                      \
@@ -207,9 +213,7 @@ static const struct fk_conf_option site_options[] = {
     ROWS_OF_TICKETS,
     {"sessions", FK_CONF_ENUM, OPT(fk_edge_site, sessions), "host", .names = sessions_at,
      .help = "Where sessions of TLS 1.2 clients without tickets are kept."},
-    {"session_lifetime", FK_CONF_DURATION, OPT(fk_edge_site, session_us), "0", 0, 604800000000,
-     .help = "How long a session of this site can be resumed, in whole seconds; 0: as the tickets "
-             "block says."},
+    ROW_OF_LIFETIME,
     {"origin", FK_CONF_LIST, OPT(fk_edge_site, origin), .required = true,
      .help = "Origins, \"host:port\" or \"unix:/path\", that get the decrypted bytes."},
     {"protocol", FK_CONF_ENUM, OPT(fk_edge_site, protocol), "tcp", .names = protocols,
@@ -268,6 +272,7 @@ static const struct fk_conf_option inline_site_options[] = {
     ROWS_OF_VERSIONS,
     ROWS_OF_TLS,
     ROWS_OF_TICKETS,
+    ROW_OF_LIFETIME,
     {NULL},
 };
 

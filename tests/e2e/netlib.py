@@ -15,6 +15,17 @@ CLIENT, SERVER = ("10.9.0.1", "fd09::1"), ("10.9.0.2", "fd09::2")
 PEER = pathlib.Path(__file__).with_name("netpeer.py")
 _numbers = iter(range(1000000))
 
+NGINX = """daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
+events {{ }}
+http {{
+    log_format who "$remote_addr $remote_port $request";
+    access_log {0}/access.log who;
+    client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u;
+    scgi_temp_path {0}/s;
+    server {{ listen [::]:8443 ipv6only=off; root {0}/www; }}
+}}
+"""
+
 
 def ip(*words):
     harness.run("ip", *map(str, words))
@@ -91,7 +102,7 @@ class Box:
     """`farkey inline` in the middle, with a site "example.com" whose key it has (mode local) or not."""
 
     def __init__(self, wire, authority, wire_options="", site_options=None, more="", workers=2, keys=(),
-                 client="mc"):
+                 client="mc", server="ms"):
         self.wire, self.folder, self.ca = wire, wire.folder, authority.certificate
         (self.folder / "run").mkdir(exist_ok=True)
         if site_options is None:
@@ -101,7 +112,7 @@ class Box:
         self.conf = self.folder / "inline.conf"
         self.conf.write_text(f"""workers = {workers}
 control = "run/inline.sock"
-wire {{ client = "{client}" server = "ms" ports = {{"8443", "8444"}} {wire_options} }}
+wire {{ client = "{client}" server = "{server}" ports = {{"8443", "8444"}} {wire_options} }}
 site "example.com" {{ {site_options} }}
 {more}
 """)
@@ -119,3 +130,16 @@ site "example.com" {{ {site_options} }}
     def count(self, event):
         """A named event's number so far."""
         return self.control()["counters"][f'events_total{{event="{event}"}}']
+
+
+def start_nginx(wire):
+    """nginx on plain HTTP in place of the server, with one page; its folder."""
+    folder = wire.folder / "nginx"
+    (folder / "www").mkdir(parents=True)
+    (folder / "www" / "index.html").write_text("hello through the box\n")
+    (folder / "nginx.conf").write_text(NGINX.format(folder))
+    for path in (wire.folder, folder, folder / "www"):
+        path.chmod(0o755)
+    wire.start(wire.server, "nginx", "-c", folder / "nginx.conf", "-p", folder, log="nginx.log")
+    harness.wait_until(lambda: "8443" in wire.run(wire.server, "ss", "-ltnH").stdout, "nginx listens")
+    return folder

@@ -1,5 +1,6 @@
 """The two ends of a connection, each in its own namespace: netpeer.py serve PORT | talk HOST PORT CA VERSION UP DOWN |
-hold, halves, stall, twice HOST PORT CA, many HOST PORT CA N: these wait for lines | echo PORT.
+hold, halves, stall, twice, later HOST PORT CA, many HOST PORT CA N: these wait for lines | hear HOST PORT CA |
+echo, greet PORT.
 
 The server speaks no TLS: a line "UP DOWN" comes, then UP bytes, of which it says the SHA-256 and who sent them, then
 it sends DOWN bytes and their SHA-256. The client says by its status whether all of it is right.
@@ -14,6 +15,7 @@ import struct
 import sys
 import termios
 import threading
+import types
 
 PIECE = 1 << 16
 
@@ -134,14 +136,7 @@ def halves(host, port, ca, key, certificate):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="example.com")
     with socket.create_connection((host, port), timeout=20) as raw:
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                raw.sendall(outgoing.read())
-                incoming.write(raw.recv(65536))
-        raw.sendall(outgoing.read())
+        pump(raw, incoming, outgoing, tls.do_handshake)
         tls.write(b"9 1\nnine byte")
         record = outgoing.read()
         raw.sendall(record[:20])
@@ -177,6 +172,73 @@ def twice(host, port, ca):
             exchange(second, 10, 10)
             wait_for_line()
             done()
+
+
+def later(host, port, ca):
+    """A session, which a line asks to resume; it says whether it was."""
+    with dial(host, port, ca) as first:
+        exchange(first, 10, 10)
+        kept = types.SimpleNamespace(context=first.context, session=first.session)
+    wait_for_line()
+    while True:
+        with dial(host, port, ca, kept) as sock:
+            exchange(sock, 10, 10)
+            print("resumed" if sock.session_reused else "full", flush=True)
+        if not sys.stdin.readline():
+            break
+
+
+GREETING = b"220 at your service\r\n"
+
+
+def greet(port):
+    """A server that speaks first, and then gives back what comes until there is no more."""
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    print("listening", flush=True)
+    while True:
+        client = listener.accept()[0]
+        with client:
+            client.sendall(GREETING)
+            said = b""
+            while piece := client.recv(4096):
+                said += piece
+            client.sendall(said)  # to one who only listens now
+
+
+def hear(host, port, ca):
+    """A client that is silent until the server has spoken, and says that it is done before the answer comes."""
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=ca)
+        context.minimum_version = context.maximum_version = version
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="example.com")
+        with socket.create_connection((host, port), timeout=20) as raw:
+            pump(raw, incoming, outgoing, tls.do_handshake)
+            assert pump(raw, incoming, outgoing, lambda: tls.read(100)) == GREETING
+            tls.write(b"QUIT")
+            try:
+                tls.unwrap()  # close_notify, and a FIN: the other direction goes on
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+            raw.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := raw.recv(65536):
+                answer += piece
+            # After close_notify of its own OpenSSL reads no more: what came is a record, and a close_notify.
+            assert answer[:1] == b"\x17" and len(answer) > 4 + 2 * 5
+    print("heard", flush=True)
+
+
+def pump(raw, incoming, outgoing, step):
+    """What step() returns when enough has come for it."""
+    while True:
+        try:
+            value = step()
+            raw.sendall(outgoing.read())
+            return value
+        except ssl.SSLWantReadError:
+            raw.sendall(outgoing.read())
+            incoming.write(raw.recv(65536))
 
 
 def echo(port):
@@ -231,9 +293,9 @@ def ask(sock, number):
 
 if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
-    if mode in ("serve", "echo"):
+    if mode in ("serve", "echo", "greet"):
         globals()[mode](int(rest[0]))
-    elif mode in ("hold", "halves", "stall", "twice", "many"):
+    elif mode in ("hold", "halves", "stall", "twice", "later", "many", "hear"):
         globals()[mode](rest[0], int(rest[1]), *rest[2:])
     else:
         talk(rest[0], int(rest[1]), rest[2], rest[3], int(rest[4]), int(rest[5]))

@@ -16,18 +16,6 @@ import pytest
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"), pytest.mark.unsanitized]
 
-NGINX = """daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
-events {{ }}
-http {{
-    log_format who "$remote_addr $remote_port $request";
-    access_log {0}/access.log who;
-    client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u;
-    scgi_temp_path {0}/s;
-    server {{ listen [::]:8443 ipv6only=off; root {0}/www; }}
-}}
-"""
-
-
 @pytest.fixture
 def wire(tmp_path):
     made = netlib.Wire(tmp_path)
@@ -38,18 +26,6 @@ def wire(tmp_path):
 @pytest.fixture
 def authority(tmp_path):
     return harness.Authority(tmp_path / "ca")
-
-
-def start_nginx(wire):
-    folder = wire.folder / "nginx"
-    (folder / "www").mkdir(parents=True)
-    (folder / "www" / "index.html").write_text("hello through the box\n")
-    (folder / "nginx.conf").write_text(NGINX.format(folder))
-    for path in (wire.folder, folder, folder / "www"):
-        path.chmod(0o755)
-    wire.start(wire.server, "nginx", "-c", folder / "nginx.conf", "-p", folder, log="nginx.log")
-    harness.wait_until(lambda: "8443" in wire.run(wire.server, "ss", "-ltnH").stdout, "nginx listens")
-    return folder
 
 
 def connections(capture):
@@ -66,7 +42,7 @@ def capture(wire, namespace, device):
 
 def test_curl_to_nginx_is_one_connection_I1_I2(wire, authority):
     box = netlib.Box(wire, authority)
-    nginx = start_nginx(wire)
+    nginx = netlib.start_nginx(wire)
     dumps = [capture(wire, wire.client, "c0"), capture(wire, wire.server, "s0")]
     for version in ("1.2", "1.3"):
         for host in (netlib.SERVER[0], f"[{netlib.SERVER[1]}]"):
