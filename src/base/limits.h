@@ -823,6 +823,9 @@
 #define FK_PKTIO_BATCH 32
 /* Bytes that wait in a packet socket: 10 ms at 25 Gbit/s. */
 #define FK_PKTIO_QUEUE (32 * 1024 * 1024)
+/* Packets that wait in a queue of the kernel's for the box: as many as FK_PKTIO_QUEUE holds of
+ * small ones with what the kernel has to each. */
+#define FK_NFQUEUE_LENGTH 16384
 /* Rounds of reading before timers and other events have their turn. */
 #define FK_PKTIO_ROUNDS 16
 

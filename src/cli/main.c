@@ -5,6 +5,7 @@
 #include "cli/demo.h"
 #include "edge/edge.h"
 #include "edge/metrics.h"
+#include "edge/wireverdicts.h"
 #include "keyd/audit_log.h"
 #include "keyd/keyd.h"
 #include "keyd/metrics.h"
@@ -45,6 +46,12 @@ static int token_main(const char *role, unsigned index)
     return fk_token_main(index);
 }
 
+static int verdicts_main(const char *role, unsigned index)
+{
+    (void)role;
+    return fk_wireverdicts_main(index);
+}
+
 static int origin_main(const char *role, unsigned index)
 {
     (void)role;
@@ -71,6 +78,7 @@ static const struct child_row children[] = {
     {"keyd-asker", fk_keyd_child},
     {"edge-worker", fk_edge_child},
     {"inline-worker", fk_edge_child},
+    {FK_WIREVERDICTS_ROLE, verdicts_main},
     {"demo-origin", origin_main},
     {"demo-relay", relay_main},
     {"token", token_main},

@@ -33,6 +33,7 @@ enum fk_origin_balance { FK_BALANCE_ROUND_ROBIN, FK_BALANCE_LEAST_CONNECTIONS };
 enum fk_origin_proxy { FK_ORIGIN_PROXY_OFF, FK_ORIGIN_PROXY_V1, FK_ORIGIN_PROXY_V2 };
 
 enum fk_wire_non_tls { FK_WIRE_RESET, FK_WIRE_PASS };
+enum fk_wire_by { FK_WIRE_PACKET, FK_WIRE_TAP, FK_WIRE_QUEUE };
 enum fk_wire_mode { FK_WIRE_BUFFERED, FK_WIRE_STREAMING, FK_WIRE_HYBRID, FK_WIRE_MAC_DECIDES };
 
 struct fk_edge_listen {
@@ -168,6 +169,9 @@ struct fk_edge_cache {
 struct fk_edge_wire {
     struct fk_conf_block block;
     char *client, *server;     /* interfaces, by who is there */
+    int by;                    /* enum fk_wire_by */
+    uint64_t queue;            /* by = queue: the first one's number */
+    char *device;              /* by = queue: a TUN */
     struct fk_conf_list ports; /* that TLS is added to */
     int non_tls;               /* enum fk_wire_non_tls */
     int mode;                  /* enum fk_wire_mode */

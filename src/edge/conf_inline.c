@@ -13,6 +13,18 @@
 
 /* --- wire --- */
 
+static const struct fk_conf_name ways[] = {
+    {"packet", FK_WIRE_PACKET,
+     "packet sockets: the box is the cable between both interfaces, and all frames go through it"},
+    {"tap", FK_WIRE_TAP,
+     "TAP devices (multi_queue, vnet_hdr), to which rules of tc (mirred) send what could be TCP to "
+     "the ports, and from which they send on what comes; the kernel forwards the rest"},
+    {"queue", FK_WIRE_QUEUE,
+     "on a router: queues (NFQUEUE), to which rules of iptables send the packets from and to the "
+     "ports, and a TUN device, from which the router forwards what comes of them"},
+    {NULL, 0, NULL},
+};
+
 static const struct fk_conf_name non_tls[] = {
     {"reset", FK_WIRE_RESET, "is reset"},
     {"pass", FK_WIRE_PASS, "passes as it is"},
@@ -51,6 +63,15 @@ static const struct fk_conf_option wire_options[] = {
      .check = fk_network_check_device,
      .help =
          "Network interface on whose side the servers are. A change of either needs a restart."},
+    {"by", FK_CONF_ENUM, OPT(fk_edge_wire, by), "packet", .names = ways,
+     .help = "How frames come from these interfaces, and go there. A change needs a restart, as of "
+             "the two that follow."},
+    {"queue", FK_CONF_INT, OPT(fk_edge_wire, queue), "0", 0, UINT16_MAX - 2 * FK_EDGE_WORKERS_MAX,
+     .help = "With by = queue, the number of the first queue. As many as there are workers are for "
+             "what clients send, and as many that follow for what servers send: with 2 workers "
+             "--queue-balance 0:1 and 2:3."},
+    {"device", FK_CONF_STRING, OPT(fk_edge_wire, device), .check = fk_network_check_device,
+     .help = "With by = queue, the TUN device (multi_queue, vnet_hdr)."},
     {"ports", FK_CONF_LIST, OPT(fk_edge_wire, ports), "{\"443\"}", .check = check_ports,
      .help = "TCP ports of the servers that TLS is added to. All else passes untouched."},
     {"non_tls", FK_CONF_ENUM, OPT(fk_edge_wire, non_tls), "reset", .names = non_tls,
@@ -70,6 +91,11 @@ static void check_wire(void *block, struct fk_conf *conf)
     if (wire->client != NULL && wire->server != NULL && strcmp(wire->client, wire->server) == 0)
         fk_conf_blame(conf, &wire->block, "server",
                       "wire: client and server are one interface; the box stands between two");
+    if ((wire->by == FK_WIRE_QUEUE) != (wire->device != NULL) &&
+        !fk_conf_is_bad(&wire->block, "device"))
+        fk_conf_blame(conf, &wire->block, "device",
+                      wire->device == NULL ? "wire: by = queue needs the TUN device"
+                                           : "wire: only by = queue has a device");
 }
 
 static const struct fk_conf_kind wire_kind = {

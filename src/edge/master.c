@@ -18,6 +18,7 @@
 #include "edge/sitefacts.h"
 #include "tls/sescache.h"
 #include "edge/worker.h"
+#include "edge/wireverdicts.h"
 #include "loop/notify.h"
 #include "loop/sandbox.h"
 #include "loop/sock.h"
@@ -178,9 +179,12 @@ int fk_master_send_set(const struct fk_master *master, struct fk_child *child,
         err = fk_child_send_fd(
             child, FK_PROC_LISTEN, index++,
             fk_sockets_get(master->sockets, (const void *)b, fk_child_index(child)));
-    for (unsigned i = 0; err == FK_OK && master->wire != NULL && i < FK_PKTIO_SOCKETS; i++)
-        err = fk_child_send_fd(child, FK_PROC_LISTEN, i,
-                               fk_wiresockets_get(master->wire, fk_child_index(child), i));
+    for (unsigned i = 0; err == FK_OK && master->wire != NULL && i < FK_PKTIO_SOCKETS; i++) {
+        int fd = fk_wiresockets_get(master->wire, fk_child_index(child), i);
+
+        if (fd >= 0)
+            err = fk_child_send_fd(child, FK_PROC_LISTEN, i, fd);
+    }
     return err == FK_OK ? send_dialled(master, child, set->loaded->root) : err;
 }
 
@@ -251,8 +255,24 @@ static int start_admin(struct fk_master *master, struct fk_child *child)
     return fk_master_send_go(child, master->loaded->root->user);
 }
 
+static int start_verdicts(struct fk_master *master, struct fk_child *child)
+{
+    struct fk_procmsg msg = {.type = FK_PROC_LISTEN, .n_fds = 2};
+    uint16_t number;
+    int err = FK_OK;
+
+    for (unsigned i = 0; err == FK_OK && fk_wiresockets_queue(master->wire, i, &number, msg.fds);
+         i++) {
+        msg.arg = number;
+        err = fk_child_send(child, &msg);
+    }
+    return err == FK_OK ? fk_master_send_go(child, master->loaded->root->user) : err;
+}
+
 static int on_start(void *ctx, struct fk_child *child)
 {
+    if (is_role(child, FK_WIREVERDICTS_ROLE))
+        return start_verdicts(ctx, child);
     if (fk_role_of_worker(fk_child_role(child)) != NULL)
         return start_worker(ctx, child);
     if (is_role(child, "signer"))
@@ -475,6 +495,9 @@ static int start_children(struct fk_master *master)
         if ((err = fk_super_add(master->super, master->role->worker, i, NULL,
                                 &master->workers[i].child)) != FK_OK)
             return err;
+    if (master->wire != NULL && fk_edge_wire(master->loaded->root)->by == FK_WIRE_QUEUE &&
+        (err = fk_super_add(master->super, FK_WIREVERDICTS_ROLE, 0, NULL, NULL)) != FK_OK)
+        return err;
     return fk_super_add(master->super, "admin", 0, NULL, &master->admin);
 }
 

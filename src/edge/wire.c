@@ -116,6 +116,7 @@ static bool read_some(struct fk_wire *wire, enum fk_inline_side side)
         if (fk_box_is_full(wire->box))
             send_packets(wire);
     }
+    fk_pktio_done(wire->io, side);
     send_packets(wire);
     return n == FK_PKTIO_BATCH;
 }
@@ -276,9 +277,6 @@ static int begin(struct fk_wire *wire, const struct fk_edge_conf *root)
     struct fk_box_conf conf;
     int err;
 
-    for (unsigned i = 0; i < FK_PKTIO_SOCKETS; i++)
-        if (wire->fds[i] < 0)
-            return FK_ERR_UNEXPECTED;
     if ((err = fk_record_arena_new(flows, &wire->arena)) != FK_OK)
         return err;
     describe(wire, root, &conf);

@@ -1,7 +1,7 @@
 /*
- * The master's packet sockets: those of each worker of the inline box, opened while it has the
- * rights, and kept, so that a worker's successor goes on with what waits in them. When the master
- * ends they close, and nothing passes any more.
+ * The master's descriptors of frames: those of each worker of the inline box, opened while it has
+ * the rights, and kept, so that a worker's successor goes on with what waits in them. When the
+ * master ends they close, and nothing passes any more.
  */
 #ifndef FK_EDGE_WIRESOCKETS_H
 #define FK_EDGE_WIRESOCKETS_H
@@ -16,8 +16,13 @@ int fk_wiresockets_new(const struct fk_edge_wire *wire, unsigned n_workers,
                        struct fk_wiresockets **ret);
 void fk_wiresockets_free(struct fk_wiresockets *sockets);
 
-/* One of a worker's: enum fk_pktio_socket. */
+/* One of a worker's: enum fk_pktio_socket; -1: there is none. */
 int fk_wiresockets_get(const struct fk_wiresockets *sockets, unsigned worker, unsigned which);
+
+/* Of queue `i` its number, its socket, and the socket on which its verdicts come
+ * (edge/wireverdicts.h); false: there is none, or there are no queues. */
+bool fk_wiresockets_queue(const struct fk_wiresockets *sockets, unsigned i, uint16_t *ret_number,
+                          int ret_fds[2]);
 
 /* Whether they are of these interfaces. */
 bool fk_wiresockets_match(const struct fk_wiresockets *sockets, const struct fk_edge_wire *wire);

@@ -1,22 +1,21 @@
-/* Packet sockets: see pktio.h. */
+/* Frames by packet sockets, TAP devices, or queues: see pktio.h. */
 #include "inline/pktio.h"
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "inline/nfqueue.h"
 #include "loop/sock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define ETHER     14
-#define FRAME_MAX (65536 + FK_LINK_MAX)
+#define FRAME_MAX (65536 + FK_NFQUEUE_MORE) /* a link's header is shorter */
 #define TX_MAX    64
 
 struct sending {
@@ -31,9 +30,17 @@ struct queue {
     struct mmsghdr msgs[TX_MAX];
 };
 
+/* What frames are read from. */
+enum kind { BY_PACKET, BY_TAP, BY_QUEUE };
+
 struct fk_pktio {
     int fds[FK_PKTIO_SOCKETS];
+    enum kind kind;
     uint64_t lost;
+    /* Of the batch that was read from a queue: its last packet's number, then of those that pass.
+     */
+    uint32_t ids[1 + FK_PKTIO_BATCH];
+    size_t n_ids;
     uint8_t *mem; /* FK_PKTIO_BATCH frames */
     struct fk_pktio_frame frames[FK_PKTIO_BATCH];
     struct mmsghdr msgs[FK_PKTIO_BATCH];
@@ -42,178 +49,47 @@ struct fk_pktio {
     struct queue queues[2]; /* by the side that they go to */
 };
 
-/* --- opening --- */
-
-static int set(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof value) == 0 ? FK_OK : FK_ERR_SYS;
-}
-
-static int bind_to(int fd, unsigned index, uint16_t protocol)
-{
-    struct sockaddr_ll addr = {
-        .sll_family = AF_PACKET, .sll_protocol = htons(protocol), .sll_ifindex = (int)index};
-
-    return bind(fd, (const struct sockaddr *)&addr, sizeof addr) == 0 ? FK_OK : FK_ERR_SYS;
-}
-
-static int watch_all(int fd, unsigned index)
-{
-    struct packet_mreq request = {.mr_ifindex = (int)index, .mr_type = PACKET_MR_PROMISC};
-
-    return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof request) == 0
-               ? FK_OK
-               : FK_ERR_SYS;
-}
-
-#ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING /* of headers older than Linux 6.2 */
-#define PACKET_FANOUT_FLAG_IGNORE_OUTGOING 0x4000
-#endif
-
-/* Each of a group's sockets may ignore what goes out, but only the group's own flag counts. */
-static int join(int fd, int *group)
-{
-    unsigned flags = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
-    socklen_t len = sizeof flags;
-    int err;
-
-    if (*group >= 0)
-        return set(fd, SOL_PACKET, PACKET_FANOUT, (int)((unsigned)*group | flags << 16));
-    flags |= PACKET_FANOUT_FLAG_UNIQUEID;
-    if ((err = set(fd, SOL_PACKET, PACKET_FANOUT, (int)(flags << 16))) != FK_OK)
-        return err;
-    if (getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &flags, &len) != 0)
-        return FK_ERR_SYS;
-    *group = (int)(flags & 0xffff);
-    return FK_OK;
-}
-
-/* Between bind and join the socket would get frames of other workers' flows: it takes none. */
-static int set_filter(int fd, bool none)
-{
-    struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
-    struct sock_fprog program = {1, code};
-
-    return setsockopt(fd, SOL_SOCKET, none ? SO_ATTACH_FILTER : SO_DETACH_FILTER, &program,
-                      sizeof program) == 0
-               ? FK_OK
-               : FK_ERR_SYS;
-}
-
-/* "Too big" of ICMP and ICMPv6, as wire/icmp.h reads it; behind IPv6's header, as routers put it.
- */
-static int take_told_only(int fd)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 8, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IP, 0, 11),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + 9), /* protocol */
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FK_IP_ICMP, 0, 9),
-        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ETHER + 6),
-        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x1fff, 7, 0), /* a later piece */
-        BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETHER),
-        BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETHER),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0304, 5, 4), /* type and code */
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + 6),     /* next header */
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FK_IP_ICMP6, 0, 2),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETHER + FK_IP6_HEADER),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 2, 1, 0), /* type */
-        BPF_STMT(BPF_RET | BPF_K, 0),
-        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-    };
-    struct sock_fprog program = {sizeof code / sizeof code[0], code};
-
-    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0 ? FK_OK
-                                                                                       : FK_ERR_SYS;
-}
-
-static int make(const char *interface, unsigned *ret_index, int *ret)
-{
-    int fd, err;
-
-    if ((*ret_index = if_nametoindex(interface)) == 0)
-        return FK_ERR_NOT_FOUND;
-    if ((fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
-        return FK_ERR_SYS;
-    if ((err = set(fd, SOL_PACKET, PACKET_VNET_HDR, 1)) != FK_OK) {
-        fk_close(&fd);
-        return err;
-    }
-    *ret = fd;
-    return FK_OK;
-}
-
-int fk_pktio_open_read(const char *interface, int *group, int *ret)
-{
-    unsigned index;
-    int fd, err;
-
-    if ((err = make(interface, &index, &fd)) != FK_OK)
-        return err;
-    (void)set(fd, SOL_SOCKET, SO_RCVBUFFORCE, FK_PKTIO_QUEUE);
-    if ((err = set(fd, SOL_PACKET, PACKET_AUXDATA, 1)) != FK_OK ||
-        (err = set_filter(fd, true)) != FK_OK || (err = watch_all(fd, index)) != FK_OK ||
-        (err = bind_to(fd, index, ETH_P_ALL)) != FK_OK || (err = join(fd, group)) != FK_OK ||
-        (err = set_filter(fd, false)) != FK_OK) {
-        fk_close(&fd);
-        return err;
-    }
-    *ret = fd;
-    return FK_OK;
-}
-
-int fk_pktio_open_told(const char *interface, int *ret)
-{
-    unsigned index;
-    int fd, err;
-
-    if ((err = make(interface, &index, &fd)) != FK_OK)
-        return err;
-    if ((err = set(fd, SOL_PACKET, PACKET_AUXDATA, 1)) != FK_OK ||
-        (err = set(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)) != FK_OK ||
-        (err = take_told_only(fd)) != FK_OK || (err = bind_to(fd, index, ETH_P_ALL)) != FK_OK) {
-        fk_close(&fd);
-        return err;
-    }
-    *ret = fd;
-    return FK_OK;
-}
-
-int fk_pktio_open_write(const char *interface, int *ret)
-{
-    unsigned index;
-    int fd, err;
-
-    if ((err = make(interface, &index, &fd)) != FK_OK)
-        return err;
-    (void)set(fd, SOL_SOCKET, SO_SNDBUFFORCE, FK_PKTIO_QUEUE);
-    if ((err = bind_to(fd, index, 0)) != FK_OK) {
-        fk_close(&fd);
-        return err;
-    }
-    *ret = fd;
-    return FK_OK;
-}
-
 /* --- life --- */
+
+static enum kind kind_of(int fd)
+{
+    int domain;
+    socklen_t len = sizeof domain;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0)
+        return BY_TAP;
+    return domain == AF_NETLINK ? BY_QUEUE : BY_PACKET;
+}
+
+/* Whether all are there. */
+static bool is_complete(const int fds[FK_PKTIO_SOCKETS])
+{
+    size_t n = FK_PKTIO_SOCKETS;
+
+    if (fds[FK_PKTIO_READ_CLIENT] < 0)
+        return false;
+    if (kind_of(fds[FK_PKTIO_READ_CLIENT]) != BY_QUEUE)
+        n = FK_PKTIO_VERDICT_CLIENT;
+    for (size_t i = 0; i < n; i++)
+        if (fds[i] < 0)
+            return false;
+    return true;
+}
 
 int fk_pktio_new(const int fds[FK_PKTIO_SOCKETS], struct fk_pktio **ret)
 {
-    struct fk_pktio *io = calloc(1, sizeof *io);
+    struct fk_pktio *io;
 
-    if (io != NULL)
+    if (!is_complete(fds))
+        return FK_ERR_UNEXPECTED;
+    if ((io = calloc(1, sizeof *io)) != NULL)
         io->mem = malloc((size_t)FK_PKTIO_BATCH * FRAME_MAX);
     if (io == NULL || io->mem == NULL) {
         free(io);
-        for (size_t i = 0; i < FK_PKTIO_SOCKETS; i++) {
-            int fd = fds[i];
-
-            fk_close(&fd);
-        }
         return FK_ERR_NOMEM;
     }
     memcpy(io->fds, fds, sizeof io->fds);
+    io->kind = kind_of(fds[FK_PKTIO_READ_CLIENT]);
     *ret = io;
     return FK_OK;
 }
@@ -312,14 +188,86 @@ static bool describe(struct fk_pktio *io, size_t i, enum fk_inline_side side)
     return true;
 }
 
-static size_t read_from(struct fk_pktio *io, enum fk_pktio_socket which, enum fk_inline_side side)
+/* A device gives one frame a call. */
+static int read_device(struct fk_pktio *io, int fd)
+{
+    int n = 0;
+
+    for (; n < FK_PKTIO_BATCH; n++) {
+        ssize_t len = readv(fd, io->pieces[n], 2);
+
+        if (len < 0)
+            break;
+        io->msgs[n].msg_len = (unsigned)len;
+        io->msgs[n].msg_hdr.msg_controllen = 0;
+    }
+    return n;
+}
+
+/* A packet in place of a frame, behind a link's header that is never sent. False: it is dropped. */
+static bool describe_queued(struct fk_pktio *io, size_t i, enum fk_inline_side side)
+{
+    struct fk_pktio_frame *got = &io->frames[i];
+    struct fk_nfqueue_packet packet = {.id = 0};
+    int err = fk_nfqueue_parse(io->mem + i * FRAME_MAX, io->msgs[i].msg_len, &packet);
+
+    if (err != FK_OK && err != FK_ERR_RANGE)
+        return false;
+    io->ids[0] = packet.id;
+    io->n_ids = 1;
+    if (err != FK_OK || packet.len == 0 || (io->msgs[i].msg_hdr.msg_flags & MSG_TRUNC) != 0)
+        return false;
+    *got = (struct fk_pktio_frame){
+        .queued = true,
+        .id = packet.id,
+        .frame = {
+            .from = side, .packet = packet.bytes, .len = packet.len, .sum_ok = packet.sum_ok}};
+    got->frame.link.len = ETHER;
+    got->frame.link.bytes[12] = packet.bytes[0] >> 4 == 4 ? 0x08 : 0x86;
+    got->frame.link.bytes[13] = packet.bytes[0] >> 4 == 4 ? 0x00 : 0xdd;
+    return true;
+}
+
+static size_t read_queue(struct fk_pktio *io, int fd, enum fk_inline_side side)
 {
     size_t good = 0;
     int n;
 
+    for (size_t i = 0; i < FK_PKTIO_BATCH; i++) {
+        prepare(io, i);
+        io->msgs[i].msg_hdr.msg_iov = &io->pieces[i][1];
+        io->msgs[i].msg_hdr.msg_iovlen = 1;
+    }
+    n = recvmmsg(fd, io->msgs, FK_PKTIO_BATCH, 0, NULL);
+    for (int i = 0; i < n; i++)
+        if (describe_queued(io, (size_t)i, side))
+            io->frames[good++] = io->frames[i];
+    return good;
+}
+
+/* The worker's verdicts go to who may tell the kernel: one that is lost is made good for by the
+ * next, which drops all up to its own packets. */
+void fk_pktio_done(struct fk_pktio *io, enum fk_inline_side side)
+{
+    int fd = io->fds[side == FK_INLINE_CLIENT ? FK_PKTIO_VERDICT_CLIENT : FK_PKTIO_VERDICT_SERVER];
+
+    if (io->n_ids > 0)
+        (void)send(fd, io->ids, io->n_ids * sizeof io->ids[0], MSG_DONTWAIT | MSG_NOSIGNAL);
+    io->n_ids = 0;
+}
+
+static size_t read_from(struct fk_pktio *io, enum fk_pktio_socket which, enum fk_inline_side side)
+{
+    bool told = which == FK_PKTIO_TOLD_CLIENT || which == FK_PKTIO_TOLD_SERVER;
+    size_t good = 0;
+    int n;
+
+    if (io->kind == BY_QUEUE && !told)
+        return read_queue(io, io->fds[which], side);
     for (size_t i = 0; i < FK_PKTIO_BATCH; i++)
         prepare(io, i);
-    n = recvmmsg(io->fds[which], io->msgs, FK_PKTIO_BATCH, 0, NULL);
+    n = io->kind == BY_TAP && !told ? read_device(io, io->fds[which])
+                                    : recvmmsg(io->fds[which], io->msgs, FK_PKTIO_BATCH, 0, NULL);
     for (int i = 0; i < n; i++)
         if (describe(io, (size_t)i, side))
             io->frames[good++] = io->frames[i];
@@ -344,6 +292,16 @@ size_t fk_pktio_read_told(struct fk_pktio *io, enum fk_inline_side side,
 
 /* --- sending --- */
 
+/* How many of the first were taken; none: -1. */
+static int write_some(const struct fk_pktio *io, int fd, struct mmsghdr *msgs, size_t n)
+{
+    const struct msghdr *msg = &msgs->msg_hdr;
+
+    if (io->kind == BY_PACKET)
+        return sendmmsg(fd, msgs, (unsigned)n, 0);
+    return writev(fd, msg->msg_iov, (int)msg->msg_iovlen) < 0 ? -1 : 1;
+}
+
 /* What is refused is lost, as on any wire that is full; the rest is tried. */
 static void flush(struct fk_pktio *io, enum fk_inline_side to)
 {
@@ -352,7 +310,7 @@ static void flush(struct fk_pktio *io, enum fk_inline_side to)
     size_t done = 0;
 
     while (done < queue->n) {
-        int n = sendmmsg(fd, queue->msgs + done, (unsigned)(queue->n - done), 0);
+        int n = write_some(io, fd, queue->msgs + done, queue->n - done);
 
         if (n > 0) {
             done += (size_t)n;
@@ -370,6 +328,16 @@ void fk_pktio_flush(struct fk_pktio *io)
     flush(io, FK_INLINE_SERVER);
 }
 
+/* A TUN device takes packets. */
+static void take_link_away(struct sending *item)
+{
+    if ((item->header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0)
+        item->header.csum_start = (uint16_t)(item->header.csum_start - item->link.len);
+    if (item->header.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+        item->header.hdr_len = (uint16_t)(item->header.hdr_len - item->link.len);
+    item->link.len = 0;
+}
+
 static void put(struct fk_pktio *io, enum fk_inline_side to, const struct sending *item,
                 const uint8_t *bytes, size_t len)
 {
@@ -380,6 +348,8 @@ static void put(struct fk_pktio *io, enum fk_inline_side to, const struct sendin
         flush(io, to);
     slot = &queue->items[queue->n];
     *slot = *item;
+    if (io->kind == BY_QUEUE)
+        take_link_away(slot);
     slot->pieces[0] = (struct iovec){&slot->header, sizeof slot->header};
     slot->pieces[1] = (struct iovec){slot->link.bytes, slot->link.len};
     slot->pieces[2] = (struct iovec){(void *)(uintptr_t)bytes, len};
@@ -391,6 +361,10 @@ void fk_pktio_pass(struct fk_pktio *io, const struct fk_pktio_frame *frame)
 {
     struct sending item = {.header = frame->header, .link = frame->frame.link};
 
+    if (frame->queued) {
+        io->ids[io->n_ids++] = frame->id;
+        return;
+    }
     put(io, fk_inline_other(frame->frame.from), &item, frame->frame.packet, frame->frame.len);
 }
 

@@ -37,7 +37,8 @@
 #define WORKER       ONE(FK_SANDBOX_WORKER)
 #define ADMIN        ONE(FK_SANDBOX_ADMIN)
 #define TOKEN        ONE(FK_SANDBOX_TOKEN)
-#define ALL          (SIGNER | AUDIT | FRONT | WORKER | ADMIN | TOKEN)
+#define VERDICTS     ONE(FK_SANDBOX_VERDICTS)
+#define ALL          (SIGNER | AUDIT | FRONT | WORKER | ADMIN | TOKEN | VERDICTS)
 #define NETWORK      (FRONT | WORKER | ADMIN)
 
 /* A call, for some profiles, whatever its arguments (mask 0) or when (arg & mask) == value. */
@@ -489,9 +490,14 @@ static int enter_seccomp(unsigned profile, bool may_open)
 /* --- the function --- */
 
 /* Capabilities may be left of a start as root, or given by the service manager. */
-static bool drop_capabilities(void)
+static bool drop_capabilities(enum fk_sandbox profile)
 {
+    bool keep = profile == FK_SANDBOX_VERDICTS && capng_get_caps_process() == 0 &&
+                capng_have_capability(CAPNG_PERMITTED, CAP_NET_ADMIN);
+
     capng_clear(CAPNG_SELECT_BOTH);
+    if (keep && capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_ADMIN) != 0)
+        return false;
     /* Without CAP_SETPCAP the bounding set stays; no new privileges makes it void. */
     (void)capng_apply(CAPNG_SELECT_BOUNDS);
     return capng_apply(CAPNG_SELECT_CAPS) == 0;
@@ -514,7 +520,7 @@ static int enter(enum fk_sandbox profile, struct files *files)
 
     if ((err = fk_sandbox_master()) != FK_OK)
         return err;
-    if (!drop_capabilities())
+    if (!drop_capabilities(profile))
         return FK_ERR_SYS;
     err = enter_landlock(files, &landlocked);
     if (err != FK_OK)

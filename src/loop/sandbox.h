@@ -16,15 +16,17 @@ enum fk_sandbox {
     FK_SANDBOX_ADMIN,  /* accept connections; no outgoing connection, no file */
     FK_SANDBOX_TOKEN,  /* what the driver of an HSM or TPM needs: files, outgoing connections,
                           threads, libraries; no listening socket, no other program */
+    FK_SANDBOX_VERDICTS, /* as the signer, and CAP_NET_ADMIN for the sockets that it has */
     FK_SANDBOX_COUNT
 };
 
 /*
- * No new privileges, no capabilities, not dumpable, no core, Landlock without rights (but a
- * WORKER's files for DNS), seccomp by profile: opening files and sockets fails with EACCES, system
- * calls that no profile needs end the process. FK_ERR_SYS when the kernel refuses seccomp; a kernel
- * without Landlock is accepted: then a WORKER opens no file either. Executable memory cannot be had
- * any more: nothing can be loaded from here on. Not for TOKEN, which has the next.
+ * No new privileges, no capabilities but those said above, not dumpable, no core, Landlock without
+ * rights (but a WORKER's files for DNS), seccomp by profile: opening files and sockets fails with
+ * EACCES, system calls that no profile needs end the process. FK_ERR_SYS when the kernel refuses
+ * seccomp; a kernel without Landlock is accepted: then a WORKER opens no file either. Executable
+ * memory cannot be had any more: nothing can be loaded from here on. Not for TOKEN, which has the
+ * next.
  */
 int fk_sandbox_enter(enum fk_sandbox profile);
 

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_queue.h>
 #include <linux/netlink.h>
 #include <openssl/rand.h>
 #include <poll.h>
@@ -43,7 +45,8 @@ static const bool relaxed = false;
 #define W   (1U << FK_SANDBOX_WORKER)
 #define D   (1U << FK_SANDBOX_ADMIN)
 #define T   (1U << FK_SANDBOX_TOKEN)
-#define ALL (S | A | F | W | D | T)
+#define V   (1U << FK_SANDBOX_VERDICTS)
+#define ALL (S | A | F | W | D | T | V)
 
 /* Made by each process before it enters the sandbox. */
 static struct {
@@ -51,6 +54,7 @@ static struct {
     int listener;
     int file;
     int memfd;
+    int netfilter;
     struct fk_addr addr;
 } given;
 
@@ -539,6 +543,49 @@ static void only_a_worker_binds(void **state)
                          profile == FK_SANDBOX_WORKER ? EINVAL : EACCES);
 }
 
+/* What the kernel says to a question over a socket that it was given, of root's alone. */
+static int try_netfilter(void)
+{
+    struct {
+        struct nlmsghdr head;
+        struct nfgenmsg queue;
+        uint8_t more[128];
+    } msg = {.head = {.nlmsg_len = NLMSG_LENGTH(sizeof msg.queue),
+                      .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT,
+                      .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK}};
+    const struct nlmsgerr *answer = (const void *)&msg.queue;
+
+    if (send(given.netfilter, &msg, msg.head.nlmsg_len, 0) < 0 ||
+        recv(given.netfilter, &msg, sizeof msg, 0) < (ssize_t)NLMSG_LENGTH(sizeof *answer) ||
+        msg.head.nlmsg_type != NLMSG_ERROR)
+        return 77;
+    return -answer->error;
+}
+
+/* The kernel's queues: who judges may do so, even after having become nobody; all others may not,
+ * root's socket or not. */
+static void one_capability_for_verdicts(void **state)
+{
+    static const struct probe probe = {"netfilter", try_netfilter, 0, 0};
+    int want;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    given.netfilter = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (given.netfilter < 0 || try_netfilter() == 77)
+        skip(); /* a kernel without */
+    want = try_netfilter();
+    assert_int_not_equal(want, EPERM);
+    for (unsigned profile = 0; profile < FK_SANDBOX_COUNT; profile++)
+        for (unsigned as_nobody = 0; as_nobody < 2; as_nobody++) {
+            assert_int_equal(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), 0);
+            assert_int_equal(outcome(&probe, (enum fk_sandbox)profile, as_nobody == 1),
+                             profile == FK_SANDBOX_VERDICTS ? want : EPERM);
+        }
+    fk_close(&given.netfilter);
+}
+
 /* --- a token's process: files by paths, libraries, threads --- */
 
 static char own_path[] = "/tmp/fk-sandbox-XXXXXX";
@@ -679,6 +726,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(profiles_hold_for_nobody),
                                        cmocka_unit_test(token_has_its_paths_and_threads),
                                        cmocka_unit_test(only_a_worker_binds),
+                                       cmocka_unit_test(one_capability_for_verdicts),
                                        cmocka_unit_test(no_core_is_left),
                                        cmocka_unit_test(master_is_closed_and_starts_children),
                                        cmocka_unit_test(abort_is_seen_as_such)};
