@@ -514,7 +514,7 @@ def test_reload_good_and_bad(daemons, folder, pki, ca, origin):
         refused = edgelib.control(edge.folder / "run" / "edge.sock", "reload")
         assert refused == {"error": f"cannot listen on {taken}: Address already in use"}
     refused = edgelib.control(edge.folder / "run" / "edge.sock", "bogus")
-    assert refused["error"].startswith("no such command; there are status, reload, drain, purge, sites")
+    assert refused["error"].startswith("no such command; there are status, reload, upgrade, drain, purge, sites")
     with connect(edge.port, ca) as tls:
         tls.sendall(b"old")
         assert tls.recv(10) == b"old"

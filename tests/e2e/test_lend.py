@@ -272,7 +272,7 @@ def test_revoking_ends_further_lendings(build, daemons, how):
     harness.run(harness.FARKEY, "control", "-c", pair.folder / "keys1/keyd.conf", "reload")
     assert "alert" in pair.s_client("-tls1_3", check=False)
     assert lendings(pair) == (count, 1)
-    assert audited(pair).count("lend") > count  # the refusal has its line
+    harness.wait_until(lambda: audited(pair).count("lend") > count, "the refusal has its line")
 
 
 def test_an_edge_that_is_removed_is_lent_nothing(build, daemons):

@@ -135,11 +135,10 @@ def test_ticket_of_another_key(make, folder):
     replace_key(pair)
 
     def resumes():
-        output = pair.s_client(*suite(ECDHE), "-sess_in", session)
-        assert "hello from the origin" in output, output
-        return "Reused, TLSv1.2" in output
+        return "Reused, TLSv1.2" in pair.s_client(*suite(ECDHE), "-sess_in", session)
     harness.wait_until(lambda: not resumes(), "the key before is gone")
-    pair.s_client(*suite(ECDHE), "-sess_out", session)
+    output = pair.s_client(*suite(ECDHE), "-sess_in", session, "-sess_out", session)
+    assert "New, TLSv1.2" in output and "hello from the origin" in output, output
     assert resumes()
 
 
