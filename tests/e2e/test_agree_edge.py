@@ -119,6 +119,18 @@ def test_groups_and_keys(make, mode, group, kind):
     assert "hello from the origin" in output
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_site_with_two_keys(make, mode):
+    """All steps of a handshake are with the key that the client's suite, or its algorithms, have chosen."""
+    pair = make(mode, kinds=("rsa2048", "p256"))
+    for options, kind in (suite(ECDHE), "rsaEncryption"), (suite("ECDHE-ECDSA-AES128-GCM-SHA256"), "id-ecPublicKey"):
+        output = pair.s_client(*options)
+        assert f"a:PKEY: {kind}" in output and "hello from the origin" in output, output
+    for algorithms, kind in ("RSA-PSS+SHA256", "rsaEncryption"), ("ECDSA+SHA256", "id-ecPublicKey"):
+        output = pair.s_client("-tls1_3" if mode == "keys" else "-tls1_2", "-sigalgs", algorithms)
+        assert f"a:PKEY: {kind}" in output and "hello from the origin" in output, output
+
+
 @pytest.mark.parametrize("mode", ["agree", "master"])
 def test_tls13_is_not_offered(make, mode):
     pair = make(mode)
