@@ -28,6 +28,17 @@ static void release(struct fk_buf *buf)
     buf->cap = 0;
 }
 
+void fk_buf_keep(struct fk_buf *buf)
+{
+    buf->keep = true;
+}
+
+void fk_buf_rest(struct fk_buf *buf)
+{
+    if (fk_buf_len(buf) == 0)
+        fk_buf_fini(buf);
+}
+
 void fk_buf_fini(struct fk_buf *buf)
 {
     release(buf);
@@ -118,6 +129,6 @@ void fk_buf_consume(struct fk_buf *buf, size_t len)
         return;
     buf->head = 0;
     buf->tail = 0;
-    if (buf->cap > FK_BUF_KEEP || buf->wipe)
+    if (!buf->keep && (buf->cap > FK_BUF_KEEP || buf->wipe))
         release(buf);
 }

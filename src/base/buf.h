@@ -18,6 +18,7 @@ struct fk_buf {
     size_t tail; /* one past the last byte */
     size_t max;  /* bound on tail - head */
     bool wipe;   /* contents are secret: wipe whatever is given back */
+    bool keep;   /* an emptied one keeps its memory until fk_buf_rest() */
 };
 
 /* An empty queue of at most `max` bytes. Allocates nothing yet. */
@@ -25,6 +26,13 @@ void fk_buf_init(struct fk_buf *buf, size_t max);
 
 /* As fk_buf_init(), for contents that must be wiped before their memory is reused. */
 void fk_buf_init_secret(struct fk_buf *buf, size_t max);
+
+/* From now on keep the memory of the queue when it is emptied, which else is freed when there is
+ * much of it: for queues that fill and empty with each packet. Their owner must call fk_buf_rest()
+ * when they come to rest. */
+void fk_buf_keep(struct fk_buf *buf);
+/* Free the memory if the queue is empty. */
+void fk_buf_rest(struct fk_buf *buf);
 
 /* Free the memory; the queue is empty and usable again. */
 void fk_buf_fini(struct fk_buf *buf);

@@ -111,6 +111,10 @@ void fk_flow_rest(struct fk_flow *flow)
 {
     if (flow->record != NULL)
         fk_record_rest(flow->record);
+    for (size_t i = 0; i < 2; i++) {
+        fk_buf_rest(&flow->pipes[i].reasm.ready);
+        fk_buf_rest(&flow->pipes[i].sender.store);
+    }
 }
 
 enum fk_flow_state fk_flow_state(const struct fk_flow *flow)
@@ -308,8 +312,10 @@ static void turn_over(struct fk_flow_turn *turn)
         fk_flow_ack(turn, &flow->pipes[i]);
         prune(&flow->pipes[i]);
     }
-    if (both_ended(flow) && flow->state != FK_FLOW_OVER)
+    if (both_ended(flow) && flow->state != FK_FLOW_OVER) {
         enter(turn, FK_FLOW_FACT_ENDED);
+        fk_flow_rest(flow);
+    }
 }
 
 /* --- the opening --- */

@@ -27,6 +27,7 @@ void fk_reasm_init(struct fk_reasm *reasm, uint32_t seq, size_t max)
 {
     *reasm = (struct fk_reasm){.next = seq, .max = max};
     fk_buf_init_secret(&reasm->ready, max);
+    fk_buf_keep(&reasm->ready);
 }
 
 static size_t cost_of(const struct fk_reasm_chunk *chunk)

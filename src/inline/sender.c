@@ -17,6 +17,7 @@ void fk_sender_init(struct fk_sender *sender, uint32_t seq, uint32_t mss, size_t
                                  .own = true,
                                  .rto = FK_SENDER_RTO_FIRST_US};
     fk_buf_init_secret(&sender->store, max);
+    fk_buf_keep(&sender->store);
 }
 
 void fk_sender_fini(struct fk_sender *sender)

@@ -173,6 +173,33 @@ static int append_twice(void *context)
     return err;
 }
 
+/* Its memory stays until it rests; what was in it does not. */
+static void kept_memory_is_wiped_and_given_back_at_rest(void **state)
+{
+    static const uint8_t bytes[FK_BUF_KEEP + 1] = {1, 2, 3};
+    static const uint8_t zeros[sizeof bytes];
+    struct fk_buf buf;
+    const uint8_t *mem;
+
+    (void)state;
+    fk_buf_init_secret(&buf, sizeof bytes);
+    fk_buf_keep(&buf);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(fk_buf_append(&buf, bytes, sizeof bytes));
+        mem = buf.mem;
+        fk_buf_rest(&buf); /* not while there is something in it */
+        assert_ptr_equal(buf.mem, mem);
+        fk_buf_consume(&buf, sizeof bytes);
+        assert_ptr_equal(buf.mem, mem);
+        assert_memory_equal(mem, zeros, sizeof zeros);
+    }
+    fk_buf_rest(&buf);
+    assert_null(buf.mem);
+    assert_int_equal(buf.cap, 0);
+    assert_ok(fk_buf_append(&buf, bytes, 1)); /* and is usable again */
+    fk_buf_fini(&buf);
+}
+
 static void failed_growth_loses_nothing(void **state)
 {
     (void)state;
@@ -185,4 +212,5 @@ UNIT_MAIN(cmocka_unit_test(bytes_leave_in_the_order_they_came),
           cmocka_unit_test(empty_queue_gives_its_memory_back),
           cmocka_unit_test(secret_contents_are_wiped),
           cmocka_unit_test(moved_secret_leaves_no_copy_behind),
+          cmocka_unit_test(kept_memory_is_wiped_and_given_back_at_rest),
           cmocka_unit_test(failed_growth_loses_nothing))
