@@ -5,6 +5,7 @@
 #include "admin/internal.h"
 
 #include "admin/bearer.h"
+#include "admin/host.h"
 #include "admin/page.h"
 #include "base/err.h"
 #include "base/limits.h"
@@ -30,7 +31,7 @@ struct http_conn {
     bool whole;      /* the request ended, and is not answered yet */
     bool head;       /* it is a HEAD: its answer has no body */
     bool granted;    /* it brought what is asked for */
-    struct fk_bearer bearer;
+    struct fk_field authorization, host;
     const struct http_path *path;
     size_t url_len;
     char url[FK_ADMIN_URL_MAX + 1];
@@ -58,6 +59,8 @@ static const char *status_text(int status)
         return "Method Not Allowed";
     case 413:
         return "Content Too Large";
+    case 421:
+        return "Misdirected Request";
     case 414:
         return "URI Too Long";
     case 431:
@@ -258,7 +261,8 @@ static int on_begin(llhttp_t *parser)
     http->keep_alive = false;
     http->head = false;
     http->granted = false;
-    fk_bearer_reset(&http->bearer);
+    fk_field_reset(&http->authorization, "authorization");
+    fk_field_reset(&http->host, "host");
     http->url_len = 0;
     http->url[0] = '\0';
     return 0;
@@ -280,13 +284,19 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
 
 static int on_field(llhttp_t *parser, const char *at, size_t len)
 {
-    fk_bearer_name(&((struct http_conn *)parser->data)->bearer, at, len);
+    struct http_conn *http = parser->data;
+
+    fk_field_name(&http->authorization, at, len);
+    fk_field_name(&http->host, at, len);
     return 0;
 }
 
 static int on_value(llhttp_t *parser, const char *at, size_t len)
 {
-    fk_bearer_value(&((struct http_conn *)parser->data)->bearer, at, len);
+    struct http_conn *http = parser->data;
+
+    fk_field_value(&http->authorization, at, len);
+    fk_field_value(&http->host, at, len);
     return 0;
 }
 
@@ -294,11 +304,19 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
 static bool is_granted(struct http_conn *http)
 {
     const struct fk_admin *admin = admin_of(&http->conn);
-    bool granted = admin->token_len == 0 ||
-                   fk_bearer_grants(&http->bearer, fk_secret_bytes(admin->token), admin->token_len);
+    bool granted =
+        admin->token_len == 0 ||
+        fk_bearer_grants(&http->authorization, fk_secret_bytes(admin->token), admin->token_len);
 
-    fk_bearer_reset(&http->bearer);
+    fk_field_reset(&http->authorization, "authorization");
     return granted;
+}
+
+/* Who has the token is no stranger's page, and no browser speaks to UNIX sockets. */
+static bool is_addressed(const struct http_conn *http)
+{
+    return admin_of(&http->conn)->token_len > 0 || http->conn.peer.storage.ss_family == AF_UNIX ||
+           fk_host_is_nobodys(&http->host);
 }
 
 /* Decide from the head alone: after a refusal nothing more of the connection is read. */
@@ -314,6 +332,8 @@ static int on_head(llhttp_t *parser)
         http->refusal = 413;
     else if (parser->upgrade != 0 || parser->http_major != 1)
         http->refusal = 400;
+    else if (!is_addressed(http))
+        http->refusal = 421;
     if (http->refusal == 0)
         return 0;
     http->whole = true;

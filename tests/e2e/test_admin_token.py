@@ -125,3 +125,20 @@ def test_requests_bring_it(daemons, confs, role, told):
     assert status_of(port, "/metrics", "another-token-of-some-length") == 200
     assert "another-token" not in daemon.log() and TOKEN not in daemon.log()
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_strangers_name_is_not_answered(daemons, confs, role):
+    """Which he could have lead to the loopback address (DNS rebinding), for an operator's browser to read what is there."""
+    conf, port = confs[role], free_port()
+    with_admin(conf, f"127.0.0.1:{port}")
+    daemon = Daemon(FARKEY, role, "-c", conf, log=conf.parent / f"{role}.log")
+    daemons.append(daemon)
+    wait_until(lambda: status(port, f"localhost:{port}") == "200", "the listener answers")
+    assert status(port, f"127.0.0.1:{port}") == status(port, "[::1]") == "200"
+    assert status(port, "rebound.example") == status(port, f"rebound.example:{port}", "/metrics") == "421"
+
+
+def status(port, host, path="/healthz"):
+    return run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {host}", f"http://127.0.0.1:{port}{path}",
+               check=False).stdout

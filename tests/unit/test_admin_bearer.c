@@ -8,23 +8,23 @@
 #define TOKEN "correct-horse-battery-staple"
 
 /* The field in pieces of `step` bytes, after and before others. */
-static void feed(struct fk_bearer *bearer, const char *name, const char *value, size_t step)
+static void feed(struct fk_field *bearer, const char *name, const char *value, size_t step)
 {
     size_t name_len = strlen(name), value_len = strlen(value);
 
     for (size_t at = 0; at < name_len; at += step)
-        fk_bearer_name(bearer, name + at, name_len - at < step ? name_len - at : step);
+        fk_field_name(bearer, name + at, name_len - at < step ? name_len - at : step);
     for (size_t at = 0; at < value_len; at += step)
-        fk_bearer_value(bearer, value + at, value_len - at < step ? value_len - at : step);
+        fk_field_value(bearer, value + at, value_len - at < step ? value_len - at : step);
     if (value_len == 0)
-        fk_bearer_value(bearer, "", 0);
+        fk_field_value(bearer, "", 0);
 }
 
 static bool grants(const char *name, const char *value, size_t step)
 {
-    struct fk_bearer bearer;
+    struct fk_field bearer;
 
-    fk_bearer_reset(&bearer);
+    fk_field_reset(&bearer, "authorization");
     feed(&bearer, "Host", "x", step);
     feed(&bearer, name, value, step);
     feed(&bearer, "Accept", "Bearer " TOKEN, step);
@@ -76,10 +76,10 @@ static void every_other_byte_is_refused(void **state)
 
 static void two_fields_are_refused(void **state)
 {
-    struct fk_bearer bearer;
+    struct fk_field bearer;
 
     (void)state;
-    fk_bearer_reset(&bearer);
+    fk_field_reset(&bearer, "authorization");
     feed(&bearer, "Authorization", "Bearer " TOKEN, 5);
     assert_true(fk_bearer_grants(&bearer, TOKEN, strlen(TOKEN)));
     feed(&bearer, "Authorization", "", 5);
@@ -88,18 +88,18 @@ static void two_fields_are_refused(void **state)
 
 static void longest_and_longer(void **state)
 {
-    char token[FK_ADMIN_TOKEN_MAX], value[FK_BEARER_VALUE_MAX + 64];
-    struct fk_bearer bearer;
+    char token[FK_ADMIN_TOKEN_MAX], value[FK_FIELD_VALUE_MAX + 64];
+    struct fk_field bearer;
 
     (void)state;
     memset(token, 't', sizeof token);
     memset(value, 't', sizeof value);
     memcpy(value, "Bearer ", 7);
     for (size_t len = 7 + sizeof token - 1; len < sizeof value; len++) {
-        fk_bearer_reset(&bearer);
-        fk_bearer_name(&bearer, "authorization", 13);
-        fk_bearer_value(&bearer, value, len / 2);
-        fk_bearer_value(&bearer, value + len / 2, len - len / 2);
+        fk_field_reset(&bearer, "authorization");
+        fk_field_name(&bearer, "authorization", 13);
+        fk_field_value(&bearer, value, len / 2);
+        fk_field_value(&bearer, value + len / 2, len - len / 2);
         assert_int_equal(fk_bearer_grants(&bearer, token, sizeof token), len == 7 + sizeof token);
     }
 }
