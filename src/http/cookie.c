@@ -146,17 +146,24 @@ static bool value_has(struct fk_reader value, const char *name)
     return false;
 }
 
-/* `value` without the name, never longer than it. */
+/*
+ * `value` without the name, never longer than it. What is left of a crumb may be the name in its
+ * turn, "C CERT=x ERT=y" for who passes over spaces: then none of it stays.
+ */
 static void write_value(struct fk_reader value, const char *name, struct fk_writer *out)
 {
     while (value.left > 0) {
         struct fk_reader crumb = next_crumb(&value);
+        size_t before = out->len, begin;
 
         if (is_ours(crumb, name))
             continue;
         if (out->len > 0)
             fk_writer_u8(out, ';');
+        begin = out->len;
         write_crumb(crumb, name, out);
+        if (crumb_has((struct fk_reader){out->base + begin, out->len - begin}, name))
+            out->len = before;
     }
 }
 

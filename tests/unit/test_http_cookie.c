@@ -89,6 +89,16 @@ static void other_separators(void **state)
     assert_left("CERT", "CERT=1; CERT=2; cert=3", NULL);
 }
 
+/* What stood on both sides of it is not to become it. */
+static void what_is_left_is_not_the_name(void **state)
+{
+    (void)state;
+    assert_left("CERT", "C CERT=x ERT=forged; b=2", "b=2");
+    assert_left("CERT", "a=1;C\xff CERT=x, ERT=forged", "a=1");
+    assert_left("CERT", "C CERT=1 CERT=2 E CERT=3 RT=forged", NULL);
+    assert_left("CERT", "C CERT=x RT=not; b=2", "C  RT=not; b=2");
+}
+
 static void every_field_is_looked_at(void **state)
 {
     (void)state;
@@ -183,5 +193,6 @@ static void paths_that_can_be_guarded(void **state)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 UNIT_MAIN(CASE(others_stay_byte_by_byte), CASE(whatever_may_be_the_name_goes),
-          CASE(other_separators), CASE(every_field_is_looked_at), CASE(added_at_the_end),
-          CASE(bounded), CASE(paths_within), CASE(paths_that_can_be_guarded))
+          CASE(other_separators), CASE(what_is_left_is_not_the_name),
+          CASE(every_field_is_looked_at), CASE(added_at_the_end), CASE(bounded), CASE(paths_within),
+          CASE(paths_that_can_be_guarded))
