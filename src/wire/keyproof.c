@@ -98,8 +98,10 @@ static void advance(struct fk_keyproof_window *window, uint64_t counter)
     if (counter - window->highest >= FK_KEYPROOF_WINDOW)
         memset(window->seen, 0, sizeof window->seen);
     else
-        for (uint64_t n = window->highest + 1; n <= counter; n++)
+        for (uint64_t n = window->highest; n != counter;) { /* which may be the last there is */
+            n++;
             *word_of(window, n) &= ~bit_of(n);
+        }
     window->highest = counter;
 }
 

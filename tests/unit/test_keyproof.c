@@ -131,6 +131,24 @@ static void any_order(void **state)
     assert_true(highest > COUNTERS - 200);
 }
 
+/* The last counters there are: an edge may begin where it likes. */
+static void counters_end(void **state)
+{
+    struct fk_keyproof_window window = {0};
+
+    (void)state;
+    for (uint64_t n = UINT64_MAX - 5; n != 0; n += 2) { /* ... - 1, then past it */
+        assert_ok(fk_keyproof_take(&window, n));
+        assert_err(fk_keyproof_take(&window, n), FK_ERR_REPLAY);
+        if (n == UINT64_MAX - 1)
+            break;
+    }
+    assert_ok(fk_keyproof_take(&window, UINT64_MAX));
+    assert_err(fk_keyproof_take(&window, UINT64_MAX), FK_ERR_REPLAY);
+    assert_ok(fk_keyproof_take(&window, UINT64_MAX - 2)); /* late, and once */
+    assert_err(fk_keyproof_take(&window, UINT64_MAX - 2), FK_ERR_REPLAY);
+}
+
 UNIT_MAIN(cmocka_unit_test(part_is_what_comes_before), cmocka_unit_test(encoding_is_reversible),
           cmocka_unit_test(what_is_signed), cmocka_unit_test(each_counter_counts_once),
-          cmocka_unit_test(any_order))
+          cmocka_unit_test(any_order), cmocka_unit_test(counters_end))
