@@ -264,6 +264,7 @@ def test_start_without_token(make_pair, hsm, daemons):
         sign(channel, pair, "example.com", ECDSA_SHA256)
 
 
+@pytest.mark.unsanitized  # that build's sandbox has no files to be bound to
 def test_path_that_comes_later_or_anew(make_pair, hsm, daemons, folder):
     """The sandbox is bound to what its paths led to at the start. A folder that is there only later (a device, a daemon's
     socket), or another one in its place, is found all the same."""
