@@ -64,6 +64,12 @@ def site_authority(tmp_path_factory):
 
 
 @pytest.fixture
+def ca(site_authority):
+    """What clients trust the sites by."""
+    return site_authority.certificate
+
+
+@pytest.fixture
 def folder(tmp_path):
     """A folder that unprivileged children of a root master can enter."""
     below = [path for path in tmp_path.parents if pathlib.Path(tempfile.gettempdir()) in path.parents]

@@ -23,11 +23,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 class Nginx:
     """An origin: answers say what the query asks for, files have validators, and a log tells what came."""
 

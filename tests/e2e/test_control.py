@@ -23,11 +23,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 def blocks(pki, *origins, kinds=("p256",), **options):
     options = {"alpn": '{"h2", "http/1.1"}', "protocol": "http"} | options
     return [edgelib.site("example.com", [pki / f"{kind}.crt" for kind in kinds], [pki / f"{kind}.key" for kind in kinds],

@@ -20,11 +20,6 @@ def pki(site_authority, tmp_path_factory):
 
 
 @pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
-@pytest.fixture
 def origin():
     made = Origin(http(b"hello from the origin"))
     yield made

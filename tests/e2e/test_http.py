@@ -18,11 +18,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 def site(pki, *origins, **options):
     return edgelib.site("example.com", [pki / "p256.crt"], [pki / "p256.key"], origins, protocol="http", **options)
 

@@ -23,11 +23,6 @@ def pki(site_authority, tmp_path_factory):
 
 
 @pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
-@pytest.fixture
 def recorder():
     made = Recorder()
     yield made

@@ -170,11 +170,6 @@ def pki(site_authority, tmp_path_factory):
 
 
 @pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
-@pytest.fixture
 def origin():
     made = Strict()
     yield made

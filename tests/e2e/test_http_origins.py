@@ -20,11 +20,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 @pytest.fixture(params=["--http1.1", "--http2"])
 def version(request):
     return request.param

@@ -20,11 +20,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 class Silent:
     """An origin that answers, but for /never; what comes of these is closed at the end, or answered too late."""
 

@@ -25,11 +25,6 @@ GONE = "changed files are not taken; those in service stay"
 
 
 @pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
-@pytest.fixture
 def origin():
     made = Origin(http(b"hello from the origin"))
     yield made

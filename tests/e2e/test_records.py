@@ -22,11 +22,6 @@ def pki(site_authority, tmp_path_factory):
 
 
 @pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
-@pytest.fixture
 def edge_of(daemons, folder, pki):
     """Start an edge with one site, whose records are of this kind, before an origin that does `serve`."""
     def start(records, serve, blocks=(), **options):

@@ -27,11 +27,6 @@ def pki(site_authority, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def ca(site_authority):
-    return site_authority.certificate
-
-
 @pytest.fixture(params=["--http1.1", "--http2"])
 def version(request):
     """What clients speak: each of these rules holds for both."""
